@@ -1,0 +1,61 @@
+# `make search` and `make test` each work alone on a machine with Python, pip and make: they create .venv first.
+PYTHON ?= python3
+ARGS ?=
+TEST_ARGS ?=
+
+BIN := .venv/bin
+STAMP := .venv/installed
+UV := $(shell uv pip install --help 2>/dev/null | grep -q -e --group && echo yes)
+
+.DEFAULT_GOAL := help
+.PHONY: help install search test lint clean
+
+help:
+	@echo "make search [ARGS='space=mnasnet trials=64']   search on real images; the results land in runs/"
+	@echo "make test   [TEST_ARGS='-k pareto']            linter, type checker and the test suite"
+	@echo "make lint                                      linter and type checker alone"
+	@echo "make install                                   create .venv, which every target above does when needed"
+	@echo "make clean                                     remove .venv and caches, never runs/"
+
+install: $(STAMP)
+
+search: $(STAMP)
+	@$(BIN)/python -m nas search $(ARGS)
+
+test: lint
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+lint: $(STAMP)
+	$(BIN)/python -m ruff check
+	$(BIN)/python -m pyright
+
+clean:
+	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	find nas conf search_spaces tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp is written last and holds the folder's path: an interrupted or moved installation is finished by the next make.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+.PHONY: $(STAMP)
+endif
+
+ifeq ($(UV),yes)
+$(STAMP): pyproject.toml
+	@echo "Installing into .venv with uv: hundreds of megabytes to download, a few minutes the first time ..."
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { rm -rf .venv && uv venv --quiet --python '>=3.11' .venv; }
+	@uv pip install --quiet --python $(BIN)/python --editable . --group dev
+	@echo '$(CURDIR)' > $@
+else
+# Debian's python3 may come without ensurepip: then the machine's own pip puts a pip into the bare environment.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: nas needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)." \
+	    "Name another one: make PYTHON=/path/to/python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@echo "Installing into .venv with pip: hundreds of megabytes to download, a few minutes the first time ..."
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
+	  || $(PYTHON) -m venv --clear .venv >/dev/null 2>&1 \
+	  || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install -qq pip; }
+	@$(BIN)/python -m pip --disable-pip-version-check -qq install --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip --disable-pip-version-check -qq install --editable . --group dev
+	@echo '$(CURDIR)' > $@
+endif

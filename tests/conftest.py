@@ -1,0 +1,65 @@
+"""The environment of every test, set before anything imports JAX or Ray, and the fixtures that several files share."""
+
+import atexit
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import settings
+
+_CACHE = tempfile.mkdtemp(prefix="nas-tests-")
+atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+
+os.environ.update(
+    JAX_PLATFORMS="cpu",
+    JAX_NUMPY_RANK_PROMOTION="raise",
+    XDG_CACHE_HOME=_CACHE,  # compile caches: shared by the tests of one session, never the user's
+    RAY_USAGE_STATS_ENABLED="0",
+    RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",
+    RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # its default warns of a change to come, and warnings are errors here
+    RAY_AUTH_TOKEN=secrets.token_hex(32),  # otherwise Ray writes a token under the user's home
+)
+os.environ.pop("HYDRA_FULL_ERROR", None)  # it would turn one-line messages into tracebacks
+
+settings.register_profile("nas", deadline=None, derandomize="CI" in os.environ, database=None)
+settings.load_profile("nas")
+
+RunNas = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """A local Ray of two CPUs, started once for all tests marked `ray`; gives the `ray` module."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()
+
+
+@pytest.fixture
+def run_nas(tmp_path: Path) -> RunNas:
+    """Run a command as a user would: `run_nas("search", "trials=2", cwd=folder)`; `cwd` defaults to `tmp_path`."""
+
+    def run(
+        *args: str, cwd: Path | None = None, timeout_s: float = 300, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "nas", *args],
+            cwd=cwd or tmp_path,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    return run
