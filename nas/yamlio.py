@@ -1,0 +1,99 @@
+"""YAML in and out, bounded: no tags, no code, no alias bombs, nothing over a megabyte; files are replaced, never half-written."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MAX_BYTES, MAX_NODES, MAX_DEPTH = 1_000_000, 100_000, 60
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file. Raises ValueError, one line naming the file and, where there is one, the place."""
+    try:
+        if not path.is_file():
+            raise ValueError(f"{path}: no such file")
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise ValueError(f"{path}: {size / 1e6:.0f} MB of YAML; files of up to {MAX_BYTES / 1e6:.0f} MB are read")
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise ValueError(f"{path}: not a text file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    if max((len(line) - len(line.lstrip(" [{-")) for line in text.splitlines()), default=0) > 4000:
+        raise ValueError(f"{where}: nested too deeply")
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            raise ValueError(f"{where}: the file is empty")
+        if _count(node, {}, 0) > MAX_NODES:
+            raise ValueError(f"{where}: more than {MAX_NODES} values once its aliases are written out")
+        return loader.construct_document(node)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" line {mark.line + 1}:" if mark else ""
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "cannot be read"
+        raise ValueError(f"{where}:{line} not YAML: {problem}") from None
+    except RecursionError:
+        raise ValueError(f"{where}: nested too deeply") from None
+    except (TypeError, AttributeError, OverflowError):
+        raise ValueError(f"{where}: a value that is no plain YAML") from None
+    finally:
+        loader.dispose()
+
+
+def _count(node: yaml.Node, seen: dict[int, int], depth: int) -> int:
+    """Number of values under a node with every alias written out, each node visited once."""
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if id(node) not in seen:
+        seen[id(node)] = MAX_NODES + 1  # an alias to a parent never ends
+        children = [c for c in node.value] if isinstance(node, yaml.SequenceNode) else []
+        if isinstance(node, yaml.MappingNode):
+            children = [part for pair in node.value for part in pair]
+        seen[id(node)] = min(1 + sum(_count(child, seen, depth + 1) for child in children), MAX_NODES + 1)
+    return seen[id(node)]
+
+
+class _Dumper(yaml.SafeDumper):
+    """Blocks on a line of their own: short mappings and lists in flow style, as one writes them by hand."""
+
+
+def dump_yaml(data: Any, comment: str = "") -> str:
+    """YAML text of plain data; a mapping without nested mappings is written on one line."""
+    lines = [f"# {line}" for line in comment.splitlines()]
+    for key, value in data.items():
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            lines += [f"{key}:", *(f"  - {_flow(item)}" for item in value)]
+        else:
+            lines.append(f"{key}: {_flow(value)}")
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True)
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes a file under a temporary name and renames it, so that a reader sees the old or the new one."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise ValueError(f"{path}: {error.strerror}") from None
+
+
+def dump_plain(data: Any) -> str:
+    """YAML text of plain data in block style, for settings."""
+    return yaml.dump(data, Dumper=_Dumper, default_flow_style=False, sort_keys=False, allow_unicode=True)
