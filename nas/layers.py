@@ -1,0 +1,210 @@
+"""Primitive layers with shapes, and the graph that architectures are lowered to.
+
+A graph is the one description that cost, latency features, the Flax network, the exporters and the weight importers read.
+Shapes are (height, width, channels) of one example; `global_pool` keeps (1, 1, channels), `flatten` gives (1, 1, n).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+Shape = tuple[int, int, int]
+ACTS = ("none", "relu", "relu6", "hswish", "swish", "sigmoid", "hsigmoid", "tanh", "gelu")
+
+
+@dataclass(frozen=True)
+class Node:
+    """One primitive: `op` applied to the outputs of `inputs` (indices of earlier nodes)."""
+
+    op: str
+    name: str
+    inputs: tuple[int, ...]
+    shape: Shape
+    attrs: tuple[tuple[str, Any], ...] = ()
+
+    @cached_property
+    def attr(self) -> Mapping[str, Any]:
+        return dict(self.attrs)
+
+    @property
+    def scope(self) -> str:
+        """The layer of the architecture it belongs to: `stem`, `stages.2.0` or `head`."""
+        return self.name.split("/", 1)[0]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Nodes in the order of execution; node 0 is the input, the last one the output. `taps` maps C1 .. C5 to nodes."""
+
+    nodes: tuple[Node, ...]
+    taps: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def input_shape(self) -> Shape:
+        return self.nodes[0].shape
+
+    @cached_property
+    def id(self) -> str:
+        """Hash of what the network computes: names do not enter it, so two spellings of a network share it."""
+        rows = [(n.op, n.inputs, n.shape, n.attrs) for n in self.nodes]
+        return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()[:12]
+
+    def in_shapes(self, node: Node) -> list[Shape]:
+        return [self.nodes[i].shape for i in node.inputs]
+
+
+def param_shapes(node: Node, inputs: list[Shape]) -> dict[str, tuple[int, ...]]:
+    """Shapes of a node's trainable arrays: conv kernels (kh, kw, in / groups, out), dense kernels (in, out)."""
+    attr = node.attr
+    if node.op == "conv":
+        k, width = attr["kernel"], node.shape[2]
+        shapes: dict[str, tuple[int, ...]] = {"kernel": (k, k, inputs[0][2] // attr["groups"], width)}
+    elif node.op == "dense":
+        shapes, width = {"kernel": (inputs[0][2], node.shape[2])}, node.shape[2]
+    elif node.op == "norm":
+        return {"scale": (node.shape[2],), "bias": (node.shape[2],)}
+    else:
+        return {}
+    return {**shapes, "bias": (width,)} if attr["bias"] else shapes
+
+
+def node_macs(node: Node, inputs: list[Shape]) -> int:
+    """Multiply-adds of one example: convolutions and dense layers only, as the papers count."""
+    if node.op not in ("conv", "dense"):
+        return 0
+    kernel = param_shapes(node, inputs)["kernel"]
+    products = 1
+    for size in kernel:
+        products *= size
+    return products * node.shape[0] * node.shape[1]
+
+
+def pads(size: int, kernel: int, stride: int, padding: str | int) -> tuple[int, int]:
+    """(before, after) padding in pixels of one axis; `same` is TensorFlow's, an int is that many on both sides."""
+    if isinstance(padding, int):
+        return padding, padding
+    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+    return total // 2, total - total // 2
+
+
+def out_size(size: int, kernel: int, stride: int, padding: str | int, ceil: bool = False) -> int:
+    before, after = pads(size, kernel, stride, padding)
+    room = size + before + after - kernel
+    if not ceil:
+        return room // stride + 1
+    n = -(-room // stride) + 1
+    return n - 1 if (n - 1) * stride >= size + before else n
+
+
+@dataclass
+class Builder:
+    """Appends primitives and infers shapes; block functions call it. Tensors are node indices."""
+
+    padding: str = "same"
+    norm_eps: float = 1e-3
+    norm_momentum: float = 0.99
+    scope: str = "stem"
+    drop_rate: float = 0.0
+    nodes: list[Node] = field(default_factory=list)
+
+    def shape(self, x: int) -> Shape:
+        return self.nodes[x].shape
+
+    def width(self, x: int) -> int:
+        return self.nodes[x].shape[2]
+
+    def input(self, shape: Shape) -> int:
+        return self._add("input", (), shape, "")
+
+    def conv(self, x: int, width: int, kernel: int = 1, stride: int = 1, *, groups: int = 1, bias: bool = False,
+             padding: str | int | None = None, name: str) -> int:  # fmt: skip
+        """Square convolution. Raises ValueError where groups do not divide or the image is smaller than the kernel."""
+        h, w, channels = self.shape(x)
+        if channels % groups or width % groups:
+            raise ValueError(f"{name}: {groups} groups do not divide {channels} input and {width} output channels")
+        pad = self._pad(kernel, padding)
+        shape = (out_size(h, kernel, stride, pad), out_size(w, kernel, stride, pad), width)
+        self._positive(shape, h, kernel, name)
+        return self._add("conv", (x,), shape, name, kernel=kernel, stride=stride, groups=groups, bias=bias, padding=pad)
+
+    def depthwise(self, x: int, kernel: int, stride: int, name: str, bias: bool = False) -> int:
+        return self.conv(x, self.width(x), kernel, stride, groups=self.width(x), bias=bias, name=name)
+
+    def norm(self, x: int, name: str) -> int:
+        return self._add("norm", (x,), self.shape(x), name, eps=self.norm_eps, momentum=self.norm_momentum)
+
+    def act(self, x: int, fn: str, name: str = "act") -> int:
+        return x if fn == "none" else self._add("act", (x,), self.shape(x), name, fn=fn)
+
+    def conv_norm_act(self, x: int, width: int, kernel: int, stride: int, act: str, name: str, *, groups: int = 1,
+                      bias: bool = False) -> int:  # fmt: skip
+        y = self.conv(x, width, kernel, stride, groups=groups, bias=bias, name=f"{name}.conv")
+        return self.act(self.norm(y, f"{name}.norm"), act, f"{name}.act")
+
+    def pool(self, x: int, kind: str, kernel: int, stride: int, name: str, *, padding: str | int | None = None,
+             ceil: bool = False) -> int:  # fmt: skip
+        """`kind`: max or avg; an average counts only pixels of the image, not the padding."""
+        h, w, channels = self.shape(x)
+        pad = self._pad(kernel, padding)
+        shape = (out_size(h, kernel, stride, pad, ceil), out_size(w, kernel, stride, pad, ceil), channels)
+        self._positive(shape, h, kernel, name)
+        return self._add(f"{kind}_pool", (x,), shape, name, kernel=kernel, stride=stride, padding=pad, ceil=ceil)
+
+    def global_pool(self, x: int, name: str = "pool") -> int:
+        return self._add("global_pool", (x,), (1, 1, self.width(x)), name)
+
+    def flatten(self, x: int, name: str = "flatten") -> int:
+        h, w, c = self.shape(x)
+        return self._add("flatten", (x,), (1, 1, h * w * c), name)
+
+    def dense(self, x: int, width: int, name: str, bias: bool = True) -> int:
+        return self._add("dense", (x,), (1, 1, width), name, bias=bias)
+
+    def add(self, x: int, y: int, name: str = "add") -> int:
+        if self.shape(x) != self.shape(y):
+            raise ValueError(f"{name}: shapes {self.shape(x)} and {self.shape(y)} cannot be added")
+        return self._add("add", (x, y), self.shape(x), name)
+
+    def mul(self, x: int, gate: int, name: str = "mul") -> int:
+        return self._add("mul", (x, gate), self.shape(x), name)
+
+    def concat(self, xs: list[int], name: str = "concat") -> int:
+        h, w, _ = self.shape(xs[0])
+        if any(self.shape(x)[:2] != (h, w) for x in xs):
+            raise ValueError(f"{name}: sizes {[self.shape(x) for x in xs]} cannot be put together")
+        return self._add("concat", tuple(xs), (h, w, sum(self.width(x) for x in xs)), name)
+
+    def channels(self, x: int, start: int, stop: int, name: str) -> int:
+        h, w, _ = self.shape(x)
+        return self._add("channels", (x,), (h, w, stop - start), name, start=start, stop=stop)
+
+    def shuffle(self, x: int, groups: int, name: str = "shuffle") -> int:
+        return self._add("shuffle", (x,), self.shape(x), name, groups=groups)
+
+    def dropout(self, x: int, rate: float, name: str = "dropout") -> int:
+        return x if rate == 0 else self._add("dropout", (x,), self.shape(x), name, rate=rate)
+
+    def drop_path(self, x: int, name: str = "drop_path") -> int:
+        """Stochastic depth of this layer, at the rate that `lower` set for it."""
+        return x if self.drop_rate == 0 else self._add("drop_path", (x,), self.shape(x), name, rate=self.drop_rate)
+
+    def _pad(self, kernel: int, padding: str | int | None) -> str | int:
+        if padding == "valid":
+            return 0
+        if padding is None:
+            padding = self.padding
+        return kernel // 2 if padding == "torch" else padding
+
+    def _positive(self, shape: Shape, size: int, kernel: int, name: str) -> None:
+        if min(shape) < 1:
+            raise ValueError(f"{name}: a {kernel}x{kernel} window does not fit an image of {size} pixels")
+
+    def _add(self, op: str, inputs: tuple[int, ...], shape: Shape, name: str, **attrs: Any) -> int:
+        full = f"{self.scope}/{name}" if name else op
+        self.nodes.append(Node(op, full, inputs, shape, tuple(sorted(attrs.items()))))
+        return len(self.nodes) - 1
