@@ -1,0 +1,240 @@
+import math
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nas.objectives import Objectives, absolute_reward, build_objectives, mnas_reward
+from nas.paths import CONF
+
+NAN, INF = math.nan, math.inf
+FRONT = {"accuracy": "max", "latency_ms": "min"}
+
+
+def built(*devices, **settings):
+    return build_objectives({"metrics": FRONT, **settings}, devices or ("host", "pixel"))
+
+
+@pytest.mark.parametrize(
+    "accuracy, latency_ms, target_ms, alpha, beta, expected",
+    [
+        (0.752, 75, 75, -0.07, -0.07, 0.752),
+        (0.752, 78, 75, -0.07, -0.07, 0.752 * (78 / 75) ** -0.07),
+        (0.7, 150, 75, -0.07, -0.07, 0.7 * 2**-0.07),
+        (0.7, 37.5, 75, -0.07, -0.07, 0.7 * 2**0.07),
+        (0.7, 75, 75, 0, -1, 0.7),
+        (0.7, 10, 75, 0, -1, 0.7),
+        (0.7, 150, 75, 0, -1, 0.35),
+        (0.5, 88, 80, 0, -1, 0.5 / 1.1),
+    ],
+)
+def test_mnas_reward(accuracy, latency_ms, target_ms, alpha, beta, expected):
+    assert mnas_reward(accuracy, latency_ms, target_ms, alpha, beta) == pytest.approx(expected, rel=1e-12)
+
+
+def test_doubling_latency_is_worth_five_percent_of_accuracy():
+    """The rule by which the paper chose -0.07: Reward(M2) = a (1 + 5 %) (2 l / T)^w = Reward(M1) = a (l / T)^w."""
+    slow, fast = mnas_reward(0.70 * 1.05, 160, 80), mnas_reward(0.70, 80, 80)
+    assert slow == pytest.approx(fast, rel=3e-3)
+    assert math.log(1 / 1.05, 2) == pytest.approx(-0.07, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    "quality, cost, target, expected",
+    [(0.75, 84, 84, 0.75), (0.75, 168, 84, 0.65), (0.75, 42, 84, 0.70), (0.75, 88.2, 84, 0.745)],
+)
+def test_absolute_reward(quality, cost, target, expected):
+    assert absolute_reward(quality, cost, target) == pytest.approx(expected, rel=1e-12)
+
+
+def test_rewards_broadcast():
+    np.testing.assert_allclose(mnas_reward([0.5, 0.5], [40, 160], 80, 0, -1), [0.5, 0.25])
+    np.testing.assert_allclose(absolute_reward(0.5, [80, 120], 80), [0.5, 0.45])
+
+
+@given(st.floats(0, 1), st.floats(1e-3, 1e6), st.floats(1e-3, 1e6))
+def test_hard_never_rewards_speed_and_soft_always_does(accuracy, latency_ms, target_ms):
+    hard = mnas_reward(accuracy, latency_ms, target_ms, 0, -1)
+    assert hard <= accuracy
+    assert mnas_reward(accuracy, latency_ms, target_ms) >= mnas_reward(accuracy, 2 * latency_ms, target_ms)
+
+
+@pytest.mark.parametrize(
+    "metrics, expected",
+    [
+        ({"accuracy": 0.7, "latency_ms/host": 20.0, "params": 5.0}, [-0.7, 20]),
+        ({"accuracy": 0.7}, [-0.7, INF]),
+        ({"accuracy": NAN, "latency_ms/host": 20}, [INF, 20]),
+        ({}, [INF, INF]),
+        ({"accuracy": 0, "latency_ms/host": INF}, [0, INF]),
+    ],
+)
+def test_values_are_minimised(metrics, expected):
+    np.testing.assert_array_equal(built().values(metrics), expected)
+
+
+GOOD = {"accuracy": 0.7, "latency_ms/host": 40.0, "latency_ms/pixel": 10.0, "params": 4e6}
+
+
+@pytest.mark.parametrize(
+    "settings, expected",
+    [
+        ({"target_ms": 20}, 0.7 * 2**-0.07),
+        ({"target_ms": 80, "exponent": -0.15}, 0.7 * 2**0.15),
+        ({"reward": "mnas_hard", "target_ms": 20}, 0.35),
+        ({"reward": "mnas_hard", "target_ms": 80}, 0.7),
+        ({"reward": "mnas_hard", "target_ms": 20, "exponent": -2}, 0.7 / 4),
+        ({"reward": "absolute", "target_ms": 20}, 0.6),
+        ({"reward": "absolute", "target": 80, "beta": -0.2}, 0.6),
+        ({"target_ms": 20, "cost": "latency_ms/pixel"}, 0.7 * 2**0.07),
+        ({"target": 2e6, "cost": "params"}, 0.7 * 2**-0.07),
+        ({"reward": "first"}, 0.7),
+        ({"reward": "first", "metrics": {"params": "min", "accuracy": "max"}}, -4e6),
+        ({"target_ms": 20, "metrics": {"latency_ms": "min", "accuracy": "max"}}, 0.7 * 2**-0.07),
+    ],
+)
+def test_reward_of(settings, expected):
+    reward = built(**settings).reward_of(GOOD)
+    assert isinstance(reward, float)
+    assert reward == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("reward", ["mnas_soft", "mnas_hard", "absolute", "first"])
+@pytest.mark.parametrize(
+    "changes", [{"accuracy": NAN}, {"accuracy": None}, {"latency_ms/host": NAN}, {"latency_ms/host": 0.0},
+                {"latency_ms/host": -1.0}, {"latency_ms/host": None}],
+)  # fmt: skip
+def test_no_reward_without_the_metrics_it_needs(reward, changes):
+    metrics = {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
+    expected = 0.7 if reward == "first" and "accuracy" not in changes else NAN
+    np.testing.assert_equal(built(reward=reward, target_ms=20).reward_of(metrics), expected)
+
+
+def test_a_target_can_be_filled_in_later():
+    objectives = built()
+    assert objectives.needs_target
+    assert not built(reward="first").needs_target
+    with pytest.raises(AssertionError, match="latency_ms/host"):
+        objectives.reward_of(GOOD)
+    filled = replace(objectives, target=20.0)
+    assert not filled.needs_target
+    assert filled == built(target_ms=20)
+
+
+@pytest.mark.parametrize(
+    "metrics, expected",
+    [
+        ({"params": 2.31e6}, ["params 2.31 M > limit 2.00 M"]),
+        ({"params": 2_000_001.0}, ["params 2000001 > limit 2000000"]),
+        ({"params": 2e6, "accuracy": 0.6, "latency_ms/pixel": 12.5}, []),
+        ({"accuracy": 0.55}, ["accuracy 0.55 < limit 0.6"]),
+        ({"accuracy": 0.5, "params": 4e9}, ["params 4.00 G > limit 2.00 M", "accuracy 0.5 < limit 0.6"]),
+        ({"latency_ms/pixel": NAN}, ["latency_ms/pixel nan > limit 12.5"]),
+        ({"latency_ms/host": 1e9}, []),
+        ({}, []),
+    ],
+)  # fmt: skip
+def test_violations_in_words(metrics, expected):
+    limits = {"params": 2e6, "latency_ms/pixel": 12.5, "accuracy": 0.6, "macs": None}
+    assert built(limits=limits).violations(metrics) == expected
+
+
+def test_the_mask_of_feasible_candidates():
+    objectives = built(limits={"params": 2e6, "latency_ms": 10, "accuracy": 0.5})
+    costs = {"params": np.array([1e6, 2e6, 3e6, 1e6, NAN]), "latency_ms/host": np.array([1, 10, 1, 11, 1])}
+    np.testing.assert_array_equal(objectives.feasible_mask(costs), [True, True, False, False, False])
+    np.testing.assert_array_equal(objectives.feasible_mask({"accuracy": [0.4, 0.5]}), [False, True])
+    np.testing.assert_array_equal(objectives.feasible_mask({"macs": np.ones(3)}), [True] * 3)
+
+
+@given(st.dictionaries(st.sampled_from(["accuracy", "params", "latency_ms/host"]), st.floats(), min_size=1))
+def test_the_mask_agrees_with_the_words(metrics):
+    objectives = built(limits={"params": 2e6, "latency_ms": 10, "accuracy": 0.5})
+    mask = objectives.feasible_mask({name: np.array([value]) for name, value in metrics.items()})
+    assert mask.tolist() == [not objectives.violations(metrics)]
+
+
+def test_names_are_resolved():
+    objectives = built(limits={"latency_ms": 30, "params": None}, metrics={**FRONT, "macs": "min", "params": None})
+    assert objectives == Objectives(
+        metrics=(("accuracy", "max"), ("latency_ms/host", "min"), ("macs", "min")),
+        limits=(("latency_ms/host", 30.0),),
+        cost="latency_ms/host",
+    )
+    assert objectives.names == ("accuracy", "latency_ms/host", "macs")
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"metrics": {}}, "objective.metrics: empty"),
+        ({"metrics": {"accuracy": None}}, "objective.metrics: empty"),
+        ({"metrics": {"acuracy": "max"}}, "metrics.acuracy: unknown metric 'acuracy'; did you mean accuracy? (known: "),
+        ({"metrics": {"accuracy": "maximise"}}, "objective.metrics.accuracy: wanted "),
+        ({"metrics": {"accuracy": "min"}}, "objective.metrics.accuracy: wanted max, got min"),
+        ({"metrics": {"loss": "max"}}, "objective.metrics.loss: wanted min, got max"),
+        ({"metrics": ["accuracy"]}, "objective.metrics: wanted a mapping"),
+        ({"metrics": {**FRONT, "latency_ms/host": "min"}}, "metrics.latency_ms/host: latency_ms/host is there twice"),
+        ({"metrics": {**FRONT, "latency_ms/pixle": "min"}}, "; did you mean latency_ms/pixel?"),
+        ({"limits": {"parms": 1}}, "objective.limits.parms: unknown metric 'parms'; did you mean params?"),
+        ({"limits": {"parms": None}}, "objective.limits.parms: unknown metric 'parms'; did you mean params?"),
+        ({"limits": {"params": 0}}, "objective.limits.params: wanted a positive number, got 0"),
+        ({"limits": {"params": -1}}, "objective.limits.params: wanted a positive number, got -1"),
+        ({"limits": {"params": INF}}, "objective.limits.params: wanted a positive number, got inf"),
+        ({"limits": {"params": "small"}}, "objective.limits.params: wanted "),
+        ({"limits": {"accuracy": 70}}, "objective.limits.accuracy: wanted a fraction of at most 1, got 70"),
+        ({"target_ms": 0}, "objective.target_ms: wanted a positive number, got 0"),
+        ({"target": -5}, "objective.target: wanted a positive number, got -5"),
+        ({"target": 5, "target_ms": 5}, "objective.target_ms: set together with target"),
+        ({"target_ms": 5, "cost": "params"}, "objective.target_ms: the target of a latency, but cost is params"),
+        ({"cost": "param"}, "objective.cost: unknown metric 'param'; did you mean params?"),
+        ({"cost": "accuracy"}, "objective.cost: wanted a cost"),
+        ({"cost": "loss"}, "objective.cost: wanted a cost"),
+        ({"reward": "mnas_sof"}, "; did you mean mnas_soft?"),
+        ({"metrics": {"params": "min"}}, "objective.reward: mnas_soft needs a metric to maximise"),
+        ({"exponent": 0.07}, "objective.exponent: wanted a number of at most 0"),
+        ({"beta": 0.1}, "objective.beta: wanted a number of at most 0"),
+        ({"target_mss": 5}, "objective.target_mss: unknown key; did you mean target_ms?"),
+    ],
+)  # fmt: skip
+def test_mistakes_are_one_line_naming_the_key(settings, message):
+    with pytest.raises(ValueError, match=re.escape(message)) as caught:
+        built(**settings)
+    assert str(caught.value).startswith("objective.")
+    assert "\n" not in str(caught.value)
+
+
+def test_latency_needs_a_device():
+    with pytest.raises(ValueError, match=r"objective\.metrics\.latency_ms: latency_ms needs a device"):
+        build_objectives({"metrics": FRONT}, [])
+    free = {"metrics": {"accuracy": "max", "params": "min", "latency_ms": None}, "cost": "params"}
+    assert build_objectives(free, []).names == ("accuracy", "params")
+
+
+SHIPPED = {
+    "mnas_soft": (["accuracy", "latency_ms/host"], "mnas_soft", -0.07, "latency_ms/host"),
+    "mnas_hard": (["accuracy", "latency_ms/host"], "mnas_hard", -1.0, "latency_ms/host"),
+    "absolute": (["accuracy", "latency_ms/host"], "absolute", -0.07, "latency_ms/host"),
+    "params": (["accuracy", "params"], "mnas_soft", -0.07, "params"),
+    "macs": (["accuracy", "macs"], "mnas_soft", -0.07, "macs"),
+}
+
+
+def test_every_shipped_objective_is_listed_here():
+    assert {file.stem for file in (CONF / "objective").glob("*.yaml")} == set(SHIPPED)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_objectives(name):
+    text = (CONF / "objective" / f"{name}.yaml").read_text()
+    objectives = build_objectives(yaml.safe_load(text), ["host"])
+    metrics, reward, exponent, cost = SHIPPED[name]
+    assert text.startswith("# ")
+    assert list(objectives.names) == metrics
+    assert (objectives.reward, objectives.exponent, objectives.beta, objectives.cost) == (reward, exponent, -0.10, cost)
+    assert objectives.needs_target
+    assert objectives.limits == ()
