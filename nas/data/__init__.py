@@ -1,0 +1,28 @@
+"""Images to search and train on: datasets with their splits, batches and augmentation.
+
+    dataset = load_dataset({"name": "digits", "train_size": 1000})
+    for rows in batches(dataset.train, 64, rng):
+        images = augment(dataset.train.images[rows], rng, Augment(crop_padding=1))
+
+A dataset of one's own is a frozen dataclass, a `DatasetSettings` with a `load()`, added to `DATASETS`.
+"""
+
+from nas.data.augment import Augment, augment, batches
+from nas.data.dataset import Dataset, DatasetSettings, Part, Split, assemble
+from nas.data.images import Encoded
+from nas.data.registry import DATASETS, dataset_settings, load_dataset
+
+__all__ = [
+    "DATASETS",
+    "Augment",
+    "Dataset",
+    "DatasetSettings",
+    "Encoded",
+    "Part",
+    "Split",
+    "assemble",
+    "augment",
+    "batches",
+    "dataset_settings",
+    "load_dataset",
+]

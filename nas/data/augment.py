@@ -1,0 +1,96 @@
+"""Batches of rows, and random crop, flip and cutout of uint8 images; NumPy on the host, pure given the generator."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from nas.data.dataset import Split
+
+MAX_PADDING = 1024
+
+
+@dataclass(frozen=True)
+class Augment:
+    """crop_padding: pixels of `padding` added on each side before a crop of the own size at a random place (0: none).
+
+    flip: mirror left and right, every second image. cutout: side in pixels of a square blanked around a random point,
+    cut off at the border (arXiv:1708.04552; 0: none).
+    """
+
+    crop_padding: int = 0
+    padding: Literal["zero", "reflect"] = "zero"
+    flip: bool = False
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("crop_padding", "cutout"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key}: wanted 0 or more pixels, got {getattr(self, key)}")
+
+
+def augment(
+    images: np.ndarray, rng: np.random.Generator, settings: Augment, fill: int | Sequence[int] = 0
+) -> np.ndarray:
+    """New images of the same shape, (n, h, w, c) uint8.
+
+    `fill` is what cutout leaves: one level, or one a channel; the paper's is the mean of the training images.
+    Raises ValueError where the padding is too large for the images.
+    """
+    if settings.crop_padding:
+        images = _crop(images, rng, settings.crop_padding, settings.padding)
+    if settings.flip:
+        images = _flip(images, np.flatnonzero(rng.random(len(images)) < 0.5))
+    if settings.cutout:
+        images = _cutout(images, rng, settings.cutout, fill)
+    return images
+
+
+def _crop(images: np.ndarray, rng: np.random.Generator, pad: int, padding: str) -> np.ndarray:
+    n, h, w, c = images.shape
+    if pad > MAX_PADDING or (padding == "reflect" and pad >= min(h, w)):
+        raise ValueError(f"crop_padding: {pad} pixels are too many for images of {w}x{h}")
+    if padding == "reflect":
+        padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
+    else:
+        padded = np.zeros((n, h + 2 * pad, w + 2 * pad, c), np.uint8)
+        padded[:, pad : pad + h, pad : pad + w] = images
+    # All crops of an image as a view: a row of a crop is one run of w * c bytes, which a copy by index keeps whole.
+    flat = padded.reshape(n, h + 2 * pad, -1)
+    by_image, by_row, _ = flat.strides
+    shape = (n, 2 * pad + 1, 2 * pad + 1, h, w * c)
+    crops = np.lib.stride_tricks.as_strided(flat, shape, (by_image, by_row, c, by_row, 1), writeable=False)
+    top, left = rng.integers(0, 2 * pad + 1, (2, n))
+    return crops[np.arange(n), top, left].reshape(n, h, w, c)
+
+
+def _flip(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    out, mirrored = images.copy(), images[chosen][:, :, ::-1]
+    for channel in range(images.shape[3]):  # three times faster than runs of three bytes
+        out[chosen, :, :, channel] = mirrored[..., channel]
+    return out
+
+
+def _cutout(images: np.ndarray, rng: np.random.Generator, side: int, fill: int | Sequence[int]) -> np.ndarray:
+    out, level = images.copy(), np.asarray(fill, np.uint8)
+    top = rng.integers(0, images.shape[1], len(images)) - side // 2
+    left = rng.integers(0, images.shape[2], len(images)) - side // 2
+    for image, y, x in zip(out, top.tolist(), left.tolist(), strict=True):
+        image[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)] = level
+    return out
+
+
+def batches(split: Split, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """One epoch of row numbers in random order, `batch` at a time; what is left over is dropped.
+
+    A split smaller than one batch gives one batch of all its rows. Raises ValueError for a batch below 1.
+    """
+    if batch < 1:
+        raise ValueError(f"batch: wanted 1 or more images, got {batch}")
+    order = rng.permutation(len(split))
+    size = min(batch, len(order)) or batch
+    for start in range(0, len(order) - size + 1, size):
+        yield order[start : start + size]

@@ -1,0 +1,225 @@
+"""`Dataset`, the settings that all datasets share, and the way from labelled parts to train, validation and test.
+
+A family of datasets (one module each) finds its labels, wraps them as `Part`s whose images are fetched row by row, and
+leaves the rest to `assemble`: labels are checked and rows chosen before any image is decoded.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas.data.images import Fetched, read_images
+from nas.data.split import split_off, subset
+
+TEST_SHARE = 0.2
+TEST_SEED = (20, 0)  # fixed: whatever split_seed is, the test images are the same and none is trained on
+MAX_RESOLUTION = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """images: (n, h, w, c) uint8; labels: (n,) int32. Both read-only."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __post_init__(self) -> None:
+        self.images.setflags(write=False)
+        self.labels.setflags(write=False)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images to classify. Controllers see results on `valid`; `test` is for the final report alone.
+
+    `mean` and `std` are per channel, over `train`, of images / 255; `std` is at least 1/255, so that dividing by it
+    is safe for a channel that is constant.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    train: Split
+    valid: Split
+    test: Split
+    resolution: int
+    channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Labelled images not yet read.
+
+    labels: (n,) numbers; fetch: sorted row numbers -> their images; place: row number -> its name for errors.
+    """
+
+    labels: np.ndarray
+    fetch: Callable[[np.ndarray], Fetched]
+    place: Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class DatasetSettings(ABC):
+    """What every dataset can be told; a family adds its own fields and `load`.
+
+    train_size: images taken from the training part, in proportion of its classes (None: all); validation is split off
+    these, `valid_size` of them or else the share `valid_share`. test_size: the same of the test part.
+    resolution: side in pixels to resize to (None: as found).
+    """
+
+    train_size: int | None = None
+    test_size: int | None = None
+    valid_size: int | None = None
+    valid_share: float = 0.2
+    resolution: int | None = None
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for key in ("train_size", "test_size", "valid_size"):
+            size = getattr(self, key)
+            if size is not None and size < 1:
+                raise ValueError(f"{key}: wanted 1 or more, or null, got {size}")
+        if not 0 < self.valid_share < 1:
+            raise ValueError(f"valid_share: wanted a share between 0 and 1, got {self.valid_share}")
+        if self.resolution is not None and not 1 <= self.resolution <= MAX_RESOLUTION:
+            raise ValueError(f"resolution: wanted 1 to {MAX_RESOLUTION} pixels, or null, got {self.resolution}")
+        if self.split_seed < 0:
+            raise ValueError(f"split_seed: wanted 0 or more, got {self.split_seed}")
+
+    @abstractmethod
+    def load(self) -> Dataset:
+        """Reads the images; raises ValueError naming the setting, file or row that is wrong."""
+
+
+def existing_path(path: str | None, wanted: str, is_folder: bool = True) -> Path:
+    """The user's `path` setting as a Path; `wanted` tells what should be there. Raises ValueError where it is not."""
+    if not path:
+        raise ValueError(f"path: not set; wanted {wanted}")
+    found = Path(path).expanduser()
+    if not (found.is_dir() if is_folder else found.is_file()):
+        problem = f"is not a {'folder' if is_folder else 'file'}" if found.exists() else "does not exist"
+        raise ValueError(f"path: {found} {problem}; wanted {wanted}")
+    return found
+
+
+def assemble(
+    name: str, settings: DatasetSettings, parts: Mapping[str, Part], classes: Sequence[str] | None = None
+) -> Dataset:
+    """The dataset of `parts`: "train", and where the source has them "valid" and "test".
+
+    Without "test" a fixed stratified fifth of "train" is the test part; without "valid" it is split off "train".
+    `classes` are the names by label; None: the labels themselves. Raises ValueError for bad labels, an empty or a
+    single class, sizes that do not fit, and broken images.
+    """
+    labels = {key: whole_labels(part.labels, part.place) for key, part in parts.items()}
+    names = tuple(classes) if classes is not None else _names_from(labels["train"], parts["train"].place)
+    if len(names) < 2:
+        raise ValueError(f"only one class ({', '.join(names)}); classification needs two or more")
+    for key, part in parts.items():
+        _check_range(labels[key], len(names), part.place)
+    empty = np.setdiff1d(np.arange(len(names)), labels["train"])
+    if len(empty):
+        raise ValueError(f"class {names[empty[0]]} has no image in the training part")
+    rows = _choose_rows(labels, settings, names)
+    sources = {key: key if key in parts else "train" for key in rows}
+    images = read_images({key: parts[sources[key]].fetch(rows[key]) for key in rows}, settings.resolution)
+    splits = {key: Split(images[key], labels[sources[key]][rows[key]].astype(np.int32)) for key in rows}
+    mean, std = channel_statistics(splits["train"].images)
+    size, channels = images["train"].shape[2:]
+    return Dataset(name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std)
+
+
+def whole_labels(labels: np.ndarray, place: Callable[[int], str]) -> np.ndarray:
+    """Labels as (n,) int64; (n, 1) and whole floats are taken too. Raises ValueError naming the first bad row."""
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1 or labels.dtype.kind not in "iuf" or not len(labels):
+        raise ValueError(
+            f"{place(0)}: wanted labels as whole numbers of shape (images,), got {labels.dtype} of shape {labels.shape}"
+        )
+    bad = np.flatnonzero(~(np.isfinite(labels) & (labels == np.floor(labels)) & (labels < 2**31)))
+    if len(bad):
+        raise ValueError(f"{place(int(bad[0]))}: label {labels[bad[0]]} is not a whole number below 2**31")
+    return labels.astype(np.int64)
+
+
+def _names_from(labels: np.ndarray, place: Callable[[int], str]) -> tuple[str, ...]:
+    _check_range(labels, int(labels.max()) + 1, place)
+    found = np.unique(labels)
+    # Compared with the labels that exist, not counted up to the largest, which may be absurd.
+    gaps = np.flatnonzero(found != np.arange(len(found)))
+    if len(gaps):
+        raise ValueError(
+            f"class {gaps[0]} has no image: labels run from {found[0]} to {found[-1]}, wanted every number from 0 on"
+        )
+    return tuple(str(label) for label in found)
+
+
+def _check_range(labels: np.ndarray, count: int, place: Callable[[int], str]) -> None:
+    bad = np.flatnonzero((labels < 0) | (labels >= count))
+    if len(bad):
+        wanted = f"0 to {count - 1} ({count} classes)" if labels[bad[0]] >= 0 else "0 or more"
+        raise ValueError(f"{place(int(bad[0]))}: label {labels[bad[0]]} is out of range; wanted {wanted}")
+
+
+def _choose_rows(
+    labels: Mapping[str, np.ndarray], settings: DatasetSettings, names: Sequence[str]
+) -> dict[str, np.ndarray]:
+    rows = {key: np.arange(len(part)) for key, part in labels.items()}
+    train = labels["train"]
+    if "test" not in rows:
+        count = max(len(names), round(TEST_SHARE * len(train)))
+        rows["test"], rows["train"] = split_off(train, rows["train"], count, TEST_SEED, names, "test")
+    if settings.train_size is not None:
+        least = len(names) * (1 if "valid" in rows else 2)
+        _check_size("train_size", settings.train_size, least, len(rows["train"]), "images of the training part")
+        rows["train"] = subset(train, rows["train"], settings.train_size, (settings.split_seed, 1))
+    if "valid" not in rows:
+        rows["valid"], rows["train"] = _split_validation(train, rows["train"], settings, names)
+    elif settings.valid_size is not None:
+        seed = (settings.split_seed, 3)
+        rows["valid"] = _shrunk("valid", settings.valid_size, labels["valid"], rows["valid"], seed)
+    if settings.test_size is not None:
+        rows["test"] = _shrunk("test", settings.test_size, labels.get("test", train), rows["test"], TEST_SEED)
+    return rows
+
+
+def _split_validation(
+    labels: np.ndarray, rows: np.ndarray, settings: DatasetSettings, names: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    key, count = "valid_size", settings.valid_size
+    if count is None:
+        key, count = "valid_share", max(len(names), round(settings.valid_share * len(rows)))
+    _check_size(key, count, len(names), len(rows) - len(names), "images for validation")
+    return split_off(labels, rows, count, (settings.split_seed, 2), names, "validation")
+
+
+def _shrunk(part: str, size: int, labels: np.ndarray, rows: np.ndarray, seed: Sequence[int]) -> np.ndarray:
+    _check_size(f"{part}_size", size, 1, len(rows), f"images of the {part} part")
+    return subset(labels, rows, size, seed)
+
+
+def _check_size(key: str, size: int, least: int, most: int, what: str) -> None:
+    if not least <= size <= most:
+        raise ValueError(f"{key}: wanted {least} to {most} {what}, got {size}")
+
+
+def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of (n, h, w, c) uint8 images / 255, exact from their histograms."""
+    levels = np.arange(256) / 255
+    means, stds = [], []
+    for channel in range(images.shape[3]):
+        weights = np.bincount(images[..., channel].ravel(), minlength=256) / images[..., channel].size
+        mean = float(weights @ levels)
+        means.append(mean)
+        stds.append(max(float(np.sqrt(weights @ (levels - mean) ** 2)), 1 / 255))
+    return tuple(means), tuple(stds)

@@ -1,0 +1,87 @@
+"""A NumPy archive: x_train, y_train and, where there, x_valid, y_valid, x_test, y_test and classes."""
+
+from __future__ import annotations
+
+import math
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas.data.dataset import Dataset, DatasetSettings, Part, assemble, existing_path
+from nas.data.images import check_memory
+from nas.settings import did_you_mean
+
+
+@dataclass(frozen=True)
+class Npz(DatasetSettings):
+    """One .npz file. Images are uint8 (n, h, w) or (n, h, w, 1 or 3), labels (n,) whole numbers from 0 on."""
+
+    path: str | None = None
+
+    def load(self) -> Dataset:
+        path = existing_path(self.path, "a .npz file with x_train and y_train", is_folder=False)
+        arrays = read_npz(path, ("x_train", "y_train", "x_valid", "y_valid", "x_test", "y_test", "classes"))
+        parts = {key: _part(path, arrays, key) for key in ("train", "valid", "test") if _has(path, arrays, key)}
+        classes = arrays.get("classes")
+        if classes is not None and (classes.dtype.kind != "U" or classes.ndim != 1):
+            raise ValueError(f"{path}: classes: wanted a list of texts, got {_kind(classes)}")
+        return assemble("npz", self, parts, None if classes is None else [str(name) for name in classes])
+
+
+def read_npz(path: Path, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Those of the `wanted` arrays that the archive holds. Raises ValueError for what is no archive of plain arrays."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
+            found = [name for name in wanted if name in sizes]
+            for name in ("x_train", "y_train"):
+                if name not in found:
+                    raise ValueError(f"{path}: no array {name}{did_you_mean(name, sizes)} (arrays: {', '.join(sizes)})")
+            for name in found:
+                _check_member(path, archive, name, sizes[name])
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in found}
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        raise ValueError(f"{path}: not a readable .npz file: {error}") from error
+
+
+def _check_member(path: Path, archive: zipfile.ZipFile, name: str, size: int) -> None:
+    """Holds the header of one array against its size, for NumPy allocates what the header says before it reads."""
+    try:
+        with archive.open(f"{name}.npy") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            shape, _, dtype = read(file)
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{path}: {name}: not a NumPy array: {str(error).splitlines()[0]}") from error
+    if dtype.hasobject:
+        raise ValueError(f"{path}: {name}: holds Python objects, which are not loaded; save plain numbers")
+    wanted = math.prod(shape) * dtype.itemsize
+    if wanted > size:
+        raise ValueError(f"{path}: {name}: truncated: {wanted:,} bytes by its header, {size:,} in the file")
+    check_memory(wanted, f"{path}: {name}: its {wanted:,} bytes")
+
+
+def _has(path: Path, arrays: dict[str, np.ndarray], key: str) -> bool:
+    has_images, has_labels = f"x_{key}" in arrays, f"y_{key}" in arrays
+    if has_images != has_labels:
+        raise ValueError(f"{path}: has only one of x_{key} and y_{key}")
+    return has_images
+
+
+def _part(path: Path, arrays: dict[str, np.ndarray], key: str) -> Part:
+    images, labels = arrays[f"x_{key}"], arrays[f"y_{key}"]
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
+        raise ValueError(f"{path}: x_{key}: wanted uint8 of shape (n, h, w) or (n, h, w, 1 or 3), got {_kind(images)}")
+    if labels.ndim == 0 or len(labels) != len(images):
+        raise ValueError(f"{path}: y_{key}: wanted {len(images)} labels as x_{key} has images, got {_kind(labels)}")
+    return Part(labels, lambda rows: images[rows], lambda row: f"{path}: y_{key}[{row}]")
+
+
+def _kind(array: np.ndarray) -> str:
+    return f"{array.dtype} of shape {array.shape}"

@@ -1,0 +1,195 @@
+"""Parquet files as the Hugging Face hub has them: a column of encoded images and a column of labels.
+
+The label column is read first and rows are chosen by it; of the images only those rows are kept and decoded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from nas.data.dataset import Dataset, DatasetSettings, Part, assemble, existing_path
+from nas.data.images import Encoded
+from nas.settings import did_you_mean
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PATTERNS = {"train": "train*.parquet", "valid": "val*.parquet", "test": "test*.parquet"}
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Parquet(DatasetSettings):
+    """A folder (or its sub-folder data) with train*.parquet and, where there, validation*.parquet and test*.parquet.
+
+    image_column holds structs with `bytes`, or bytes; label_column whole numbers or texts. None: found by type.
+    """
+
+    path: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+
+    def load(self) -> Dataset:
+        root = existing_path(self.path, f"a folder with {PATTERNS['train']} and {PATTERNS['test']}")
+        files = _find_files(root)
+        first = files["train"][0]
+        schema = _guarded(first, lambda file: file.schema_arrow)
+        features = _features(schema)
+        image_column = _image_column(first, schema, self.image_column)
+        label_column = _label_column(first, schema, features, self.label_column)
+        columns = {key: [_labels(file, label_column, image_column) for file in paths] for key, paths in files.items()}
+        classes = _class_names(features.get(label_column), columns["train"])
+        parts = {key: _part(files[key], columns[key], image_column, classes) for key in files}
+        return assemble("parquet", self, parts, classes)
+
+
+def _find_files(root: Path) -> dict[str, list[Path]]:
+    for folder in (root, root / "data"):
+        found = {key: sorted(folder.glob(pattern)) for key, pattern in PATTERNS.items()}
+        if found["train"]:
+            return {key: paths for key, paths in found.items() if paths}
+    raise ValueError(f"path: {root} has no {PATTERNS['train']}")
+
+
+def _guarded(path: Path, use: Callable[[Any], T]) -> T:
+    """`use(opened file)`; what Arrow cannot read becomes a ValueError naming the file."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            return use(file)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{path}: not a readable Parquet file: {' '.join(str(error).split())[:160]}") from error
+
+
+def _features(schema: pa.Schema) -> dict[str, Any]:
+    """Column -> its Hugging Face description (with `names` for class labels), where the file carries one."""
+    try:
+        described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        return dict(described["info"]["features"])
+    except (ValueError, KeyError, TypeError):
+        return {}
+
+
+def _chosen(path: Path, key: str, wanted: str | None, columns: Sequence[str], fitting: Sequence[str], what: str) -> str:
+    """The column `wanted`, or the only fitting one."""
+    if wanted is not None:
+        if wanted not in columns:
+            near = did_you_mean(wanted, columns)
+            raise ValueError(f"{key}: {path} has no column {wanted}{near} (columns: {', '.join(columns)})")
+        if wanted not in fitting:
+            raise ValueError(f"{key}: column {wanted} of {path} does not hold {what}")
+        return wanted
+    if len(fitting) == 1:
+        return fitting[0]
+    listed = ", ".join(fitting or columns)
+    raise ValueError(f"{key}: {path} has {'several' if fitting else 'no'} columns of {what} ({listed}); name one")
+
+
+def _image_column(path: Path, schema: pa.Schema, wanted: str | None) -> str:
+    import pyarrow.types as pt
+
+    def is_bytes(kind: pa.DataType) -> bool:
+        return pt.is_binary(kind) or pt.is_large_binary(kind)
+
+    def is_image(kind: pa.DataType) -> bool:
+        if pt.is_struct(kind):
+            return any(kind.field(i).name == "bytes" and is_bytes(kind.field(i).type) for i in range(kind.num_fields))
+        return is_bytes(kind)
+
+    fitting = [field.name for field in schema if is_image(field.type)]
+    return _chosen(path, "image_column", wanted, schema.names, fitting, "encoded images")
+
+
+def _label_column(path: Path, schema: pa.Schema, features: dict[str, Any], wanted: str | None) -> str:
+    import pyarrow.types as pt
+
+    def is_label(kind: pa.DataType) -> bool:
+        kind = kind.value_type if pt.is_dictionary(kind) else kind
+        return pt.is_integer(kind) or pt.is_string(kind) or pt.is_large_string(kind)
+
+    fitting = [field.name for field in schema if is_label(field.type)]
+    if wanted is None:
+        described = [name for name in fitting if _names(features.get(name))]
+        integers = [name for name in fitting if pt.is_integer(schema.field(name).type)]
+        usual = [name for name in fitting if name in ("label", "labels")]
+        fitting = next((group for group in (described, usual, integers) if len(group) == 1), fitting)
+    return _chosen(path, "label_column", wanted, schema.names, fitting, "labels (whole numbers or texts)")
+
+
+def _names(feature: Any) -> list[str] | None:
+    names = feature.get("names") if isinstance(feature, dict) else None
+    return [str(name) for name in names] if isinstance(names, list) else None
+
+
+def _labels(path: Path, column: str, image_column: str) -> np.ndarray:
+    def use(file: Any) -> pa.ChunkedArray:
+        _image_column(path, file.schema_arrow, image_column)
+        _label_column(path, file.schema_arrow, {}, column)
+        return file.read(columns=[column]).column(column)
+
+    found = _guarded(path, use)
+    if found.null_count:
+        raise ValueError(f"{path}: row {found.is_null().to_pylist().index(True)}: {column} is null")
+    return np.array(found.to_pylist())
+
+
+def _class_names(feature: Any, labels: Sequence[np.ndarray]) -> list[str] | None:
+    if any(column.dtype.kind == "U" for column in labels):
+        return sorted({str(label) for column in labels for label in column})
+    return _names(feature)
+
+
+def _part(paths: Sequence[Path], labels: Sequence[np.ndarray], image_column: str, classes: list[str] | None) -> Part:
+    starts = np.cumsum([0, *(len(column) for column in labels)])
+
+    def place(row: int) -> str:
+        file = int(np.searchsorted(starts, row, side="right")) - 1
+        return f"{paths[min(file, len(paths) - 1)]}: row {row - starts[file]}"
+
+    def fetch(rows: np.ndarray) -> list[Encoded]:
+        images: list[Encoded] = []
+        for path, start, stop in zip(paths, starts, starts[1:], strict=False):
+            mine = rows[(rows >= start) & (rows < stop)] - start
+            images += _guarded(path, lambda file, mine=mine, path=path: _read_rows(path, file, image_column, mine))
+        return images
+
+    joined = np.concatenate(labels)
+    if joined.dtype.kind == "U":
+        joined = _numbered(joined, classes or [], place)
+    return Part(joined, fetch, place)
+
+
+def _numbered(labels: np.ndarray, classes: Sequence[str], place: Callable[[int], str]) -> np.ndarray:
+    number = {name: i for i, name in enumerate(classes)}
+    for row, label in enumerate(labels):
+        if str(label) not in number:
+            raise ValueError(f"{place(row)}: no class {label} in the training part{did_you_mean(label, classes)}")
+    return np.array([number[str(label)] for label in labels])
+
+
+def _read_rows(path: Path, file: Any, column: str, rows: np.ndarray) -> list[Encoded]:
+    """The images of sorted `rows` of one file, row group by row group, so that no more than one is held whole."""
+    is_struct = file.schema_arrow.field(column).type.num_fields > 0
+    images: list[Encoded] = []
+    start = 0
+    for group in range(file.num_row_groups):
+        stop = start + file.metadata.row_group(group).num_rows
+        mine = rows[(rows >= start) & (rows < stop)]
+        if len(mine):
+            table = file.read_row_group(group, columns=[f"{column}.bytes" if is_struct else column])
+            for row, item in zip(mine, table.column(column).take(mine - start).to_pylist(), strict=True):
+                content = item["bytes"] if item and is_struct else item
+                if not content:
+                    raise ValueError(f"{path}: row {row}: {column} has no image bytes")
+                images.append(Encoded(f"{path}: row {row}", content))
+        start = stop
+    return images
