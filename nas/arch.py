@@ -141,7 +141,12 @@ class Arch:
                 out[field.name] = getattr(self, field.name)
         if self.defaults:
             out["defaults"] = {key: _plain(value) for key, value in self.defaults}
-        return {**out, "stem": self.stem.to_dict(), "stages": [s.to_dict() for s in self.stages], "head": self.head.to_dict()}
+        return {
+            **out,
+            "stem": self.stem.to_dict(),
+            "stages": [s.to_dict() for s in self.stages],
+            "head": self.head.to_dict(),
+        }
 
 
 def _last_map(resolution: int, strides: Sequence[int]) -> int:
@@ -243,7 +248,10 @@ def known_keys(data: Mapping[str, Any], allowed: Sequence[str], where: str) -> N
     for key in data:
         if key not in allowed:
             near = nearest(key, allowed)
-            raise ValueError(f"{where}: unknown key {key!r}" + (f"; did you mean {near!r}?" if near else f" (keys: {', '.join(allowed)})"))
+            raise ValueError(
+                f"{where}: unknown key {key!r}"
+                + (f"; did you mean {near!r}?" if near else f" (keys: {', '.join(allowed)})")
+            )
 
 
 def whole(value: Any, low: int, high: int, where: str) -> int:

@@ -130,7 +130,9 @@ class Space:
             raise ValueError(f"{self.name}: a genome has {len(self.genes)} genes, got {len(genome)}")
         for gene, option in zip(self.genes, genome, strict=True):
             if not 0 <= option < len(gene.options):
-                raise ValueError(f"{self.name}: gene {gene.name} has options 0 to {len(gene.options) - 1}, got {option}")
+                raise ValueError(
+                    f"{self.name}: gene {gene.name} has options 0 to {len(gene.options) - 1}, got {option}"
+                )
         return tuple(int(v) if on else 0 for v, on in zip(genome, self.active(genome), strict=True))
 
     def allowed(self, genome: Sequence[int]) -> bool:
@@ -268,7 +270,7 @@ class Space:
         for i, stage in enumerate(self.stages):
             repeats = self.genes[stage.repeat.gene].options if isinstance(stage.repeat, Hole) else (stage.repeat,)
             for j, layer in enumerate(stage.layers):
-                blocks = {b: None for b in self._blocks_of(layer)}
+                blocks = dict.fromkeys(self._blocks_of(layer))
                 out.append(Slot(i, j, tuple(blocks), optional=min(repeats) <= j))
         return tuple(out)
 
@@ -409,7 +411,9 @@ def _count_part(space: Space, part: Sequence[int], control: set[int]) -> int:
 def load_space(name: str, spaces: Path = SPACES) -> Space:
     """The space (or the architecture, a space of size one) of that name, or in that file."""
     path = find_file(name, spaces)
-    return space_from_dict(read_yaml(path), str(path) if path.parent not in (spaces, spaces / "reference") else path.stem)
+    return space_from_dict(
+        read_yaml(path), str(path) if path.parent not in (spaces, spaces / "reference") else path.stem
+    )
 
 
 def load_arch(name: str, spaces: Path = SPACES) -> Arch:
@@ -438,7 +442,10 @@ def find_file(name: str, spaces: Path = SPACES) -> Path:
             return path
         raise ValueError(f"{path}: no such file")
     near = nearest(name, known)
-    raise ValueError(f"unknown space or architecture {name!r}; " + (f"did you mean {near!r}?" if near else f"known: {', '.join(known)}"))
+    raise ValueError(
+        f"unknown space or architecture {name!r}; "
+        + (f"did you mean {near!r}?" if near else f"known: {', '.join(known)}")
+    )
 
 
 def space_names(spaces: Path = SPACES) -> dict[str, Path]:
@@ -490,13 +497,15 @@ class _Reader:
             resolution=self.filled(resolution),
             stem=self.resolved(stem),
             stages=tuple(
-                StageTemplate(self.filled(s.stride), self.filled(s.repeat), tuple(self.resolved(layer) for layer in s.layers))
+                StageTemplate(
+                    self.filled(s.stride), self.filled(s.repeat), tuple(self.resolved(layer) for layer in s.layers)
+                )
                 for s in stages
             ),
             head=self.resolved(head),
             forbid=self.forbid(data.get("forbid", [])),
             divisor=whole(data.get("divisor", 1), 1, 256, f"{self.where}: divisor"),
-            source=json.dumps(data, sort_keys=True, default=str),
+            source=json.dumps(data, default=str),
         )
         self.check(space)
         return space
@@ -504,7 +513,12 @@ class _Reader:
     def base(self, data: Mapping[str, Any]) -> Arch:
         """Everything without choices, checked by the architecture's own reader."""
         plain = {k: data[k] for k in ("name", "defaults", *SCALARS) if k in data}
-        skeleton = {"resolution": 32, "stem": {"op": "identity"}, "stages": [{"op": "identity"}], "head": {"op": "classifier"}}
+        skeleton = {
+            "resolution": 32,
+            "stem": {"op": "identity"},
+            "stages": [{"op": "identity"}],
+            "head": {"op": "classifier"},
+        }
         return arch_from_dict({"name": Path(self.where).stem, **plain, **skeleton}, self.where)
 
     def block(self, data: Any, place: str) -> tuple[tuple[str, Any], ...]:
@@ -535,7 +549,14 @@ class _Reader:
             pairs = []
             for key, value in merged.items():
                 single = key in own or (isinstance(value, Mapping) and value.get("per") == "layer")
-                pairs.append((key, self.value(value, f"{place}.layers[{j}].{key}" if single else f"{place}.{key}", place, exists, j)))
+                pairs.append(
+                    (
+                        key,
+                        self.value(
+                            value, f"{place}.layers[{j}].{key}" if single else f"{place}.{key}", place, exists, j
+                        ),
+                    )
+                )
             layers.append(tuple(pairs))
         return StageTemplate(stride, repeat, tuple(layers))
 
@@ -571,10 +592,20 @@ class _Reader:
             raise ValueError(f"{self.where}: {place}.one_of: an option stands twice in {shown(options)}")
         for option in options if place.endswith(".block") else ():
             if not isinstance(option, Mapping) or not isinstance(option.get("op"), str):
-                raise ValueError(f"{self.where}: {place}.one_of: wanted blocks such as {{op: mbconv, ..}}, got {shown(option)}")
+                raise ValueError(
+                    f"{self.where}: {place}.one_of: wanted blocks such as {{op: mbconv, ..}}, got {shown(option)}"
+                )
         return tuple(tuple(o) if isinstance(o, list) else o for o in options)
 
-    def hole(self, name: str, options: tuple[Any, ...], when: Any, place: str, stage: str, exists: tuple[tuple[int, int], ...]) -> Hole:
+    def hole(
+        self,
+        name: str,
+        options: tuple[Any, ...],
+        when: Any,
+        place: str,
+        stage: str,
+        exists: tuple[tuple[int, int], ...],
+    ) -> Hole:
         index = self.names.setdefault(name, len(self.options))
         if index == len(self.options):
             if index >= MAX_GENES:
@@ -582,14 +613,16 @@ class _Reader:
             self.options.append(options)
             self.conditions.append([])
         elif self.options[index] != options:
-            raise ValueError(f"{self.where}: {place}: the choice {name!r} has other options elsewhere: {shown(self.options[index])}")
+            raise ValueError(
+                f"{self.where}: {place}: the choice {name!r} has other options elsewhere: {shown(self.options[index])}"
+            )
         self.conditions[index].append((place, {**mapping(when, f"{self.where}: {place}.when"), "": (stage, exists)}))
         return Hole(index, (("pending", place),))  # type: ignore[arg-type]
 
     def whens(self, index: int) -> tuple[tuple[tuple[int, frozenset[int]], ...], ...]:
-        """The alternatives under which a gene is active; one that holds always makes the others needless."""
-        alternatives = dict.fromkeys(self.condition(place, when) for place, when in self.conditions[index])
-        return ((),) if () in alternatives else tuple(alternatives)
+        """The alternatives under which a gene is active, without those that another one covers."""
+        alternatives = list(dict.fromkeys(self.condition(place, when) for place, when in self.conditions[index]))
+        return tuple(a for a in alternatives if not any(set(b) < set(a) for b in alternatives))
 
     def condition(self, place: str, when: Mapping[str, Any]) -> tuple[tuple[int, frozenset[int]], ...]:
         stage, exists = when[""]
@@ -598,7 +631,9 @@ class _Reader:
         for key, wanted in when.items():
             if key:
                 local = (f"{place.rsplit('.', 1)[0]}.{key}", f"{stage}.{key}", key)
-                rules.append(self.rule(next((n for n in local if n in self.names), key), wanted, f"{self.where}: {place}.when"))
+                rules.append(
+                    self.rule(next((n for n in local if n in self.names), key), wanted, f"{self.where}: {place}.when")
+                )
         return tuple(rules)
 
     def rule(self, name: str, wanted: Any, where: str) -> tuple[int, frozenset[int]]:
@@ -608,7 +643,9 @@ class _Reader:
         gene, values = self.names[name], wanted if isinstance(wanted, list) else [wanted]
         allowed = frozenset(i for i, option in enumerate(self.options[gene]) if option in values)
         if not allowed:
-            raise ValueError(f"{where}: {name} is never {shown(wanted)}; its options are {shown(list(self.options[gene]))}")
+            raise ValueError(
+                f"{where}: {name} is never {shown(wanted)}; its options are {shown(list(self.options[gene]))}"
+            )
         return gene, allowed
 
     def resolved(self, pairs: tuple[tuple[str, Any], ...]) -> tuple[tuple[str, Any], ...]:
@@ -637,8 +674,14 @@ class _Reader:
                 whole(option, 1, 16, f"{self.where}: stages[{i}].stride")
             for j, layer in enumerate(stage.layers):
                 for block in itertools.islice(space._blocks_of(layer), 2000):
-                    resolve(block, defaults, f"{self.where}: stages[{i}]" + (f".layers[{j}]" if len(stage.layers) > 1 else ""))
-        for option in space.genes[space.resolution.gene].options if isinstance(space.resolution, Hole) else (space.resolution,):
+                    resolve(
+                        block,
+                        defaults,
+                        f"{self.where}: stages[{i}]" + (f".layers[{j}]" if len(stage.layers) > 1 else ""),
+                    )
+        for option in (
+            space.genes[space.resolution.gene].options if isinstance(space.resolution, Hole) else (space.resolution,)
+        ):
             whole(option, 1, 8192, f"{self.where}: resolution")
         rng = np.random.default_rng(0)
         for genome in [space.sample(rng) for _ in range(3 if space.genes else 1)]:

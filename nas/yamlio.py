@@ -56,7 +56,7 @@ def _count(node: yaml.Node, seen: dict[int, int], depth: int) -> int:
         raise RecursionError
     if id(node) not in seen:
         seen[id(node)] = MAX_NODES + 1  # an alias to a parent never ends
-        children = [c for c in node.value] if isinstance(node, yaml.SequenceNode) else []
+        children = list(node.value) if isinstance(node, yaml.SequenceNode) else []
         if isinstance(node, yaml.MappingNode):
             children = [part for pair in node.value for part in pair]
         seen[id(node)] = min(1 + sum(_count(child, seen, depth + 1) for child in children), MAX_NODES + 1)

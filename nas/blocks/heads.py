@@ -18,10 +18,11 @@ def classifier(g: Builder, x: int, *, classes: int, width: int = 0, act: str = "
     return g.dense(g.dropout(x, dropout), classes, "logits")
 
 
-def mobilenet_v3(g: Builder, x: int, *, classes: int, conv: int, width: int, act: str = "hswish", dropout: float = 0) -> int:
-    """MobileNetV3's efficient last stage (arXiv:1905.02244, fig. 5): 1x1 conv, pool, biased 1x1 conv without norm, dense."""
+def mobilenet_v3(g: Builder, x: int, *, classes: int, conv: int, width: int, act: str = "hswish", dropout: float = 0,
+                 bias: bool = True) -> int:  # fmt: skip
+    """MobileNetV3's efficient last stage (arXiv:1905.02244, fig. 5): 1x1 conv, pool, [biased] 1x1 conv without norm, dense."""
     x = g.conv_norm_act(x, conv, 1, 1, act, "conv")
-    x = g.conv(g.global_pool(x), width, bias=True, name="wide")
+    x = g.conv(g.global_pool(x), width, bias=bias, name="wide")
     x = g.flatten(g.act(x, act, "wide.act"))
     return g.dense(g.dropout(x, dropout), classes, "logits")
 

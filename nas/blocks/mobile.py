@@ -63,13 +63,14 @@ def mbconv(g: Builder, x: int, *, stride: int = 1, width: int, kernel: int = 3, 
 
 def fused_mbconv(g: Builder, x: int, *, stride: int = 1, width: int, kernel: int = 3, expand: float = 0, hidden: int = 0,
                  divisor: int = 1, act: str = "relu", se: float = 0, se_width: int = 0, se_of: str = "input",
-                 se_divisor: int = 1, se_act: str = "relu", se_gate: str = "sigmoid", skip: str = "identity") -> int:  # fmt: skip
+                 se_divisor: int = 1, se_act: str = "relu", se_gate: str = "sigmoid", skip: str = "identity",
+                 force_expand: bool = False) -> int:  # fmt: skip
     """EfficientNetV2's fused inverted residual (arXiv:2104.00298): k x k expansion, [SE], linear 1x1 projection.
 
-    Where the expansion would not widen, one k x k convolution with its activation does both.
+    Where the expansion would not widen, one k x k convolution with its activation does both, unless `force_expand`.
     """
     hidden = expanded(g, x, expand, hidden, divisor)
-    if hidden == g.width(x):
+    if hidden == g.width(x) and not force_expand:
         y = g.conv_norm_act(x, width, kernel, stride, act, "conv")
         return skipped(g, x, gated(g, y, x, se, se_width, se_of, se_divisor, se_act, se_gate), skip, stride)
     y = g.conv_norm_act(x, hidden, kernel, stride, act, "expand")

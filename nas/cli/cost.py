@@ -1,0 +1,51 @@
+"""`nas cost`: parameters, multiply-adds and activation memory of an architecture."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from nas.arch import dropped_strides
+from nas.blocks import arch_id
+from nas.cli.hydra_door import Invocation
+from nas.cli.table import aligned
+from nas.cost import cost, cost_json, cost_table
+from nas.plugins import load_plugins
+from nas.settings import build
+from nas.space import load_arch
+
+
+@dataclass(frozen=True)
+class CostCommand:
+    """The keys of conf/cost.yaml."""
+
+    arch: str
+    resolution: int | None = None
+    channels: int | None = None
+    classes: int | None = None
+    json: bool = False
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key, high in (("resolution", 8192), ("channels", 65_536), ("classes", 1_000_000)):
+            value = getattr(self, key)
+            if value is not None and not 1 <= value <= high:
+                raise ValueError(f"{key}: wanted 1 to {high}, got {value}")
+
+
+def show_cost(call: Invocation) -> None:
+    command = build(CostCommand, call.config, "")
+    load_plugins(command.plugins, [os.getcwd()])
+    arch = load_arch(command.arch)
+    fitted = arch.with_io(command.resolution, command.channels, command.classes)
+    counted = cost(fitted)
+    if command.json:
+        print(json.dumps(cost_json(fitted, counted)))
+        return
+    print(
+        f"{fitted.name}  {fitted.resolution} px, {fitted.channels} channels, {fitted.classes} classes  (id {arch_id(fitted)})"
+    )
+    if dropped := dropped_strides(arch, fitted):
+        print(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")
+    print(aligned(cost_table(counted), left=3))

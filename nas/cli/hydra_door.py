@@ -1,0 +1,199 @@
+"""The only door of Hydra and OmegaConf: a command line becomes a plain dict, Hydra's complaints become one line."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from nas.arch import shown
+from nas.paths import CONF
+from nas.plugins import load_plugins
+from nas.settings import nearest
+
+PATH_KEYS = ("run", "runs", "arch", "space", "out", "storage", "path", "weights")
+GROUPS = {"CONTROLLERS": "controller", "DATASETS": "dataset", "EVALUATORS": "evaluator", "DEVICES": "device"}
+QUIET = (
+    "hydra.run.dir=.",
+    "hydra.output_subdir=null",
+    "hydra.sweep.dir=runs",
+    "hydra.sweep.subdir=.",
+    "hydra/job_logging=disabled",
+    "hydra/hydra_logging=disabled",
+)
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """What a command is called with: resolved settings, what the user typed, the number of a sweep's job."""
+
+    config: Mapping[str, Any]
+    overrides: tuple[str, ...]
+    job: int | None
+    command: str
+
+    @property
+    def again(self) -> str:
+        """The command line that goes on with it."""
+        return " ".join(["nas", self.command, *self.overrides])
+
+
+def with_config(command: str, args: Sequence[str], function: Callable[[Invocation], None]) -> None:
+    """Calls `function` with the settings of a command line, once for each job of a sweep.
+
+    Hydra's flags (`--cfg job`, `-m`, `--config-dir`) work as they do everywhere. Exceptions come through as they are.
+    """
+    load_named_plugins(args)
+    sys.argv = [f"nas {command}", *(quoted(arg) for arg in args), *QUIET]
+    before, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
+
+    failures: list[BaseException] = []
+
+    def task(config: Any) -> None:
+        """Keeps exceptions, which Hydra would announce in words of its own; after a Ctrl-C the rest of a sweep is left."""
+        try:
+            if not any(isinstance(failure, KeyboardInterrupt) for failure in failures):
+                function(_invocation(command, config))
+        except BaseException as error:
+            failures.append(error)
+
+    try:
+        hydra.main(version_base=None, config_path=str(CONF), config_name=command)(task)()
+        if failures:
+            raise next((f for f in failures if isinstance(f, KeyboardInterrupt)), failures[0])
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def _invocation(command: str, config: Any) -> Invocation:
+    chosen = HydraConfig.get()
+    sweep = chosen.mode is not None and chosen.mode.name == "MULTIRUN"
+    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    assert isinstance(plain, dict)
+    typed = tuple(chosen.overrides.task)
+    return Invocation({str(k): v for k, v in plain.items()}, typed, chosen.job.num if sweep else None, command)
+
+
+def quoted(arg: str) -> str:
+    """An override whose value is a path or a block string, quoted for Hydra's grammar where it needs to be."""
+    key, equals, value = arg.partition("=")
+    if not equals or key.startswith("-") or key.rsplit(".", 1)[-1] not in PATH_KEYS or value[:1] in ("'", '"', "["):
+        return arg
+    plain = re.fullmatch(r"[\w./+@%-]*", value) or (
+        key not in ("arch", "weights") and re.fullmatch(r"[\w./+@%,-]*", value)
+    )
+    if plain:
+        return arg
+    return key + "='" + value.replace("'", "\\'") + "'"
+
+
+def load_named_plugins(args: Iterable[str]) -> None:
+    """Imports `plugins=[..]` before Hydra composes, so that `controller=mine` is a choice like any other."""
+    for arg in args:
+        key, _, value = arg.partition("=")
+        if key == "plugins":
+            names = [name.strip(" '\"") for name in value.strip("[] ").split(",")]
+            for module in load_plugins([name for name in names if name], [os.getcwd()]):
+                _offer(module)
+
+
+def _offer(module: Any) -> None:
+    """Adds a plugin's settings classes to Hydra's choices, with their defaults."""
+    for key, group in GROUPS.items():
+        for name, cls in getattr(module, key, {}).items():
+            node: dict[str, Any] = {"name": name}
+            for field in fields(cls) if is_dataclass(cls) else ():
+                default = field.default_factory() if field.default_factory is not MISSING else field.default
+                node[field.name] = (
+                    "???" if default is MISSING else list(default) if isinstance(default, tuple) else default
+                )
+            package = f"device.{name}" if group == "device" else group
+            ConfigStore.instance().store(name=name, node=node, group=group, package=package)
+
+
+def explain(command: str, error: Exception) -> str | None:
+    """One line for the user's mistakes; None for a fault of ours."""
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return _hydra_line(command, error)
+    if isinstance(error, ValueError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.filename or 'file'}: {error.strerror}"
+    return None
+
+
+def _hydra_line(command: str, error: Exception) -> str:
+    text = str(error)
+    if found := re.search(r"Could not find '([^']+)'", text):
+        group, _, name = found[1].rpartition("/")
+        return _unknown(name, choices(group), f"{group}={name}: no such {group}")
+    if found := re.search(r"Missing mandatory value: (\S+)", text):
+        return f"{found[1]}: must be given, as in {found[1]}=..; see nas {command} --help"
+    key = _failed_key(text)
+    if key is not None:
+        return _unknown(key, _keys(command), f"{key}: no such key")
+    if "LexerNoViableAltException" in text or type(error).__name__ == "OverrideParseException":
+        override = getattr(error, "override", None) or text.splitlines()[-1]
+        return f"cannot read {shown(override)}: quote values with special characters, as in \"key='a b'\""
+    return " ".join(text.split())[:300]
+
+
+def _failed_key(text: str) -> str | None:
+    """The key of `Could not override 'a.b'` or of a struct error, without a group's choice."""
+    for pattern in (
+        r"full_key: (\S+)",
+        r"Could not override '([^'=]+)",
+        r"Key '([^']+)' is not in struct",
+        r"Could not append[^']*'([^']+)'",
+    ):
+        if found := re.search(pattern, text):
+            return found[1]
+    return None
+
+
+def _unknown(word: str, known: Sequence[str], line: str) -> str:
+    near = nearest(word, known)
+    if near is None and "." in word:
+        tail = {key: key.rsplit(".", 1)[-1] for key in known}
+        last = nearest(word.rsplit(".", 1)[-1], tail.values())
+        near = next((key for key, value in tail.items() if value == last), None)
+    return f"{line}; did you mean {near}?" if near else f"{line} (known: {', '.join(k for k in known if '.' not in k)})"
+
+
+def choices(group: str) -> list[str]:
+    """Names that a group's `group=name` takes."""
+    files = [path.stem for path in sorted((CONF / group).glob("*.yaml"))]
+    stored = ConfigStore.instance().repo.get(group, {})
+    return files + [name.removesuffix(".yaml") for name in stored if name.removesuffix(".yaml") not in files]
+
+
+def _keys(command: str) -> list[str]:
+    """Every key of a command's default settings, dotted."""
+    from nas.cli.run import flat
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(version_base=None, config_dir=str(CONF)):
+        config = OmegaConf.to_container(compose(config_name=command), resolve=False)
+    keys = list(flat(config))
+    parents = {".".join(key.split(".")[:i]) for key in keys for i in range(1, key.count(".") + 1)}
+    return [*keys, *sorted(parents)]
+
+
+def groups() -> list[str]:
+    return [path.name for path in sorted(Path(CONF).iterdir()) if path.is_dir() and any(path.glob("*.yaml"))]

@@ -1,0 +1,76 @@
+"""`nas report`: the report of a run from its journal, or several runs on one page."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from nas.cli.hydra_door import Invocation
+from nas.journal import Journal
+from nas.report import compare, front_text, report_json, summarise, write_outputs
+from nas.settings import build, nearest
+from nas.yamlio import write_text
+
+
+@dataclass(frozen=True)
+class ReportCommand:
+    """The keys of conf/report.yaml."""
+
+    run: str | None = None
+    runs: tuple[str, ...] = ()
+    out: str | None = None
+    json: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.run is None) == (not self.runs):
+            raise ValueError("run: wanted either run=<folder> or runs=[<folder>,..]")
+
+
+def report(call: Invocation) -> None:
+    command = build(ReportCommand, call.config, "")
+    if command.runs:
+        _compare(command)
+        return
+    assert command.run is not None
+    folder = _folder(command.run)
+    with Journal.open(folder / "journal.sqlite", read_only=True) as journal:
+        if command.json:
+            print(json.dumps(report_json(journal), allow_nan=False))
+            return
+        print(front_text(summarise(journal)))
+        for path in write_outputs(folder, journal):
+            print(path)
+
+
+def _compare(command: ReportCommand) -> None:
+    with ExitStack() as stack:
+        paths = [_folder(run) / "journal.sqlite" for run in command.runs]
+        journals = [stack.enter_context(Journal.open(path, read_only=True)) for path in paths]
+        if command.json:
+            print(
+                json.dumps(
+                    {run: report_json(j) for run, j in zip(command.runs, journals, strict=True)}, allow_nan=False
+                )
+            )
+            return
+        out = Path(command.out or "compare.html")
+        write_text(out, compare(dict(zip(command.runs, journals, strict=True))))
+        print(out)
+
+
+def _folder(run: str) -> Path:
+    folder = Path(run)
+    if not (folder / "journal.sqlite").is_file():
+        around = [p.parent.name for p in folder.parent.glob("*/journal.sqlite")] if folder.parent.is_dir() else []
+        near = nearest(folder.name, around)
+        hint = (
+            f"; did you mean {folder.parent / near}?"
+            if near
+            else f" (runs there: {', '.join(sorted(around)[:10])})"
+            if around
+            else ""
+        )
+        raise ValueError(f"run: no journal.sqlite in {folder}{hint}")
+    return folder

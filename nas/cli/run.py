@@ -1,0 +1,104 @@
+"""A run's folder: its name, its journal, its log, and whether the command fits what it began with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.journal import Journal
+
+NOT_IDENTITY = ("trials", "run", "storage", "plugins")
+
+
+def run_folder(run: str | None, overrides: Sequence[str], job: int | None) -> Path:
+    """The folder of a run; by default named after the identity keys that the user set, so that the same command resumes.
+
+    `job` is the number of a job of a sweep: with `run=` given, each has a folder of its own.
+    """
+    if run is not None:
+        return Path(run) / str(job) if job is not None else Path(run)
+    parts = [part for part in overrides if _names(part)]
+    words = [_word(part) for part in parts]
+    name = "-".join(words) or "default"
+    if len(name) > 100 or any(re.search(r"[^\w.,=\[\]/'\"-]", part) for part in parts):
+        name = f"{name[:80]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:6]}"
+    return Path("runs") / name
+
+
+def _names(override: str) -> bool:
+    key = override.lstrip("+~").partition("=")[0]
+    return key not in NOT_IDENTITY and not key.startswith(("executor", "hydra"))
+
+
+def _word(override: str) -> str:
+    key, _, value = override.lstrip("+~").partition("=")
+    value = value.strip("'\"")
+    if key in ("space", "arch"):
+        value = Path(value).stem if value.endswith((".yaml", ".yml")) else value
+    text = (
+        value
+        if key in ("space", "controller", "dataset", "objective", "device", "recipe", "evaluator", "arch")
+        else f"{key}_{value}"
+    )
+    return re.sub(r"[^\w.]+", "_", text).strip("_.") or "x"
+
+
+def open_run(folder: Path, identity: Mapping[str, Any], meta: Mapping[str, Any]) -> Journal:
+    """The journal of a new run, or of one that goes on. Raises ValueError naming the first identity key that differs."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"run: cannot make the folder {folder}: {error.strerror}") from None
+    path = folder / "journal.sqlite"
+    if not path.exists():
+        others = [p.name for p in folder.iterdir() if p.name != "log.txt" and not p.name.startswith(".")]
+        if others:
+            raise ValueError(f"run: the folder {folder} holds {others[0]!r} and no journal; choose an empty one")
+        return Journal.create(path, {**meta, "identity": dict(identity)})
+    journal = Journal.open(path)
+    try:
+        _same(flat(journal.get("identity", {})), flat(identity), folder)
+    except ValueError:
+        journal.close()
+        raise
+    return journal
+
+
+def _same(theirs: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -> None:
+    for key in [*theirs, *(k for k in ours if k not in theirs)]:
+        then, now = theirs.get(key), ours.get(key)
+        if then != now:
+            raise ValueError(
+                f"{key}: the run in {folder} began with {_shown(then)}, this command has {_shown(now)}; run=<another folder> starts anew"
+            )
+
+
+def flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    """`{"recipe": {"epochs": 3}}` as `{"recipe.epochs": 3}`."""
+    if not isinstance(data, Mapping):
+        return {prefix: list(data) if isinstance(data, tuple) else data}
+    return {
+        k: v for key, value in data.items() for k, v in flat(value, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value, default=str)[:60]
+
+
+def log_to(folder: Path) -> None:
+    """Sends the log, tracebacks among it, to the run's `log.txt`; standard error keeps what users must see."""
+    root = logging.getLogger()
+    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder / "log.txt")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)

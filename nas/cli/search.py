@@ -1,0 +1,258 @@
+"""`nas search`: checks everything first, then fits latency, searches, verifies the front and writes the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.arch import dropped_strides
+from nas.cli.hydra_door import Invocation
+from nas.cli.run import log_to, open_run, run_folder
+from nas.controllers import Problem, make_controller
+from nas.cost import Costs
+from nas.data import dataset_settings, load_dataset
+from nas.display import Display, duration
+from nas.evaluators import evaluator_settings
+from nas.executors import make_executor_settings
+from nas.executors.base import Executor, run_all
+from nas.jobs import Job, WorkerSpec
+from nas.journal import Journal
+from nas.latency import Predictor, make_device
+from nas.objectives import Objectives, build_objectives
+from nas.plugins import load_plugins
+from nas.report import front_text, summarise, write_outputs
+from nas.search import Search, SearchSettings, check_feasible
+from nas.settings import build
+from nas.space import Space, load_arch, load_space
+from nas.verify import measure_front, prune_weights, test_front
+from nas.versions import versions
+
+TARGET_SAMPLES = 200
+
+
+@dataclass(frozen=True)
+class SearchCommand:
+    """The keys of conf/search.yaml."""
+
+    space: str
+    controller: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    objective: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    evaluator: Mapping[str, Any]
+    executor: Mapping[str, Any]
+    device: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
+    resolution: int | None = None
+    divisor: int | None = None
+    trials: int = 24
+    seed: int = 0
+    run: str | None = None
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key, low, high in (
+            ("trials", 1, 10**7),
+            ("seed", 0, 2**31 - 1),
+            ("resolution", 1, 8192),
+            ("divisor", 1, 256),
+        ):
+            value = getattr(self, key)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A command whose every part was checked, before anything is made or started."""
+
+    command: SearchCommand
+    settings: SearchSettings
+    space: Space
+    objectives: Objectives
+    controller: Any
+    executor: Any
+    config: Mapping[str, Any]
+    first: tuple[tuple[int, ...], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a run to go on."""
+        c, space = self.command, {"name": self.space.name, "fingerprint": self.space.fingerprint}
+        parts = {k: self.config[k] for k in ("controller", "objective", "dataset", "recipe", "evaluator", "device")}
+        search = {
+            k: v
+            for k, v in dataclasses.asdict(self.settings).items()
+            if k in ("in_flight", "threads", "repeat", "enqueue")
+        }
+        return {"seed": c.seed, "space": space, **parts, "search": search}
+
+
+def search(call: Invocation) -> None:
+    """Runs a search to the end, or goes on with one. Raises ValueError for the user's mistakes."""
+    plan = make_plan(call)
+    folder = run_folder(plan.command.run, call.overrides, call.job).absolute()
+    shown = os.path.relpath(folder)
+    meta = {"settings": dict(plan.config), "versions": versions(), "command": call.again, "space": {
+        "name": plan.space.name, "size": plan.space.size, "fingerprint": plan.space.fingerprint,
+        "genes": [gene.name for gene in plan.space.genes]}}  # fmt: skip
+    with open_run(folder, plan.identity, meta) as journal:
+        log_to(folder)
+        _save_config(folder, call)
+        if journal.get("finished", 0) >= plan.command.trials:
+            print(
+                f"{shown}: this run is finished, {journal.get('finished')} trials; a larger trials= goes on from there"
+            )
+            print(front_text(summarise(journal)))
+            return
+        try:
+            _run(plan, journal, folder)
+        except KeyboardInterrupt:
+            done = sum(trial.done for trial in journal.trials())
+            journal.add_event("interrupted")
+            raise KeyboardInterrupt(
+                f"stopped with {done} trials on record in {shown}; the same command goes on:\n  {call.again}"
+            ) from None
+        print(front_text(summarise(journal)))
+        print(f"\nreport  {shown}/report.html\nbest    {shown}/best.yaml   (nas train arch={shown}/best.yaml)")
+
+
+def make_plan(call: Invocation) -> Plan:
+    command = build(SearchCommand, call.config, "")
+    load_plugins(command.plugins, [os.getcwd()])
+    config = {**call.config, "dataset": _absolute(command.dataset)}
+    settings = build(SearchSettings, command.search, "search")
+    devices = {name: make_device(device, f"device.{name}") for name, device in command.device.items()}
+    objectives = build_objectives(command.objective, list(devices))
+    controller = make_controller(command.controller)
+    executor = make_executor_settings(command.executor)
+    evaluator_settings(command.evaluator)
+    _check_recipe(command.recipe)
+    space = load_space(command.space)
+    space = space.with_divisor(command.divisor) if command.divisor else space
+    dataset_settings(config["dataset"])
+    dataset = load_dataset(config["dataset"])
+    own = None if isinstance(space.resolution, int) else 0
+    resolution = command.resolution or (dataset.resolution if own is None else None)
+    fitted = space.fit(resolution, dataset.channels, len(dataset.classes))
+    first = tuple(fitted.encode(load_arch(name)) for name in settings.enqueue)
+    return Plan(command, settings, fitted, objectives, controller, executor, config, first, _notes(space, fitted))
+
+
+def _notes(space: Space, fitted: Space) -> tuple[str, ...]:
+    genome = space.sample(np.random.default_rng(0))
+    before, after = space.decode(genome), fitted.decode(genome)
+    dropped = dropped_strides(before, after)
+    if not dropped:
+        return ()
+    return (
+        f"images of {after.resolution} pixels, the space is made for {before.resolution}: stride 1 instead of 2 in {', '.join(dropped)}",
+    )
+
+
+def _absolute(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Workers have other working folders."""
+    path = dataset.get("path")
+    return {**dataset, "path": str(Path(path).expanduser().absolute())} if isinstance(path, str) else dict(dataset)
+
+
+def _check_recipe(recipe: Mapping[str, Any]) -> None:
+    from nas.recipe import Recipe
+
+    build(Recipe, recipe, "recipe")
+
+
+def _save_config(folder: Path, call: Invocation) -> None:
+    from nas.yamlio import dump_plain, write_text
+
+    write_text(folder / "config.yaml", f"# {call.again}\n" + dump_plain(dict(call.config)))
+
+
+def _run(plan: Plan, journal: Journal, folder: Path) -> None:
+    command = plan.command
+    journal.add_event("start", trials=command.trials, pid=os.getpid(), executor=dict(command.executor))
+    title = f"nas search  {plan.space.name} on {command.dataset.get('name')}, {command.controller.get('name')}  ({os.path.relpath(folder)})"
+    print(f"{title}\n{plan.space.size:.3g} architectures, {len(plan.space.genes)} genes", flush=True)
+    for note in plan.notes:
+        print(note)
+    spec = WorkerSpec(
+        {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}, plan.space.to_dict(), command.plugins,
+        tuple(p or os.getcwd() for p in sys.path), str(folder), plan.settings.threads, os.environ.get("NAS_WORKER_PLATFORMS", ""),
+    )  # fmt: skip
+    executor = plan.executor.start(spec)
+    try:
+        problem = _problem(plan, journal, executor)
+        check_feasible(problem, command.seed)
+        with Display(title, command.trials, problem.objectives) as display:
+            loop = Search(
+                problem, plan.controller, journal, executor, plan.settings, command.seed, display, plan.first
+            )  # fmt: skip
+            display.replayed(loop.trials)
+            reason = loop.run(command.trials)
+        if reason:
+            print(f"ended early: {reason}")
+            journal.add_event("ended", reason=reason)
+        prune_weights(journal, problem.objectives, folder)
+        measure_front(journal, problem.objectives, executor, list(command.device), print)
+        test_front(journal, problem.objectives, executor, print)
+        journal.add_event("finish")
+        journal.put("finished", command.trials)
+    finally:
+        executor.close()
+        if journal.trials():
+            write_outputs(folder, journal)
+
+
+def _problem(plan: Plan, journal: Journal, executor: Executor) -> Problem:
+    """The problem with frozen latency predictors and the target, made once and kept in the journal."""
+    predictors = {name: _predictor(name, plan, journal, executor) for name in plan.command.device}
+    table = Costs(plan.space)
+
+    def costs(genomes: np.ndarray) -> dict[str, np.ndarray]:
+        latencies = {f"latency_ms/{name}": p.predict_many(plan.space, genomes) for name, p in predictors.items()}
+        return {**table(genomes), **latencies}
+
+    objectives = plan.objectives
+    if objectives.needs_target:
+        objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs))
+    journal.put("objectives", dataclasses.asdict(objectives))
+    return Problem(plan.space, objectives, costs, table.features)
+
+
+def _predictor(name: str, plan: Plan, journal: Journal, executor: Executor) -> Predictor:
+    kept = journal.get(f"predictor/{name}")
+    if kept is None:
+        print(f"measuring blocks on {name} for the latency predictor ...", flush=True)
+        (outcome,) = run_all(
+            executor, [Job(-1, "fit", seed=plan.command.seed, data={"device": name})], timeout_s=plan.settings.timeout_s
+        )
+        if outcome.outcome != "ok":
+            raise ValueError(f"device.{name}: the latency predictor could not be made: {outcome.error}")
+        kept = outcome.data["predictor"]
+        journal.put(f"predictor/{name}", kept)
+    predictor = Predictor.from_dict(kept)
+    print(f"latency on {name}: predicted to {predictor.mape:.0%} (mean error on whole networks left out)")
+    return predictor
+
+
+def _target(plan: Plan, journal: Journal, costs: Any) -> float:
+    kept = journal.get("target")
+    if kept is None:
+        rng = np.random.default_rng([plan.command.seed, 2**31 + 1])
+        genomes = np.array([plan.space.sample(rng) for _ in range(TARGET_SAMPLES)])
+        kept = float(np.median(costs(genomes)[plan.objectives.cost]))
+        journal.put("target", kept)
+    unit = " ms" if plan.objectives.cost.startswith("latency_ms") else ""
+    print(f"target {plan.objectives.cost} {kept:.4g}{unit} (the median of sampled architectures)")
+    return kept
+
+
+__all__ = ["Plan", "SearchCommand", "duration", "make_plan", "search"]

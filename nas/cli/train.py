@@ -1,0 +1,104 @@
+"""`nas train`: an architecture trained on a dataset; weights and figures stay in a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.arch import dropped_strides
+from nas.blocks import lower
+from nas.cli.hydra_door import Invocation
+from nas.cli.run import run_folder
+from nas.cost import cost
+from nas.data import load_dataset
+from nas.plugins import load_plugins
+from nas.recipe import Recipe
+from nas.settings import build
+from nas.space import load_arch
+from nas.versions import versions
+from nas.weights import save_weights
+from nas.yamlio import dump_yaml, write_text
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """The keys of conf/train.yaml."""
+
+    arch: str
+    dataset: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    resolution: int | None = None
+    seed: int = 0
+    threads: int | None = None
+    run: str | None = None
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key, low, high in (("seed", 0, 2**31 - 1), ("resolution", 1, 8192), ("threads", 1, 1024)):
+            value = getattr(self, key)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+
+
+def train(call: Invocation) -> None:
+    """Trains, tells accuracy on validation and, once at the end, on test; writes weights.npz, arch.yaml, result.json."""
+    command = build(TrainCommand, call.config, "")
+    load_plugins(command.plugins, [os.getcwd()])
+    recipe = build(Recipe, command.recipe, "recipe")
+    arch = load_arch(command.arch)
+    dataset = load_dataset(command.dataset)
+    fitted = arch.with_io(command.resolution or dataset.resolution, dataset.channels, len(dataset.classes))
+    folder = run_folder(command.run, ("train", *call.overrides), call.job)
+    _fresh(folder)
+    if command.threads:
+        os.environ["NPROC"] = str(command.threads)
+    counted = cost(fitted)
+    print(
+        f"nas train  {fitted.name} on {dataset.name}: {counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {fitted.resolution} px"
+    )
+    if dropped := dropped_strides(arch, fitted):
+        print(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")
+    from nas.train import evaluate, fit
+
+    result = fit(fitted, dataset, recipe, command.seed, report=_progress())
+    variables = {"params": result.params, "stats": result.stats}
+    test = evaluate(lower(fitted), variables, dataset.test, dataset, recipe.batch, recipe.dtype)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(folder / "weights.npz", variables)
+    write_text(folder / "arch.yaml", dump_yaml(fitted.to_dict()))
+    record = {
+        "arch": fitted.name, "valid": dict(result.metrics), "test": dict(test), "params": counted.params, "macs": counted.macs,
+        "compile_s": result.compile_s, "train_s": result.train_s, "seed": command.seed, "recipe": dataclasses.asdict(recipe),
+        "dataset": dict(command.dataset), "curve": list(result.curve), "versions": versions(),
+    }  # fmt: skip
+    write_text(folder / "result.json", json.dumps(record, indent=1) + "\n")
+    print(
+        f"validation accuracy {result.metrics['accuracy']:.4f}, test accuracy {test['accuracy']:.4f}, {result.train_s:.0f} s of training"
+    )
+    print(f"weights {folder / 'weights.npz'}")
+
+
+def _fresh(folder: Path) -> None:
+    taken = [name for name in ("weights.npz", "journal.sqlite") if (folder / name).exists()]
+    if taken:
+        raise ValueError(f"run: {folder} holds a {taken[0]} already; choose another folder with run=")
+
+
+def _progress() -> Any:
+    """Prints a line an epoch."""
+    shown = 0
+
+    def report(step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        nonlocal shown
+        if "epoch" in metrics and metrics["epoch"] != shown:
+            shown = metrics["epoch"]
+            text = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k != "epoch")
+            print(f"epoch {shown:g}  {100 * step // max(steps, 1)}%  {text}", file=sys.stdout, flush=True)
+
+    return report

@@ -1,0 +1,28 @@
+"""Controllers by name. A new one is a file with a frozen settings dataclass, a line here and a conf/controller/<name>.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nas.controllers.base import Controller, History, Problem, fresh
+from nas.controllers.evolution import Evolution
+from nas.controllers.mnasnet import Mnasnet
+from nas.controllers.random import Random
+from nas.settings import build, did_you_mean
+
+CONTROLLERS: dict[str, type] = {"random": Random, "evolution": Evolution, "mnasnet": Mnasnet}
+
+__all__ = ["CONTROLLERS", "Controller", "History", "Problem", "fresh", "make_controller"]
+
+
+def make_controller(settings: Mapping[str, Any], where: str = "controller") -> Controller:
+    """The controller that `settings["name"]` names, with the other settings. Raises ValueError naming the key."""
+    if not isinstance(settings, Mapping) or not isinstance(settings.get("name"), str):
+        raise ValueError(f"{where}.name: wanted one of {', '.join(CONTROLLERS)}")
+    name = settings["name"]
+    if name not in CONTROLLERS:
+        raise ValueError(
+            f"{where}.name: unknown {name!r}{did_you_mean(name, CONTROLLERS)} (known: {', '.join(CONTROLLERS)})"
+        )
+    return build(CONTROLLERS[name], {key: value for key, value in settings.items() if key != "name"}, where)

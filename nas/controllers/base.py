@@ -1,0 +1,151 @@
+"""What a controller is told and asked, and the pieces that all of them share: the history, and draws that are new.
+
+A controller is a frozen settings dataclass with three pure methods:
+
+    state = controller.init(problem, seed)
+    proposal = controller.ask(state, pending, np.random.default_rng([seed, number]))
+    state = controller.tell(state, trial, np.random.default_rng([seed, trial.number, 1]))
+
+All chance comes from these generators and from `seed`, so a state can be rebuilt by telling the same trials again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from nas.journal import Proposal, Trial
+from nas.objectives import Objectives
+from nas.space import Genome, Space
+
+LISTED = 4096  # spaces up to this size are written out once, so that their last new genome is found without luck
+ROUNDS = (8, 56, 192)  # genomes drawn at a time while nothing new and within the limits has turned up
+Draw = Callable[[int], Iterable[Genome]]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is searched, and what is known of a genome before any training.
+
+    `costs` maps (n, genes) integers to (n,) arrays by metric name: `params`, `macs`, `memory_bytes` and a frozen
+    prediction `latency_ms/<device>` for each device. `features` gives (n, f) costs of the parts, for models of the space.
+    """
+
+    space: Space
+    objectives: Objectives
+    costs: Callable[[np.ndarray], dict[str, np.ndarray]]
+    features: Callable[[np.ndarray], np.ndarray] | None = None
+
+    def feasible(self, genomes: Sequence[Genome]) -> np.ndarray:
+        """(n,) mask of genomes whose costs keep all hard limits."""
+        if not genomes:
+            return np.zeros(0, bool)
+        rows = np.array(genomes, np.int64).reshape(len(genomes), len(self.space.genes))
+        return np.asarray(self.objectives.feasible_mask(self.costs(rows)), bool)
+
+    @cached_property
+    def listed(self) -> tuple[tuple[Genome, ...], np.ndarray] | None:
+        """Every genome of a space of up to LISTED with its mask of feasible ones; None for larger spaces."""
+        if self.space.size > LISTED:
+            return None
+        genomes = tuple(self.space.enumerate())
+        return genomes, self.feasible(genomes)
+
+
+class Controller(Protocol):
+    """Proposes genomes and learns from results. States are values: `tell` returns a new one, the old one still holds."""
+
+    def init(self, problem: Problem, seed: int) -> Any: ...
+    def ask(self, state: Any, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal: ...
+    def tell(self, state: Any, trial: Trial, rng: np.random.Generator) -> Any: ...
+
+
+@dataclass(frozen=True)
+class History:
+    """All trials told so far, in order. A trial without a usable result has the reward nan and values of inf."""
+
+    problem: Problem
+    numbers: tuple[int, ...] = ()
+    genomes: tuple[Genome, ...] = ()
+    rewards: tuple[float, ...] = ()
+    values: tuple[tuple[float, ...], ...] = ()
+    seen: frozenset[Genome] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.genomes)
+
+    def add(self, trial: Trial) -> History:
+        """A history with one more trial; this one stays as it is."""
+        genome = self.problem.space.canonical(trial.genome)
+        reward, values = results_of(self.problem.objectives, trial)
+        return History(
+            self.problem,
+            (*self.numbers, trial.number),
+            (*self.genomes, genome),
+            (*self.rewards, reward),
+            (*self.values, values),
+            self.seen | {genome},
+        )
+
+    @cached_property
+    def ok(self) -> tuple[int, ...]:
+        """Positions of the trials that have a result."""
+        return tuple(i for i, reward in enumerate(self.rewards) if not math.isnan(reward))
+
+
+def results_of(objectives: Objectives, trial: Trial) -> tuple[float, tuple[float, ...]]:
+    """Reward and minimised values of a trial; nan and infs where it failed or misses a metric."""
+    nothing = (math.nan, (math.inf,) * len(objectives.names))
+    if trial.outcome != "ok":
+        return nothing
+    values = tuple(float(v) for v in objectives.values(trial.metrics))
+    reward = float(objectives.reward_of(trial.metrics))
+    return (reward, values) if math.isfinite(reward) else nothing
+
+
+def fresh(history: History, pending: Sequence[Proposal], draw: Draw, rng: np.random.Generator) -> Genome:
+    """A genome that is neither pending nor told and keeps the hard limits, as like the `draw` as can be had.
+
+    `draw(n)` gives n genomes of the controller's liking. Where they bring nothing after a bounded number, their
+    mutants are looked through, then all genomes of a small space or uniform samples of a large one. Of what is left,
+    a new genome that breaks a limit goes before a repeat, and a repeat before one that is pending.
+    """
+    problem, busy = history.problem, {proposal.genome for proposal in pending}
+    left = problem.listed and [g not in busy and g not in history.seen for g in problem.listed[0]]
+    if left is not None and not any(left):
+        return _repeat(history, busy, problem.space.sample(rng))
+    spare: list[Genome] = []
+    for genomes in _offers(problem, draw, rng):
+        new = [g for g in dict.fromkeys(genomes) if g not in busy and g not in history.seen and problem.space.allowed(g)]
+        feasible = problem.feasible(new)
+        if feasible.any():
+            return new[int(feasible.argmax())]
+        spare = spare or new
+    if problem.listed is not None and left is not None:
+        genomes, feasible = problem.listed
+        mask = np.array(left) & feasible
+        return genomes[rng.choice(np.flatnonzero(mask if mask.any() else left))]
+    return spare[0] if spare else _repeat(history, busy, problem.space.sample(rng))
+
+
+def _offers(problem: Problem, draw: Draw, rng: np.random.Generator) -> Iterator[list[Genome]]:
+    liked: list[Genome] = []
+    for n in ROUNDS:
+        liked = list(draw(n))
+        yield liked
+    for genes in (1, 2, 4):
+        yield [problem.space.mutate(genome, rng, genes) for genome in liked[: ROUNDS[1]]]
+    for n in ROUNDS if problem.listed is None else ():
+        yield [problem.space.sample(rng) for _ in range(n)]
+
+
+def _repeat(history: History, busy: set[Genome], last: Genome) -> Genome:
+    """The best told genome that is not pending: nothing new was found."""
+    rewards = np.nan_to_num(np.array(history.rewards), nan=-np.inf)
+    order = np.argsort(-rewards, kind="stable")
+    return next((history.genomes[i] for i in order if history.genomes[i] not in busy), last)

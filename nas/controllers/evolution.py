@@ -1,0 +1,61 @@
+"""Regularised evolution (Real et al. 2019, arXiv:1802.01548): the oldest dies, the best of a few random ones has a child."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.controllers.base import History, Problem, fresh
+from nas.journal import Proposal, Trial
+from nas.space import Genome
+
+
+@dataclass(frozen=True)
+class Evolution:
+    """The population is the last `population` trials with a result; before there are as many, proposals are random.
+
+    A parent is the best by reward of `sample` random members. Its child has `genes` active genes changed; with the
+    probability `crossover` it first takes half of the genes of a second parent.
+    """
+
+    population: int = 20
+    sample: int = 10
+    genes: int = 1
+    crossover: float = 0.0
+
+    def __post_init__(self) -> None:
+        for key in ("population", "sample", "genes"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key}: wanted 1 or more, got {getattr(self, key)}")
+        if self.sample > self.population:
+            raise ValueError(f"sample: wanted at most population ({self.population}), got {self.sample}")
+        if not 0 <= self.crossover <= 1:
+            raise ValueError(f"crossover: wanted a probability from 0 to 1, got {self.crossover:g}")
+
+    def init(self, problem: Problem, seed: int) -> History:
+        return History(problem)
+
+    def ask(self, state: History, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
+        space = state.problem.space
+        if len(state) + len(pending) < self.population or not state.ok:
+            return Proposal(fresh(state, pending, lambda n: [space.sample(rng) for _ in range(n)], rng))
+        parents = self._winner(state, rng), self._winner(state, rng)
+        first, second = (state.genomes[i] for i in parents)
+        crossed = rng.random() < self.crossover
+
+        def draw(n: int) -> list[Genome]:
+            both = (space.cross(first, second, rng) if crossed else first for _ in range(n))
+            return [space.mutate(genome, rng, self.genes) for genome in both]
+
+        return Proposal(fresh(state, pending, draw, rng), parent=state.numbers[parents[0]])
+
+    def tell(self, state: History, trial: Trial, rng: np.random.Generator) -> History:
+        return state.add(trial)
+
+    def _winner(self, state: History, rng: np.random.Generator) -> int:
+        """Position of the winner of a tournament."""
+        population = state.ok[-self.population :]
+        entrants = rng.choice(population, size=min(self.sample, len(population)), replace=False)
+        return int(max(entrants, key=lambda i: (state.rewards[i], i)))

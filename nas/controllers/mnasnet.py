@@ -1,0 +1,143 @@
+"""MnasNet's controller (Tan et al. 2019, arXiv:1807.11626, section 4.2): an LSTM policy that learns by PPO.
+
+The network and its initialisation are those of NASNet (Zoph et al. 2018, arXiv:1707.07012, appendix A.2), to which the
+paper refers. What the two leave open, and what small budgets need, are settings.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from nas.controllers.base import History, Problem, fresh
+from nas.controllers.policy import Layout, Params, init_params, layout_of, rollout, to_genomes, to_tokens
+from nas.controllers.ppo import Batch, Ppo, init_optimiser, update
+from nas.journal import Proposal, Trial
+from nas.space import Genome
+
+
+@dataclass(frozen=True)
+class State:
+    """All that is learned; `old` has for each told trial the log-probabilities (T,) when it was proposed."""
+
+    history: History
+    layout: Layout
+    params: Params
+    optimiser: Any
+    baseline: float | None = None
+    old: tuple[np.ndarray, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mnasnet:
+    """An update follows every `batch` told trials: `passes` steps of Adam on the last `window` of them.
+
+    The advantage is the reward less an average of rewards that decays with `baseline`, over the standard deviation of the
+    window where `normalise` says so. Failed and infeasible trials count with the reward `failed`: a number, or the worst
+    reward seen so far. `imitation` weighs a term that makes the `elite` best genomes likelier (Abolafia et al. 2018,
+    arXiv:1801.03526); 0 leaves it out.
+    """
+
+    hidden: int = 64
+    embedding: int = 32
+    init_scale: float = 0.1
+    learning_rate: float = 0.003
+    batch: int = 5
+    window: int = 20
+    passes: int = 10
+    clip: float = 0.2
+    entropy: float = 0.01
+    baseline: float = 0.95
+    normalise: bool = True
+    failed: float | Literal["worst"] = "worst"
+    imitation: float = 0.0
+    elite: int = 5
+
+    def __post_init__(self) -> None:
+        for key, low in (("hidden", 1), ("embedding", 1), ("batch", 1), ("passes", 1), ("elite", 1), ("window", self.batch)):
+            if getattr(self, key) < low:
+                raise ValueError(f"{key}: wanted {low} or more, got {getattr(self, key)}")
+        for key in ("init_scale", "learning_rate", "clip"):
+            if not 0 < getattr(self, key) < math.inf:
+                raise ValueError(f"{key}: wanted a positive number, got {getattr(self, key):g}")
+        for key in ("entropy", "imitation"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ValueError(f"{key}: wanted 0 or more, got {getattr(self, key):g}")
+        if not 0 <= self.baseline < 1:
+            raise ValueError(f"baseline: wanted a decay from 0 to below 1, got {self.baseline:g}")
+
+    def init(self, problem: Problem, seed: int) -> State:
+        layout = layout_of(problem.space)
+        params = init_params(layout, self.hidden, self.embedding, self.init_scale, np.random.default_rng(seed))
+        return State(History(problem), layout, params, init_optimiser(params))
+
+    def ask(self, state: State, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
+        def draw(n: int) -> list[Genome]:
+            return to_genomes(state.layout, rollout(state.params, state.layout, n, rng).tokens)
+
+        genome = fresh(state.history, pending, draw, rng)
+        log_probs = self._log_probs(state, genome)[: len(genome)]
+        return Proposal(genome, note={"log_probs": [round(float(p), 4) for p in log_probs]})
+
+    def tell(self, state: State, trial: Trial, rng: np.random.Generator) -> State:
+        history = state.history.add(trial)
+        old = (*state.old, self._noted(state, trial))[-self.window :]
+        state = dataclasses.replace(state, history=history, old=old)
+        return state if len(history) % self.batch or not history.ok else self._learn(state)
+
+    def _log_probs(self, state: State, genome: Genome) -> np.ndarray:
+        return rollout(state.params, state.layout, 1, given=to_tokens(state.layout, [genome])).log_probs[0]
+
+    def _noted(self, state: State, trial: Trial) -> np.ndarray:
+        """The log-probabilities that came along; today's for a trial that was not proposed by this controller."""
+        noted = trial.note.get("log_probs")
+        if not isinstance(noted, Sequence) or len(noted) != len(state.layout.order):
+            return self._log_probs(state, state.history.problem.space.canonical(trial.genome))
+        return np.array([*noted, *[0.0] * (len(state.layout.options) - len(noted))], np.float32)
+
+    def _learn(self, state: State) -> State:
+        rewards = self._rewards(state.history)
+        baseline, latest = state.baseline, rewards[-self.batch :]
+        before = float(np.mean(latest)) if baseline is None else baseline
+        baseline = before
+        for reward in latest.tolist():
+            baseline = self.baseline * baseline + (1 - self.baseline) * reward
+        ppo = Ppo(self.clip, self.passes, self.learning_rate, self.entropy, self.imitation)
+        batch = self._batch(state, rewards, before)
+        params, optimiser = update(ppo, state.layout, state.params, state.optimiser, batch)
+        return dataclasses.replace(state, params=params, optimiser=optimiser, baseline=baseline)
+
+    def _rewards(self, history: History) -> np.ndarray:
+        """(trials,) rewards, with `failed` in place of those there are none of."""
+        rewards = np.array(history.rewards)
+        return np.where(np.isnan(rewards), np.nanmin(rewards) if self.failed == "worst" else self.failed, rewards)
+
+    def _batch(self, state: State, rewards: np.ndarray, baseline: float) -> Batch:
+        """The window and behind it the elite, filled up to a fixed size so that one compiled program serves all updates."""
+        history, n = state.history, len(state.old)
+        advantages = rewards[-n:] - baseline
+        if self.normalise:
+            advantages = advantages / (np.std(rewards[-n:]) + 1e-8)
+        best = sorted(history.ok, key=lambda i: -history.rewards[i])[: self.elite] if self.imitation else []
+        tokens = to_tokens(state.layout, [*history.genomes[-n:], *(history.genomes[i] for i in best)])
+        walked = rollout(state.params, state.layout, len(tokens), given=tokens)
+        size = self.window + (self.elite if self.imitation else 0)
+        old = np.concatenate([np.stack(state.old), walked.log_probs[n:]])
+        ours, theirs = np.arange(size) < n, (np.arange(size) >= n) & (np.arange(size) < len(tokens))
+        return Batch(
+            tokens=_filled(tokens.astype(np.int32), size),
+            active=_filled(walked.active.astype(np.float32), size),
+            old=_filled(old, size),
+            advantages=_filled(advantages.astype(np.float32), size),
+            weights=ours.astype(np.float32),
+            learned=theirs.astype(np.float32),
+        )
+
+
+def _filled(rows: np.ndarray, size: int) -> np.ndarray:
+    return np.concatenate([rows, np.zeros((size - len(rows), *rows.shape[1:]), rows.dtype)])

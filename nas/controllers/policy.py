@@ -1,0 +1,141 @@
+"""An LSTM policy over the decisions of a space: one token a gene, a softmax over the options of each.
+
+Inactive genes are skipped: their token is 0 and feeds nothing on, they count in no log-probability and no entropy.
+Sampling is plain numpy, a few milliseconds however many genomes are drawn; learning (nas.controllers.ppo) is JAX, with
+the same `cell`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nas.space import Genome, Space
+
+Params = Mapping[str, np.ndarray]
+MASKED = np.float32(-1e9)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A space as a list of decisions, each after those its conditions name.
+
+    `order` holds gene indices, `options` (T, O) marks which options a decision has, `when` has for each decision the
+    alternatives under which it is active, as (decision, allowed options (O,)) pairs. T and O are rounded up, so that
+    spaces of similar size share a compiled program; decisions beyond `order` are never active.
+    """
+
+    order: tuple[int, ...]
+    options: np.ndarray
+    when: tuple[tuple[tuple[tuple[int, np.ndarray], ...], ...], ...]
+
+
+def layout_of(space: Space) -> Layout:
+    order: list[int] = []
+    waiting = list(range(len(space.genes)))
+    while waiting:
+        ready = next(i for i in waiting if all(g in order for when in space.genes[i].when for g, _ in when))
+        order.append(ready)
+        waiting.remove(ready)
+    rows, columns = -(-max(len(order), 1) // 8) * 8, -(-int(space.option_counts.max(initial=1)) // 4) * 4
+    options = np.zeros((rows, columns), bool)
+    options[:, 0] = True
+    for t, gene in enumerate(order):
+        options[t, : space.option_counts[gene]] = True
+    at = {gene: t for t, gene in enumerate(order)}
+    when = tuple(
+        tuple(tuple((at[g], np.isin(np.arange(columns), list(ok))) for g, ok in rule) for rule in space.genes[gene].when)
+        for gene in order
+    )
+    return Layout(tuple(order), options, when)
+
+
+def init_params(layout: Layout, hidden: int, embedding: int, scale: float, rng: np.random.Generator) -> Params:
+    """Weights from U(-scale, scale), biases 0."""
+    decisions, options = layout.options.shape
+
+    def weights(*shape: int) -> np.ndarray:
+        return rng.uniform(-scale, scale, shape).astype(np.float32)
+
+    return {
+        "start": weights(embedding),
+        "embed": weights(decisions, options, embedding),  # what choosing an option feeds to the next decision
+        "lstm": weights(embedding + hidden, 4 * hidden),
+        "lstm_bias": np.zeros(4 * hidden, np.float32),
+        "head": weights(decisions, hidden, options),
+        "head_bias": np.zeros((decisions, options), np.float32),
+    }
+
+
+def cell(xp: Any, params: Mapping[str, Any], x: Any, h: Any, c: Any) -> tuple[Any, Any]:
+    """One LSTM step for (n, embedding) inputs, in numpy or jax.numpy: the new (n, hidden) output and memory."""
+    gates = xp.concatenate([x, h], axis=1) @ params["lstm"] + params["lstm_bias"][None, :]
+    i, f, g, o = xp.split(gates, 4, axis=1)
+    i, f, o = (0.5 + 0.5 * xp.tanh(0.5 * gate) for gate in (i, f, o))  # the sigmoid that never overflows
+    c = f * c + i * xp.tanh(g)
+    return o * xp.tanh(c), c
+
+
+def log_softmax(xp: Any, logits: Any) -> Any:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """n walks through the decisions: tokens, whether they are active, and their log-probabilities (0 where not), all (n, T)."""
+
+    tokens: np.ndarray
+    active: np.ndarray
+    log_probs: np.ndarray
+
+
+def rollout(
+    params: Params, layout: Layout, n: int, rng: np.random.Generator | None = None, given: np.ndarray | None = None
+) -> Rollout:
+    """Samples n walks with `rng`, or follows the (n, T) tokens `given`."""
+    shape = (n, len(layout.options))
+    tokens, active, log_probs = np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape, np.float32)
+    x = np.repeat(params["start"][None, :], n, axis=0)
+    h = c = np.zeros((n, params["lstm"].shape[1] // 4), np.float32)
+    for t in range(len(layout.order)):
+        h, c = cell(np, params, x, h, c)
+        logits = np.where(layout.options[t][None, :], h @ params["head"][t] + params["head_bias"][t], MASKED)
+        on = _is_active(layout, t, tokens, active)
+        if given is None:
+            assert rng is not None
+            chosen = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+        else:
+            chosen = given[:, t]
+        tokens[:, t], active[:, t] = np.where(on, chosen, 0), on
+        log_probs[:, t] = np.where(on, log_softmax(np, logits)[np.arange(n), chosen], 0)
+        x = params["embed"][t][tokens[:, t]] * on[:, None].astype(np.float32)
+    return Rollout(tokens, active, log_probs)
+
+
+def _is_active(layout: Layout, t: int, tokens: np.ndarray, active: np.ndarray) -> np.ndarray:
+    found = np.zeros(len(tokens), bool)
+    for rule in layout.when[t]:
+        holds = np.ones(len(tokens), bool)
+        for other, allowed in rule:
+            holds &= active[:, other] & allowed[tokens[:, other]]
+        found |= holds
+    return found
+
+
+def to_tokens(layout: Layout, genomes: Sequence[Genome]) -> np.ndarray:
+    """(n, T) tokens of canonical genomes."""
+    tokens = np.zeros((len(genomes), len(layout.options)), np.int64)
+    for row, genome in zip(tokens, genomes, strict=True):
+        row[: len(layout.order)] = [genome[gene] for gene in layout.order]
+    return tokens
+
+
+def to_genomes(layout: Layout, tokens: np.ndarray) -> list[Genome]:
+    """Canonical genomes of (n, T) tokens."""
+    genomes = np.zeros((len(tokens), len(layout.order)), np.int64)
+    genomes[:, list(layout.order)] = tokens[:, : len(layout.order)]
+    return [tuple(row) for row in genomes.tolist()]

@@ -1,0 +1,134 @@
+"""Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) of the LSTM policy, in JAX, on the CPU.
+
+JAX is imported inside the functions, and its arrays stay in them: parameters and optimiser state go in and come out as
+numpy, so that a state is a plain value.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nas.controllers.policy import MASKED, Layout, Params, cell
+
+
+@dataclass(frozen=True)
+class Ppo:
+    """Clipping range of the probability ratio, gradient steps an update, Adam's rate, weights of the loss' other terms."""
+
+    clip: float
+    passes: int
+    learning_rate: float
+    entropy: float
+    imitation: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """n walks. `old` are log-probabilities (n, T) when they were sampled; rows with the weight 0 are padding.
+
+    `learned` (n,) weighs the walks whose probability is raised as such (imitation), `advantages` (n,) those that PPO is for.
+    """
+
+    tokens: np.ndarray
+    active: np.ndarray
+    old: np.ndarray
+    advantages: np.ndarray
+    weights: np.ndarray
+    learned: np.ndarray
+
+
+def init_optimiser(params: Params) -> Any:
+    """Adam's moments and its step count."""
+    zeros = {key: np.zeros_like(value) for key, value in params.items()}
+    return zeros, zeros, np.zeros((), np.int32)
+
+
+def update(ppo: Ppo, layout: Layout, params: Params, optimiser: Any, batch: Batch) -> tuple[Params, Any]:
+    """Parameters and optimiser state after `ppo.passes` steps on the batch."""
+    import jax
+
+    data = {**vars(batch), "options": layout.options}
+    data = {key: value.astype(np.float32 if value.dtype == np.float64 else value.dtype) for key, value in data.items()}
+    params, optimiser = _compiled(ppo)(*jax.device_put((dict(params), optimiser, data), _cpu()))
+    return jax.tree.map(np.asarray, (params, optimiser))
+
+
+def _cpu() -> Any:
+    """The CPU even where an accelerator is the default; where JAX was told to see no CPU, what there is."""
+    import jax
+
+    try:
+        return jax.devices("cpu")[0]
+    except RuntimeError:
+        return jax.devices()[0]
+
+
+@functools.cache
+def _compiled(ppo: Ppo) -> Callable[..., tuple[Any, Any]]:
+    import jax
+
+    @jax.jit
+    def run(params: Any, optimiser: Any, data: Any) -> tuple[Any, Any]:
+        def step(_: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+            return _adam(carry[0], jax.grad(_loss)(carry[0], data, ppo), carry[1], ppo.learning_rate)
+
+        return jax.lax.fori_loop(0, ppo.passes, step, (params, optimiser))
+
+    return run
+
+
+def _adam(params: Any, grads: Any, optimiser: Any, rate: float, b1: float = 0.9, b2: float = 0.999) -> tuple[Any, Any]:
+    """Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
+    import jax
+    import jax.numpy as jnp
+
+    first, second, count = optimiser
+    count = count + 1
+    first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, first, grads)
+    second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, second, grads)
+    scale = rate * jnp.sqrt(1 - b2**count) / (1 - b1**count)
+    params = jax.tree.map(lambda p, m, v: p - scale * m / (jnp.sqrt(v) + 1e-8), params, first, second)
+    return params, (first, second, count)
+
+
+def _loss(params: Mapping[str, Any], data: Mapping[str, Any], ppo: Ppo) -> Any:
+    """Mean over active decisions of PPO's clipped surrogate, less the entropy bonus, and the imitation term."""
+    import jax.numpy as jnp
+
+    log_probs, entropies = _walk(params, data)
+    advantages = data["advantages"][:, None]
+    ratio = jnp.exp(jnp.clip(log_probs - data["old"], -10.0, 10.0))
+    gain = jnp.minimum(ratio * advantages, jnp.clip(ratio, 1 - ppo.clip, 1 + ppo.clip) * advantages)
+    counted = data["active"] * data["weights"][:, None]
+    learned = data["active"] * data["learned"][:, None]
+    loss = -((gain + ppo.entropy * entropies) * counted).sum() / jnp.maximum(counted.sum(), 1e-6)
+    return loss - ppo.imitation * (log_probs * learned).sum() / jnp.maximum(learned.sum(), 1e-6)
+
+
+def _walk(params: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Log-probabilities of the tokens and entropies of their softmaxes, both (n, T)."""
+    import jax
+    import jax.numpy as jnp
+
+    n, hidden = len(data["tokens"]), params["lstm"].shape[1] // 4
+
+    def step(carry: Any, now: Any) -> tuple[Any, Any]:
+        x, h, c = carry
+        embed, head, bias, options, token, active = now
+        h, c = cell(jnp, params, x, h, c)
+        logits = jnp.where(options[None, :], h @ head + bias[None, :], MASKED)
+        log_p = jax.nn.log_softmax(logits, axis=1)
+        entropy = -(jnp.exp(log_p) * log_p).sum(axis=1)
+        chosen = jnp.take_along_axis(log_p, token[:, None], axis=1)[:, 0]
+        return (embed[token] * active[:, None], h, c), (chosen, entropy)
+
+    start = jnp.broadcast_to(params["start"][None, :], (n, len(params["start"])))
+    state = jnp.zeros((n, hidden), jnp.float32)
+    inputs = (params["embed"], params["head"], params["head_bias"], data["options"], data["tokens"].T, data["active"].T)
+    _, (log_probs, entropies) = jax.lax.scan(step, (start, state, state), inputs)
+    return log_probs.T, entropies.T

@@ -1,0 +1,24 @@
+"""Exact parameters, multiply-adds and peak activation memory, of one architecture and of many genomes at once.
+
+    from nas.cost import Costs, cost
+    cost(arch).macs                        # 216_589_760 for mobilenet_v3_large
+    costs = Costs(space)
+    costs(genomes)["macs"]                 # (n,) int64, equal to cost(space.decode(genome)).macs
+"""
+
+from nas.cost.count import Cost, LayerCost, alive_bytes, cost, cost_json, cost_table
+from nas.cost.features import FEATURES, layer_features
+from nas.cost.genomes import METRICS, Costs
+
+__all__ = [
+    "FEATURES",
+    "METRICS",
+    "Cost",
+    "Costs",
+    "LayerCost",
+    "alive_bytes",
+    "cost",
+    "cost_json",
+    "cost_table",
+    "layer_features",
+]

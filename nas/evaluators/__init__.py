@@ -1,0 +1,20 @@
+"""Candidates in, outcomes out. `EVALUATORS` maps names to settings whose `make(context)` gives the evaluator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nas.evaluators.base import Context, Evaluator, EvaluatorSettings
+from nas.evaluators.scratch import Scratch
+from nas.settings import named
+
+EVALUATORS: dict[str, type] = {"scratch": Scratch}
+
+
+def evaluator_settings(settings: Mapping[str, Any], where: str = "evaluator") -> EvaluatorSettings:
+    """The checked settings of an evaluator. Raises ValueError naming an unknown key or name."""
+    return named(EVALUATORS, settings, where)
+
+
+__all__ = ["EVALUATORS", "Context", "Evaluator", "EvaluatorSettings", "evaluator_settings"]

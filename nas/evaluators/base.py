@@ -1,0 +1,73 @@
+"""What an evaluator is: jobs in, outcomes out; whatever goes wrong with a candidate becomes a typed outcome."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from nas.data import Dataset, load_dataset
+from nas.jobs import Job, Outcome, Report
+
+
+@dataclass(frozen=True)
+class Context:
+    """What evaluators share in a worker: the resolved settings, the folder for files, the dataset (read once)."""
+
+    settings: Mapping[str, Any]
+    storage: Path
+    worker: str = ""
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return load_dataset(self.settings["dataset"])
+
+    def weights(self, number: int) -> Path:
+        """Where the weights of a trial are kept."""
+        return self.storage / "checkpoints" / f"trial-{number:06d}.npz"
+
+
+class Evaluator(Protocol):
+    """Turns jobs of one group into outcomes, in order. `group`: how many jobs it likes in one program."""
+
+    @property
+    def group(self) -> int: ...
+
+    def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]: ...
+
+
+class EvaluatorSettings(Protocol):
+    """A frozen settings dataclass; `make` gives the evaluator of a worker."""
+
+    def make(self, context: Context) -> Evaluator: ...
+
+
+def guarded(job: Job, worker: str, work: Callable[[], Outcome]) -> Outcome:
+    """Runs a job; an exception becomes the outcome it stands for."""
+    try:
+        return work()
+    except Exception as error:
+        return failed(job, worker, error)
+
+
+def failed(job: Job, worker: str, error: Exception) -> Outcome:
+    """The outcome of a job that raised; the traceback goes to the worker's log."""
+    logging.getLogger("nas").error("job %s %s of %s", job.kind, job.number, job.arch_id, exc_info=error)
+    kind, text = classify(error)
+    return Outcome(job.number, kind, text, worker=worker)
+
+
+def classify(error: BaseException) -> tuple[str, str]:
+    """(outcome, one line) of an exception that a candidate raised."""
+    text = " ".join(str(error).split())[:500]
+    name = type(error).__name__
+    if name == "Diverged":
+        return "nan", text
+    if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text or "Out of memory" in text:
+        return "oom", text or "out of memory"
+    if name in ("XlaRuntimeError", "JaxRuntimeError"):
+        return "compile_error", text
+    return "error", f"{name}: {text}" if text else name

@@ -1,0 +1,70 @@
+"""Trains each candidate from scratch by the recipe and scores it on the validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas.arch import arch_from_dict
+from nas.blocks import lower
+from nas.evaluators.base import Context, guarded
+from nas.jobs import Job, Outcome, Report
+from nas.settings import build
+from nas.weights import load_weights, save_weights
+
+
+@dataclass(frozen=True)
+class Scratch:
+    """`evaluator=scratch`: one program a candidate. `keep_weights` saves them, so that the report need not train again."""
+
+    keep_weights: bool = True
+
+    def make(self, context: Context) -> ScratchEvaluator:
+        return ScratchEvaluator(self, context)
+
+
+class ScratchEvaluator:
+    group = 1
+
+    def __init__(self, settings: Scratch, context: Context):
+        from nas.train import Recipe
+
+        self._settings, self._context = settings, context
+        self._recipe = build(Recipe, context.settings["recipe"], "recipe")
+
+    def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
+        work = {"train": self._train, "test": self._test}
+        return [guarded(job, self._context.worker, lambda job=job: work[job.kind](job, report)) for job in jobs]
+
+    def _train(self, job: Job, report: Report) -> Outcome:
+        fit = self._fit(job, report)
+        if self._settings.keep_weights:
+            save_weights(self._context.weights(job.number), {"params": fit.params, "stats": fit.stats})
+        return Outcome(
+            job.number, "ok", metrics=fit.metrics, compile_s=fit.compile_s, train_s=fit.train_s,
+            memory_bytes=fit.peak_memory_bytes, worker=self._context.worker,
+        )  # fmt: skip
+
+    def _test(self, job: Job, report: Report) -> Outcome:
+        """The test split, with the trial's own weights; trained again from the same seed where they are gone."""
+        from nas.train import evaluate
+
+        path = self._context.weights(job.number)
+        if path.exists():
+            variables = load_weights(path)
+        else:
+            fit = self._fit(job, report)
+            variables = {"params": fit.params, "stats": fit.stats}
+        dataset = self._context.dataset
+        graph = lower(arch_from_dict(dict(job.arch)))
+        metrics = evaluate(graph, variables, dataset.test, dataset, self._recipe.batch, self._recipe.dtype)
+        return Outcome(job.number, "ok", metrics=metrics, worker=self._context.worker)
+
+    def _fit(self, job: Job, report: Report) -> Any:
+        from nas.train import fit
+
+        def on_step(step: int, steps: int, metrics: dict[str, float]) -> None:
+            report(job.number, step, steps, metrics)
+
+        return fit(arch_from_dict(dict(job.arch)), self._context.dataset, self._recipe, job.seed, report=on_step)

@@ -1,0 +1,50 @@
+"""Jobs in this process, one after the other: the easiest to debug; nothing outlives a crash of the driver."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nas.executors.base import Event
+from nas.jobs import Job, WorkerSpec
+from nas.worker import Worker
+
+
+@dataclass(frozen=True)
+class LocalSettings:
+    """`executor=local`. A hung trial cannot be ended here, so `search.timeout_s` does not hold."""
+
+    def start(self, spec: WorkerSpec) -> LocalExecutor:
+        return LocalExecutor(spec)
+
+
+class LocalExecutor:
+    def __init__(self, spec: WorkerSpec):
+        os.environ.update(spec.environment())
+        self._worker = Worker(spec)
+        self._queue: deque[tuple[int, Sequence[Job]]] = deque()
+        self._tickets = 0
+
+    def capacity(self) -> int:
+        return 1
+
+    def submit(self, jobs: Sequence[Job]) -> int:
+        self._tickets += 1
+        self._queue.append((self._tickets, jobs))
+        return self._tickets
+
+    def poll(self, timeout_s: float) -> Sequence[Event]:
+        if not self._queue:
+            return []
+        ticket, jobs = self._queue[0]
+        outcomes = self._worker.run(jobs, lambda *_: None)
+        self._queue.popleft()
+        return [Event(ticket, "done", tuple(outcomes))]
+
+    def kill(self, ticket: int) -> None:
+        self._queue = deque(item for item in self._queue if item[0] != ticket)
+
+    def close(self) -> None:
+        self._queue.clear()

@@ -1,0 +1,65 @@
+"""What travels between the driver and its workers: plain data, so that a job can be sent, printed and run alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Report = Callable[[int, int, int, Mapping[str, float]], None]  # (job number, step, steps, metrics so far)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work. `kind`: `train` (a trial), `test` (its test accuracy), `fit` (a latency predictor) or `measure`."""
+
+    number: int
+    kind: str
+    arch: Mapping[str, Any] = field(default_factory=dict)
+    arch_id: str = ""
+    fidelity: int = 0
+    seed: int = 0
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: `outcome` is one of `nas.journal.OUTCOMES`; times in seconds, `memory_bytes` the backend's peak."""
+
+    number: int
+    outcome: str
+    error: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    compile_s: float = 0.0
+    train_s: float = 0.0
+    memory_bytes: int | None = None
+    worker: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """All a worker needs to start: settings of dataset, recipe, evaluator and devices, plugins, and where files go."""
+
+    settings: Mapping[str, Any]
+    space: Mapping[str, Any]
+    plugins: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    storage: str = ""
+    threads: int = 1
+    platform: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def environment(self) -> dict[str, str]:
+        """Variables that must stand before JAX is imported; NPROC is what bounds XLA's threads on a CPU."""
+        out = {"NPROC": str(self.threads), "OMP_NUM_THREADS": str(self.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
+        return {**out, **({"JAX_PLATFORMS": self.platform} if self.platform else {})}

@@ -1,0 +1,120 @@
+"""A plugin as a user would write one: a block, a dataset, a controller and an evaluator; the tests name it in `plugins=`.
+
+The evaluator needs no training: accuracy is a formula of the genome's costs, so that a search takes milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.arch import arch_from_dict
+from nas.cost import cost
+from nas.data import Dataset, DatasetSettings, Split
+from nas.evaluators import Context
+from nas.jobs import Job, Outcome, Report
+from nas.journal import Proposal
+
+
+def twin_conv(g: Any, x: int, *, stride: int = 1, width: int, kernel: int = 3, act: str = "relu") -> int:
+    """Two convolutions side by side, added."""
+    a = g.conv_norm_act(x, width, kernel, stride, act, "a")
+    b = g.conv_norm_act(x, width, 1, stride, act, "b")
+    return g.add(a, b)
+
+
+@dataclass(frozen=True)
+class Stripes(DatasetSettings):
+    """Images of horizontal or vertical stripes with noise."""
+
+    images: int = 200
+
+    def load(self) -> Dataset:
+        rng = np.random.default_rng(0)
+        labels = np.arange(self.images, dtype=np.int32) % 2
+        pattern = np.broadcast_to(np.where(np.arange(8) % 2, 255, 0), (8, 8))
+        images = np.where(labels[:, None, None] == 1, pattern, pattern.T) * 0.8 + rng.integers(
+            0, 50, (self.images, 8, 8)
+        )
+        parts = [Split(images[i::3][..., None].astype(np.uint8), labels[i::3]) for i in range(3)]
+        return Dataset("stripes", ("rows", "columns"), *parts, resolution=8, channels=1, mean=(0.45,), std=(0.4,))
+
+
+@dataclass(frozen=True)
+class FirstNew:
+    """Goes through the space in order of a shuffled deck."""
+
+    shuffle: bool = True
+
+    def init(self, problem: Any, seed: int) -> Any:
+        genomes = list(problem.space.enumerate())
+        order = np.random.default_rng(seed).permutation(len(genomes)) if self.shuffle else range(len(genomes))
+        return tuple(genomes[i] for i in order), frozenset()
+
+    def ask(self, state: Any, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
+        deck, told = state
+        busy = {p.genome for p in pending}
+        return Proposal(next((g for g in deck if g not in told and g not in busy), deck[0]))
+
+    def tell(self, state: Any, trial: Any, rng: np.random.Generator) -> Any:
+        return state[0], state[1] | {trial.genome}
+
+
+@dataclass(frozen=True)
+class Formula:
+    """Accuracy from a hash and the MACs of the architecture.
+
+    `fail`: share of architectures that fail by nan; `kill`: the first time that a worker gets one of this share of
+    trials, it kills itself; `seconds`: how long a trial takes.
+    """
+
+    fail: float = 0.0
+    kill: float = 0.0
+    seconds: float = 0.0
+
+    def make(self, context: Context) -> Any:
+        return _Formula(self, context)
+
+
+class _Formula:
+    group = 1
+
+    def __init__(self, settings: Formula, context: Context):
+        self._settings, self._context = settings, context
+
+    def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
+        return [self._one(job, report) for job in jobs]
+
+    def _one(self, job: Job, report: Report) -> Outcome:
+        chance = int(hashlib.sha256(f"{job.arch_id}".encode()).hexdigest()[:8], 16) / 2**32
+        mark = Path(self._context.storage, f".killed-{job.number}")
+        if chance < self._settings.kill and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._settings.seconds:
+            time.sleep(self._settings.seconds)
+        report(job.number, 1, 1, {})
+        if job.kind == "train" and chance < self._settings.fail:
+            return Outcome(job.number, "nan", "made up")
+        macs = cost(arch_from_dict(dict(job.arch))).macs
+        accuracy = 0.9 - 0.5 / np.log10(10 + macs) + 0.05 * chance + (job.seed % 1000) * 1e-6
+        return Outcome(
+            job.number,
+            "ok",
+            metrics={"accuracy": float(accuracy), "loss": float(1 - accuracy)},
+            worker=str(os.getpid()),
+        )
+
+
+BLOCKS = {"twin_conv": twin_conv}
+DATASETS = {"stripes": Stripes}
+CONTROLLERS = {"first_new": FirstNew}
+EVALUATORS = {"formula": Formula}

@@ -1,0 +1,119 @@
+"""One conformance suite for all executors: same jobs, same outcomes; a dead worker is told; a killed ticket is gone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from nas.executors import make_executor_settings
+from nas.executors.base import Executor, run_all
+from nas.jobs import Job, WorkerSpec
+from nas.space import load_space
+
+HERE = str(Path(__file__).parent)
+SPACE = load_space("tiny").fit(8, 1, 10)
+KINDS = {"local": {"name": "local"}, "processes": {"name": "processes", "workers": 2}, "ray": {"name": "ray", "workers": 2}}
+ALL = [pytest.param(kind, marks=pytest.mark.ray if kind == "ray" else ()) for kind in KINDS]
+APART = [kind for kind in ALL if kind != "local"][1:]
+
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    opened: list[Executor] = []
+
+    def open_executor(kind: str, **evaluator: Any) -> Executor:
+        if kind == "ray":
+            request.getfixturevalue("ray_cluster")
+        settings = {"dataset": {"name": "stripes"}, "recipe": {}, "evaluator": {"name": "formula", **evaluator}, "device": {}}
+        paths = (HERE, str(Path(HERE).parent))
+        spec = WorkerSpec(settings, SPACE.to_dict(), ("made_up",), paths, str(tmp_path), 1, "cpu")
+        opened.append(make_executor_settings(KINDS[kind]).start(spec))
+        return opened[-1]
+
+    yield open_executor
+    for executor in opened:
+        executor.close()
+
+
+def jobs(n: int) -> list[Job]:
+    rng = np.random.default_rng(0)
+    archs = [SPACE.decode(SPACE.sample(rng)) for _ in range(n)]
+    return [Job(i, "train", arch.to_dict(), f"{i:012x}", 0, 100 + i) for i, arch in enumerate(archs)]
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_outcomes_are_those_of_the_jobs_in_order(kind: str, start: Any, tmp_path: Path) -> None:
+    wanted = [o.metrics for o in run_all(start("local"), jobs(6))]
+    outcomes = run_all(start(kind), jobs(6))
+    assert [o.number for o in outcomes] == list(range(6))
+    assert [o.metrics for o in outcomes] == wanted
+    assert all(o.outcome == "ok" and o.worker for o in outcomes)
+
+
+@pytest.mark.parametrize("kind", APART)
+def test_a_worker_that_is_killed_costs_a_retry(kind: str, start: Any, tmp_path: Path) -> None:
+    outcomes = run_all(start(kind, kill=0.5), jobs(8), retries=1)
+    assert [o.outcome for o in outcomes] == ["ok"] * 8
+    assert list(tmp_path.glob(".killed-*"))
+
+
+@pytest.mark.parametrize("kind", APART)
+def test_a_lost_job_is_told_with_its_cause(kind: str, start: Any) -> None:
+    executor = start(kind, kill=1.0)
+    ticket = executor.submit(jobs(1))
+    events: list[Any] = []
+    while not events:
+        events += [e for e in executor.poll(1.0) if e.kind != "progress"]
+    assert (events[0].ticket, events[0].kind) == (ticket, "lost")
+    assert "died" in events[0].error or "signal 9" in events[0].error
+
+
+@pytest.mark.parametrize("kind", APART)
+def test_a_killed_ticket_ends_and_the_next_one_runs(kind: str, start: Any) -> None:
+    executor = start(kind, seconds=1000.0)
+    hung = executor.submit(jobs(1))
+    executor.poll(0.1)
+    executor.kill(hung)
+    began = time.monotonic()
+    outcomes = run_all(executor, jobs(1), timeout_s=1.0)
+    assert [o.outcome for o in outcomes] == ["timeout"]
+    assert time.monotonic() - began < 900  # it came back at all: the hung trial would have taken 1000 seconds
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_an_exception_is_an_outcome_with_its_message(kind: str, start: Any) -> None:
+    bad = Job(0, "train", {"name": "x"}, "0" * 12)
+    (outcome,) = run_all(start(kind), [bad], retries=0)
+    assert outcome.outcome in ("error", "lost")
+    assert "misses the key" in outcome.error
+
+
+@pytest.mark.parametrize("kind", APART)
+def test_workers_run_at_the_same_time(kind: str, start: Any) -> None:
+    outcomes = run_all(start(kind, seconds=0.5), jobs(6))
+    assert len({o.worker for o in outcomes}) == 2
+
+
+@pytest.mark.ray
+def test_a_request_that_no_node_meets_is_an_error(start: Any, ray_cluster: Any) -> None:
+    spec = WorkerSpec({}, {}, (), (), "", 1, "cpu")
+    with pytest.raises(ValueError, match=r"a worker needs 64 CPUs"):
+        make_executor_settings({"name": "ray", "cpus": 64}).start(spec)
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"name": "proceses"}, "processes"),
+        ({"name": "ray", "adress": "auto"}, "address"),
+        ({"name": "processes", "workers": 0}, "workers"),
+        ({"name": "processes", "workers": "two"}, "workers"),
+    ],
+)
+def test_mistakes_name_the_key(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        make_executor_settings(settings)
