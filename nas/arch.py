@@ -28,6 +28,7 @@ Knob = Any  # int, float, str, bool, None or a tuple of them
 Knobs = tuple[tuple[str, Knob], ...]
 
 MAX_LAYERS, MAX_STAGES, MAX_WIDTH, MAX_RESOLUTION, MAX_CLASSES = 1000, 100, 65_536, 8_192, 1_000_000
+MAX_WORD = 200
 PADDINGS = ("same", "torch")
 
 
@@ -175,7 +176,7 @@ def arch_from_dict(data: Any, where: str = "arch") -> Arch:
     stages = data["stages"]
     if not isinstance(stages, list) or not stages or len(stages) > MAX_STAGES:
         raise ValueError(f"{where}: stages: wanted a list of 1 to {MAX_STAGES} stages, got {shown(stages)}")
-    if not isinstance(data.get("name", "arch"), str):
+    if not is_word(data.get("name", "arch")):
         raise ValueError(f"{where}: name: wanted a word, got {shown(data['name'])}")
     arch = Arch(
         name=data.get("name", "arch"),
@@ -183,7 +184,7 @@ def arch_from_dict(data: Any, where: str = "arch") -> Arch:
         stem=_stem(data["stem"], f"{where}: stem"),
         stages=tuple(_stage(stage, f"{where}: stages[{i}]") for i, stage in enumerate(stages)),
         head=_block(data["head"], f"{where}: head"),
-        defaults=Block.of("", **mapping(data.get("defaults", {}), f"{where}: defaults")).knobs,
+        defaults=_block({"op": "", **mapping(data.get("defaults", {}), f"{where}: defaults")}, f"{where}: defaults").knobs,
         **_scalars(data, where),
     )
     if (layers := sum(stage.repeat for stage in arch.stages)) > MAX_LAYERS:
@@ -215,6 +216,9 @@ def _block(data: Any, where: str) -> Block:
     op = data.pop("op")
     if not isinstance(op, str):
         raise ValueError(f"{where}.op: wanted the name of a block, got {shown(op)}")
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            raise ValueError(f"{where}.{key}: wanted a plain value, got {shown(value)}")
     return Block.of(op, **data)
 
 
@@ -239,9 +243,14 @@ def _stage(data: Any, where: str) -> Stage:
 
 
 def mapping(data: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping) or not all(isinstance(key, str) for key in data):
+    if not isinstance(data, Mapping) or not all(is_word(key) for key in data):
         raise ValueError(f"{where}: wanted keys and values, got {shown(data)}")
     return data
+
+
+def is_word(value: Any) -> bool:
+    """Whether a value can stand in a one-line message as it is."""
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_WORD
 
 
 def known_keys(data: Mapping[str, Any], allowed: Sequence[str], where: str) -> None:

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 Shape = tuple[int, int, int]
+MAX_NODES = 30_000
 ACTS = ("none", "relu", "relu6", "hswish", "swish", "sigmoid", "hsigmoid", "tanh", "gelu")
 
 
@@ -205,6 +206,8 @@ class Builder:
             raise ValueError(f"{name}: a {kernel}x{kernel} window does not fit an image of {size} pixels")
 
     def _add(self, op: str, inputs: tuple[int, ...], shape: Shape, name: str, **attrs: Any) -> int:
+        if len(self.nodes) >= MAX_NODES:
+            raise ValueError(f"{name}: more than {MAX_NODES} primitive layers")
         full = f"{self.scope}/{name}" if name else op
         self.nodes.append(Node(op, full, inputs, shape, tuple(sorted(attrs.items()))))
         return len(self.nodes) - 1

@@ -63,7 +63,7 @@ def _initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.nda
 
 def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: bool, rng: Array | None = None,
           dtype: Any = jnp.float32, momentum: Array | float | None = None,
-          form: Form = "auto") -> tuple[Array, dict[str, dict[str, Array]]]:  # fmt: skip
+          form: Form = "auto") -> tuple[Array, dict[str, Mapping[str, Array]]]:  # fmt: skip
     """Images (n, h, w, c) -> logits (n, classes) float32, and the batch statistics after them.
 
     In training batch norm uses the batch, and its moving averages become m old + (1 - m) batch, m being `momentum` or
@@ -73,11 +73,12 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
     """
     if tuple(images.shape[1:]) != graph.input_shape:
         raise ValueError(f"images: wanted shape (n, {_listed(graph.input_shape)}), got ({_listed(images.shape)})")
-    values, new_stats = [images.astype(dtype)], dict(stats)
+    values = [images.astype(dtype)]
+    new_stats: dict[str, Mapping[str, Array]] = dict(stats)
     for i, node in enumerate(graph.nodes[1:], 1):
         x = [values[j] for j in node.inputs]
         if node.op == "norm":
-            y, new_stats[node.name] = _norm(node, x[0], params[node.name], stats[node.name], train, momentum)
+            y, new_stats[node.name] = _norm(node, x[0], params[node.name], stats.get(node.name, {}), train, momentum)
         elif node.op in RANDOM:
             y = _random(node, x[0], rng, i) if train else x[0]
         else:

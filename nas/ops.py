@@ -9,7 +9,6 @@ a CPU, where XLA's own lowering is ten times slower, and `lax` elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Literal
 
 import jax
@@ -38,7 +37,12 @@ def conv(x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1,
         y = lax.conv_general_dilated(
             x, kernel, (stride, stride), pad, dimension_numbers=LAYOUT, feature_group_count=groups
         )
-    return y if bias is None else y + bias.astype(y.dtype)
+    return y if bias is None else y + _channels(bias).astype(y.dtype)
+
+
+def _channels(vector: Array) -> Array:
+    """(c,) -> (1, 1, 1, c): broadcasting is spelled out, so that JAX may be told to refuse it."""
+    return vector.reshape(1, 1, 1, -1)
 
 
 def _slices(form: Form) -> bool:
@@ -51,15 +55,14 @@ def _pointwise(x: Array, kernel: Array) -> Array:
     return y.astype(x.dtype).reshape(n, h, w, kernel.shape[3])
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _depthwise(x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
+def _sum_of_taps(x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
     weights = kernel.astype(jnp.float32)
-    total = sum(part.astype(jnp.float32) * weights[i, j, 0] for i, j, part in _shifted(x, kernel.shape[0], stride, pad))
-    return jnp.asarray(total, x.dtype)
+    taps = _shifted(x.astype(jnp.float32), kernel.shape[0], stride, pad)
+    return jnp.asarray(sum(part * weights[i : i + 1, j : j + 1] for i, j, part in taps), x.dtype)
 
 
 def _depthwise_forward(x: Array, kernel: Array, stride: int, pad: Pads) -> tuple[Array, tuple[Array, Array]]:
-    return _depthwise(x, kernel, stride, pad), (x, kernel)
+    return _sum_of_taps(x, kernel, stride, pad), (x, kernel)
 
 
 def _depthwise_backward(stride: int, pad: Pads, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
@@ -68,7 +71,7 @@ def _depthwise_backward(stride: int, pad: Pads, saved: tuple[Array, Array], g: A
     size = kernel.shape[0]
     spread = [(0, 0, 0), *(_spread(x.shape[a], g.shape[a], size, stride, pad[a - 1][0]) for a in (1, 2)), (0, 0, 0)]
     dilated = lax.pad(g, np.zeros((), g.dtype), spread)
-    return _depthwise(dilated, kernel[::-1, ::-1], 1, ((0, 0), (0, 0))), _kernel_gradient(x, g, kernel, stride, pad)
+    return _sum_of_taps(dilated, kernel[::-1, ::-1], 1, ((0, 0), (0, 0))), _kernel_gradient(x, g, kernel, stride, pad)
 
 
 def _spread(size: int, count: int, kernel: int, stride: int, before: int) -> tuple[int, int, int]:
@@ -96,6 +99,7 @@ def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, pad: Pads) 
     return total.reshape(kernel.shape).astype(kernel.dtype)
 
 
+_depthwise = jax.custom_vjp(_sum_of_taps, nondiff_argnums=(2, 3))
 _depthwise.defvjp(_depthwise_forward, _depthwise_backward)
 
 
@@ -119,7 +123,7 @@ def _sees(offset: int, count: int, stride: int, before: int, size: int) -> bool:
 def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     """(n, 1, 1, c) -> (n, 1, 1, out)."""
     y = jnp.dot(x.reshape(len(x), -1), kernel.astype(x.dtype), preferred_element_type=jnp.float32)
-    y = y if bias is None else y + bias
+    y = y if bias is None else y + bias[None].astype(jnp.float32)
     return y.astype(x.dtype)[:, None, None]
 
 
@@ -133,17 +137,17 @@ def norm_train(x: Array, scale: Array, bias: Array, eps: float) -> tuple[Array, 
     return _norm_train(x, scale, bias, eps)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _norm_train(x: Array, scale: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
+def _norm_by_batch(x: Array, scale: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
     wide = x.astype(jnp.float32)
     mean = wide.mean((0, 1, 2))
-    variance = jnp.square(wide - mean).mean((0, 1, 2))
+    centred = wide - _channels(mean)
+    variance = jnp.square(centred).mean((0, 1, 2))
     factor = lax.rsqrt(variance + eps) * scale
-    return ((wide - mean) * factor + bias).astype(x.dtype), mean, variance
+    return (centred * _channels(factor) + _channels(bias)).astype(x.dtype), mean, variance
 
 
-def _norm_forward(x: Array, scale: Array, bias: Array, eps: float):
-    y, mean, variance = _norm_train(x, scale, bias, eps)
+def _norm_forward(x: Array, scale: Array, bias: Array, eps: float) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+    y, mean, variance = _norm_by_batch(x, scale, bias, eps)
     return (y, mean, variance), (x, scale, mean, lax.rsqrt(variance + eps))
 
 
@@ -151,20 +155,22 @@ def _norm_backward(eps: float, saved: tuple[Array, ...], grads: tuple[Array, ...
     """The gradient in closed form: two sums over the batch where autodiff takes four."""
     x, scale, mean, inverse = saved
     g, count = grads[0].astype(jnp.float32), x.size // x.shape[3]
-    centred = x.astype(jnp.float32) - mean
+    centred = x.astype(jnp.float32) - _channels(mean)
     d_bias = g.sum((0, 1, 2))
     d_scale = (g * centred).sum((0, 1, 2)) * inverse
-    dx = (scale * inverse) * (g - d_bias / count - centred * (inverse * d_scale / count))
+    slope = centred * _channels(inverse * d_scale / count)
+    dx = _channels(scale * inverse) * (g - _channels(d_bias / count) - slope)
     return dx.astype(x.dtype), d_scale, d_bias
 
 
+_norm_train = jax.custom_vjp(_norm_by_batch, nondiff_argnums=(3,))
 _norm_train.defvjp(_norm_forward, _norm_backward)
 
 
 def norm_eval(x: Array, scale: Array, bias: Array, mean: Array, variance: Array, eps: float) -> Array:
     """Batch norm by the moving statistics."""
     factor = lax.rsqrt(variance + eps) * scale
-    return (x.astype(jnp.float32) * factor + (bias - mean * factor)).astype(x.dtype)
+    return (x.astype(jnp.float32) * _channels(factor) + _channels(bias - mean * factor)).astype(x.dtype)
 
 
 def hsigmoid(x: Array) -> Array:
@@ -199,7 +205,9 @@ def max_pool(x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bo
     return lax.reduce_window(x, np.array(-np.inf, x.dtype), lax.max, window, strides, ((0, 0), *pad, (0, 0)))
 
 
-def avg_pool(x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bool = False, form: Form = "auto") -> Array:
+def avg_pool(
+    x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bool = False, form: Form = "auto"
+) -> Array:
     """Mean of each window's pixels of the image; padding does not count."""
     pad = (_pool_pads(x.shape[1], kernel, stride, padding, ceil), _pool_pads(x.shape[2], kernel, stride, padding, ceil))
     wide = x.astype(jnp.float32)
@@ -208,8 +216,9 @@ def avg_pool(x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bo
     else:
         window, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)
         total = lax.reduce_window(wide, np.float32(0), lax.add, window, strides, ((0, 0), *pad, (0, 0)))
-    down, across = (_pixels(s, n, kernel, stride, p[0]) for s, n, p in zip(x.shape[1:3], total.shape[1:3], pad, strict=True))
-    return (total * (1 / (down[:, None] * across))[None, :, :, None].astype(np.float32)).astype(x.dtype)
+    down, across = (_pixels(x.shape[a], total.shape[a], kernel, stride, pad[a - 1][0]) for a in (1, 2))
+    share = (1 / (down[:, None] * across[None])).astype(np.float32)
+    return (total * share[None, :, :, None]).astype(x.dtype)
 
 
 def _pool_pads(size: int, kernel: int, stride: int, padding: str | int, ceil: bool) -> tuple[int, int]:

@@ -18,7 +18,9 @@ from nas.blocks import WIDTHS, make_divisible
 HEADS = ("keep", "grow", "scale")
 
 
-def width_multiplier(arch: Arch, alpha: float, *, divisor: int = 8, at_least: float = 0.9, head: str = "grow", stem: bool = True) -> Arch:
+def width_multiplier(
+    arch: Arch, alpha: float, *, divisor: int = 8, at_least: float = 0.9, head: str = "grow", stem: bool = True
+) -> Arch:
     """Every width times `alpha`, in multiples of `divisor`, never under `at_least` of what was asked for.
 
     The head's `width` is kept, grows with `alpha` over 1 and never shrinks (MobileNetV2), or scales like the others

@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.arch import MAX_LAYERS, SCALARS, Arch, Block, Stage, arch_from_dict, known_keys, mapping, shown, whole
+from nas.arch import MAX_LAYERS, SCALARS, Arch, Block, Stage, arch_from_dict, is_word, known_keys, mapping, shown, whole
 from nas.blocks import lower, make_divisible, resolve
 from nas.paths import SPACES
 from nas.settings import nearest
@@ -38,7 +38,7 @@ from nas.yamlio import read_yaml
 Genome = tuple[int, ...]
 Pairs = Sequence[tuple[str, Any]]
 MAX_OPTIONS, MAX_GENES = 1000, 2000
-TRIES = 1000
+TRIES, VISITS, DEEPEST = 1000, 50_000, 400  # visits: genes looked at before giving up; deepest: of a recursion
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,15 @@ class Space:
 
     def sample(self, rng: np.random.Generator) -> Genome:
         """A genome, every option of every gene equally likely. Raises ValueError where `forbid` leaves nothing to be found."""
-        for _ in range(TRIES):
+        tries = min(TRIES, 1 + VISITS // max(len(self.genes), 1))
+        for _ in range(tries):
             genome = self.canonical(rng.integers(self.option_counts).tolist())
             if self.allowed(genome):
                 return genome
-        for genome in itertools.islice(self.enumerate(), 100_000):
-            return genome
-        raise ValueError(f"{self.name}: forbid leaves no architecture that {TRIES} samples could find")
+        if len(self.genes) <= DEEPEST:
+            for genome in self.enumerate(tries):
+                return genome
+        raise ValueError(f"{self.name}: forbid leaves no architecture that {tries} samples could find")
 
     def mutate(self, genome: Sequence[int], rng: np.random.Generator, genes: int = 1) -> Genome:
         """A genome with `genes` active genes changed; the same one where nothing can change."""
@@ -185,12 +187,16 @@ class Space:
                     if self.allowed(child):
                         yield child
 
-    def enumerate(self) -> Iterator[Genome]:
-        """Every allowed canonical genome, each once."""
-        order = self.order
+    def enumerate(self, tries: int | None = None) -> Iterator[Genome]:
+        """Every allowed canonical genome, each once; of the first `tries` canonical ones where that is given."""
+        order, tried = self.order, 0
 
         def extend(values: list[int], on: list[bool], k: int) -> Iterator[Genome]:
+            nonlocal tried
+            if tries is not None and tried >= tries:
+                return
             if k == len(order):
+                tried += 1
                 if self.allowed(values):
                     yield tuple(values)
                 return
@@ -481,9 +487,11 @@ class _Reader:
         self.names: dict[str, int] = {}
         self.options: list[tuple[Any, ...]] = []
         self.conditions: list[list[tuple[str, Mapping[str, Any]]]] = []
-        self.layer_rules: list[list[tuple[int, int]]] = []
+        self.layers = 0
+        self.seen: dict[int, tuple[Any, tuple[Any, ...]]] = {}
 
     def read(self, data: Mapping[str, Any]) -> Space:
+        base = self.base(data)
         resolution = self.value(data["resolution"], "resolution", "", ())
         stem = self.block(data["stem"], "stem")
         if not isinstance(data["stages"], list) or not 1 <= len(data["stages"]) <= 100:
@@ -491,9 +499,9 @@ class _Reader:
         stages = [self.stage(stage, f"stages[{i}]") for i, stage in enumerate(data["stages"])]
         head = self.block(data["head"], "head")
         space = Space(
-            name=data.get("name", Path(self.where).stem) if isinstance(data.get("name", ""), str) else "",
+            name=base.name,
             genes=tuple(Gene(name, self.options[i], self.whens(i)) for name, i in self.names.items()),
-            base=self.base(data),
+            base=base,
             resolution=self.filled(resolution),
             stem=self.resolved(stem),
             stages=tuple(
@@ -535,6 +543,9 @@ class _Reader:
         stride = self.value(data.pop("stride", 1), f"{place}.stride", place, ())
         repeat = self.value(data.pop("repeat", len(listed) if listed else 1), f"{place}.repeat", place, ())
         most = max(self.repeats(repeat, place)) if listed is None else len(listed)
+        self.layers += most
+        if self.layers > MAX_LAYERS:
+            raise ValueError(f"{self.where}: {place}: more than {MAX_LAYERS} layers")
         if listed is not None and max(self.repeats(repeat, place)) > most:
             raise ValueError(f"{self.where}: {place}.repeat: more layers than the {most} listed")
         layers = []
@@ -578,12 +589,18 @@ class _Reader:
         if isinstance(choice, Mapping):
             known_keys(choice, ("name", "of"), f"{self.where}: {place}.one_of")
             name, choice = choice.get("name"), choice.get("of")
-            if not isinstance(name, str) or not name:
+            if not is_word(name):
                 raise ValueError(f"{self.where}: {place}.one_of.name: wanted a word, got {shown(name)}")
             name = f"{name}[{layer}]" if value.get("per") == "layer" else name
         return self.hole(name, self.checked(choice, place), value.get("when", {}), place, stage, exists)
 
     def checked(self, options: Any, place: str) -> tuple[Any, ...]:
+        """The options as a tuple; those of a stage's key are looked at once, however many layers it has."""
+        if id(options) not in self.seen:
+            self.seen[id(options)] = (options, self.check_options(options, place))
+        return self.seen[id(options)][1]
+
+    def check_options(self, options: Any, place: str) -> tuple[Any, ...]:
         if not isinstance(options, list) or not 1 <= len(options) <= MAX_OPTIONS:
             raise ValueError(f"{self.where}: {place}.one_of: wanted a list of options, got {shown(options)}")
         if any(isinstance(o, Mapping) for o in options) and not place.endswith(".block"):
@@ -612,7 +629,7 @@ class _Reader:
                 raise ValueError(f"{self.where}: more than {MAX_GENES} choices")
             self.options.append(options)
             self.conditions.append([])
-        elif self.options[index] != options:
+        elif self.options[index] is not options and self.options[index] != options:
             raise ValueError(
                 f"{self.where}: {place}: the choice {name!r} has other options elsewhere: {shown(self.options[index])}"
             )
@@ -667,13 +684,17 @@ class _Reader:
 
     def check(self, space: Space) -> None:
         """Every option of every layer resolves against its block, and the smallest and a few random genomes can be built."""
-        space.active([0] * len(space.genes))
+        try:
+            space.active([0] * len(space.genes))
+        except RecursionError:
+            raise ValueError(f"{self.where}: the conditions of its choices lead from one to the next too often") from None
         defaults = dict(space.base.defaults)
+        share = max(20, 20_000 // sum(len(stage.layers) for stage in space.stages))
         for i, stage in enumerate(space.stages):
             for option in space.genes[stage.stride.gene].options if isinstance(stage.stride, Hole) else (stage.stride,):
                 whole(option, 1, 16, f"{self.where}: stages[{i}].stride")
             for j, layer in enumerate(stage.layers):
-                for block in itertools.islice(space._blocks_of(layer), 2000):
+                for block in itertools.islice(space._blocks_of(layer), share):
                     resolve(
                         block,
                         defaults,

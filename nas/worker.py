@@ -62,7 +62,7 @@ class Worker:
     def _fit_latency(self, job: Job, report: Report) -> Outcome:
         device = self._device(job.data["device"])
 
-        def progress(step: int, steps: int) -> None:
+        def progress(what: str, step: int, steps: int) -> None:
             report(job.number, step, steps, {})
 
         predictor = device.fit(self._space, job.seed, progress)

@@ -11,7 +11,7 @@
 
 from nas.blocks.lowering import arch_id, builder, lower, lower_head, lower_layer
 from nas.blocks.parts import make_divisible, squeeze_excite
-from nas.blocks.registry import BLOCKS, HEADS, WIDTHS, BlockFn, knobs_of, resolve
+from nas.blocks.registry import BLOCKS, HEADS, WIDTHS, BlockFn, knob_values, knobs_of, resolve
 
 __all__ = [
     "BLOCKS",
@@ -20,6 +20,7 @@ __all__ = [
     "BlockFn",
     "arch_id",
     "builder",
+    "knob_values",
     "knobs_of",
     "lower",
     "lower_head",

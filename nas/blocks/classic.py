@@ -37,7 +37,9 @@ def _joined(g: Builder, x: int, y: int, stride: int, act: str, bias: bool, se: f
     return g.act(g.add(shortcut(g, x, g.width(y), stride, bias=bias), g.drop_path(y)), act)
 
 
-def dense_layer(g: Builder, x: int, *, stride: int = 1, growth: int, expand: int = 4, kernel: int = 3, act: str = "relu") -> int:
+def dense_layer(
+    g: Builder, x: int, *, stride: int = 1, growth: int, expand: int = 4, kernel: int = 3, act: str = "relu"
+) -> int:
     """DenseNet-B's layer (arXiv:1608.06993): norm, act, 1x1 to `expand` times `growth`, norm, act, k x k, joined to its input."""
     if stride != 1:
         raise ValueError("stride: a dense layer keeps the size; put a transition before it")

@@ -7,8 +7,9 @@ from nas.layers import Builder
 
 
 def conv(g: Builder, x: int, *, stride: int = 1, width: int, kernel: int = 3, act: str = "relu", norm: bool = True,
-         bias: bool = False, groups: int = 1, padding: str | int = "auto", se: float = 0, se_width: int = 0, se_of: str = "input", se_divisor: int = 1,
-         se_act: str = "relu", se_gate: str = "sigmoid", skip: str = "none") -> int:  # fmt: skip
+         bias: bool = False, groups: int = 1, padding: str | int = "auto", se: float = 0, se_width: int = 0,
+         se_of: str = "input", se_divisor: int = 1, se_act: str = "relu", se_gate: str = "sigmoid",
+         skip: str = "none") -> int:  # fmt: skip
     """Convolution, batch norm, activation; SE after it and a skip where asked for (MnasNet's ConvOp `conv`)."""
     y = g.conv(x, width, kernel, stride, groups=groups, bias=bias, padding=padding_of(padding), name="conv")
     y = g.act(g.norm(y, "norm") if norm else y, act)
@@ -86,11 +87,15 @@ def identity(g: Builder, x: int, *, stride: int = 1, width: int = 0) -> int:
     return g.conv_norm_act(x, width or g.width(x), 1, stride, "none", "project")
 
 
-def max_pool(g: Builder, x: int, *, stride: int = 1, kernel: int = 3, padding: str | int = "auto", ceil: bool = False) -> int:
+def max_pool(
+    g: Builder, x: int, *, stride: int = 1, kernel: int = 3, padding: str | int = "auto", ceil: bool = False
+) -> int:
     """Maximum of each window; `ceil` lets the last window reach over the edge."""
     return g.pool(x, "max", kernel, stride, "pool", padding=padding_of(padding), ceil=ceil)
 
 
-def avg_pool(g: Builder, x: int, *, stride: int = 1, kernel: int = 3, padding: str | int = "auto", ceil: bool = False) -> int:
+def avg_pool(
+    g: Builder, x: int, *, stride: int = 1, kernel: int = 3, padding: str | int = "auto", ceil: bool = False
+) -> int:
     """Average of each window's pixels, those of the padding left out."""
     return g.pool(x, "avg", kernel, stride, "pool", padding=padding_of(padding), ceil=ceil)

@@ -21,7 +21,17 @@ def squeeze_excite(g: Builder, x: int, width: int, *, act: str = "relu", gate: s
     return g.mul(x, y, "se.mul")
 
 
-def gated(g: Builder, x: int, block_input: int, se: float, se_width: int, se_of: str, se_divisor: int, se_act: str, se_gate: str) -> int:
+def gated(
+    g: Builder,
+    x: int,
+    block_input: int,
+    se: float,
+    se_width: int,
+    se_of: str,
+    se_divisor: int,
+    se_act: str,
+    se_gate: str,
+) -> int:
     """SE after `x` where `se` (a ratio of the block's input or of `x`, in multiples of `se_divisor`) or `se_width` asks for it."""
     if not (se or se_width):
         return x

@@ -8,7 +8,16 @@ from functools import cache
 from typing import Any
 
 from nas.arch import MAX_WIDTH, Block, choice, number, shown, whole
-from nas.blocks.classic import bottleneck, dense_layer, inception, residual, shuffle_v1, shuffle_v2, transition, xception
+from nas.blocks.classic import (
+    bottleneck,
+    dense_layer,
+    inception,
+    residual,
+    shuffle_v1,
+    shuffle_v2,
+    transition,
+    xception,
+)
 from nas.blocks.heads import classifier, mlp, mobilenet_v3
 from nas.blocks.mobile import avg_pool, conv, fused_mbconv, identity, max_pool, mbconv, sepconv
 from nas.blocks.parts import SKIPS
@@ -37,11 +46,17 @@ HEADS: dict[str, BlockFn] = {"classifier": classifier, "mobilenet_v3": mobilenet
 
 # Knobs that hold a number of channels; a width multiplier scales them (a head's `width` by its own rule).
 WIDTHS = ("width", "hidden", "se_width", "growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")
-_BRANCHES = {name: (1, MAX_WIDTH) for name in ("growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")}
 
 # What a knob of this name may hold, whatever block has it; the rest is checked by the annotation.
-_WHOLE = {**_BRANCHES, "kernel5": (1, 31), "depth": (1, 64), "first_groups": (0, MAX_WIDTH), "width": (0, MAX_WIDTH), "hidden": (0, MAX_WIDTH), "se_width": (0, MAX_WIDTH), "conv": (1, MAX_WIDTH), "kernel": (1, 31),
-          "divisor": (1, 256), "se_divisor": (1, 256), "groups": (1, MAX_WIDTH)}  # fmt: skip
+_ANY = ("width", "hidden", "se_width", "first_groups")
+_SOME = ("conv", "groups", "growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")
+_WHOLE = {
+    **dict.fromkeys(_ANY, (0, MAX_WIDTH)),
+    **dict.fromkeys(_SOME, (1, MAX_WIDTH)),
+    **dict.fromkeys(("kernel", "kernel5"), (1, 31)),
+    **dict.fromkeys(("divisor", "se_divisor"), (1, 256)),
+    "depth": (1, 64),
+}
 _NUMBER = {"expand": (0.0, 64.0), "se": (0.0, 4.0), "dropout": (0.0, 0.99), "compress": (0.0, 1.0)}
 _CHOICE = {"act": ACTS, "se_act": ACTS, "se_gate": ACTS, "project_act": ACTS, "skip": SKIPS, "se_of": ("input", "hidden"),
            "stride_at": ("first", "middle"), "dropout_at": ("before", "after")}  # fmt: skip
@@ -60,7 +75,9 @@ def knobs_of(op: str) -> list[str]:
     return list(_signature({**BLOCKS, **HEADS}[op]))
 
 
-def resolve(block: Block, defaults: Mapping[str, Any], where: str, registry: Mapping[str, BlockFn] = BLOCKS) -> tuple[BlockFn, dict[str, Any]]:
+def resolve(
+    block: Block, defaults: Mapping[str, Any], where: str, registry: Mapping[str, BlockFn] = BLOCKS
+) -> tuple[BlockFn, dict[str, Any]]:
     """A block's function and all its knobs. Raises ValueError naming an unknown op or knob, or a value out of range."""
     fn = registry.get(block.op)
     if fn is None:
@@ -74,7 +91,8 @@ def resolve(block: Block, defaults: Mapping[str, Any], where: str, registry: Map
             continue
         if name not in signature:
             near = nearest(name, signature)
-            raise ValueError(f"{where}.{name}: {block.op} has no such knob; " + (f"did you mean {near!r}?" if near else f"it has {', '.join(signature)}"))
+            hint = f"did you mean {near!r}?" if near else f"it has {', '.join(signature)}"
+            raise ValueError(f"{where}.{name}: {block.op} has no such knob; {hint}")
         knobs[name] = value
     for name, parameter in signature.items():
         if name not in knobs and parameter.default is parameter.empty:
@@ -84,8 +102,17 @@ def resolve(block: Block, defaults: Mapping[str, Any], where: str, registry: Map
     return fn, knobs
 
 
+def knob_values(block: Block, defaults: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Every knob of a block with the value that holds: its own, the architecture's default, the function's."""
+    fn, knobs = resolve(block, defaults, where)
+    unset = {name: p.default for name, p in _signature(fn).items() if p.default is not p.empty}
+    return {**unset, **knobs}
+
+
 def _check_knob(name: str, value: Any, parameter: inspect.Parameter, where: str) -> None:
-    kind = parameter.annotation if isinstance(parameter.annotation, str) else getattr(parameter.annotation, "__name__", "")
+    kind = (
+        parameter.annotation if isinstance(parameter.annotation, str) else getattr(parameter.annotation, "__name__", "")
+    )
     if kind == "int":
         low, high = _WHOLE.get(name, (0, MAX_WIDTH))
         whole(value, 1 if name == "width" and parameter.default is parameter.empty else low, high, where)

@@ -78,8 +78,8 @@ def _spaces() -> str:
 
 
 def _summary(path: Path) -> str:
-    """The first sentence of a file's opening comment."""
+    """The first line of a file's opening comment, after what Hydra reads there."""
     if not path.is_file():
         return "from a plugin"
-    first = path.read_text(encoding="utf-8").split("\n", 1)[0]
-    return first.lstrip("# ").strip() if first.startswith("#") else ""
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines()[:2] if not line.startswith("# @package")]
+    return lines[0].lstrip("# ").strip() if lines and lines[0].startswith("#") else ""

@@ -25,7 +25,7 @@ def run_folder(run: str | None, overrides: Sequence[str], job: int | None) -> Pa
     parts = [part for part in overrides if _names(part)]
     words = [_word(part) for part in parts]
     name = "-".join(words) or "default"
-    if len(name) > 100 or any(re.search(r"[^\w.,=\[\]/'\"-]", part) for part in parts):
+    if len(name) > 100 or any(re.search(r"[^\w.,=\[\]'\"-]", part) for part in parts):
         name = f"{name[:80]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:6]}"
     return Path("runs") / name
 

@@ -239,7 +239,8 @@ def _predictor(name: str, plan: Plan, journal: Journal, executor: Executor) -> P
         kept = outcome.data["predictor"]
         journal.put(f"predictor/{name}", kept)
     predictor = Predictor.from_dict(kept)
-    print(f"latency on {name}: predicted to {predictor.mape:.0%} (mean error on whole networks left out)")
+    error = "" if predictor.mape is None else f" to {predictor.mape:.0%} (mean error on networks left out of the fit)"
+    print(f"latency on {name}: predicted{error}, measured for the front at the end", flush=True)
     return predictor
 
 

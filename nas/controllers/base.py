@@ -115,13 +115,16 @@ def fresh(history: History, pending: Sequence[Proposal], draw: Draw, rng: np.ran
     mutants are looked through, then all genomes of a small space or uniform samples of a large one. Of what is left,
     a new genome that breaks a limit goes before a repeat, and a repeat before one that is pending.
     """
-    problem, busy = history.problem, {proposal.genome for proposal in pending}
+    problem = history.problem
+    busy = {problem.space.canonical(proposal.genome) for proposal in pending}
     left = problem.listed and [g not in busy and g not in history.seen for g in problem.listed[0]]
     if left is not None and not any(left):
         return _repeat(history, busy, problem.space.sample(rng))
     spare: list[Genome] = []
     for genomes in _offers(problem, draw, rng):
-        new = [g for g in dict.fromkeys(genomes) if g not in busy and g not in history.seen and problem.space.allowed(g)]
+        new = [
+            g for g in dict.fromkeys(genomes) if g not in busy and g not in history.seen and problem.space.allowed(g)
+        ]
         feasible = problem.feasible(new)
         if feasible.any():
             return new[int(feasible.argmax())]

@@ -27,8 +27,8 @@ class Evolution:
 
     def __post_init__(self) -> None:
         for key in ("population", "sample", "genes"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key}: wanted 1 or more, got {getattr(self, key)}")
+            if not 1 <= getattr(self, key) <= 1_000_000:
+                raise ValueError(f"{key}: wanted 1 to 1000000, got {getattr(self, key)}")
         if self.sample > self.population:
             raise ValueError(f"sample: wanted at most population ({self.population}), got {self.sample}")
         if not 0 <= self.crossover <= 1:

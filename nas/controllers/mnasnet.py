@@ -60,8 +60,8 @@ class Mnasnet:
 
     def __post_init__(self) -> None:
         for key, low in (("hidden", 1), ("embedding", 1), ("batch", 1), ("passes", 1), ("elite", 1), ("window", self.batch)):
-            if getattr(self, key) < low:
-                raise ValueError(f"{key}: wanted {low} or more, got {getattr(self, key)}")
+            if not low <= getattr(self, key) <= 10_000:
+                raise ValueError(f"{key}: wanted {low} to 10000, got {getattr(self, key)}")
         for key in ("init_scale", "learning_rate", "clip"):
             if not 0 < getattr(self, key) < math.inf:
                 raise ValueError(f"{key}: wanted a positive number, got {getattr(self, key):g}")
@@ -70,11 +70,17 @@ class Mnasnet:
                 raise ValueError(f"{key}: wanted 0 or more, got {getattr(self, key):g}")
         if not 0 <= self.baseline < 1:
             raise ValueError(f"baseline: wanted a decay from 0 to below 1, got {self.baseline:g}")
+        if self.failed != "worst" and not math.isfinite(self.failed):
+            raise ValueError(f"failed: wanted a finite number or worst, got {self.failed:g}")
+
+    @property
+    def _ppo(self) -> Ppo:
+        return Ppo(self.clip, self.passes, self.learning_rate, self.entropy, self.imitation)
 
     def init(self, problem: Problem, seed: int) -> State:
         layout = layout_of(problem.space)
         params = init_params(layout, self.hidden, self.embedding, self.init_scale, np.random.default_rng(seed))
-        return State(History(problem), layout, params, init_optimiser(params))
+        return State(History(problem), layout, params, init_optimiser(self._ppo, params))
 
     def ask(self, state: State, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         def draw(n: int) -> list[Genome]:
@@ -107,9 +113,8 @@ class Mnasnet:
         baseline = before
         for reward in latest.tolist():
             baseline = self.baseline * baseline + (1 - self.baseline) * reward
-        ppo = Ppo(self.clip, self.passes, self.learning_rate, self.entropy, self.imitation)
         batch = self._batch(state, rewards, before)
-        params, optimiser = update(ppo, state.layout, state.params, state.optimiser, batch)
+        params, optimiser = update(self._ppo, state.layout, state.params, state.optimiser, batch)
         return dataclasses.replace(state, params=params, optimiser=optimiser, baseline=baseline)
 
     def _rewards(self, history: History) -> np.ndarray:

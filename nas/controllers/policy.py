@@ -47,7 +47,9 @@ def layout_of(space: Space) -> Layout:
         options[t, : space.option_counts[gene]] = True
     at = {gene: t for t, gene in enumerate(order)}
     when = tuple(
-        tuple(tuple((at[g], np.isin(np.arange(columns), list(ok))) for g, ok in rule) for rule in space.genes[gene].when)
+        tuple(
+            tuple((at[g], np.isin(np.arange(columns), list(ok))) for g, ok in rule) for rule in space.genes[gene].when
+        )
         for gene in order
     )
     return Layout(tuple(order), options, when)

@@ -42,10 +42,12 @@ class Batch:
     learned: np.ndarray
 
 
-def init_optimiser(params: Params) -> Any:
-    """Adam's moments and its step count."""
-    zeros = {key: np.zeros_like(value) for key, value in params.items()}
-    return zeros, zeros, np.zeros((), np.int32)
+def init_optimiser(ppo: Ppo, params: Params) -> Any:
+    """Adam's state before the first step."""
+    import jax
+
+    with jax.default_device(_cpu()):
+        return jax.tree.map(np.asarray, _adam(ppo).init(dict(params)))
 
 
 def update(ppo: Ppo, layout: Layout, params: Params, optimiser: Any, batch: Batch) -> tuple[Params, Any]:
@@ -71,29 +73,26 @@ def _cpu() -> Any:
 @functools.cache
 def _compiled(ppo: Ppo) -> Callable[..., tuple[Any, Any]]:
     import jax
+    import optax
+
+    adam = _adam(ppo)
 
     @jax.jit
     def run(params: Any, optimiser: Any, data: Any) -> tuple[Any, Any]:
         def step(_: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-            return _adam(carry[0], jax.grad(_loss)(carry[0], data, ppo), carry[1], ppo.learning_rate)
+            params, optimiser = carry
+            updates, optimiser = adam.update(jax.grad(_loss)(params, data, ppo), optimiser, params)
+            return optax.apply_updates(params, updates), optimiser
 
         return jax.lax.fori_loop(0, ppo.passes, step, (params, optimiser))
 
     return run
 
 
-def _adam(params: Any, grads: Any, optimiser: Any, rate: float, b1: float = 0.9, b2: float = 0.999) -> tuple[Any, Any]:
-    """Adam (Kingma and Ba 2015, arXiv:1412.6980)."""
-    import jax
-    import jax.numpy as jnp
+def _adam(ppo: Ppo) -> Any:
+    import optax
 
-    first, second, count = optimiser
-    count = count + 1
-    first = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, first, grads)
-    second = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, second, grads)
-    scale = rate * jnp.sqrt(1 - b2**count) / (1 - b1**count)
-    params = jax.tree.map(lambda p, m, v: p - scale * m / (jnp.sqrt(v) + 1e-8), params, first, second)
-    return params, (first, second, count)
+    return optax.adam(ppo.learning_rate)
 
 
 def _loss(params: Mapping[str, Any], data: Mapping[str, Any], ppo: Ppo) -> Any:

@@ -1,9 +1,9 @@
 """Exact parameters, multiply-adds and peak activation memory, of one architecture and of many genomes at once.
 
-    from nas.cost import Costs, cost
-    cost(arch).macs                        # 216_589_760 for mobilenet_v3_large
-    costs = Costs(space)
-    costs(genomes)["macs"]                 # (n,) int64, equal to cost(space.decode(genome)).macs
+from nas.cost import Costs, cost
+cost(arch).macs                        # 216_589_760 for mobilenet_v3_large
+costs = Costs(space)
+costs(genomes)["macs"]                 # (n,) int64, equal to cost(space.decode(genome)).macs
 """
 
 from nas.cost.count import Cost, LayerCost, alive_bytes, cost, cost_json, cost_table

@@ -122,7 +122,11 @@ class Costs:
         self._known: dict[tuple[str, Block, int, Shape], int] = {}
         self._shapes: list[Shape] = []
         self._shape_ids: dict[Shape, int] = {}
-        self._arrays = (np.zeros(0, np.int64), np.zeros((0, 3), np.int64), np.zeros((0, len(FEATURES)), np.int64))
+        self._arrays: tuple[np.ndarray, np.ndarray, np.ndarray] = (
+            np.zeros(0, np.int64),
+            np.zeros((0, 3), np.int64),
+            np.zeros((0, len(FEATURES)), np.int64),
+        )
         self._skeletons: list[tuple[int, ...]] = []
         self._warm = False
         self._plan()
@@ -229,8 +233,14 @@ class Costs:
         """(layers, n) numbers of the units that stand at each position; 0 where a layer is absent."""
         genomes = np.asarray(genomes)
         counts = self.space.option_counts
-        if genomes.ndim != 2 or genomes.shape[1] != len(counts) or not (np.issubdtype(genomes.dtype, np.integer) or genomes.size == 0):
-            raise ValueError(f"{self.space.name}: wanted whole numbers of shape (n, {len(counts)}), got {genomes.dtype} {genomes.shape}")
+        if (
+            genomes.ndim != 2
+            or genomes.shape[1] != len(counts)
+            or not (np.issubdtype(genomes.dtype, np.integer) or genomes.size == 0)
+        ):
+            raise ValueError(
+                f"{self.space.name}: wanted whole numbers of shape (n, {len(counts)}), got {genomes.dtype} {genomes.shape}"
+            )
         genomes = genomes.astype(np.int64)
         wrong = (genomes < 0) | (genomes >= counts)
         if wrong.any():
@@ -269,7 +279,8 @@ class Costs:
             new = self._units[known:]
             grown = [[u.out for u in new], [u.costs for u in new], [u.features for u in new]]
             pairs = zip(self._arrays, grown, strict=True)
-            self._arrays = tuple(np.concatenate([old, np.array(rows, np.int64)]) for old, rows in pairs)  # type: ignore[assignment]
+            shapes, costs, features = (np.concatenate([old, np.array(rows, np.int64)]) for old, rows in pairs)
+            self._arrays = shapes, costs, features
         return self._arrays
 
     def _warm_up(self) -> None:

@@ -9,7 +9,6 @@ A new device is a frozen dataclass with these methods, a line in `DEVICES` and a
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import time
@@ -54,15 +53,15 @@ class Host:
     """The XLA executable on JAX's default backend, compiled ahead of time, synchronised and warmed up.
 
     A program is warmed up `warmup` times, then measured in `rounds` of `repeats` runs. A predictor is fitted to at most
-    `samples` layers and `networks` whole networks, within about `seconds` (one network is measured however long it takes).
-    Threads are those of the process.
+    `samples` layers and `networks` whole networks, within about `seconds` (two networks and a layer of each stage are
+    measured however long it takes). Threads are those of the process.
     """
 
     batch: int = 1
     dtype: Literal["float32", "bfloat16"] = "float32"
     warmup: int = 5
-    rounds: int = 5
-    repeats: int = 20
+    rounds: int = 10
+    repeats: int = 30
     samples: int = 100
     networks: int = 6
     seconds: float = 10.0
@@ -146,8 +145,12 @@ def measure_networks(
     out = []
     for arch_id in ids:
         if (timing := timings.get(arch_id)) is not None:
-            details = {**info, **{k: v for k, v in dataclasses.asdict(timing).items() if k in ("repeatability", "dropped")}}
-            out.append(Measurement(arch_id, device, fingerprint, timing.median_ms, timing.p95_ms, timing.runs, details))
+            kept = {"quiet_ms": timing.quiet_ms, "repeatability": timing.repeatability, "dropped": timing.dropped}
+            out.append(
+                Measurement(
+                    arch_id, device, fingerprint, timing.median_ms, timing.p95_ms, timing.runs, {**info, **kept}
+                )
+            )
     return out
 
 

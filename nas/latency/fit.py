@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,8 @@ Progress = Callable[[str, int, int], None]  # what, done, of how many
 SAMPLED, TRIES = 64, 256
 # The parts of the budget after which no further network, and no further layer, is compiled; the rest is for the clock.
 NETWORK_SHARE, BLOCK_SHARE = 0.45, 0.8
+# Measured however long it takes: with one network there would be no error on a network that the fit did not see.
+LEAST_NETWORKS = 2
 EMPTY = Graph((Node("input", "input", (), (1, 1, 1)),))
 
 
@@ -35,8 +36,8 @@ class Bench(Protocol):
         """A program that runs once when called, and returns when its result is there."""
         ...
 
-    def time(self, programs: Mapping[str, Program], limit_s: float = math.inf) -> dict[str, Timing]:
-        """Times of programs run in turns, each for about `limit_s` seconds at most."""
+    def time(self, programs: Mapping[str, Program], limits_s: Mapping[str, float] | None = None) -> dict[str, Timing]:
+        """Times of programs run in turns, each for about as many seconds at most as `limits_s` has for it."""
         ...
 
 
@@ -55,6 +56,7 @@ class Sample:
 
     networks: tuple[Graph, ...]
     blocks: tuple[tuple[str, Graph], ...]  # (where it was seen first, the layer)
+    groups: int  # stem, stages and head: as many of the first blocks as there are parts of the network
 
 
 def sample_space(space: Space, seed: int) -> Sample:
@@ -75,7 +77,7 @@ def sample_space(space: Space, seed: int) -> Sample:
                 groups.setdefault(scope.rsplit(".", 1)[0], {})[layer.id] = (scope, layer)
     ordered = [[g[i] for i in sorted(g, key=lambda i: (-counts[i], i))] for _, g in sorted(groups.items())]
     turns = [group[turn] for turn in range(max(map(len, ordered))) for group in ordered if turn < len(group)]
-    return Sample(tuple(sorted(graphs.values(), key=_macs)), tuple(turns))
+    return Sample(tuple(sorted(graphs.values(), key=_macs)), tuple(turns), len(ordered))
 
 
 def _macs(graph: Graph) -> int:
@@ -85,7 +87,8 @@ def _macs(graph: Graph) -> int:
 def spread(count: int, wanted: int) -> list[int]:
     """Places of `wanted` among `count` sorted things: the middle, the ends, then wherever the gap is widest."""
     chosen: list[int] = []
-    grid = sorted({round(i * (count - 1) / max(wanted - 1, 1)) for i in range(min(wanted, count))}) if count else []
+    wanted = min(wanted, count)
+    grid = sorted({round(i * (count - 1) / max(wanted - 1, 1)) for i in range(wanted)})
     while grid:
         at = max(grid, key=lambda i: min((abs(i - j) for j in chosen), default=-abs(i - (count - 1) / 2)))
         grid.remove(at)
@@ -104,8 +107,9 @@ def fit_predictor(
     progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
 ) -> Predictor:
-    """Samples, compiles and measures until the budget is spent, and fits; at least one network is measured always.
+    """Samples, compiles and measures until the budget is spent, and fits.
 
+    Two networks and a layer of each stage are measured in any case (of a smaller space, what there is of them).
     Nothing but the times decides the numbers, so that equal times give equal predictors. Raises DeviceError naming the
     layer or architecture that cannot be compiled, or whose times are none.
     """
@@ -116,16 +120,16 @@ def fit_predictor(
     empty = bench.compile(EMPTY, "empty program")
     layers = [layer for _, layer in sample.blocks[: budget.samples]]
     compiler = _Compiler(bench, clock, tell)
-    networks = compiler("network", chosen, start + NETWORK_SHARE * budget.seconds, 1)
-    blocks = compiler("layer", layers, start + BLOCK_SHARE * budget.seconds, 0)
+    networks = compiler("network", chosen, start + NETWORK_SHARE * budget.seconds, LEAST_NETWORKS)
+    blocks = compiler("layer", layers, start + BLOCK_SHARE * budget.seconds, sample.groups)
     left = max(start + budget.seconds - clock(), 0.1 * budget.seconds)
-    tell("measure", 0, 2)
-    small = bench.time({"empty program": empty, **blocks}, 0.5 * left / (1 + len(blocks)))
-    tell("measure", 1, 2)
-    large = bench.time(networks, 0.5 * left / len(networks))
-    tell("measure", 2, 2)
-    measured = [(graph, large[graph.id]) for graph in chosen if graph.id in large]
-    return _predictor(space, seed, sample, measured, small, (device, fingerprint, info), clock() - start)
+    tell("measure", 0, 1)
+    limits = {name: 0.5 * left / (1 + len(blocks)) for name in ("empty program", *blocks)}
+    limits |= {name: 0.5 * left / len(networks) for name in networks}
+    times = bench.time({"empty program": empty, **blocks, **networks}, limits)
+    tell("measure", 1, 1)
+    measured = [graph for graph in chosen if graph.id in networks]
+    return _predictor(space, seed, sample, measured, times, (device, fingerprint, info), clock() - start)
 
 
 @dataclass(frozen=True)
@@ -153,32 +157,34 @@ def _predictor(
     space: Space,
     seed: int,
     sample: Sample,
-    measured: Sequence[tuple[Graph, Timing]],
-    small: Mapping[str, Timing],
+    measured: Sequence[Graph],
+    times: Mapping[str, Timing],
     device: tuple[str, str, Mapping[str, Any]],
     seconds: float,
 ) -> Predictor:
-    dispatch_ms = small["empty program"].median_ms
-    blocks = [(scope, Layer.of(layer), small[layer.id]) for scope, layer in sample.blocks if layer.id in small]
-    alone = [(layer, timing.median_ms) for _, layer, timing in blocks]
-    whole = [([Layer.of(layer) for layer in layer_graphs(graph).values()], t.median_ms) for graph, t in measured]
+    dispatch_ms = times["empty program"].quiet_ms
+    blocks = [(scope, Layer.of(layer), times[layer.id]) for scope, layer in sample.blocks if layer.id in times]
+    alone = [(layer, timing.quiet_ms) for _, layer, timing in blocks]
+    whole = [([Layer.of(x) for x in layer_graphs(g).values()], times[g.id].quiet_ms) for g in measured]
     model = fit_model(alone, whole, dispatch_ms)
     inside = [model.network_ms(layers) for layers, _ in whole]
     outside = held_out(alone, whole, dispatch_ms)
-    times = [ms for _, ms in whole]
+    wanted = [ms for _, ms in whole]
     return Predictor(
         *device,
         space=space.fingerprint,
         seed=seed,
-        blocks=tuple(MeasuredBlock(at.id, scope, model.table[at.id], t.repeatability) for scope, at, t in blocks),
+        blocks=tuple(
+            MeasuredBlock(at.id, scope, t.quiet_ms, model.table[at.id], t.repeatability) for scope, at, t in blocks
+        ),
         networks=tuple(
-            MeasuredNetwork(graph.id, t.median_ms, inside[i], outside[i] if outside else None, t.repeatability)
-            for i, (graph, t) in enumerate(measured)
+            MeasuredNetwork(g.id, wanted[i], inside[i], outside[i] if outside else None, times[g.id].repeatability)
+            for i, g in enumerate(measured)
         ),
         coefficients=dict(zip(FEATURES, model.coefficients, strict=True)),
         scale=model.scale,
         offset_ms=model.offset_ms,
         dispatch_ms=dispatch_ms,
         seconds=seconds,
-        errors={"in_sample": relative_errors(inside, times), "mape": relative_errors(outside, times[: len(outside)])},
+        errors={"in_sample": relative_errors(inside, wanted), "mape": relative_errors(outside, wanted[: len(outside)])},
     )

@@ -6,7 +6,6 @@ and no scale is 1 and no bias 0, so that the compiler cannot leave a layer out.
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import time
@@ -59,10 +58,9 @@ class HostBench:
 
         return run
 
-    def time(self, programs: Mapping[str, Program], limit_s: float = math.inf) -> dict[str, Timing]:
-        return time_programs(
-            programs, self.clock, warmup=self.warmup, rounds=self.rounds, repeats=self.repeats, limit_s=limit_s
-        )
+    def time(self, programs: Mapping[str, Program], limits_s: Mapping[str, float] | None = None) -> dict[str, Timing]:
+        settings = {"warmup": self.warmup, "rounds": self.rounds, "repeats": self.repeats, "limits_s": limits_s}
+        return time_programs(programs, self.clock, **settings)
 
 
 def _weights(graph: Graph) -> dict[str, dict[str, dict[str, np.ndarray]]]:

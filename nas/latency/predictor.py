@@ -4,6 +4,8 @@
     predictor.predict(arch)                              # ms
     predictor.predict_many(space, genomes)               # (n,) ms, equal to predict(space.decode(genome))
     Predictor.from_dict(json.loads(text)) == predictor   # text = json.dumps(predictor.to_dict())
+
+What a layer takes is looked up once for each block and input shape; memos are no part of the value.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from nas.arch import Arch, Block
 from nas.blocks import builder, lower_head, lower_layer
 from nas.cost import FEATURES
 from nas.latency.cut import cut
-from nas.latency.model import Layer, Model
+from nas.latency.model import LEAST_MS, Layer, Model
 from nas.latency.walk import GenomeWalk
 from nas.layers import Shape
 from nas.space import Space
@@ -31,10 +33,11 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class MeasuredBlock:
-    """A layer measured alone: the id of its graph, where it was seen first, the median of its times less the dispatch."""
+    """A layer measured alone: the id of its graph, where it was seen first, its time, and `ms`, what it adds to networks."""
 
     id: str
     scope: str
+    alone_ms: float
     ms: float
     repeatability: float
 
@@ -54,10 +57,10 @@ class MeasuredNetwork:
 class Predictor:
     """Milliseconds of any architecture of a space: `offset_ms + scale * sum over layers`.
 
-    A layer takes its measured milliseconds, else its features (`nas.cost.FEATURES`) times `coefficients`, all of them at
-    least 0. `fingerprint` names the device with its versions, batch, dtype and threads (`info`), `space` the space that the
-    blocks were sampled from. `errors` has the mean relative errors over the networks measured whole: `in_sample`, and
-    `mape` with each network left out of the fit that predicts it (None where there is one network).
+    A layer takes its `MeasuredBlock.ms`, else its features (`nas.cost.FEATURES`) times `coefficients`, all at least 0.
+    `fingerprint` names the device with its versions, batch, dtype and threads (`info`), `space` the space that the blocks
+    were sampled from. `errors` has the mean relative errors over the networks measured whole: `in_sample`, and `mape` with
+    each network left out of the fit that predicts it (None where there is one network).
     """
 
     device: str
@@ -90,7 +93,7 @@ class Predictor:
         for scope, block, stride in arch.layers():
             ms, shape = self.layer(arch, scope, block, stride, shape)
             total += ms
-        return _positive(total)
+        return max(total, LEAST_MS)
 
     def predict_many(self, space: Space, genomes: Any) -> np.ndarray:
         """(n, genes) options -> (n,) milliseconds, each equal to `predict(space.decode(genome))` to the last bit.
@@ -103,12 +106,18 @@ class Predictor:
         total = np.full(len(genomes), self.offset_ms)
         for ms in walk(genomes):
             total += ms
-        return np.maximum(total, _positive(0.0))
+        return np.maximum(total, LEAST_MS)
 
     def layer(self, arch: Arch, scope: str, block: Block, stride: int, shape: Shape) -> tuple[float, Shape]:
         """(milliseconds, output shape) of one layer of `arch` fed with `shape`."""
         kind = scope if scope in ("stem", "head") else "stages"
-        context = (arch.defaults, arch.padding, arch.norm_eps, arch.norm_momentum, arch.classes if kind == "head" else 0)
+        context = (
+            arch.defaults,
+            arch.padding,
+            arch.norm_eps,
+            arch.norm_momentum,
+            arch.classes if kind == "head" else 0,
+        )
         key = (kind, block, stride, shape, context)
         if key not in self._layers:
             self._layers[key] = self._measure(arch, scope, block, stride, shape)
@@ -140,7 +149,11 @@ class Predictor:
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON; floats survive it to the last bit."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        plain["info"], plain["coefficients"], plain["errors"] = dict(self.info), dict(self.coefficients), dict(self.errors)
+        plain["info"], plain["coefficients"], plain["errors"] = (
+            dict(self.info),
+            dict(self.coefficients),
+            dict(self.errors),
+        )
         plain["blocks"] = [dataclasses.asdict(block) for block in self.blocks]
         plain["networks"] = [dataclasses.asdict(network) for network in self.networks]
         return {"version": VERSION, **plain}
@@ -168,11 +181,9 @@ class Predictor:
             raise ValueError(f"{where}: made for another space than {space.name} as it is now; fit it again")
         if self.fingerprint != fingerprint:
             known = ", ".join(f"{key} {value}" for key, value in self.info.items())
-            raise ValueError(f"{where}: made on another device or with other settings ({self.device}: {known}); fit it again")
-
-
-def _positive(ms: float) -> float:
-    return max(ms, 1e-6)
+            raise ValueError(
+                f"{where}: made on another device or with other settings ({self.device}: {known}); fit it again"
+            )
 
 
 def _records(cls: Any, rows: Any, where: str) -> tuple[Any, ...]:
@@ -185,7 +196,9 @@ def _records(cls: Any, rows: Any, where: str) -> tuple[Any, ...]:
 def _check_numbers(values: Mapping[str, Any], where: str) -> None:
     coefficients = values["coefficients"]
     if not isinstance(coefficients, Mapping) or set(coefficients) != set(FEATURES):
-        raise ValueError(f"{where}.coefficients: made with other features than {', '.join(FEATURES)}; fit the predictor again")
+        raise ValueError(
+            f"{where}.coefficients: made with other features than {', '.join(FEATURES)}; fit the predictor again"
+        )
     numbers = {f"coefficients.{name}": value for name, value in coefficients.items()}
     numbers |= {f"blocks[{i}].ms": block.ms for i, block in enumerate(values["blocks"])}
     numbers |= {name: values[name] for name in ("scale", "offset_ms", "dispatch_ms", "seconds")}

@@ -28,9 +28,13 @@ class DeviceError(ValueError):
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one run. `repeatability`: (highest - lowest) / median over the medians of the rounds."""
+    """Milliseconds of one run. `repeatability`: (highest - lowest) / median over the medians of the rounds.
+
+    `quiet_ms` is the lowest of these medians: a machine that others use too is slow in some rounds, never too fast.
+    """
 
     median_ms: float
+    quiet_ms: float
     p95_ms: float
     repeatability: float
     runs: int
@@ -40,21 +44,22 @@ class Timing:
 def summarise(rounds: Sequence[Sequence[float]], what: str = "program") -> Timing:
     """A `Timing` from the milliseconds of every run, round by round. Raises DeviceError for times that are none."""
     times = np.array([t for times in rounds for t in times], np.float64)
-    if not len(times) or not np.isfinite(times).all() or times.min() < 0:
-        raise DeviceError(f"{what}: wanted times of zero and more milliseconds, got {_worst(times)}")
+    if not len(times) or not np.isfinite(times).all() or times.min() <= 0:
+        raise DeviceError(f"{what}: wanted times of more than 0 ms, got {_worst(times)}")
     middle = float(np.median(times))
     spread = max(MAD_SCALE * float(np.median(np.abs(times - middle))), MAD_FLOOR * middle)
     limit = middle + OUTLIER * spread
     kept = times[times <= limit]
     chunks = [np.median(inside) for r in rounds if len(inside := np.asarray(r)[np.asarray(r) <= limit])]
     median = float(np.median(kept))
-    repeatability = float(max(chunks) - min(chunks)) / median if median > 0 else 0.0
-    return Timing(median, float(np.percentile(times, 95)), repeatability, len(times), len(times) - len(kept))
+    repeatability = float(max(chunks) - min(chunks)) / median
+    p95 = float(np.percentile(times, 95))
+    return Timing(median, float(min(chunks)), p95, repeatability, len(times), len(times) - len(kept))
 
 
 def _worst(times: np.ndarray) -> str:
-    bad = [t for t in times.tolist() if not (math.isfinite(t) and t >= 0)]
-    return f"{bad[0]}" if bad else "no times"
+    bad = [t for t in times.tolist() if not (math.isfinite(t) and t > 0)]
+    return f"{bad[0]} ms" if bad else "no times"
 
 
 def time_programs(
@@ -64,13 +69,17 @@ def time_programs(
     warmup: int,
     rounds: int,
     repeats: int,
-    limit_s: float = math.inf,
+    limits_s: Mapping[str, float] | None = None,
 ) -> dict[str, Timing]:
     """Runs programs in turns; each must return when its result is there. `clock` gives seconds.
 
-    Every round runs a program `repeats` times, or fewer (at least once) where all rounds of it would take over `limit_s`.
+    Every round runs a program `repeats` times, or fewer (at least once) where all its rounds would take over its limit.
     """
-    counts = {name: _warm(program, clock, warmup, rounds, repeats, limit_s) for name, program in programs.items()}
+    limits = limits_s or {}
+    counts = {
+        name: _warm(program, clock, warmup, rounds, repeats, limits.get(name, math.inf))
+        for name, program in programs.items()
+    }
     times: dict[str, list[list[float]]] = {name: [] for name in programs}
     for _ in range(rounds):
         for name, program in programs.items():

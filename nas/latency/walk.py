@@ -46,7 +46,9 @@ class GenomeWalk:
                 ms[at], shape[at] = self._column(k, scope, genes, checked[at], shape[at])
             yield ms
 
-    def _column(self, k: int, scope: str, genes: Sequence[int], genomes: np.ndarray, shape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _column(
+        self, k: int, scope: str, genes: Sequence[int], genomes: np.ndarray, shape: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         counts = self.space.option_counts
         key = shape.astype(object) if self._wide(genes) else shape.copy()
         for gene in genes:

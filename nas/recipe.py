@@ -1,0 +1,59 @@
+"""`Recipe`: how a candidate is trained, as settings that YAML gives; nothing here needs JAX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from nas.data.augment import Augment
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Settings of one training.
+
+    epochs: passes over the training images; what does not fill a batch is left out of a pass.
+    batch: images a step; lr: the highest learning rate, at this batch (it is not scaled to it).
+    optimizer: sgd with momentum; rmsprop as TensorFlow 1 has it (decay 0.9, epsilon 0.001 inside the root, accumulator
+    from 1, learning rate inside the momentum buffer); adamw with `momentum` as its b1.
+    warmup_epochs: linear rise from 0. schedule: cosine to 0; staircase, lr * decay_rate ^ floor(epoch / decay_epochs)
+    counted from the first step; constant.
+    weight_decay: of convolution and dense kernels only: L2 added to the loss for sgd and rmsprop, decoupled for adamw.
+    ema: decay of a moving average of weights and batch statistics that is validated and returned instead of them
+    (0: none); after t updates it is min(ema, (1 + t) / (10 + t)). norm_warmup: the same ramp for the momentum of batch
+    norm's averages, without which a short training leaves them near their initial values.
+    validate_every: epochs between validations on the way (0: at the end alone).
+    """
+
+    epochs: int = 5
+    batch: int = 64
+    optimizer: Literal["sgd", "rmsprop", "adamw"] = "sgd"
+    lr: float = 0.08
+    momentum: float = 0.9
+    warmup_epochs: float = 0.5
+    schedule: Literal["cosine", "staircase", "constant"] = "cosine"
+    decay_rate: float = 0.97
+    decay_epochs: float = 2.4
+    weight_decay: float = 4e-5
+    label_smoothing: float = 0.0
+    ema: float = 0.0
+    norm_warmup: bool = True
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    validate_every: int = 0
+    augment: Augment = field(default_factory=Augment)
+
+    def __post_init__(self) -> None:
+        for key in ("epochs", "batch"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key}: wanted 1 or more, got {getattr(self, key)}")
+        for key in ("lr", "decay_rate", "decay_epochs"):
+            if not 0 < getattr(self, key) < float("inf"):
+                raise ValueError(f"{key}: wanted a number above 0, got {getattr(self, key)}")
+        for key in ("momentum", "label_smoothing", "ema"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(f"{key}: wanted 0 or more and less than 1, got {getattr(self, key)}")
+        for key in ("weight_decay", "validate_every"):
+            if not 0 <= getattr(self, key) < float("inf"):
+                raise ValueError(f"{key}: wanted 0 or more, got {getattr(self, key)}")
+        if not 0 <= self.warmup_epochs <= self.epochs:
+            raise ValueError(f"warmup_epochs: wanted 0 to {self.epochs} (epochs), got {self.warmup_epochs}")

@@ -1,0 +1,27 @@
+"""The report of a run, from its journal alone: a page, a front as CSV and YAML, JSON, text, and one picture.
+
+    with Journal.open("runs/default/journal.sqlite", read_only=True) as journal:
+        print(front_text(summarise(journal)))
+        write_outputs(Path("runs/default"), journal)
+"""
+
+from nas.report.compare import compare
+from nas.report.files import report_json, write_outputs
+from nas.report.front import FrontRow
+from nas.report.html import page
+from nas.report.plots import Reference, front_svg
+from nas.report.summary import Summary, summarise
+from nas.report.text import front_text
+
+__all__ = [
+    "FrontRow",
+    "Reference",
+    "Summary",
+    "compare",
+    "front_svg",
+    "front_text",
+    "page",
+    "report_json",
+    "summarise",
+    "write_outputs",
+]

@@ -1,0 +1,161 @@
+"""What a report leaves in a run's folder, and its JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nas.journal import Journal
+from nas.objectives import LATENCY
+from nas.report.format import show
+from nas.report.front import FrontRow
+from nas.report.html import page
+from nas.report.summary import Summary, metric_names, summarise
+from nas.report.text import value_of
+from nas.yamlio import dump_yaml, write_text
+
+WHOLE = ("params", "macs", "memory_bytes")
+MARK = "# trial "
+
+
+def write_outputs(run_dir: Path, journal: Journal) -> list[Path]:
+    """Writes front.csv, front/<id>.yaml, best.yaml and report.html; returns their paths, report.html last.
+
+    Every file is replaced in one step. Members that left the front lose their file, other files stay. Raises ValueError
+    naming the file where it cannot be written.
+    """
+    summary = summarise(journal)
+    folder = run_dir / "front"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"{folder}: {error.strerror}") from None
+    files = {run_dir / "front.csv": front_csv(summary)}
+    for row in summary.front:
+        if row.arch is not None:
+            path = folder / f"{safe_id(row)}.yaml"
+            files[path] = arch_yaml(row, summary, path)
+    if summary.best is not None and summary.best.arch is not None:
+        path = run_dir / "best.yaml"
+        files[path] = arch_yaml(summary.best, summary, path)
+    files[run_dir / "report.html"] = page(summary)
+    for path, text in files.items():
+        write_text(path, text)
+    _remove_stale(folder, set(files))
+    return list(files)
+
+
+def safe_id(row: FrontRow) -> str:
+    """The id as part of a file name. Raises ValueError where it could lead elsewhere."""
+    if not re.fullmatch(r"[\w-]{1,64}", row.id):
+        raise ValueError(f"journal: trial {row.number}: the id {row.id!r} is no file name")
+    return row.id
+
+
+def front_csv(summary: Summary) -> str:
+    """`number,id`, a column a metric, `measured_ms/<device>`, `test_accuracy`; `demoted` where there are limits."""
+    names = [*metric_names(summary), *(f"measured_ms/{device}" for device in summary.devices), "test_accuracy"]
+    with_limits = bool(summary.objectives.limits)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["number", "id", *names, *(["demoted"] if with_limits else [])])
+    for row in summary.front:
+        cells = [_cell(name, value_of(row, name)) for name in names]
+        writer.writerow([row.number, row.id, *cells, *(["; ".join(row.demoted)] if with_limits else [])])
+    return out.getvalue()
+
+
+def _cell(name: str, value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return str(int(value)) if name in WHOLE and float(value).is_integer() else repr(float(value))
+
+
+def arch_yaml(row: FrontRow, summary: Summary, path: Path) -> str:
+    """The architecture, under comments that say where it comes from and how to train it."""
+    assert row.arch is not None
+    parts = [f"{name} {show(name, value, '-')}" for name, value in row.metrics.items()]
+    parts += [f"measured on {device} {show(LATENCY, ms, '-')}" for device, ms in row.measured.items()]
+    if not math.isnan(row.test_accuracy):
+        parts.append(f"test accuracy {show('accuracy', row.test_accuracy)}")
+    lines = [f"trial {row.number} of {_line(summary.name)}, architecture {row.id}", _line(", ".join(parts))]
+    lines += [f"demoted: {_line('; '.join(row.demoted))}"] if row.demoted else []
+    return dump_yaml(row.arch, "\n".join([*lines, train_command(path, summary.settings)]))
+
+
+def train_command(path: Path, settings: Mapping[str, Any]) -> str:
+    """`nas train arch=... dataset=...`, as one would type it in the folder where this report was written."""
+    near = os.path.relpath(path)
+    words = ["nas", "train", _override("arch", str(path.absolute()) if near.startswith("..") else near)]
+    dataset = settings.get("dataset")
+    if isinstance(dataset, Mapping) and isinstance(dataset.get("name"), str):
+        words.append(_override("dataset", dataset["name"]))
+        if isinstance(dataset.get("path"), str):
+            words.append(_override("dataset.path", dataset["path"]))
+    plugins = settings.get("plugins")
+    if isinstance(plugins, list | tuple) and plugins:
+        words.append(_override("plugins", f"[{','.join(map(str, plugins))}]", quoted=False))
+    return _line(" ".join(words))
+
+
+def _override(key: str, value: str, quoted: bool = True) -> str:
+    """One Hydra override as typed in a shell, with quotes for both where the value needs them."""
+    if re.fullmatch(r"[\w./-]+", value):
+        return f"{key}={value}"
+    inner = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' if quoted else value
+    text = f"{key}={inner}".replace("'", "'\\''")
+    return f"'{text}'"
+
+
+def _line(text: str) -> str:
+    """One line, whatever the names in it hold: nothing may end the comment."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def _remove_stale(folder: Path, kept: set[Path]) -> None:
+    for path in folder.glob("*.yaml"):
+        if path not in kept and path.is_file():
+            with path.open(encoding="utf-8", errors="replace") as file:
+                ours = file.read(len(MARK)) == MARK
+            if ours:
+                path.unlink()
+
+
+def report_json(journal: Journal) -> dict[str, Any]:
+    """Front, counts by outcome and settings as plain JSON; nan and infinities become null."""
+    summary = summarise(journal)
+    front = [
+        {
+            "number": row.number, "id": row.id, "metrics": dict(row.metrics), "measured_ms": dict(row.measured),
+            "test_accuracy": row.test_accuracy, "reward": row.reward, "demoted": list(row.demoted),
+        }
+        for row in summary.front
+    ]  # fmt: skip
+    out = {
+        "name": summary.name,
+        "front": front,
+        "best": {"number": summary.best.number, "id": summary.best.id} if summary.best else None,
+        "counts": dict(summary.counts),
+        "hypervolume": summary.progress[-1].hypervolume if summary.progress else None,
+        "failures": [{"number": r.number, "id": r.id, "outcome": r.outcome, "error": r.error} for r in summary.failures],
+        "objectives": {"metrics": dict(summary.objectives.metrics), "limits": dict(summary.objectives.limits),
+                       "reward": summary.objectives.reward, "target": summary.objectives.target},
+        "settings": dict(summary.settings),
+        "versions": dict(summary.versions),
+        "wall_s": summary.wall_s,
+    }  # fmt: skip
+    return _finite(out)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _finite(item) for key, item in value.items()}
+    return [_finite(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,111 @@
+"""Metrics for people: labels, units, and numbers with SI suffixes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from nas.objectives import LATENCY
+
+PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+LABELS = {
+    "accuracy": "accuracy",
+    "test_accuracy": "test accuracy",
+    "loss": "loss",
+    "params": "parameters",
+    "macs": "multiply-adds",
+    "memory_bytes": "peak activation memory",
+}
+
+
+def label(name: str) -> str:
+    """`latency_ms/host` as `latency on host`, `macs` as `multiply-adds`; names of one's own stay as they are."""
+    kind, _, device = name.partition("/")
+    return f"latency on {device}" if kind == LATENCY and device else LABELS.get(name, name)
+
+
+def is_share(name: str) -> bool:
+    return name.partition("/")[0] in ("accuracy", "test_accuracy")
+
+
+def unit(name: str) -> str:
+    """The unit that numbers carry: `%`, `ms`, `B` or none."""
+    kind = name.partition("/")[0]
+    return "%" if is_share(name) else {LATENCY: "ms", "memory_bytes": "B"}.get(kind, "")
+
+
+def si(value: float, digits: int = 3, even: bool = True) -> str:
+    """`1234567` as `1.23M`, with so many significant digits; `even=False` drops the zeros at the end."""
+    scale, suffix = next(((s, p) for s, p in PREFIXES if abs(value) >= s * (1 - 0.5 * 10.0**-digits)), (1.0, ""))
+    return f"{_plain(value / scale, digits, even)}{suffix}"
+
+
+def show(name: str, value: float, missing: str = "\u2013") -> str:
+    """A metric with its unit: `71.24 %`, `2.31 ms`, `91.2k`, `1.2 MB`; `missing` for nan."""
+    if math.isnan(value):
+        return missing
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if is_share(name):
+        return f"{100 * value:.2f} %"
+    if unit(name) == "B":
+        text = si(value) if abs(value) >= 1000 else f"{value:.0f}"
+        return f"{text[:-1]} {text[-1]}B" if text[-1].isalpha() else f"{text} B"
+    return f"{_plain(value, 3)} ms" if unit(name) == "ms" else number(value)
+
+
+def number(value: float, missing: str = "\u2013") -> str:
+    """A plain number of four significant digits, large ones with an SI suffix."""
+    if math.isnan(value):
+        return missing
+    if float(value).is_integer() and abs(value) < 1000:
+        return str(int(value))
+    return si(value) if abs(value) >= 1000 and math.isfinite(value) else _plain(value, 4)
+
+
+def tick_labels(name: str, ticks: Sequence[float]) -> list[str]:
+    """Labels of one axis, all with the decimals that keep neighbours apart."""
+    if is_share(name):
+        return [f"{text}%" for text in _even([100 * tick for tick in ticks])]
+    if unit(name) == "ms":
+        return _even(ticks)
+    texts = [si(tick, 4, even=False) for tick in ticks]
+    return [f"{t[:-1]} {t[-1]}B" if t[-1].isalpha() else t for t in texts] if unit(name) == "B" else texts
+
+
+def axis_title(name: str) -> str:
+    """The axis in words; ms stand here, other units at the ticks."""
+    return f"{label(name)} (ms)" if unit(name) == "ms" else label(name)
+
+
+def duration(seconds: float) -> str:
+    """`40 s`, `3 min`, `2 h 5 min` or `3 d 4 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 90:
+        return f"{minutes} min"
+    hours = round(minutes / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+
+
+def many(value: float) -> str:
+    """A count of any size: `24`, `12,345`, `3.2 x 10^17`."""
+    if value < 1e7:
+        return f"{int(value):,}"
+    power = len(str(int(value))) - 1
+    return f"{int(value) / 10**power:.1f} \u00d7 10^{power}"
+
+
+def _plain(value: float, digits: int, even: bool = True) -> str:
+    """Significant digits without an exponent for the magnitudes that metrics have."""
+    text = f"{value:{'#' if even else ''}.{digits}g}".removesuffix(".")
+    return f"{value:.0f}" if "e" in text and abs(value) >= 1 else text
+
+
+def _even(values: Sequence[float]) -> list[str]:
+    for decimals in range(7):
+        texts = [f"{value:.{decimals}f}" for value in values]
+        if all(math.isclose(float(t), v, rel_tol=1e-6, abs_tol=1e-12) for t, v in zip(texts, values, strict=True)):
+            return texts
+    return [f"{value:.3g}" for value in values]

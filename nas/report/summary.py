@@ -1,0 +1,191 @@
+"""All that a report tells about a run, read from its journal once."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nas.journal import OUTCOMES, Event, Journal, Measurement, Trial
+from nas.objectives import LATENCY, Objectives
+from nas.report.front import FrontRow, Progress, best_row, front_rows, progress, reward_of
+
+UNKNOWN = Objectives((("accuracy", "max"),), reward="first")
+ENDS = ("finish", "interrupted")  # events that a session leaves behind when it is not killed
+
+
+@dataclass(frozen=True)
+class TrialRow:
+    """One trial; `train_s` and `compile_s` sum its evaluations for the search, in seconds."""
+
+    number: int
+    id: str
+    outcome: str
+    error: str
+    metrics: Mapping[str, float]
+    reward: float
+    fidelity: int = 0
+    attempts: int = 0
+    train_s: float = 0.0
+    compile_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class LatencyRow:
+    """A measured architecture; `predicted_ms` is nan where no trial of it predicted this device."""
+
+    number: int | None
+    id: str
+    device: str
+    predicted_ms: float
+    measured_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One run. `counts` are trials by outcome, with `repeated` and `pending`; together they are all trials.
+
+    `failures` are trials that were to train and did not end ok, `screened` those turned away before by a hard limit.
+    `wall_s` sums the run's sessions; `wall_known` is False where one was killed, and the sum is a lower bound then.
+    `hypervolume` of each progress entry is the dominated share of the box between the best and the worst values seen.
+    """
+
+    name: str
+    command: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, Any]
+    space: Mapping[str, Any]
+    objectives: Objectives
+    counts: Mapping[str, int]
+    trials: tuple[TrialRow, ...]
+    front: tuple[FrontRow, ...]
+    best: FrontRow | None
+    progress: tuple[Progress, ...]
+    failures: tuple[TrialRow, ...]
+    screened: tuple[TrialRow, ...]
+    latencies: tuple[LatencyRow, ...]
+    events: tuple[Event, ...]
+    sessions: int
+    started: float | None
+    wall_s: float
+    wall_known: bool
+
+    @property
+    def points(self) -> tuple[TrialRow, ...]:
+        """Trials that trained to the end."""
+        return tuple(row for row in self.trials if row.outcome == "ok")
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Devices with a prediction or a measurement, in order of appearance."""
+        named = [name.partition("/")[2] for name in metric_names(self) if name.startswith(f"{LATENCY}/")]
+        return tuple(dict.fromkeys([*named, *(row.device for row in self.latencies)]))
+
+
+def summarise(journal: Journal) -> Summary:
+    """Everything of a run, from its journal alone. Works on a run of any age, also while it goes on."""
+    trials, events = journal.trials(), journal.events()
+    objectives = read_objectives(journal.get("objectives"))
+    measurements = journal.measurements()
+    rows = _trial_rows(journal, trials, objectives)
+    members = front_rows(trials, objectives, measurements, journal.evaluations("test"))
+    best = best_row(members, trials, objectives)
+    front = tuple(replace(row, arch=journal.get(f"arch/{row.id}")) for row in members)
+    wall, known = _wall(events)
+    starts = [event.time for event in events if event.kind == "start"]
+    return Summary(
+        name=journal.path.parent.name,
+        command=journal.get("command") or "",
+        settings=journal.get("settings") or {},
+        versions=journal.get("versions") or {},
+        space=journal.get("space") or {},
+        objectives=objectives,
+        counts=_counts(trials),
+        trials=rows,
+        front=front,
+        best=replace(best, arch=journal.get(f"arch/{best.id}")) if best else None,
+        progress=progress(trials, objectives),
+        failures=tuple(row for row in rows if row.outcome not in ("ok", "infeasible", "pending", "repeated")),
+        screened=tuple(row for row in rows if row.outcome == "infeasible"),
+        latencies=_latencies(trials, measurements),
+        events=tuple(events),
+        sessions=len(starts),
+        started=min(starts, default=None),
+        wall_s=wall,
+        wall_known=known,
+    )
+
+
+def read_objectives(data: Any) -> Objectives:
+    """Objectives from their JSON form. A run that ended before it had any is read as one after accuracy."""
+    if not data:
+        return UNKNOWN
+    return Objectives(
+        tuple((name, way) for name, way in data["metrics"]),
+        tuple((name, limit) for name, limit in data.get("limits", ())),
+        **{key: data[key] for key in ("reward", "exponent", "beta", "cost", "target") if key in data},
+    )
+
+
+def metric_names(summary: Summary) -> tuple[str, ...]:
+    """Names of all metrics of trials that trained: the axes first, then what else was recorded, in a fixed order."""
+    seen = {name for row in summary.points for name in row.metrics}
+    order = ("accuracy", "loss", LATENCY, "params", "macs", "memory_bytes")
+
+    def place(name: str) -> tuple[int, str]:
+        kind = name.partition("/")[0]
+        return (order.index(kind) if kind in order else len(order), name)
+
+    return tuple(dict.fromkeys([*summary.objectives.names, *sorted(seen, key=place)]))
+
+
+def _state(trial: Trial) -> str:
+    if trial.outcome is None:
+        return "pending"
+    return "repeated" if trial.repeat_of is not None else trial.outcome
+
+
+def _counts(trials: Sequence[Trial]) -> dict[str, int]:
+    counted = Counter(_state(trial) for trial in trials)
+    return {state: counted[state] for state in (*OUTCOMES, "repeated", "pending") if counted[state]}
+
+
+def _trial_rows(journal: Journal, trials: Sequence[Trial], objectives: Objectives) -> tuple[TrialRow, ...]:
+    train: defaultdict[int, float] = defaultdict(float)
+    compiled: defaultdict[int, float] = defaultdict(float)
+    for evaluation in journal.evaluations("search"):
+        train[evaluation.trial] += 0 if math.isnan(evaluation.train_s) else evaluation.train_s
+        compiled[evaluation.trial] += 0 if math.isnan(evaluation.compile_s) else evaluation.compile_s
+    return tuple(
+        TrialRow(
+            t.number, t.arch_id, _state(t), t.error, t.metrics, reward_of(objectives, t.metrics) if t.ok else math.nan,
+            t.fidelity, t.attempts, train[t.number], compiled[t.number],
+        )
+        for t in trials
+    )  # fmt: skip
+
+
+def _latencies(trials: Sequence[Trial], measurements: Sequence[Measurement]) -> tuple[LatencyRow, ...]:
+    first: dict[str, Trial] = {}
+    for trial in trials:
+        first.setdefault(trial.arch_id, trial)
+    latest = {(m.arch_id, m.device): m for m in measurements}
+    rows = []
+    for (arch_id, device), m in latest.items():
+        trial = first.get(arch_id)
+        predicted = trial.metrics.get(f"{LATENCY}/{device}", math.nan) if trial else math.nan
+        rows.append(LatencyRow(trial.number if trial else None, arch_id, device, predicted, m.median_ms, m.p95_ms))
+    return tuple(rows)
+
+
+def _wall(events: Sequence[Event]) -> tuple[float, bool]:
+    """Seconds from every start to the last event before the next one, and whether all sessions told their end."""
+    total, known = 0.0, True
+    starts = [i for i, event in enumerate(events) if event.kind == "start"]
+    for i, end in zip(starts, [*starts[1:], len(events)], strict=False):
+        total += max(events[end - 1].time - events[i].time, 0.0)
+        known = known and events[end - 1].kind in ENDS
+    return total, known

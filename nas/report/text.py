@@ -1,0 +1,82 @@
+"""The front as a table for the terminal: ASCII, aligned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from nas.objectives import LATENCY
+from nas.report.format import show
+from nas.report.front import FrontRow
+from nas.report.summary import Summary, metric_names
+
+HEADS = {"memory_bytes": "memory", "test_accuracy": "test", "macs": "MACs"}
+
+
+def front_text(summary: Summary, limit: int = 40) -> str:
+    """The front, best on the main axis first; `*` marks the best one, a demoted member tells the limit it breaks."""
+    lines = [counts_line(summary)]
+    if not summary.front:
+        return "\n".join([*lines, "no front yet: " + _why_empty(summary.counts)])
+    names = columns(summary)
+    heads = ["", "trial", "id", *(_head(name) for name in names)]
+    rows = [_cells(row, names, row == summary.best) for row in summary.front[:limit]]
+    widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
+    for row, member in zip([heads, *rows], [None, *summary.front], strict=False):
+        line = "  ".join(cell.ljust(w) if i == 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        lines.append(line.rstrip() + (f"  demoted: {'; '.join(member.demoted)}" if member and member.demoted else ""))
+    if len(summary.front) > limit:
+        lines.append(f"... and {len(summary.front) - limit} more in front.csv")
+    return "\n".join(line.encode("ascii", "replace").decode() for line in lines)
+
+
+def counts_line(summary: Summary) -> str:
+    """`front of 5 among 24 trials: 22 ok, 1 oom, 1 infeasible`."""
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in summary.counts.items())
+    total = sum(summary.counts.values())
+    return f"front of {len(summary.front)} among {total} trial{'s' * (total != 1)}" + (f": {counts}" if counts else "")
+
+
+def columns(summary: Summary) -> list[str]:
+    """Columns of a front's table: every metric, `measured_ms/<device>` behind its prediction, the test accuracy."""
+    names: list[str] = []
+    measured = {device for row in summary.front for device in row.measured}
+    for name in metric_names(summary):
+        names.append(name)
+        kind, _, device = name.partition("/")
+        if name == "accuracy" and any(not math.isnan(row.test_accuracy) for row in summary.front):
+            names.append("test_accuracy")
+        if kind == LATENCY and device in measured:
+            names.append(f"measured_ms/{device}")
+    return names + [f"measured_ms/{d}" for d in summary.devices if d in measured and f"measured_ms/{d}" not in names]
+
+
+def value_of(row: FrontRow, column: str) -> float:
+    """The number of a front's member in a column of `columns`; nan where there is none."""
+    if column == "test_accuracy":
+        return row.test_accuracy
+    kind, _, device = column.partition("/")
+    return row.measured.get(device, math.nan) if kind == "measured_ms" else row.metrics.get(column, math.nan)
+
+
+def _why_empty(counts: Mapping[str, int]) -> str:
+    if not counts:
+        return "no trials"
+    return "none of the trials has every metric of the objectives" if counts.get("ok") else "no trial ended ok"
+
+
+def _head(name: str) -> str:
+    kind, _, device = name.partition("/")
+    if kind == LATENCY:
+        return f"{device} ms"
+    return "measured" if kind == "measured_ms" else HEADS.get(name, name)
+
+
+def _cells(row: FrontRow, names: list[str], best: bool) -> list[str]:
+    cells = ["*" if best else "", str(row.number), row.id]
+    for name in names:
+        value = value_of(row, name)
+        latency = name.partition("/")[0] in (LATENCY, "measured_ms")
+        shown = show(LATENCY, value, "-").removesuffix(" ms") if latency else show(name, value, "-")
+        cells.append(shown)
+    return cells

@@ -1,0 +1,14 @@
+"""Training one candidate: `fit` runs a recipe, `evaluate` scores a split.
+
+Example:
+
+    fitted = fit(arch, dataset, Recipe(epochs=5), seed=0)
+    fitted.metrics["accuracy"], fitted.compile_s, fitted.train_s
+"""
+
+from nas.recipe import Recipe
+from nas.train.loop import Diverged, Fit, fit
+from nas.train.score import evaluate
+from nas.train.task import CLASSIFICATION, Task
+
+__all__ = ["CLASSIFICATION", "Diverged", "Fit", "Recipe", "Task", "evaluate", "fit"]

@@ -1,0 +1,281 @@
+"""`fit`: a pure step, compiled ahead of time, run over the epochs of a recipe.
+
+Weights, order of images, augmentation and dropout come from the seed alone: on one machine with a fixed number of threads
+the result is a function of (arch, dataset, recipe, seed).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from nas.arch import Arch
+from nas.blocks import lower
+from nas.data.augment import augment, batches
+from nas.data.dataset import Dataset
+from nas.layers import Graph
+from nas.network import Variables, apply, init
+from nas.ops import Array
+from nas.recipe import Recipe
+from nas.train.optim import Layout, Packed, learning_rate, mix, optimizer, ramp
+from nas.train.score import Score, compile_score, prepare, run_score
+from nas.train.task import CLASSIFICATION, Task
+
+IN_FLIGHT = 2  # steps given to the device ahead of the one whose loss is read
+REPORT_S = 1.0
+
+Report = Callable[[int, int, dict[str, float]], bool | None]
+
+
+class Diverged(ArithmeticError):
+    """A loss became NaN or infinite; `step` counts the updates until then."""
+
+    def __init__(self, message: str, step: int):
+        super().__init__(message, step)
+        self.step = step
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What a training left.
+
+    params, stats: NumPy arrays by node and name, the moving averages where the recipe has them. metrics: of the
+    validation split. train_loss: mean over the last epoch. steps: updates made. peak_memory_bytes: of the compiled
+    training step by XLA's own count, None where the backend gives none. curve: one dict an epoch.
+    """
+
+    params: dict[str, dict[str, np.ndarray]]
+    stats: dict[str, dict[str, np.ndarray]]
+    metrics: dict[str, float]
+    train_loss: float
+    compile_s: float
+    train_s: float
+    steps: int
+    peak_memory_bytes: int | None
+    curve: list[dict[str, float]]
+
+
+class State(NamedTuple):
+    """All that a step changes; `ema` is (params, stats), or nothing."""
+
+    params: Any
+    stats: Packed
+    opt: Any
+    ema: tuple[Packed, ...]
+    step: Any
+    key: Array
+
+
+Step = Callable[[State, Any, Any], tuple[State, Array]]
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """Everything that stays the same during a training."""
+
+    graph: Graph
+    dataset: Dataset
+    recipe: Recipe
+    seed: int
+    task: Task
+    params: Layout
+    stats: Layout
+
+    @property
+    def rows(self) -> int:
+        """Images a step."""
+        return min(self.recipe.batch, len(self.dataset.train))
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return len(self.dataset.train) // self.rows
+
+    @property
+    def valid_rows(self) -> int:
+        return min(self.recipe.batch, len(self.dataset.valid))
+
+    def start(self, variables: Variables, update: optax.GradientTransformation) -> State:
+        params, stats = self.params.pack(variables["params"], np), self.stats.pack(variables["stats"], np)
+        key = jax.random.key(np.random.SeedSequence([self.seed, 1]).generate_state(1)[0])
+        ema = (params, stats) if self.recipe.ema else ()
+        state = State(params, stats, update.init(params), ema, np.int32(0), key)
+        return jax.tree.map(lambda a: jnp.array(a, copy=True), state)  # a step takes its buffers over
+
+    def step(self, update: optax.GradientTransformation) -> Step:
+        """(state, images (n, h, w, c) uint8, labels (n,)) -> (state, loss); pure."""
+        graph, recipe, task = self.graph, self.recipe, self.task
+        momentum = self._momentum()
+
+        def loss_of(tree: Any, inputs: Array, labels: Array, key: Array) -> tuple[Array, Any]:
+            options = {"train": True, "rng": key, "dtype": jnp.dtype(recipe.dtype), "momentum": 0}
+            logits, batch_stats = apply(graph, tree, {}, inputs, **options)
+            return task.loss(logits, labels, recipe.label_smoothing).mean(), batch_stats
+
+        def step(state: State, images: Array, labels: Array) -> tuple[State, Array]:
+            inputs, key = prepare(images, graph, self.dataset), jax.random.fold_in(state.key, state.step)
+            gradient = jax.value_and_grad(loss_of, has_aux=True)
+            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), inputs, labels, key)
+            updates, opt = update.update(self.params.pack(grads), state.opt, state.params)
+            params, count = optax.apply_updates(state.params, updates), state.step + 1
+            decay = jax.tree.map(lambda m: ramp(m, count), momentum) if recipe.norm_warmup else momentum
+            stats = jax.tree.map(mix, state.stats, self.stats.pack(batch_stats), decay)
+            ema = _averaged(state.ema, (params, stats), ramp(recipe.ema, count)) if state.ema else ()
+            return State(params, stats, opt, ema, count, state.key), loss
+
+        return step
+
+    def _momentum(self) -> Packed:
+        """Each batch statistic's momentum, packed as the statistics are."""
+        norms = [node for node in self.graph.nodes if node.op == "norm"]
+        full = {n.name: np.full(n.shape[2], n.attr["momentum"], np.float32) for n in norms}
+        return self.stats.pack({name: {"mean": array, "var": array} for name, array in full.items()}, np)
+
+    def compile(self, state: State, variables: Variables, update: optax.GradientTransformation) -> Program:
+        start = time.perf_counter()
+        side = self.dataset.resolution
+        images = jax.ShapeDtypeStruct((self.rows, side, side, self.dataset.channels), jnp.uint8)
+        labels = jax.ShapeDtypeStruct((self.rows,), jnp.int32)
+        step = jax.jit(self.step(update), donate_argnums=0).lower(state, images, labels).compile()
+        score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
+        return Program(step, score, time.perf_counter() - start, _memory(step))
+
+    def batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """One epoch of (images uint8, labels int32), shuffled and augmented."""
+        rng = np.random.default_rng([self.seed, 0, epoch])
+        train, fill = self.dataset.train, [round(255 * mean) for mean in self.dataset.mean]
+        for rows in batches(train, self.rows, rng):
+            yield augment(train.images[rows], rng, self.recipe.augment, fill), train.labels[rows]
+
+    def result(self, state: State) -> Variables:
+        """The weights and statistics to keep, as NumPy arrays."""
+        params, stats = jax.tree.map(np.array, state.ema or (state.params, state.stats))
+        return {"params": self.params.unpack(params), "stats": self.stats.unpack(stats)}
+
+    def progress(self, step: int, losses: list[float]) -> dict[str, float]:
+        rate = learning_rate(self.recipe, self.steps_per_epoch, step - 1, np)
+        return {"step": step, "train_loss": math.fsum(losses) / len(losses), "lr": float(rate)}
+
+
+def _averaged(old: Any, new: Any, decay: Array) -> Any:
+    return jax.tree.map(lambda a, b: mix(a, b, decay), old, new)
+
+
+@dataclass(frozen=True)
+class Program:
+    """Compiled functions of one training."""
+
+    step: Step
+    score: Score
+    compile_s: float
+    peak_memory_bytes: int | None
+
+
+def _memory(compiled: Any) -> int | None:
+    counted = compiled.memory_analysis()
+    if counted is None:
+        return None
+    sizes = counted.temp_size_in_bytes, counted.argument_size_in_bytes, counted.output_size_in_bytes
+    return sum(sizes) - counted.alias_size_in_bytes
+
+
+def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
+    """The default report: nothing, and go on."""
+
+
+def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
+        task: Task = CLASSIFICATION) -> Fit:  # fmt: skip
+    """Trains a network and validates it.
+
+    `report(step, steps, metrics)` is called after every epoch, then with the key `epoch`, and about once a second; True
+    from it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite,
+    ValueError where the architecture's channels or classes are not the dataset's.
+    """
+    _check_io(arch, dataset)
+    graph = lower(arch)
+    variables = init(graph, seed)
+    layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
+    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts)
+    update = optimizer(recipe, trainer.steps_per_epoch)
+    state = trainer.start(variables, update)
+    program = trainer.compile(state, variables, update)
+    start = time.perf_counter()
+    state, curve = _run(trainer, program, state, report)
+    metrics = {name: value for name, value in curve[-1].items() if name in task.metrics}
+    metrics = metrics or _validate(trainer, program, state)
+    return Fit(**trainer.result(state), metrics=metrics, train_loss=curve[-1]["train_loss"],
+               compile_s=program.compile_s, train_s=time.perf_counter() - start, steps=int(state.step),
+               peak_memory_bytes=program.peak_memory_bytes, curve=curve)  # fmt: skip
+
+
+def _check_io(arch: Arch, dataset: Dataset) -> None:
+    wanted = {"channels": dataset.channels, "classes": len(dataset.classes)}
+    for key, value in wanted.items():
+        if getattr(arch, key) != value:
+            fix = f"arch.with_io(channels={wanted['channels']}, classes={wanted['classes']})"
+            got = f"the architecture {getattr(arch, key)}"
+            raise ValueError(f"{arch.name}: {key}: {dataset.name} has {value}, {got}; fit it by {fix}")
+
+
+def _run(trainer: Trainer, program: Program, state: State, report: Report) -> tuple[State, list[dict[str, float]]]:
+    """Epochs until the recipe ends or `report` says so, and one entry of the curve for each."""
+    epochs, every = trainer.recipe.epochs, trainer.recipe.validate_every
+    curve: list[dict[str, float]] = []
+    for epoch in range(1, epochs + 1):
+        state, losses, stop = _run_epoch(trainer, program, state, epoch, report)
+        curve.append({"epoch": epoch, **trainer.progress(int(state.step), losses)})
+        if every and epoch % every == 0 and not stop:
+            curve[-1].update(_validate(trainer, program, state))
+        if stop or report(int(state.step), epochs * trainer.steps_per_epoch, dict(curve[-1])):
+            break
+    return state, curve
+
+
+def _run_epoch(trainer: Trainer, program: Program, state: State, epoch: int,
+               report: Report) -> tuple[State, list[float], bool]:  # fmt: skip
+    """(state, losses of its steps, whether `report` ended it). A loss is read when the device is some steps further."""
+    before, steps = (epoch - 1) * trainer.steps_per_epoch, trainer.recipe.epochs * trainer.steps_per_epoch
+    losses: list[float] = []
+    pending: deque[Array] = deque()
+
+    def settle(keep: int) -> None:
+        while len(pending) > keep:
+            losses.append(float(pending.popleft()))
+            _check_finite(losses[-1], before + len(losses), "training loss")
+
+    last_report = time.monotonic()
+    for images, labels in trainer.batches(epoch):
+        state, loss = program.step(state, images, labels)
+        pending.append(loss)
+        settle(IN_FLIGHT)
+        if losses and time.monotonic() - last_report > REPORT_S:
+            last_report = time.monotonic()
+            done = before + len(losses)
+            if report(done, steps, trainer.progress(done, losses)):
+                settle(0)
+                return state, losses, True
+    settle(0)
+    return state, losses, False
+
+
+def _validate(trainer: Trainer, program: Program, state: State) -> dict[str, float]:
+    metrics = run_score(program.score, trainer.result(state), trainer.dataset.valid, trainer.valid_rows)
+    for name, value in metrics.items():
+        _check_finite(value, int(state.step), f"validation {name}")
+    return metrics
+
+
+def _check_finite(value: float, step: int, what: str) -> None:
+    if not math.isfinite(value):
+        raise Diverged(f"the {what} is {value} after step {step}", step)

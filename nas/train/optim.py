@@ -1,0 +1,98 @@
+"""Optimisers, learning rates, moving averages, and the packing of parameters that keeps training steps small.
+
+A candidate has a hundred small arrays. Updating each by itself doubles the time that XLA needs to compile a step, so they
+travel as two vectors, `Packed`: kernels, which weight decay pulls, and the rest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from nas.recipe import Recipe
+
+Packed = dict[str, Any]
+DECAYED = {"kernels": True, "others": False}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the arrays of a {node: {name: array}} tree stand in its packed form. Each entry: (node, name, shape)."""
+
+    entries: tuple[tuple[str, str, tuple[int, ...]], ...]
+
+    @classmethod
+    def of(cls, tree: Mapping[str, Mapping[str, Any]]) -> Layout:
+        return cls(tuple((node, name, a.shape) for node, arrays in tree.items() for name, a in arrays.items()))
+
+    def pack(self, tree: Mapping[str, Mapping[str, Any]], xp: ModuleType = jnp) -> Packed:
+        """{"kernels": (m,), "others": (n,)} float32."""
+        return {part: self._joined(tree, kernels, xp) for part, kernels in DECAYED.items()}
+
+    def _joined(self, tree: Mapping[str, Mapping[str, Any]], kernels: bool, xp: ModuleType) -> Any:
+        parts = [xp.ravel(tree[node][name]) for node, name, _ in self.entries if (name == "kernel") == kernels]
+        return xp.concatenate(parts) if parts else xp.zeros(0, np.float32)
+
+    def unpack(self, packed: Packed) -> dict[str, dict[str, Any]]:
+        tree: dict[str, dict[str, Any]] = {}
+        start = dict.fromkeys(DECAYED, 0)
+        for node, name, shape in self.entries:
+            part = "kernels" if name == "kernel" else "others"
+            stop = start[part] + math.prod(shape)
+            tree.setdefault(node, {})[name] = packed[part][start[part] : stop].reshape(shape)
+            start[part] = stop
+        return tree
+
+
+def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Any, xp: ModuleType = jnp) -> Any:
+    """The rate of a step, counted from 0."""
+    epoch = step / steps_per_epoch
+    if recipe.schedule == "cosine":
+        left = max(recipe.epochs - recipe.warmup_epochs, 1 / steps_per_epoch)
+        progress = xp.clip((epoch - recipe.warmup_epochs) / left, 0, 1)
+        rate = recipe.lr * 0.5 * (1 + xp.cos(np.pi * progress))
+    elif recipe.schedule == "staircase":
+        # A step at an exact boundary must not fall below it by rounding.
+        rate = recipe.lr * recipe.decay_rate ** xp.floor(epoch / recipe.decay_epochs + 1e-4)
+    else:
+        rate = recipe.lr
+    warmup = recipe.warmup_epochs * steps_per_epoch
+    return rate * xp.minimum(1, (step + 1) / warmup) if warmup else rate * xp.ones_like(epoch)
+
+
+def optimizer(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformation:
+    """For `Packed` parameters.
+
+    RMSProp is TensorFlow 1's: s = 0.9 s + 0.1 g^2 from s = 1; m = momentum m + lr g / sqrt(s + 0.001); w = w - m.
+    """
+
+    def rate(step: Any) -> Any:
+        return learning_rate(recipe, steps_per_epoch, step)
+
+    if recipe.optimizer == "adamw":
+        return optax.adamw(rate, b1=recipe.momentum, weight_decay=recipe.weight_decay, mask=DECAYED)
+    if recipe.optimizer == "sgd":
+        update = optax.sgd(rate, momentum=recipe.momentum or None)
+    else:
+        momentum = recipe.momentum or None
+        update = optax.rmsprop(rate, decay=0.9, eps=1e-3, initial_scale=1.0, momentum=momentum)
+    if not recipe.weight_decay:
+        return update
+    return optax.chain(optax.add_decayed_weights(recipe.weight_decay, mask=DECAYED), update)
+
+
+def ramp(decay: Any, updates: Any) -> Any:
+    """min(decay, (1 + t) / (10 + t)) after t updates, TensorFlow's `num_updates` rule of moving averages."""
+    return jnp.minimum(decay, (1 + updates) / (10 + updates))
+
+
+def mix(old: Any, new: Any, decay: Any) -> Any:
+    """decay old + (1 - decay) new."""
+    return decay * old + (1 - decay) * new

@@ -1,0 +1,321 @@
+"""What every controller must do, present and future: each file of conf/controller/ goes through all of these."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.controllers import CONTROLLERS, Problem, make_controller
+from nas.controllers.base import LISTED, Controller
+from nas.journal import Proposal, Trial
+from nas.objectives import Objectives
+from nas.paths import CONF
+from nas.space import Genome, Space, space_from_dict
+from nas.yamlio import read_yaml
+
+NAMES = sorted(path.stem for path in (CONF / "controller").glob("*.yaml"))
+# The baseline itself, and settings made for thousands of trials: their first update comes when others are done.
+NOT_BETTER = {"random", "mnasnet_paper"}
+
+MBCONV = {"op": "mbconv", "expand": 3, "width": 8, "stride": 1, "act": "relu"}
+EXPAND = {"one_of": [3, 6], "when": {"op": "mbconv"}}
+STAGE = {
+    "op": {"one_of": ["sepconv", "mbconv"]},
+    "kernel": {"one_of": [3, 5, 7]},
+    "expand": EXPAND,
+    "repeat": {"one_of": [1, 2, 3]},
+}
+OBJECTIVES = Objectives((("accuracy", "max"), ("params", "min")), reward="first")
+Reward = Callable[[Genome], float]
+
+
+@cache
+def space_of(kind: str) -> Space:
+    stages: dict[str, list[dict[str, Any]]] = {
+        "one": [MBCONV],
+        "three": [{**MBCONV, "kernel": {"one_of": [3, 5, 7]}}],
+        "twelve": [{**MBCONV, "kernel": {"one_of": [3, 5, 7]}, "expand": {"one_of": [1, 2, 3, 4]}}],
+        "conditional": [{**MBCONV, **STAGE}, {**MBCONV, **STAGE}],
+        "forbidding": [{**MBCONV, **STAGE}, {**MBCONV, **STAGE}],
+        "large": [{**MBCONV, **STAGE, "se": {"one_of": [0, 0.25]}, "width": {"one_of": [8, 16]}}] * 4,
+    }
+    forbid = [{"stages[0].op": "mbconv", "stages[1].kernel": [3, 5]}, {"stages[0].kernel": 7}, {"stages[1].expand": 6}]
+    return space_from_dict(
+        {
+            "name": kind,
+            "resolution": 16,
+            "stem": {"op": "conv", "kernel": 3, "stride": 1, "width": 8, "act": "relu"},
+            "stages": stages[kind],
+            "head": {"op": "classifier", "width": 16, "act": "relu", "dropout": 0},
+            "forbid": forbid if kind == "forbidding" else [],
+        },
+        kind,
+    )
+
+
+def problem_of(kind: str, limit: float | None = None) -> Problem:
+    """A space whose params are made up: the sum of the options, so that `limit` leaves a known few."""
+    limits = (("params", limit),) if limit is not None else ()
+    objectives = Objectives(OBJECTIVES.metrics, limits, reward="first")
+    return Problem(space_of(kind), objectives, lambda genomes: {"params": genomes.sum(axis=1)})
+
+
+def made_up(space: Space, seed: int) -> Reward:
+    """Effects of single genes and of pairs, where active; in standard deviations of random genomes."""
+    rng = np.random.default_rng(seed)
+    n, k = len(space.genes), int(space.option_counts.max())
+    single, pairs = rng.normal(size=(n, k)), rng.integers(n, size=(n, 2))
+    both = 0.7 * rng.normal(size=(n, k, k))
+
+    def raw(genome: Genome) -> float:
+        on = space.active(genome)
+        alone = sum(single[i, option] for i, option in enumerate(genome) if on[i])
+        return alone + sum(t[genome[a], genome[b]] for t, (a, b) in zip(both, pairs, strict=True) if on[a] and on[b])
+
+    found = np.array([raw(space.sample(rng)) for _ in range(300)])
+    return lambda genome: float((raw(genome) - found.mean()) / found.std())
+
+
+def outcome_ok(number: int, genome: Genome) -> dict[str, Any]:
+    return {"outcome": "ok", "metrics": {"accuracy": 0.5 + 0.01 * sum(genome), "params": 1.0}}
+
+
+def search(
+    controller: Controller,
+    problem: Problem,
+    trials: int,
+    seed: int = 0,
+    in_flight: int = 4,
+    outcome: Callable[[int, Genome], Mapping[str, Any]] = outcome_ok,
+) -> list[Trial]:
+    """The loop without its journal: proposal n is asked after trials 0 ... n - in_flight - 1 were told."""
+    state, done = controller.init(problem, seed), []
+    for number in range(trials):
+        if number > in_flight:
+            state = tell(controller, state, done[number - in_flight - 1], seed)
+        pending = [trial.proposal for trial in done[max(number - in_flight, 0) :]]
+        done.append(finished(number, ask(controller, state, pending, seed, number), outcome))
+    return done
+
+
+def ask(controller: Controller, state: Any, pending: Sequence[Proposal], seed: int, number: int) -> Proposal:
+    return controller.ask(state, pending, np.random.default_rng([seed, number]))
+
+
+def tell(controller: Controller, state: Any, trial: Trial, seed: int) -> Any:
+    return controller.tell(state, trial, np.random.default_rng([seed, trial.number, 1]))
+
+
+def finished(number: int, proposal: Proposal, outcome: Callable[[int, Genome], Mapping[str, Any]]) -> Trial:
+    """The trial as the journal would give it back: its note has been JSON."""
+    note = json.loads(json.dumps(dict(proposal.note), allow_nan=False))
+    trial = Trial.of(number, Proposal(proposal.genome, proposal.fidelity, proposal.parent, note), str(proposal.genome))
+    return Trial(**{**vars(trial), **outcome(number, proposal.genome)})
+
+
+def genomes(trials: Sequence[Trial]) -> list[Genome]:
+    return [trial.genome for trial in trials]
+
+
+@pytest.fixture(params=NAMES)
+def controller(request: pytest.FixtureRequest) -> Controller:
+    return make_controller(read_yaml(CONF / "controller" / f"{request.param}.yaml"))
+
+
+def test_every_controller_has_a_file() -> None:
+    assert {read_yaml(CONF / "controller" / f"{name}.yaml")["name"] for name in NAMES} == set(CONTROLLERS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_file_names_every_setting_and_says_what_it_is(name: str) -> None:
+    path = CONF / "controller" / f"{name}.yaml"
+    settings = read_yaml(path)
+    assert set(settings) == {"name", *CONTROLLERS[settings["name"]].__dataclass_fields__}
+    first, *lines = path.read_text().splitlines()
+    assert first.startswith("# ")
+    assert all("#" in line for line in lines if not line.startswith("name:")), "a setting without a comment"
+
+
+def test_same_seed_same_proposals(controller: Controller) -> None:
+    problem = problem_of("conditional")
+    assert genomes(search(controller, problem, 45)) == genomes(search(controller, problem, 45))
+
+
+def test_other_seeds_other_proposals(controller: Controller) -> None:
+    problem = problem_of("conditional")
+    assert genomes(search(controller, problem, 8, seed=1)) != genomes(search(controller, problem, 8, seed=2))
+
+
+@pytest.mark.parametrize("kind", ["conditional", "forbidding", "large"])
+def test_proposals_decode_and_are_canonical_and_allowed(controller: Controller, kind: str) -> None:
+    space = space_of(kind)
+    for trial in search(controller, problem_of(kind), 30):
+        assert space.canonical(trial.genome) == trial.genome
+        assert all(type(option) is int for option in trial.genome)
+        assert space.allowed(trial.genome)
+        space.decode(trial.genome)
+
+
+@pytest.mark.parametrize("told", [0, 3, 26, 41])
+def test_replay_equals_continue(controller: Controller, told: int) -> None:
+    """A state rebuilt from the trials of another search gives the proposal that this one gave."""
+    problem = problem_of("conditional")
+    trials = search(controller, problem, told + 5)
+    state = controller.init(problem, 0)
+    for trial in trials[:told]:
+        state = tell(controller, state, trial, 0)
+    pending = [trial.proposal for trial in trials[told : told + 4]]
+    again = ask(controller, state, pending, 0, told + 4)
+    assert (again.genome, again.parent, again.note) == (trials[-1].genome, trials[-1].parent, trials[-1].note)
+
+
+def test_tell_leaves_the_old_state_as_it_was(controller: Controller) -> None:
+    problem = problem_of("conditional")
+    trials = search(controller, problem, 50)
+    states = [controller.init(problem, 0)]
+    before = []
+    for trial in trials:
+        before.append(ask(controller, states[-1], [], 0, 99))
+        states.append(tell(controller, states[-1], trial, 0))
+    assert [ask(controller, state, [], 0, 99) for state in states[:-1]] == before
+
+
+def test_ask_leaves_the_state_as_it_was(controller: Controller) -> None:
+    problem = problem_of("conditional")
+    state = controller.init(problem, 0)
+    for trial in search(controller, problem, 25):
+        state = tell(controller, state, trial, 0)
+    first = ask(controller, state, [], 0, 30)
+    ask(controller, state, [first], 0, 31)
+    assert ask(controller, state, [], 0, 30) == first
+
+
+@pytest.mark.parametrize("kind", ["twelve", "forbidding"])
+@pytest.mark.parametrize("in_flight", [0, 1, 4])
+def test_nothing_is_proposed_twice_while_there_is_more(controller: Controller, kind: str, in_flight: int) -> None:
+    size = min(space_of(kind).size, 40)
+    assert len(set(genomes(search(controller, problem_of(kind), size, in_flight=in_flight)))) == size
+
+
+def test_many_pending_are_not_repeated(controller: Controller) -> None:
+    problem = problem_of("twelve")
+    state, pending = controller.init(problem, 0), []
+    for number in range(12):
+        pending.append(ask(controller, state, pending, 0, number))
+    assert len({proposal.genome for proposal in pending}) == 12
+
+
+FAILURES: dict[str, dict[str, Any]] = {
+    "nan": {"outcome": "nan", "error": "loss is nan", "metrics": {"accuracy": float("nan")}},
+    "oom": {"outcome": "oom", "error": "out of memory", "metrics": {"params": 5.0}},
+    "infeasible": {"outcome": "infeasible", "error": "params 9 > limit 3", "metrics": {"params": 9.0}},
+    "lost": {"outcome": "lost", "metrics": {}},
+    "ok without a result": {"outcome": "ok", "metrics": {}},
+    "ok but nan": {"outcome": "ok", "metrics": {"accuracy": float("nan"), "params": 5.0}},
+    "ok but infinite": {"outcome": "ok", "metrics": {"accuracy": float("inf"), "params": 5.0}},
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize("every", [1, 3])
+def test_failed_trials_survive(controller: Controller, kind: str, every: int) -> None:
+    def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
+        return FAILURES[kind] if number % every == 0 else outcome_ok(number, genome)
+
+    space = space_of("conditional")
+    assert all(
+        space.allowed(genome) for genome in genomes(search(controller, problem_of("conditional"), 45, outcome=outcome))
+    )
+
+
+def test_nine_in_ten_failing(controller: Controller) -> None:
+    kinds = [*FAILURES.values()]
+
+    def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
+        return outcome_ok(number, genome) if number % 10 == 9 else kinds[number % len(kinds)]
+
+    assert len(set(genomes(search(controller, problem_of("large"), 100, outcome=outcome)))) == 100
+
+
+def test_repeats_and_foreign_trials_are_told_too(controller: Controller) -> None:
+    """The journal answers repeats; enqueued networks were never asked for, so they have no note."""
+    problem = problem_of("conditional")
+    state, genome = controller.init(problem, 0), space_of("conditional").sample(np.random.default_rng(5))
+    for number in range(45):
+        repeat_of = None if number == 0 else 0
+        trial = Trial(number, genome, "a", note={"enqueued": True}, repeat_of=repeat_of, **outcome_ok(number, genome))
+        state = tell(controller, state, trial, 0)
+    assert ask(controller, state, [], 0, 45).genome != genome
+
+
+@pytest.mark.parametrize("kind, size", [("one", 1), ("three", 3)])
+def test_ends_in_a_space_smaller_than_the_search(controller: Controller, kind: str, size: int) -> None:
+    space = space_of(kind)
+    assert space.size == size
+    found = genomes(search(controller, problem_of(kind), 30))
+    assert set(found) == set(space.enumerate())
+    assert len(set(found[:size])) == size
+
+
+@pytest.mark.parametrize("kind, limit", [("conditional", 1), ("large", 7)])
+def test_few_feasible_points_are_found(controller: Controller, kind: str, limit: float) -> None:
+    """In the small space all of the few are proposed first; in the large one (1 % feasible) most proposals are."""
+    problem = problem_of(kind, limit)
+    space = problem.space
+    trials = search(controller, problem, 20)
+    feasible = problem.feasible(genomes(trials)).sum()
+    if space.size <= LISTED:
+        assert feasible == problem.feasible([*space.enumerate()]).sum() < 20
+    else:
+        assert feasible >= 15
+
+
+@cache
+def best_of_random(seed: int) -> float:
+    return best(make_controller({"name": "random"}), seed)
+
+
+def best(controller: Controller, seed: int) -> float:
+    problem = problem_of("large")
+    reward = made_up(problem.space, seed)
+
+    def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
+        return {"outcome": "ok", "metrics": {"accuracy": 0.6 + 0.05 * reward(genome), "params": 1.0}}
+
+    return max(reward(genome) for genome in genomes(search(controller, problem, 150, seed, outcome=outcome)))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_BETTER])
+def test_beats_random_on_a_made_up_reward(name: str) -> None:
+    """Best of 150 trials, in standard deviations of random genomes; the median over seeds."""
+    controller = make_controller(read_yaml(CONF / "controller" / f"{name}.yaml"))
+    gains = [best(controller, seed) - best_of_random(seed) for seed in range(5)]
+    assert np.median(gains) > 0.3
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"name": "evolutoin"}, "controller.name: unknown 'evolutoin'; did you mean evolution?"),
+        ({}, "controller.name: wanted one of random, evolution, mnasnet"),
+        ({"name": "random", "population": 3}, "controller.population: unknown key"),
+        ({"name": "evolution", "populaton": 3}, "controller.populaton: unknown key; did you mean population?"),
+        ({"name": "evolution", "sample": 50}, "controller.sample: wanted at most population (20), got 50"),
+        ({"name": "evolution", "crossover": 2}, "controller.crossover: wanted a probability"),
+        ({"name": "mnasnet", "batch": 0}, "controller.batch: wanted 1 to 10000, got 0"),
+        ({"name": "mnasnet", "window": 2}, "controller.window: wanted 5 to 10000, got 2"),
+        ({"name": "mnasnet", "failed": float("inf")}, "controller.failed: wanted a finite number"),
+        ({"name": "mnasnet", "baseline": 1}, "controller.baseline: wanted a decay"),
+        ({"name": "mnasnet", "failed": "best"}, "controller.failed: wanted a number or one of worst"),
+    ],
+)
+def test_mistakes_are_one_clear_line(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is compared below)
+        make_controller(settings)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)

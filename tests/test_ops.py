@@ -1,0 +1,203 @@
+"""Primitive operations: every form computes what `lax` does, pools and norms what their definitions say."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nas import ops
+from nas.layers import ACTS, out_size, pads
+
+
+def normal(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+# size, channels, out, groups, kernel, stride, padding
+CONVS = [
+    (size, 6, 6, 6, kernel, stride, padding)
+    for size in (1, 4, 7)
+    for kernel in (1, 3, 5, 7)
+    for stride in (1, 2)
+    for padding in ("same", kernel // 2)
+] + [
+    (5, 6, 6, 6, 3, 3, "same"),
+    (5, 6, 6, 6, 2, 2, 0),
+    (6, 6, 6, 6, 4, 3, 1),
+    (7, 4, 6, 1, 1, 2, "same"),
+    (6, 4, 6, 1, 1, 1, 0),
+    (4, 4, 6, 1, 1, 1, 1),
+    (6, 4, 6, 1, 3, 2, "same"),
+    (6, 4, 8, 4, 3, 1, "same"),
+    (6, 6, 4, 2, 1, 1, "same"),
+]
+
+
+def reference(x: jax.Array, kernel: jax.Array, stride: int, padding: str | int, groups: int) -> jax.Array:
+    pad = "SAME" if padding == "same" else [(padding, padding)] * 2
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), pad, dimension_numbers=numbers, feature_group_count=groups
+    )
+
+
+@pytest.mark.parametrize("size, channels, out, groups, kernel, stride, padding", CONVS)
+def test_both_forms_of_a_convolution_agree_with_lax(
+    size: int, channels: int, out: int, groups: int, kernel: int, stride: int, padding: str | int
+) -> None:
+    x, w = normal(3, size, size + 1, channels), normal(kernel, kernel, channels // groups, out, seed=1)
+    wanted = reference(jnp.asarray(x), jnp.asarray(w), stride, padding, groups)
+    for form in ("lax", "slices"):
+        got = ops.conv(jnp.asarray(x), jnp.asarray(w), stride=stride, padding=padding, groups=groups, form=form)
+        assert got.shape[1] == out_size(size, kernel, stride, padding)
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "size, kernel, stride, padding",
+    [(7, 3, 1, "same"), (8, 3, 2, "same"), (7, 3, 2, 1), (6, 5, 2, "same"), (2, 7, 1, "same"), (7, 2, 3, 0), (5, 3, 1, 3)],
+)
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_gradients_of_the_depthwise_sum_are_those_of_lax(
+    size: int, kernel: int, stride: int, padding: str | int, count: int
+) -> None:
+    x, w = jnp.asarray(normal(count, size, size, 5)), jnp.asarray(normal(kernel, kernel, 1, 5, seed=1))
+    y, wanted = jax.vjp(lambda x, w: reference(x, w, stride, padding, 5), x, w)
+    _, got = jax.vjp(lambda x, w: ops.conv(x, w, stride=stride, padding=padding, groups=5, form="slices"), x, w)
+    g = jnp.asarray(normal(*y.shape, seed=2))
+    for a, b in zip(got(g), wanted(g), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("form", ["lax", "slices"])
+@pytest.mark.parametrize("groups", [1, 4])
+def test_bfloat16_goes_in_and_comes_out(form: Any, groups: int) -> None:
+    x, w = jnp.asarray(normal(2, 5, 5, 4), jnp.bfloat16), jnp.asarray(normal(1, 1, 4 // groups, 4))
+
+    def loss(w: jax.Array) -> jax.Array:
+        y = ops.conv(x, w, jnp.ones(4), groups=groups, form=form)
+        assert y.dtype == jnp.bfloat16
+        return y.astype(jnp.float32).sum()
+
+    assert jax.grad(loss)(w).dtype == jnp.float32
+
+
+def test_bias_is_added_to_every_pixel() -> None:
+    bias = jnp.arange(3.0)
+    y = ops.conv(jnp.zeros((1, 2, 2, 2)), jnp.ones((1, 1, 2, 3)), bias)
+    np.testing.assert_array_equal(y, np.broadcast_to(np.arange(3.0), (1, 2, 2, 3)))
+
+
+def test_dense_multiplies_and_keeps_four_axes() -> None:
+    x, w, bias = normal(4, 1, 1, 3), normal(3, 2, seed=1), normal(2, seed=2)
+    got = ops.dense(jnp.asarray(x), jnp.asarray(w), jnp.asarray(bias))
+    np.testing.assert_allclose(got, (x.reshape(4, 3) @ w + bias).reshape(4, 1, 1, 2), rtol=1e-5)
+
+
+POOLS = [
+    (size, kernel, stride, padding, ceil)
+    for size in (4, 5, 7)
+    for kernel, stride, padding in ((3, 1, "same"), (3, 2, "same"), (3, 2, 1), (2, 2, 0), (3, 3, 1), (5, 1, 2))
+    for ceil in (False, True)
+]
+
+
+def window_by_window(x: np.ndarray, kind: str, kernel: int, stride: int, padding: str | int, ceil: bool) -> np.ndarray:
+    """Windows cut to the image, so that padding cannot count."""
+    n, h, w, c = x.shape
+    tops = [i * stride - pads(h, kernel, stride, padding)[0] for i in range(out_size(h, kernel, stride, padding, ceil))]
+    lefts = [i * stride - pads(w, kernel, stride, padding)[0] for i in range(out_size(w, kernel, stride, padding, ceil))]
+    out = np.empty((n, len(tops), len(lefts), c), np.float32)
+    for i, top in enumerate(tops):
+        for j, left in enumerate(lefts):
+            part = x[:, max(top, 0) : top + kernel, max(left, 0) : left + kernel]
+            out[:, i, j] = part.max((1, 2)) if kind == "max" else part.mean((1, 2))
+    return out
+
+
+@pytest.mark.parametrize("size, kernel, stride, padding, ceil", POOLS)
+def test_pools_see_pixels_of_the_image_only(
+    size: int, kernel: int, stride: int, padding: str | int, ceil: bool
+) -> None:
+    x = normal(2, size, size + 1, 3) - 5  # below 0: a padding of zeros would win every maximum
+    settings: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding, "ceil": ceil}
+    np.testing.assert_allclose(ops.max_pool(jnp.asarray(x), **settings), window_by_window(x, "max", **settings))
+    wanted = window_by_window(x, "avg", **settings)
+    for form in ("lax", "slices"):
+        np.testing.assert_allclose(ops.avg_pool(jnp.asarray(x), **settings, form=form), wanted, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "fn, values",
+    [
+        ("none", {-4: -4, 0: 0, 2: 2}),
+        ("relu", {-4: 0, 0: 0, 2: 2, 9: 9}),
+        ("relu6", {-4: 0, 2: 2, 9: 6}),
+        ("hsigmoid", {-4: 0, -3: 0, 0: 0.5, 1: 4 / 6, 3: 1, 9: 1}),
+        ("hswish", {-4: 0, -1: -2 / 6, 0: 0, 1: 4 / 6, 9: 9}),
+        ("sigmoid", {0: 0.5, 1: 1 / (1 + math.exp(-1))}),
+        ("swish", {0: 0, 1: 1 / (1 + math.exp(-1)), -2: -2 / (1 + math.exp(2))}),
+        ("tanh", {0: 0, 1: math.tanh(1)}),
+        ("gelu", {0: 0, 1: 0.5 * (1 + math.erf(1 / math.sqrt(2)))}),
+    ],
+)
+def test_activations(fn: str, values: dict[float, float]) -> None:
+    got = ops.ACT_FNS[fn](jnp.array(list(values), jnp.float32))
+    np.testing.assert_allclose(got, list(values.values()), rtol=1e-6, atol=1e-7)
+
+
+def test_every_activation_of_the_layers_is_there_and_keeps_bfloat16() -> None:
+    assert set(ops.ACT_FNS) == set(ACTS)
+    assert all(fn(jnp.ones(2, jnp.bfloat16)).dtype == jnp.bfloat16 for fn in ops.ACT_FNS.values())
+
+
+def plain_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float) -> jax.Array:
+    x = x.reshape(-1, x.shape[-1])
+    return (x - x.mean(0)[None]) / jnp.sqrt(x.var(0) + eps)[None] * scale[None] + bias[None]
+
+
+def test_norm_by_the_batch_and_its_gradient() -> None:
+    x, scale, bias = jnp.asarray(3 * normal(4, 3, 3, 5) + 2), jnp.asarray(normal(5, seed=1)), jnp.asarray(normal(5, seed=2))
+    y, mean, variance = ops.norm_train(x, scale, bias, 0.1)
+    wanted, pull = jax.vjp(lambda *args: plain_norm(*args, 0.1).reshape(x.shape), x, scale, bias)
+    np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mean, np.mean(x, (0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(variance, np.var(x, (0, 1, 2)), rtol=1e-5)  # biased: over n h w
+    g = jnp.asarray(normal(*x.shape, seed=3))
+    _, ours = jax.vjp(lambda *args: ops.norm_train(*args, 0.1)[0], x, scale, bias)
+    for a, b in zip(ours(g), pull(g), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+
+
+def test_norm_by_given_statistics() -> None:
+    x, mean, var = normal(2, 2, 2, 3), np.array([1.0, 2, 3], np.float32), np.array([4.0, 1, 0], np.float32)
+    scale, bias = np.array([1.0, 2, 3], np.float32), np.array([0.0, 1, 2], np.float32)
+    got = ops.norm_eval(*(jnp.asarray(a) for a in (x, scale, bias, mean, var)), 0.5)
+    np.testing.assert_allclose(got, (x - mean) / np.sqrt(var + 0.5) * scale + bias, rtol=1e-5, atol=1e-5)
+
+
+def test_shuffle_deals_channels_to_groups() -> None:
+    x = jnp.arange(6.0).reshape(1, 1, 1, 6)
+    assert ops.shuffle(x, 2).ravel().tolist() == [0, 3, 1, 4, 2, 5]
+
+
+def test_global_pool_and_flatten() -> None:
+    x = normal(2, 3, 4, 5)
+    np.testing.assert_allclose(ops.global_pool(jnp.asarray(x)), x.mean((1, 2), keepdims=True), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(ops.flatten(jnp.asarray(x)), x.reshape(2, 1, 1, 60))
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
+def test_dropping_keeps_the_expectation(rate: float) -> None:
+    x = jnp.ones((4000, 2, 2, 1))
+    spread = math.sqrt(rate / (1 - rate))
+    paths = np.asarray(ops.drop_path(x, rate, jax.random.key(0)))
+    assert np.all(paths == paths[:, :1, :1])  # whole examples
+    values = np.asarray(ops.dropout(x, rate, jax.random.key(1)))
+    assert not np.all(values == values[:, :1, :1])
+    for got, count in ((paths, 4000), (values, 16000)):
+        np.testing.assert_allclose(np.unique(got), [0, 1 / (1 - rate)], rtol=1e-6)
+        assert abs(got.mean() - 1) < 5 * spread / math.sqrt(count)
