@@ -8,11 +8,12 @@ STAMP := .venv/installed
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e --group && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help install search test lint clean
+.PHONY: help install search test browser lint clean
 
 help:
 	@echo "make search [ARGS='space=mnasnet trials=64']   search on real images; the results land in runs/"
 	@echo "make test   [TEST_ARGS='-k pareto']            linter, type checker and the test suite"
+	@echo "make browser [ARGS=runs/default/report.html]   the report in headless Chromium, which must be on the PATH"
 	@echo "make lint                                      linter and type checker alone"
 	@echo "make install                                   create .venv, which every target above does when needed"
 	@echo "make clean                                     remove .venv and caches, never runs/"
@@ -24,6 +25,9 @@ search: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest $(TEST_ARGS)
+
+browser: $(STAMP)
+	$(BIN)/python tests/browser/check_report.py $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/python -m ruff check

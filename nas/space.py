@@ -689,7 +689,7 @@ class _Reader:
         except RecursionError:
             raise ValueError(f"{self.where}: the conditions of its choices lead from one to the next too often") from None
         defaults = dict(space.base.defaults)
-        share = max(20, 20_000 // sum(len(stage.layers) for stage in space.stages))
+        share = max(20, 12_000 // sum(len(stage.layers) for stage in space.stages))
         for i, stage in enumerate(space.stages):
             for option in space.genes[stage.stride.gene].options if isinstance(stage.stride, Hole) else (stage.stride,):
                 whole(option, 1, 16, f"{self.where}: stages[{i}].stride")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,8 +30,8 @@ def command_help(name: str, command: Command, args: list[str]) -> str:
     if groups:
         keyed = ", ".join(f"{group}.<key>" for group in groups)
         parts.append(
-            f"Keys of a choice are {keyed}: conf/<group>/<name>.yaml explains them,\n"
-            f"`nas {name} --cfg job` shows them all with their values."
+            f"Keys of a choice are {keyed}.\n"
+            f"conf/<group>/<name>.yaml explains them, `nas {name} --cfg job` shows them all with their values."
         )
     return "\n\n".join(parts)
 
@@ -74,12 +76,18 @@ def _spaces() -> str:
     references = [name for name in space_names() if name not in files]
     width = max(len(name) for name in files)
     rows = [f"  {name:<{width}}  {_summary(path)}" for name, path in files.items()]
-    return "\n".join(rows + ([f"  and the architectures {', '.join(references)}"] if references else []))
+    listed = textwrap.wrap("and the architectures " + ", ".join(references), 116, initial_indent="  ", subsequent_indent="    ")
+    return "\n".join(rows + (listed if references else []))
 
 
 def _summary(path: Path) -> str:
-    """The first line of a file's opening comment, after what Hydra reads there."""
+    """The first sentence of a file's opening comment, after what Hydra reads there."""
     if not path.is_file():
         return "from a plugin"
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines()[:2] if not line.startswith("# @package")]
-    return lines[0].lstrip("# ").strip() if lines and lines[0].startswith("#") else ""
+    words: list[str] = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        words += [] if line.startswith("# @package") else line.lstrip("#").split()
+    sentence = re.split(r"(?<=[a-z)\]0-9])[.:;](?= |$)", " ".join(words), maxsplit=1)[0]
+    return sentence if len(sentence) <= 110 else sentence[:107].rsplit(" ", 1)[0] + " ..."

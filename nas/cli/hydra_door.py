@@ -26,6 +26,7 @@ from nas.settings import nearest
 
 PATH_KEYS = ("run", "runs", "arch", "space", "out", "storage", "path", "weights")
 GROUPS = {"CONTROLLERS": "controller", "DATASETS": "dataset", "EVALUATORS": "evaluator", "DEVICES": "device"}
+VALUED = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--info", "-i")
 QUIET = (
     "hydra.run.dir=.",
     "hydra.output_subdir=null",
@@ -57,7 +58,7 @@ def with_config(command: str, args: Sequence[str], function: Callable[[Invocatio
     Hydra's flags (`--cfg job`, `-m`, `--config-dir`) work as they do everywhere. Exceptions come through as they are.
     """
     load_named_plugins(args)
-    sys.argv = [f"nas {command}", *(quoted(arg) for arg in args), *QUIET]
+    sys.argv = [f"nas {command}", *flags_first(args), *QUIET]
     before, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
 
     failures: list[BaseException] = []
@@ -79,6 +80,18 @@ def with_config(command: str, args: Sequence[str], function: Callable[[Invocatio
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def flags_first(args: Sequence[str]) -> list[str]:
+    """Flags with their values, then overrides: argparse takes flags among overrides for mistakes."""
+    flags, rest, words = [], [], list(args)
+    while words:
+        word = words.pop(0)
+        if word.startswith("-"):
+            flags += [word, *([words.pop(0)] if word in VALUED and words else [])]
+        else:
+            rest.append(quoted(word))
+    return flags + rest
 
 
 def _invocation(command: str, config: Any) -> Invocation:

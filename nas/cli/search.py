@@ -128,7 +128,7 @@ def search(call: Invocation) -> None:
 def make_plan(call: Invocation) -> Plan:
     command = build(SearchCommand, call.config, "")
     load_plugins(command.plugins, [os.getcwd()])
-    config = {**call.config, "dataset": _absolute(command.dataset)}
+    config = {**call.config, "dataset": _absolute(command.dataset), "device": dict(command.device)}
     settings = build(SearchSettings, command.search, "search")
     devices = {name: make_device(device, f"device.{name}") for name, device in command.device.items()}
     objectives = build_objectives(command.objective, list(devices))

@@ -51,15 +51,22 @@ class Mnasnet:
     window: int = 20
     passes: int = 10
     clip: float = 0.2
-    entropy: float = 0.01
+    entropy: float = 0.05
     baseline: float = 0.95
     normalise: bool = True
     failed: float | Literal["worst"] = "worst"
-    imitation: float = 0.0
+    imitation: float = 0.3
     elite: int = 5
 
     def __post_init__(self) -> None:
-        for key, low in (("hidden", 1), ("embedding", 1), ("batch", 1), ("passes", 1), ("elite", 1), ("window", self.batch)):
+        for key, low in (
+            ("hidden", 1),
+            ("embedding", 1),
+            ("batch", 1),
+            ("passes", 1),
+            ("elite", 1),
+            ("window", self.batch),
+        ):
             if not low <= getattr(self, key) <= 10_000:
                 raise ValueError(f"{key}: wanted {low} to 10000, got {getattr(self, key)}")
         for key in ("init_scale", "learning_rate", "clip"):
