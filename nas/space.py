@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from nas.arch import MAX_LAYERS, SCALARS, Arch, Block, Stage, arch_from_dict, is_word, known_keys, mapping, shown, whole
-from nas.blocks import lower, make_divisible, resolve
+from nas.blocks import HEADS, lower, make_divisible, resolve
 from nas.paths import SPACES
 from nas.settings import nearest
 from nas.yamlio import read_yaml
@@ -251,8 +251,9 @@ class Space:
                     continue
                 value = self.genes[value.gene].options[option]
             knobs.update(value if key == "block" else {key: value})
-        if in_stage and self.divisor > 1 and "width" in knobs:
-            knobs["width"] = make_divisible(knobs["width"], self.divisor)
+        width = knobs.get("width")
+        if in_stage and self.divisor > 1 and type(width) is int and width > 0:
+            knobs["width"] = make_divisible(width, self.divisor)
         return Block.of(knobs.pop("op"), **knobs)
 
     def encode(self, arch: Arch) -> Genome:
@@ -317,9 +318,10 @@ class Space:
         for key, value, hole in self._places(gene, arch):
             if not all(on[g] and genome[g] in allowed for g, allowed in hole.when):
                 continue
-            for i, option in enumerate(self.genes[gene].options):
-                if _same(key, option, value, self.divisor):
-                    return i
+            options = self.genes[gene].options
+            fitting = [i for i, option in enumerate(options) if _same(key, option, value, self.divisor)]
+            if fitting:  # of blocks that fit, the one that says most
+                return max(fitting, key=lambda i: len(options[i]) if key == "block" else 0)
         return None
 
     def _places(self, gene: int, arch: Arch) -> Iterator[tuple[str, Any, Hole]]:
@@ -488,7 +490,7 @@ class _Reader:
         self.options: list[tuple[Any, ...]] = []
         self.conditions: list[list[tuple[str, Mapping[str, Any]]]] = []
         self.layers = 0
-        self.seen: dict[int, tuple[Any, tuple[Any, ...]]] = {}
+        self.seen: dict[tuple[int, bool], tuple[Any, tuple[Any, ...]]] = {}
 
     def read(self, data: Mapping[str, Any]) -> Space:
         base = self.base(data)
@@ -578,9 +580,10 @@ class _Reader:
     def value(self, value: Any, place: str, stage: str, exists: tuple[tuple[int, int], ...], layer: int = -1) -> Any:
         """A plain value as it is; a choice as a Hole, its conditions noted."""
         key = place.rsplit(".", 1)[-1]
-        if not isinstance(value, Mapping) or (key == "block" and "one_of" not in value):
-            if isinstance(value, Mapping) and key != "block":
-                raise ValueError(f"{self.where}: {place}: wanted a value or one_of, got {shown(value)}")
+        if key == "block" and not (isinstance(value, Mapping) and "one_of" in value):
+            self.check_block(value, place)
+            return value
+        if not isinstance(value, Mapping):
             return tuple(value) if isinstance(value, list) else value
         known_keys(value, ("one_of", "per", "when"), f"{self.where}: {place}")
         if "one_of" not in value or value.get("per", "stage") not in ("stage", "layer"):
@@ -588,17 +591,18 @@ class _Reader:
         choice, name = value["one_of"], place
         if isinstance(choice, Mapping):
             known_keys(choice, ("name", "of"), f"{self.where}: {place}.one_of")
-            name, choice = choice.get("name"), choice.get("of")
-            if not is_word(name):
-                raise ValueError(f"{self.where}: {place}.one_of.name: wanted a word, got {shown(name)}")
-            name = f"{name}[{layer}]" if value.get("per") == "layer" else name
+            given, choice = choice.get("name"), choice.get("of")
+            if not is_word(given):
+                raise ValueError(f"{self.where}: {place}.one_of.name: wanted a word, got {shown(given)}")
+            name = f"{given}[{layer}]" if value.get("per") == "layer" else str(given)
         return self.hole(name, self.checked(choice, place), value.get("when", {}), place, stage, exists)
 
     def checked(self, options: Any, place: str) -> tuple[Any, ...]:
         """The options as a tuple; those of a stage's key are looked at once, however many layers it has."""
-        if id(options) not in self.seen:
-            self.seen[id(options)] = (options, self.check_options(options, place))
-        return self.seen[id(options)][1]
+        key = (id(options), place.endswith(".block"))
+        if key not in self.seen:
+            self.seen[key] = (options, self.check_options(options, place))
+        return self.seen[key][1]
 
     def check_options(self, options: Any, place: str) -> tuple[Any, ...]:
         if not isinstance(options, list) or not 1 <= len(options) <= MAX_OPTIONS:
@@ -608,11 +612,15 @@ class _Reader:
         if len({json.dumps(o, default=str) for o in options}) < len(options):
             raise ValueError(f"{self.where}: {place}.one_of: an option stands twice in {shown(options)}")
         for option in options if place.endswith(".block") else ():
-            if not isinstance(option, Mapping) or not isinstance(option.get("op"), str):
-                raise ValueError(
-                    f"{self.where}: {place}.one_of: wanted blocks such as {{op: mbconv, ..}}, got {shown(option)}"
-                )
+            self.check_block(option, f"{place}.one_of")
         return tuple(tuple(o) if isinstance(o, list) else o for o in options)
+
+    def check_block(self, block: Any, place: str) -> None:
+        if not isinstance(block, Mapping) or not isinstance(block.get("op"), str):
+            raise ValueError(f"{self.where}: {place}: wanted a block such as {{op: mbconv, ..}}, got {shown(block)}")
+        for key, value in mapping(block, f"{self.where}: {place}").items():
+            if isinstance(value, Mapping):
+                raise ValueError(f"{self.where}: {place}.{key}: wanted a plain value, got {shown(value)}")
 
     def hole(
         self,
@@ -690,6 +698,11 @@ class _Reader:
             raise ValueError(f"{self.where}: the conditions of its choices lead from one to the next too often") from None
         defaults = dict(space.base.defaults)
         share = max(20, 12_000 // sum(len(stage.layers) for stage in space.stages))
+        for block in itertools.islice(space._blocks_of(space.stem), share):
+            whole(block.get("stride", 1), 1, 16, f"{self.where}: stem.stride")
+            resolve(block, defaults, f"{self.where}: stem")
+        for block in itertools.islice(space._blocks_of(space.head), share):
+            resolve(block, defaults, f"{self.where}: head", HEADS)
         for i, stage in enumerate(space.stages):
             for option in space.genes[stage.stride.gene].options if isinstance(stage.stride, Hole) else (stage.stride,):
                 whole(option, 1, 16, f"{self.where}: stages[{i}].stride")

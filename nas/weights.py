@@ -24,7 +24,7 @@ def save_weights(path: Path, variables: Variables) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            np.savez(file, **flat)
+            np.savez(file, allow_pickle=False, **flat)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

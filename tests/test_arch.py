@@ -170,13 +170,13 @@ def spoilt(draw: st.DrawFn) -> Any:
         target = data
         for key in place[:-1]:
             target = target[key]
-        value, what = draw(HOSTILE), draw(st.sampled_from(["value", "value", "remove", "add"]))
+        value, what = copy.deepcopy(draw(HOSTILE)), draw(st.sampled_from(["value", "value", "remove", "add"]))
         if what == "remove":
             del target[place[-1]]
         elif what == "add" and isinstance(target, dict):
             target[draw(st.sampled_from(["width", "kernel", "repeat", "layers", "op", "stride", "zzz", "when"]))] = value
         else:
-            target[place[-1]] = copy.deepcopy(value)
+            target[place[-1]] = value
     return data
 
 

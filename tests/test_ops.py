@@ -18,15 +18,17 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
 
 # size, channels, out, groups, kernel, stride, padding
 CONVS = [
-    (size, 6, 6, 6, kernel, stride, padding)
-    for size in (1, 4, 7)
-    for kernel in (1, 3, 5, 7)
-    for stride in (1, 2)
-    for padding in ("same", kernel // 2)
-] + [
+    (7, 6, 6, 6, 3, 1, "same"),
+    (8, 6, 6, 6, 3, 2, "same"),
+    (7, 6, 6, 6, 3, 2, "same"),
+    (8, 6, 6, 6, 5, 2, 2),
+    (7, 6, 6, 6, 5, 1, 2),
+    (4, 6, 6, 6, 7, 1, "same"),
+    (1, 6, 6, 6, 5, 2, "same"),
     (5, 6, 6, 6, 3, 3, "same"),
     (5, 6, 6, 6, 2, 2, 0),
     (6, 6, 6, 6, 4, 3, 1),
+    (5, 6, 6, 6, 1, 2, "same"),
     (7, 4, 6, 1, 1, 2, "same"),
     (6, 4, 6, 1, 1, 1, 0),
     (4, 4, 6, 1, 1, 1, 1),
@@ -37,7 +39,7 @@ CONVS = [
 
 
 def reference(x: jax.Array, kernel: jax.Array, stride: int, padding: str | int, groups: int) -> jax.Array:
-    pad = "SAME" if padding == "same" else [(padding, padding)] * 2
+    pad = [(padding, padding)] * 2 if isinstance(padding, int) else "SAME"
     numbers = ("NHWC", "HWIO", "NHWC")
     return jax.lax.conv_general_dilated(
         x, kernel, (stride, stride), pad, dimension_numbers=numbers, feature_group_count=groups
@@ -49,26 +51,44 @@ def test_both_forms_of_a_convolution_agree_with_lax(
     size: int, channels: int, out: int, groups: int, kernel: int, stride: int, padding: str | int
 ) -> None:
     x, w = normal(3, size, size + 1, channels), normal(kernel, kernel, channels // groups, out, seed=1)
-    wanted = reference(jnp.asarray(x), jnp.asarray(w), stride, padding, groups)
-    for form in ("lax", "slices"):
-        got = ops.conv(jnp.asarray(x), jnp.asarray(w), stride=stride, padding=padding, groups=groups, form=form)
+    forms: tuple[ops.Form, ...] = ("lax", "slices")
+
+    @jax.jit
+    def run(x: jax.Array, w: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        ours = [ops.conv(x, w, stride=stride, padding=padding, groups=groups, form=form) for form in forms]
+        return reference(x, w, stride, padding, groups), ours
+
+    wanted, both = run(x, w)
+    for got in both:
         assert got.shape[1] == out_size(size, kernel, stride, padding)
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "size, kernel, stride, padding",
-    [(7, 3, 1, "same"), (8, 3, 2, "same"), (7, 3, 2, 1), (6, 5, 2, "same"), (2, 7, 1, "same"), (7, 2, 3, 0), (5, 3, 1, 3)],
+    "count, size, kernel, stride, padding",
+    [
+        (8, 7, 3, 1, "same"),
+        (3, 8, 3, 2, "same"),
+        (1, 7, 3, 2, 1),
+        (6, 6, 5, 2, "same"),
+        (4, 2, 7, 1, "same"),
+        (5, 7, 2, 3, 0),
+        (2, 5, 3, 1, 3),
+    ],
 )
-@pytest.mark.parametrize("count", [1, 3, 8])
 def test_gradients_of_the_depthwise_sum_are_those_of_lax(
-    size: int, kernel: int, stride: int, padding: str | int, count: int
+    count: int, size: int, kernel: int, stride: int, padding: str | int
 ) -> None:
-    x, w = jnp.asarray(normal(count, size, size, 5)), jnp.asarray(normal(kernel, kernel, 1, 5, seed=1))
-    y, wanted = jax.vjp(lambda x, w: reference(x, w, stride, padding, 5), x, w)
-    _, got = jax.vjp(lambda x, w: ops.conv(x, w, stride=stride, padding=padding, groups=5, form="slices"), x, w)
-    g = jnp.asarray(normal(*y.shape, seed=2))
-    for a, b in zip(got(g), wanted(g), strict=True):
+    x, w = normal(count, size, size, 5), normal(kernel, kernel, 1, 5, seed=1)
+
+    @jax.jit
+    def run(x: jax.Array, w: jax.Array) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        y, wanted = jax.vjp(lambda x, w: reference(x, w, stride, padding, 5), x, w)
+        _, got = jax.vjp(lambda x, w: ops.conv(x, w, stride=stride, padding=padding, groups=5, form="slices"), x, w)
+        g = jnp.asarray(normal(*y.shape, seed=2))
+        return got(g), wanted(g)
+
+    for a, b in zip(*run(x, w), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
 
 
@@ -99,17 +119,19 @@ def test_dense_multiplies_and_keeps_four_axes() -> None:
 
 POOLS = [
     (size, kernel, stride, padding, ceil)
-    for size in (4, 5, 7)
-    for kernel, stride, padding in ((3, 1, "same"), (3, 2, "same"), (3, 2, 1), (2, 2, 0), (3, 3, 1), (5, 1, 2))
+    for size in (4, 7)
+    for kernel, stride, padding in ((3, 2, "same"), (3, 2, 1), (2, 2, 0), (3, 3, 1))
     for ceil in (False, True)
-]
+] + [(5, 3, 1, "same", False), (5, 5, 1, 2, False)]
 
 
 def window_by_window(x: np.ndarray, kind: str, kernel: int, stride: int, padding: str | int, ceil: bool) -> np.ndarray:
     """Windows cut to the image, so that padding cannot count."""
     n, h, w, c = x.shape
     tops = [i * stride - pads(h, kernel, stride, padding)[0] for i in range(out_size(h, kernel, stride, padding, ceil))]
-    lefts = [i * stride - pads(w, kernel, stride, padding)[0] for i in range(out_size(w, kernel, stride, padding, ceil))]
+    lefts = [
+        i * stride - pads(w, kernel, stride, padding)[0] for i in range(out_size(w, kernel, stride, padding, ceil))
+    ]
     out = np.empty((n, len(tops), len(lefts), c), np.float32)
     for i, top in enumerate(tops):
         for j, left in enumerate(lefts):
@@ -124,10 +146,16 @@ def test_pools_see_pixels_of_the_image_only(
 ) -> None:
     x = normal(2, size, size + 1, 3) - 5  # below 0: a padding of zeros would win every maximum
     settings: dict[str, Any] = {"kernel": kernel, "stride": stride, "padding": padding, "ceil": ceil}
-    np.testing.assert_allclose(ops.max_pool(jnp.asarray(x), **settings), window_by_window(x, "max", **settings))
-    wanted = window_by_window(x, "avg", **settings)
-    for form in ("lax", "slices"):
-        np.testing.assert_allclose(ops.avg_pool(jnp.asarray(x), **settings, form=form), wanted, rtol=1e-5)
+
+    @jax.jit
+    def run(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        averages = (ops.avg_pool(x, **settings, form="lax"), ops.avg_pool(x, **settings, form="slices"))
+        return ops.max_pool(x, **settings), *averages
+
+    largest, *averages = run(x)
+    np.testing.assert_allclose(largest, window_by_window(x, "max", **settings))
+    for got in averages:
+        np.testing.assert_allclose(got, window_by_window(x, "avg", **settings), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -160,22 +188,32 @@ def plain_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float) -> j
 
 
 def test_norm_by_the_batch_and_its_gradient() -> None:
-    x, scale, bias = jnp.asarray(3 * normal(4, 3, 3, 5) + 2), jnp.asarray(normal(5, seed=1)), jnp.asarray(normal(5, seed=2))
-    y, mean, variance = ops.norm_train(x, scale, bias, 0.1)
-    wanted, pull = jax.vjp(lambda *args: plain_norm(*args, 0.1).reshape(x.shape), x, scale, bias)
+    x, scale, bias = (
+        jnp.asarray(3 * normal(4, 3, 3, 5) + 2),
+        jnp.asarray(normal(5, seed=1)),
+        jnp.asarray(normal(5, seed=2)),
+    )
+    g = jnp.asarray(normal(*x.shape, seed=3))
+
+    @jax.jit
+    def run(x: jax.Array, scale: jax.Array, bias: jax.Array) -> Any:
+        wanted, pull = jax.vjp(lambda x, s, b: plain_norm(x, s, b, 0.1).reshape(x.shape), x, scale, bias)
+        _, ours = jax.vjp(lambda x, s, b: ops.norm_train(x, s, b, 0.1)[0], x, scale, bias)
+        return ops.norm_train(x, scale, bias, 0.1), wanted, list(zip(ours(g), pull(g), strict=True))
+
+    (y, mean, variance), wanted, gradients = run(x, scale, bias)
     np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(mean, np.mean(x, (0, 1, 2)), rtol=1e-5)
     np.testing.assert_allclose(variance, np.var(x, (0, 1, 2)), rtol=1e-5)  # biased: over n h w
-    g = jnp.asarray(normal(*x.shape, seed=3))
-    _, ours = jax.vjp(lambda *args: ops.norm_train(*args, 0.1)[0], x, scale, bias)
-    for a, b in zip(ours(g), pull(g), strict=True):
+    for a, b in gradients:
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_norm_by_given_statistics() -> None:
     x, mean, var = normal(2, 2, 2, 3), np.array([1.0, 2, 3], np.float32), np.array([4.0, 1, 0], np.float32)
     scale, bias = np.array([1.0, 2, 3], np.float32), np.array([0.0, 1, 2], np.float32)
-    got = ops.norm_eval(*(jnp.asarray(a) for a in (x, scale, bias, mean, var)), 0.5)
+    arrays = [jnp.asarray(a) for a in (x, scale, bias, mean, var)]
+    got = ops.norm_eval(arrays[0], arrays[1], arrays[2], arrays[3], arrays[4], 0.5)
     np.testing.assert_allclose(got, (x - mean) / np.sqrt(var + 0.5) * scale + bias, rtol=1e-5, atol=1e-5)
 
 

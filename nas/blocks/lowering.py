@@ -41,10 +41,11 @@ def lower(arch: Arch, where: str = "") -> Graph:
     g = builder(arch)
     x = g.input((arch.resolution, arch.resolution, arch.channels))
     layers = list(arch.layers())[:-1]
+    places = _places(arch)
     taps: dict[str, int] = {}
     for i, (scope, block, stride) in enumerate(layers):
         g.scope, g.drop_rate = scope, arch.drop_path * max(i - 1, 0) / max(len(layers) - 1, 1)
-        x = lower_layer(g, x, block, stride, defaults, prefix + _place(arch, scope))
+        x = lower_layer(g, x, block, stride, defaults, prefix + places[scope])
         if (level := _level(arch.resolution, g.shape(x))) is not None:
             taps[f"C{level}"] = x
     g.scope = "head"
@@ -62,13 +63,14 @@ def _level(resolution: int, shape: Shape) -> int | None:
     return level if level > 0 and -(-resolution // 2**level) == shape[0] else None
 
 
-def _place(arch: Arch, scope: str) -> str:
-    """Where a layer stands in its file; a stage of equal layers has no list of them."""
-    if not scope.startswith("stages."):
-        return scope
-    _, stage, layer = scope.split(".")
-    same = len(set(arch.stages[int(stage)].layers)) == 1
-    return f"stages[{stage}]" if same else f"stages[{stage}].layers[{layer}]"
+def _places(arch: Arch) -> dict[str, str]:
+    """Where each layer stands in its file; a stage of equal layers has no list of them."""
+    places = {"stem": "stem"}
+    for i, stage in enumerate(arch.stages):
+        listed = len(set(stage.layers)) > 1
+        for j in range(stage.repeat):
+            places[f"stages.{i}.{j}"] = f"stages[{i}].layers[{j}]" if listed else f"stages[{i}]"
+    return places
 
 
 def _check_defaults(defaults: Mapping[str, Any], where: str) -> None:

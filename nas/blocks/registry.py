@@ -79,7 +79,7 @@ def resolve(
     block: Block, defaults: Mapping[str, Any], where: str, registry: Mapping[str, BlockFn] = BLOCKS
 ) -> tuple[BlockFn, dict[str, Any]]:
     """A block's function and all its knobs. Raises ValueError naming an unknown op or knob, or a value out of range."""
-    fn = registry.get(block.op)
+    fn = registry.get(block.op) if isinstance(block.op, str) else None
     if fn is None:
         near = nearest(block.op, registry)
         hint = f"did you mean {near!r}?" if near else f"known: {', '.join(registry)}"

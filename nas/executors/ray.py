@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections import deque
@@ -43,8 +44,9 @@ class RayExecutor:
         os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
+        import ray.exceptions
 
-        self._ray = ray
+        self._ray, self._errors = ray, ray.exceptions
         self._owns = not ray.is_initialized()
         if self._owns:
             self._connect(settings)
@@ -94,7 +96,7 @@ class RayExecutor:
     def _connect(self, settings: RaySettings) -> None:
         try:
             options: dict[str, Any] = {} if settings.address else {"include_dashboard": False}
-            self._ray.init(address=settings.address, log_to_driver=False, logging_level="ERROR", **options)
+            self._ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
             at = settings.address or "a local cluster"
             raise ValueError(f"executor.address: cannot reach {at}: {str(error).splitlines()[0]}") from error
@@ -144,10 +146,10 @@ class RayExecutor:
         assert ticket is not None
         try:
             outcomes = self._ray.get(actor.run)
-        except self._ray.exceptions.RayTaskError as error:
+        except self._errors.RayTaskError as error:
             actor.ticket = actor.run = None
             return [Event(ticket, "lost", error=str(error).strip().splitlines()[-1])]
-        except self._ray.exceptions.RayError as error:
+        except self._errors.RayError as error:
             self._bury(actor)
             return [Event(ticket, "lost", error=f"the Ray worker died: {str(error).strip().splitlines()[0]}")]
         actor.ticket = actor.run = actor.talk = None
@@ -167,7 +169,7 @@ class RayExecutor:
             return []
         try:
             said = self._ray.get(actor.talk)
-        except self._ray.exceptions.RayError:
+        except self._errors.RayError:
             said = None
         actor.talk = None
         if said is None or actor.ticket is None:
@@ -177,7 +179,7 @@ class RayExecutor:
 
     def _bury(self, actor: _Actor) -> None:
         self._actors.remove(actor)
-        with contextlib.suppress(self._ray.exceptions.RayError):  # it may be gone already
+        with contextlib.suppress(self._errors.RayError):  # it may be gone already
             self._ray.kill(actor.handle)
 
 

@@ -1,0 +1,211 @@
+"""Every block builds, keeps its promises about shapes, and can stand in an architecture and in a search space."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.arch import Arch, arch_from_dict
+from nas.blocks import BLOCKS, HEADS, WIDTHS, arch_id, knob_values, knobs_of, lower, make_divisible
+from nas.blocks.registry import resolve
+from nas.cost import Costs, cost
+from nas.layers import ACTS, Graph, param_shapes
+from nas.space import space_from_dict
+
+CASES: dict[str, dict[str, Any]] = {
+    "conv": {"width": 24, "se": 0.25, "skip": "identity"},
+    "sepconv": {"width": 24, "se": 0.25},
+    "mbconv": {"width": 24, "expand": 3, "se": 0.25},
+    "fused_mbconv": {"width": 24, "expand": 3, "se": 0.25},
+    "residual": {"width": 24, "se": 0.25},
+    "bottleneck": {"width": 24, "groups": 3, "se": 0.25},
+    "dense_layer": {"growth": 8},
+    "transition": {},
+    "inception": {"width1": 8, "reduce3": 4, "width3": 8, "reduce5": 2, "width5": 4, "width_pool": 4},
+    "shuffle_v1": {"width": 48, "groups": 3},
+    "shuffle_v2": {"width": 24},
+    "xception": {"width": 24},
+    "identity": {"width": 24},
+    "max_pool": {},
+    "avg_pool": {},
+}
+OUT = {"dense_layer": 24 + 8, "transition": 12, "shuffle_v1": 48}
+
+
+def net(block: dict[str, Any], stride: int = 1, width: int = 24, repeat: int = 1, **top: Any) -> Arch:
+    stage = {**block, "stride": stride, "repeat": repeat}
+    stem = {"op": "conv", "kernel": 3, "width": width}
+    data = {"resolution": 12, "classes": 5, "stem": stem, "stages": [stage], "head": {"op": "classifier"}}
+    return arch_from_dict({**data, **top})
+
+
+def test_the_cases_are_all_blocks():
+    assert sorted(CASES) == sorted(BLOCKS)
+    assert set(WIDTHS) < {knob for op in BLOCKS for knob in knobs_of(op)}
+
+
+@pytest.mark.parametrize("padding", ["same", "torch"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("op", CASES)
+def test_shapes(op: str, stride: int, padding: str):
+    if op == "dense_layer" and stride == 2:
+        pytest.skip("a dense layer keeps the size")
+    graph = lower(net({"op": op, **CASES[op]}, stride, padding=padding))
+    last = [node for node in graph.nodes if not node.name.startswith("head")][-1]
+    assert last.shape == (12 // stride, 12 // stride, OUT.get(op, 24))
+    names = [node.name for node in graph.nodes]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize("op", [op for op in CASES if op not in ("identity", "max_pool", "avg_pool", "transition", "inception")])
+def test_layers_after_the_first_can_drop(op: str):
+    """Blocks with a way around them have it where nothing changes: the input's node is read twice."""
+    graph = lower(net({"op": op, **CASES[op]}, width=48 if op == "shuffle_v1" else 24, repeat=3, drop_path=0.5))
+    inside = [i for i, node in enumerate(graph.nodes) if node.scope == "stages.0.2"]
+    readers = [i for i in inside if inside[0] - 1 in graph.nodes[i].inputs]
+    assert len(readers) > 1
+
+
+@pytest.mark.parametrize("op", CASES)
+def test_every_block_stands_in_a_space(op: str):
+    data = {"resolution": {"one_of": [8, 12]}, "stem": {"op": "conv", "width": 24}, "classes": 5, "name": op,
+            "stages": [{"block": {"one_of": [{"op": "identity"}, {"op": op, **CASES[op]}], "per": "layer"}, "repeat": 2}],
+            "head": {"op": "classifier"}}  # fmt: skip
+    if op == "identity":
+        data["stages"] = [{"block": {"one_of": [{"op": "identity"}, {"op": op, "width": 32}]}}]
+    space = space_from_dict(data, op)
+    genomes = list(space.enumerate())
+    counted = Costs(space)(genomes)
+    assert [cost(space.decode(g)).macs for g in genomes] == counted["macs"].tolist()
+    assert space.encode(space.decode(genomes[-1])) == genomes[-1]
+
+
+@pytest.mark.parametrize("op", sorted(HEADS))
+def test_heads_end_in_classes(op: str):
+    needed = {"mobilenet_v3": {"conv": 16, "width": 32}}.get(op, {})
+    graph = lower(net({"op": "identity"}, head={"op": op, "dropout": 0.5, **needed}))
+    assert graph.nodes[-1].shape == (1, 1, 5)
+    assert graph.nodes[-1].name == "head/logits"
+    assert any(node.op == "dropout" for node in graph.nodes)
+
+
+def params(block: dict[str, Any], **top: Any) -> int:
+    return cost(net(block, **top)).layers[1].params
+
+
+@pytest.mark.parametrize(
+    "block, expected",
+    [
+        # kernels + scale and shift of each norm, and the biases of squeeze-excite
+        ({"op": "conv", "width": 8}, 9 * 24 * 8 + 16),
+        ({"op": "conv", "width": 8, "norm": False, "bias": True}, 9 * 24 * 8 + 8),
+        ({"op": "conv", "width": 48, "groups": 8}, 9 * 3 * 48 + 96),
+        ({"op": "sepconv", "width": 8, "kernel": 5}, 25 * 24 + 48 + 24 * 8 + 16),
+        ({"op": "sepconv", "width": 8, "depthwise_norm": False}, 9 * 24 + 24 * 8 + 16),
+        ({"op": "mbconv", "width": 8, "expand": 2}, 24 * 48 + 96 + 9 * 48 + 96 + 48 * 8 + 16),
+        ({"op": "mbconv", "width": 8, "expand": 1}, 9 * 24 + 48 + 24 * 8 + 16),
+        ({"op": "mbconv", "width": 8, "expand": 1, "force_expand": True}, 24 * 24 + 48 + 9 * 24 + 48 + 24 * 8 + 16),
+        ({"op": "mbconv", "width": 8, "expand": 1, "se": 0.25}, 9 * 24 + 48 + (24 * 6 + 6) + (6 * 24 + 24) + 24 * 8 + 16),
+        ({"op": "fused_mbconv", "width": 8, "expand": 2}, 9 * 24 * 48 + 96 + 48 * 8 + 16),
+        ({"op": "fused_mbconv", "width": 8, "expand": 1}, 9 * 24 * 8 + 16),
+        ({"op": "residual", "width": 24}, 2 * (9 * 24 * 24 + 48)),
+        ({"op": "residual", "width": 8}, 9 * 24 * 8 + 9 * 8 * 8 + 24 * 8 + 3 * 16),
+        ({"op": "bottleneck", "width": 24}, 24 * 6 + 9 * 6 * 6 + 6 * 24 + 12 + 12 + 48),
+        ({"op": "dense_layer", "growth": 4}, 48 + 24 * 16 + 32 + 9 * 16 * 4),
+        ({"op": "transition"}, 48 + 24 * 12),
+        ({"op": "identity", "width": 8}, 24 * 8 + 16),
+        ({"op": "max_pool"}, 0),
+    ],
+)
+def test_params_by_hand(block: dict[str, Any], expected: int):
+    assert params(block) == expected
+
+
+def test_stride_of_a_bottleneck():
+    first = lower(net({"op": "bottleneck", "width": 24, "stride_at": "first"}, 2))
+    middle = lower(net({"op": "bottleneck", "width": 24}, 2))
+
+    def strides(graph: Graph) -> list[int]:
+        return [n.attr["stride"] for n in graph.nodes if n.op == "conv" and n.scope == "stages.0.0"]
+
+    assert strides(first) == [2, 1, 1, 2]
+    assert strides(middle) == [1, 2, 1, 2]
+
+
+def test_skips():
+    identity, pool = {"op": "conv", "width": 24, "skip": "identity"}, {"op": "conv", "width": 24, "skip": "pool"}
+    assert count(identity, 1) == {"add": 1}
+    assert count(identity, 2) == {}
+    assert count(pool, 2) == {"add": 1, "avg_pool": 1}
+    assert count({**pool, "width": 8}, 1) == {}
+
+
+def count(block: dict[str, Any], stride: int) -> dict[str, int]:
+    ops = [n.op for n in lower(net(block, stride)).nodes if n.op in ("add", "avg_pool")]
+    return {op: ops.count(op) for op in sorted(set(ops))}
+
+
+def test_stochastic_depth_rises_from_zero():
+    graph = lower(net({"op": "mbconv", "width": 24, "expand": 2}, repeat=4, drop_path=0.4))
+    assert [node.attr["rate"] for node in graph.nodes if node.op == "drop_path"] == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_the_shuffle_of_one_group_changes_nothing_else():
+    graph = lower(net({"op": "shuffle_v1", "width": 48, "first_groups": 1, "groups": 3}))
+    groups = [n.attr["groups"] for n in graph.nodes if n.op in ("conv", "shuffle") and n.scope == "stages.0.0"]
+    assert groups == [1, 1, 12, 3]
+
+
+@pytest.mark.parametrize("width", [*np.linspace(1, 400, 57).tolist(), 8, 16, 10, 18, 1280 * 0.75])
+def test_make_divisible(width: float):
+    rounded = make_divisible(width)
+    assert rounded % 8 == 0
+    assert rounded >= 0.9 * width
+    assert abs(rounded - width) <= 8
+
+
+@pytest.mark.parametrize(
+    "block, words",
+    [
+        ({"op": "dense_layer", "growth": 4, "stride": 2}, "stages[0].stride: a dense layer keeps the size"),
+        ({"op": "shuffle_v2", "width": 9}, "stages[0].width: has to be even, got 9"),
+        ({"op": "shuffle_v1", "width": 12}, "stages[0].width: has to be 24, as the input, or more, got 12"),
+        ({"op": "bottleneck", "width": 24, "groups": 4}, "stages[0].conv2.conv: 4 groups do not divide 6"),
+        ({"op": "mbconv", "width": 8}, "stages[0].expand: set either expand (a ratio) or hidden (a width)"),
+        ({"op": "conv"}, "stages[0]: conv needs the knob width"),
+        ({"op": "conv", "width": 8, "act": "rel"}, "stages[0].act: wanted one of none, relu"),
+        ({"op": "conv", "width": 8, "padding": "valid", "kernel": 31}, "stages[0].conv: a 31x31 window does not fit"),
+        ({"op": "inception", "width1": 8}, "stages[0]: inception needs the knob reduce3"),
+        ({"op": "classifier"}, "stages[0].op: unknown 'classifier'"),
+    ],
+)
+def test_blocks_refuse(block: dict[str, Any], words: str):
+    stride = block.pop("stride", 1)
+    with pytest.raises(ValueError, match="stages") as error:
+        lower(net(block, stride))
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_activations_do_not_count(act: str):
+    assert params({"op": "conv", "width": 8, "act": act}) == params({"op": "conv", "width": 8})
+
+
+def test_defaults_fill_what_a_block_has():
+    arch = net({"op": "mbconv", "width": 24, "expand": 2}, defaults={"act": "hswish", "se": 0.5, "growth": 3})
+    values = knob_values(arch.stages[0].layers[0], dict(arch.defaults), "here")
+    assert (values["act"], values["se"], values["kernel"]) == ("hswish", 0.5, 3)
+    _, set_knobs = resolve(arch.stages[0].layers[0], dict(arch.defaults), "here")
+    assert set(set_knobs) == {"act", "se", "width", "expand"}
+
+
+def test_ids_tell_networks_apart():
+    ids = {arch_id(net({"op": op, **CASES[op]})) for op in CASES}
+    assert len(ids) == len(CASES)
+
+
+def test_parameters_have_the_shapes_that_are_counted():
+    graph = lower(net({"op": "bottleneck", "width": 24, "groups": 3, "bias": True}))
+    shapes = {n.name: param_shapes(n, graph.in_shapes(n)) for n in graph.nodes}
+    assert shapes["stages.0.0/conv2.conv"] == {"kernel": (3, 3, 2, 6), "bias": (6,)}
+    assert shapes["head/logits"] == {"kernel": (24, 5), "bias": (5,)}
