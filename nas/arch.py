@@ -184,7 +184,9 @@ def arch_from_dict(data: Any, where: str = "arch") -> Arch:
         stem=_stem(data["stem"], f"{where}: stem"),
         stages=tuple(_stage(stage, f"{where}: stages[{i}]") for i, stage in enumerate(stages)),
         head=_block(data["head"], f"{where}: head"),
-        defaults=_block({"op": "", **mapping(data.get("defaults", {}), f"{where}: defaults")}, f"{where}: defaults").knobs,
+        defaults=_block(
+            {"op": "", **mapping(data.get("defaults", {}), f"{where}: defaults")}, f"{where}: defaults"
+        ).knobs,
         **_scalars(data, where),
     )
     if (layers := sum(stage.repeat for stage in arch.stages)) > MAX_LAYERS:

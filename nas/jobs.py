@@ -62,4 +62,4 @@ class WorkerSpec:
     def environment(self) -> dict[str, str]:
         """Variables that must stand before JAX is imported; NPROC is what bounds XLA's threads on a CPU."""
         out = {"NPROC": str(self.threads), "OMP_NUM_THREADS": str(self.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
-        return {**out, **({"JAX_PLATFORMS": self.platform} if self.platform else {})}
+        return {**out, "JAX_PLATFORMS": self.platform}  # empty: JAX chooses; the driver's own value is not the workers'

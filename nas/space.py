@@ -695,7 +695,9 @@ class _Reader:
         try:
             space.active([0] * len(space.genes))
         except RecursionError:
-            raise ValueError(f"{self.where}: the conditions of its choices lead from one to the next too often") from None
+            raise ValueError(
+                f"{self.where}: the conditions of its choices lead from one to the next too often"
+            ) from None
         defaults = dict(space.base.defaults)
         share = max(20, 12_000 // sum(len(stage.layers) for stage in space.stages))
         for block in itertools.islice(space._blocks_of(space.stem), share):

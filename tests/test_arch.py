@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -141,7 +142,7 @@ def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
     ],
 )  # fmt: skip
 def test_mistakes_are_named_where_they_stand(place: tuple[Any, ...], value: Any, line: str):
-    with pytest.raises(ValueError, match="^f: ") as error:
+    with pytest.raises(ValueError, match=r"^f: ") as error:
         lower(arch_from_dict(changed(place, value), "f"), "f")
     assert line in str(error.value)
 
@@ -174,7 +175,9 @@ def spoilt(draw: st.DrawFn) -> Any:
         if what == "remove":
             del target[place[-1]]
         elif what == "add" and isinstance(target, dict):
-            target[draw(st.sampled_from(["width", "kernel", "repeat", "layers", "op", "stride", "zzz", "when"]))] = value
+            target[draw(st.sampled_from(["width", "kernel", "repeat", "layers", "op", "stride", "zzz", "when"]))] = (
+                value
+            )
         else:
             target[place[-1]] = value
     return data
@@ -184,16 +187,21 @@ def read_both(data: Any) -> None:
     """Reads it as an architecture and as a space: every refusal is one line, and none takes two seconds of the CPU."""
     for read in (lambda: cost(arch_from_dict(data, "f")), lambda: space_from_dict(data, "f")):
         start = time.process_time()
-        try:
-            read()
-        except ValueError as error:
-            assert str(error)
-            assert "\n" not in str(error)
-            assert len(str(error)) < 2000
+        line = refusal(read)
         assert time.process_time() - start < 2
+        assert line is None or (line and len(line.splitlines()) == 1 and len(line) < 2000)
 
 
-@settings(deadline=None, max_examples=2000, suppress_health_check=list(HealthCheck))
+def refusal(read: Callable[[], Any]) -> str | None:
+    """The line of a ValueError, None where all is well; nothing else may be raised."""
+    try:
+        read()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+@settings(deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
 @given(spoilt())
 def test_spoilt_files_are_read_or_refused(data: Any):
     read_both(data)
@@ -209,18 +217,21 @@ def test_any_data_is_read_or_refused(data: Any):
 @settings(deadline=None, max_examples=500)
 @given(st.text("abc:-[]{}&*!<|>'\"\\\n\t #,.0123%@`~?", max_size=80) | st.text(max_size=40))
 def test_any_text_is_yaml_or_refused(text: str):
-    try:
-        parse_yaml(text, "f")
-    except ValueError as error:
-        assert str(error).startswith("f:")
-        assert "\n" not in str(error)
+    line = refusal(lambda: parse_yaml(text, "f"))
+    assert line is None or (line.startswith("f:") and len(line.splitlines()) == 1)
 
 
 CHAIN = [{"width": 8, "kernel": {"one_of": {"name": f"w{i}", "of": [1, 3]}, **({"when": {f"w{i - 1}": 3}} if i else {})}}
          for i in range(900)]  # fmt: skip
 MANY = {"op": "mbconv", "kernel": {"one_of": list(range(1, 32))}, "expand": {"one_of": list(range(1, 60))}, "repeat": 10,
         "width": {"one_of": list(range(1, 1000))}, "se_width": {"one_of": list(range(1, 1000))}}  # fmt: skip
-TIED = {"op": "mbconv", "expand": {"one_of": [1, 2]}, "kernel": {"one_of": [3, 5]}, "width": 8, "repeat": {"one_of": [1, 2]}}
+TIED = {
+    "op": "mbconv",
+    "expand": {"one_of": [1, 2]},
+    "kernel": {"one_of": [3, 5]},
+    "width": 8,
+    "repeat": {"one_of": [1, 2]},
+}
 
 
 @pytest.mark.parametrize(
@@ -289,6 +300,6 @@ def test_hostile_files_end_in_one_line_in_bounded_memory(tmp_path: Path):
 
 
 def test_a_space_is_no_architecture():
-    with pytest.raises(ValueError, match="wanted a"):
+    with pytest.raises(ValueError, match="a space with choices in it; wanted an architecture"):
         load_arch("mnasnet")
     assert isinstance(load_space("mnasnet").decode([0] * 49), Arch)

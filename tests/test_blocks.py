@@ -57,7 +57,9 @@ def test_shapes(op: str, stride: int, padding: str):
     assert len(set(names)) == len(names)
 
 
-@pytest.mark.parametrize("op", [op for op in CASES if op not in ("identity", "max_pool", "avg_pool", "transition", "inception")])
+@pytest.mark.parametrize(
+    "op", [op for op in CASES if op not in ("identity", "max_pool", "avg_pool", "transition", "inception")]
+)
 def test_layers_after_the_first_can_drop(op: str):
     """Blocks with a way around them have it where nothing changes: the input's node is read twice."""
     graph = lower(net({"op": op, **CASES[op]}, width=48 if op == "shuffle_v1" else 24, repeat=3, drop_path=0.5))
@@ -105,7 +107,10 @@ def params(block: dict[str, Any], **top: Any) -> int:
         ({"op": "mbconv", "width": 8, "expand": 2}, 24 * 48 + 96 + 9 * 48 + 96 + 48 * 8 + 16),
         ({"op": "mbconv", "width": 8, "expand": 1}, 9 * 24 + 48 + 24 * 8 + 16),
         ({"op": "mbconv", "width": 8, "expand": 1, "force_expand": True}, 24 * 24 + 48 + 9 * 24 + 48 + 24 * 8 + 16),
-        ({"op": "mbconv", "width": 8, "expand": 1, "se": 0.25}, 9 * 24 + 48 + (24 * 6 + 6) + (6 * 24 + 24) + 24 * 8 + 16),
+        (
+            {"op": "mbconv", "width": 8, "expand": 1, "se": 0.25},
+            9 * 24 + 48 + (24 * 6 + 6) + (6 * 24 + 24) + 24 * 8 + 16,
+        ),
         ({"op": "fused_mbconv", "width": 8, "expand": 2}, 9 * 24 * 48 + 96 + 48 * 8 + 16),
         ({"op": "fused_mbconv", "width": 8, "expand": 1}, 9 * 24 * 8 + 16),
         ({"op": "residual", "width": 24}, 2 * (9 * 24 * 24 + 48)),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nas.cli import COMMANDS, run
 from nas.cli.hydra_door import quoted
 from nas.cli.run import run_folder

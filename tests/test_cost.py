@@ -13,6 +13,7 @@ from nas.blocks import lower
 from nas.cost import FEATURES, METRICS, Costs, cost, cost_json, cost_table, layer_features
 from nas.space import Space, load_arch, load_space, space_from_dict
 
+
 def everything() -> Space:
     """Choices at every place of a file: resolution, strides, stem, blocks, tied and conditional genes, head."""
     return space_from_dict(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from nas.executors import make_executor_settings
 from nas.executors.base import Executor, run_all
 from nas.jobs import Job, WorkerSpec

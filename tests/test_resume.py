@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nas.journal import Journal, diff
 
 HERE = Path(__file__).parent

@@ -22,7 +22,10 @@ def lower_layer(g: Builder, x: int, block: Block, stride: int, defaults: Mapping
 
 def lower_head(g: Builder, x: int, arch: Arch, where: str) -> int:
     fn, knobs = resolve(arch.head, dict(arch.defaults), where, HEADS)
-    return fn(g, x, classes=arch.classes, **knobs)
+    try:
+        return fn(g, x, classes=arch.classes, **knobs)
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from None
 
 
 def builder(arch: Arch) -> Builder:

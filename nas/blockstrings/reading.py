@@ -17,8 +17,8 @@ OPS_E1 = {**OPS, "ds": "mbconv", "cn": "fused_mbconv"}
 def parse(text: str, form: str | None = None, keys: Mapping[str, Any] | None = None, where: str = "blocks") -> Arch:
     """The architecture that strings and keys describe.
 
-    Without keys: 224 pixels, a stem of 3x3, stride 2 and 32 channels (TF: the first `i`), a head of 1280 with dropout 0.2. Raises ValueError
-    naming the string and its token.
+    Without keys: 224 pixels, a stem of 3x3, stride 2 and 32 channels (TF: the first `i`), a head of 1280 with dropout 0.2.
+    Raises ValueError naming the string and its token.
     """
     form = form or form_of(text)
     if form not in FORMS:
@@ -26,7 +26,12 @@ def parse(text: str, form: str | None = None, keys: Mapping[str, Any] | None = N
     stages = [[read_string(s.strip(), form, where) for s in stage.split("+")] for stage in text.split(",")]
     if len(stages) > MAX_STAGES or sum(layer.repeat for stage in stages for layer in stage) > MAX_LAYERS:
         raise ValueError(f"{where}: more than {MAX_STAGES} stages or {MAX_LAYERS} layers")
-    data = {"name": "blocks", "resolution": 224, "head": {"op": "classifier", "width": 1280, "dropout": 0.2}, **(keys or {})}
+    data = {
+        "name": "blocks",
+        "resolution": 224,
+        "head": {"op": "classifier", "width": 1280, "dropout": 0.2},
+        **(keys or {}),
+    }
     data.setdefault("stem", {"op": "conv", "kernel": 3, "stride": 2, "width": stages[0][0].given or 32})
     if form == "timm":
         data["defaults"] = {"divisor": 8, **({} if keys else {"act": "relu"}), **data.get("defaults", {})}

@@ -90,7 +90,18 @@ def run(argv: list[str]) -> int:
         print(command_help(name, COMMANDS[name], argv[1:]))
         return 0
     signal.signal(signal.SIGTERM, _terminate)
+    _settle_environment()
     return _call(name, argv[1:])
+
+
+def _settle_environment() -> None:
+    """The driver keeps off accelerators, which are the workers', and its arithmetic is the same on any number of cores.
+
+    Workers get the user's own JAX_PLATFORMS back. Must run before numpy and jax are imported.
+    """
+    os.environ.setdefault("NAS_WORKER_PLATFORMS", os.environ.get("JAX_PLATFORMS", ""))
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
 
 
 def _call(name: str, args: list[str]) -> int:

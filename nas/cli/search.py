@@ -188,6 +188,8 @@ def _run(plan: Plan, journal: Journal, folder: Path) -> None:
         tuple(p or os.getcwd() for p in sys.path), str(folder), plan.settings.threads, os.environ.get("NAS_WORKER_PLATFORMS", ""),
     )  # fmt: skip
     executor = plan.executor.start(spec)
+    if command.executor.get("name") != "local":
+        os.environ["JAX_PLATFORMS"] = "cpu"  # accelerators are the workers'; a controller that learns does so on the CPU
     try:
         problem = _problem(plan, journal, executor)
         check_feasible(problem, command.seed)
