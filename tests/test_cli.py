@@ -81,6 +81,9 @@ def test_cfg_job_shows_the_settings(here: Path, run_nas: Any) -> None:
         (["report", "run=runs/none"], ["runs/none"]),
         (["report"], ["run"]),
         (["train", "arch=nothing"], ["nothing"]),
+        (["cost", "arch=ir_r2_k3_s2_e6_c24_xx3"], ["ir_r2_k3_s2_e6_c24_xx3", "'xx3'"]),
+        (["export", "arch=resnet50"], ["resnet50", "max_pool"]),
+        (["export", "arch=mnasnet_a1", "formats=[tif]"], ["tif", "tf"]),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
@@ -179,3 +182,38 @@ def test_run_folders_of_different_settings_differ() -> None:
 )
 def test_paths_are_quoted_for_hydra(arg: str, wanted: str) -> None:
     assert quoted(arg) == wanted
+
+
+@pytest.mark.parametrize("name", ["mnasnet_a1", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0"])
+def test_exported_strings_are_read_back(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", f"arch={name}", "json=true"]) == 0
+    wanted = json.loads(capsys.readouterr().out)
+    assert run(["export", f"arch={name}", "formats=[timm,yaml]", "out=files"]) == 0
+    files = capsys.readouterr().out.split()
+    assert len(files) == 2
+    for file in files:
+        assert run(["cost", f"arch={file}", "json=true"]) == 0
+        got = json.loads(capsys.readouterr().out)
+        assert [got[k] for k in ("name", "params", "macs")] == [wanted[k] for k in ("name", "params", "macs")]
+
+
+def test_cost_reads_block_strings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", "arch=ds_r1_k3_s1_e1_c16_noskip,ir_r2_k3_s2_e6_c24_se0.25_nre", "json=true"]) == 0
+    assert json.loads(capsys.readouterr().out)["params"] > 10_000
+
+
+def test_the_published_counts_of_mobilenet_v3(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", "arch=mobilenet_v3_large"]) == 0
+    assert re.search(r"total +5,483,032 +216.59 M", capsys.readouterr().out)
+
+
+def test_the_exported_best_trains(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a search's best.yaml to weights, and back into the report as a known network."""
+    assert run(["search", *FAST, "trials=2", "run=r", "dataset.train_size=200"]) == 0
+    assert run(["train", "arch=r/best.yaml", "run=t", "recipe.epochs=1", "recipe.warmup_epochs=0", "dataset.train_size=200"]) == 0
+    assert "test accuracy" in capsys.readouterr().out
+    assert {"weights.npz", "arch.yaml", "result.json"} <= {path.name for path in (here / "t").iterdir()}
+    assert run(["train", "arch=r/best.yaml", "run=t"]) == 2
+    assert "holds a weights.npz" in capsys.readouterr().err
+    assert run(["report", "run=r", "references=[t]"]) == 0
+    assert "known networks" in (here / "r" / "report.html").read_text()

@@ -41,7 +41,11 @@ COMMANDS = {
     "cost": Command(
         "parameters, multiply-adds and activation memory of an architecture, layer by layer",
         "nas.cli.cost:show_cost",
-        ("nas cost arch=runs/default/best.yaml", "nas cost arch=runs/default/best.yaml resolution=64 json=true"),
+        (
+            "nas cost arch=mobilenet_v3_large",
+            "nas cost arch=runs/default/best.yaml resolution=64 json=true",
+            'nas cost arch="ds_r1_k3_s1_e1_c16_noskip,ir_r2_k3_s2_e6_c24_se0.25_nre"',
+        ),
     ),
     "report": Command(
         "write the report of a run again, or compare several runs",
@@ -51,6 +55,11 @@ COMMANDS = {
             "nas report run=runs/default json=true",
             "nas report runs=[runs/a,runs/b] out=compare.html",
         ),
+    ),
+    "export": Command(
+        "print an architecture as block strings of timm or TensorFlow, or as plain YAML",
+        "nas.cli.export:export",
+        ("nas export arch=mnasnet_a1 formats=[timm,tf]", "nas export arch=runs/default/best.yaml formats=[yaml] out=exported"),
     ),
     "train": Command(
         "train an architecture on a dataset and keep its weights",

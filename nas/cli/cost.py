@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from nas.arch import dropped_strides
 from nas.blocks import arch_id
+from nas.cli.arch import find_arch
 from nas.cli.hydra_door import Invocation
 from nas.cli.table import aligned
 from nas.cost import cost, cost_json, cost_table
 from nas.plugins import load_plugins
 from nas.settings import build
-from nas.space import load_arch
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class CostCommand:
 def show_cost(call: Invocation) -> None:
     command = build(CostCommand, call.config, "")
     load_plugins(command.plugins, [os.getcwd()])
-    arch = load_arch(command.arch)
+    arch = find_arch(command.arch)
     fitted = arch.with_io(command.resolution, command.channels, command.classes)
     counted = cost(fitted)
     if command.json:

@@ -7,9 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from nas.cli.arch import find_arch
 from nas.cli.hydra_door import Invocation
+from nas.cost import cost
 from nas.journal import Journal
-from nas.report import compare, front_text, report_json, summarise, write_outputs
+from nas.latency import Predictor
+from nas.report import Reference, compare, front_text, report_json, summarise, write_outputs
 from nas.settings import build, nearest
 from nas.yamlio import write_text
 
@@ -20,6 +23,7 @@ class ReportCommand:
 
     run: str | None = None
     runs: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
     out: str | None = None
     json: bool = False
 
@@ -39,9 +43,32 @@ def report(call: Invocation) -> None:
         if command.json:
             print(json.dumps(report_json(journal), allow_nan=False))
             return
+        references = [_reference(name, journal) for name in command.references]
         print(front_text(summarise(journal)))
-        for path in write_outputs(folder, journal):
+        for path in write_outputs(folder, journal, references):
             print(path)
+
+
+def _reference(name: str, journal: Journal) -> Reference:
+    """A network that `nas train` trained on the run's dataset; its latency is what the run's predictor says."""
+    path = Path(name) / "result.json"
+    arch = find_arch(str(path.with_name("arch.yaml")))
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+        accuracy, dataset = float(result["valid"]["accuracy"]), result["dataset"]["name"]
+    except OSError as error:
+        raise ValueError(f"references: {path}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"references: {path}: not a result of nas train") from None
+    ours = journal.get("settings", {}).get("dataset", {}).get("name")
+    if dataset != ours:
+        raise ValueError(f"references: {name} was trained on {dataset}, the run searched on {ours}")
+    counted = cost(arch)
+    metrics = {"accuracy": accuracy, "params": counted.params, "macs": counted.macs, "memory_bytes": counted.peak_activation_bytes}
+    for device in journal.get("settings", {}).get("device", {}):
+        if (kept := journal.get(f"predictor/{device}")) is not None:
+            metrics[f"latency_ms/{device}"] = Predictor.from_dict(kept).predict(arch)
+    return Reference(arch.name, metrics)
 
 
 def _compare(command: ReportCommand) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from nas.arch import dropped_strides
+from nas.cli.arch import find_arch
 from nas.cli.hydra_door import Invocation
 from nas.cli.run import log_to, open_run, run_folder
 from nas.controllers import Problem, make_controller
@@ -30,7 +31,7 @@ from nas.plugins import load_plugins
 from nas.report import front_text, summarise, write_outputs
 from nas.search import Search, SearchSettings, check_feasible
 from nas.settings import build
-from nas.space import Space, load_arch, load_space
+from nas.space import Space, load_space
 from nas.verify import measure_front, prune_weights, test_front
 from nas.versions import versions
 
@@ -143,7 +144,7 @@ def make_plan(call: Invocation) -> Plan:
     own = None if isinstance(space.resolution, int) else 0
     resolution = command.resolution or (dataset.resolution if own is None else None)
     fitted = space.fit(resolution, dataset.channels, len(dataset.classes))
-    first = tuple(fitted.encode(load_arch(name)) for name in settings.enqueue)
+    first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
     return Plan(command, settings, fitted, objectives, controller, executor, config, first, _notes(space, fitted))
 
 

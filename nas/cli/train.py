@@ -13,6 +13,7 @@ from typing import Any
 
 from nas.arch import dropped_strides
 from nas.blocks import lower
+from nas.cli.arch import find_arch
 from nas.cli.hydra_door import Invocation
 from nas.cli.run import run_folder
 from nas.cost import cost
@@ -20,7 +21,6 @@ from nas.data import load_dataset
 from nas.plugins import load_plugins
 from nas.recipe import Recipe
 from nas.settings import build
-from nas.space import load_arch
 from nas.versions import versions
 from nas.weights import save_weights
 from nas.yamlio import dump_yaml, write_text
@@ -51,7 +51,7 @@ def train(call: Invocation) -> None:
     command = build(TrainCommand, call.config, "")
     load_plugins(command.plugins, [os.getcwd()])
     recipe = build(Recipe, command.recipe, "recipe")
-    arch = load_arch(command.arch)
+    arch = find_arch(command.arch)
     dataset = load_dataset(command.dataset)
     fitted = arch.with_io(command.resolution or dataset.resolution, dataset.channels, len(dataset.classes))
     folder = run_folder(command.run, ("train", *call.overrides), call.job)
@@ -98,7 +98,7 @@ def _progress() -> Any:
         nonlocal shown
         if "epoch" in metrics and metrics["epoch"] != shown:
             shown = metrics["epoch"]
-            text = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k != "epoch")
+            text = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k not in ("epoch", "step"))
             print(f"epoch {shown:g}  {100 * step // max(steps, 1)}%  {text}", file=sys.stdout, flush=True)
 
     return report

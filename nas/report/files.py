@@ -7,7 +7,7 @@ import io
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from nas.objectives import LATENCY
 from nas.report.format import show
 from nas.report.front import FrontRow
 from nas.report.html import page
+from nas.report.plots import Reference
 from nas.report.summary import Summary, metric_names, summarise
 from nas.report.text import value_of
 from nas.yamlio import dump_yaml, write_text
@@ -24,11 +25,11 @@ WHOLE = ("params", "macs", "memory_bytes")
 MARK = "# trial "
 
 
-def write_outputs(run_dir: Path, journal: Journal) -> list[Path]:
+def write_outputs(run_dir: Path, journal: Journal, references: Sequence[Reference] = ()) -> list[Path]:
     """Writes front.csv, front/<id>.yaml, best.yaml and report.html; returns their paths, report.html last.
 
-    Every file is replaced in one step. Members that left the front lose their file, other files stay. Raises ValueError
-    naming the file where it cannot be written.
+    `references` are known networks, drawn beside the front. Every file is replaced in one step. Members that left the
+    front lose their file, other files stay. Raises ValueError naming the file where it cannot be written.
     """
     summary = summarise(journal)
     folder = run_dir / "front"
@@ -44,7 +45,7 @@ def write_outputs(run_dir: Path, journal: Journal) -> list[Path]:
     if summary.best is not None and summary.best.arch is not None:
         path = run_dir / "best.yaml"
         files[path] = arch_yaml(summary.best, summary, path)
-    files[run_dir / "report.html"] = page(summary)
+    files[run_dir / "report.html"] = page(summary, references)
     for path, text in files.items():
         write_text(path, text)
     _remove_stale(folder, set(files))

@@ -1,0 +1,92 @@
+"""Models of a table's columns: a ridge on one-hot genes and all their pairs, gradient boosting, a ridge on per-stage costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+
+Model = Callable[[np.ndarray], np.ndarray]
+
+
+def one_hot(genomes: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """(n, genes) options -> (n, sum of counts) zeros and ones."""
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64)
+    out = np.zeros((len(genomes), int(counts.sum())))
+    out[np.arange(len(genomes))[:, None], genomes + starts] = 1.0
+    return out
+
+
+def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
+    """Coefficients (f,) and intercept that minimise the squared error plus `penalty` times the squared coefficients."""
+    middle, level = x.mean(axis=0), float(y.mean())
+    centred = x - middle
+    gram = centred.T @ centred
+    gram[np.diag_indices_from(gram)] += penalty
+    coefficients = cho_solve(cho_factor(gram, overwrite_a=True), centred.T @ (y - level))
+    return coefficients, level - float(middle @ coefficients)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A quadratic form of one-hot genes: its upper triangle has the coefficients of pairs, its diagonal those of genes."""
+
+    counts: np.ndarray
+    weights: np.ndarray
+    intercept: float
+
+    @classmethod
+    def fit(cls, genomes: np.ndarray, y: np.ndarray, counts: np.ndarray, penalty: float = 3.0) -> Pairs:
+        x = one_hot(genomes, counts)
+        gene = np.repeat(np.arange(len(counts)), counts)
+        rows, columns = np.triu_indices(x.shape[1])
+        used = (gene[rows] != gene[columns]) | (rows == columns)
+        rows, columns = rows[used], columns[used]
+        coefficients, intercept = ridge(x[:, rows] * x[:, columns], y, penalty)
+        weights = np.zeros((x.shape[1], x.shape[1]))
+        weights[rows, columns] = coefficients
+        return cls(counts, weights, intercept)
+
+    def __call__(self, genomes: np.ndarray) -> np.ndarray:
+        x = one_hot(genomes, self.counts)
+        return np.einsum("ij,ij->i", x @ self.weights, x) + self.intercept
+
+
+def trees(genomes: np.ndarray, y: np.ndarray) -> Model:
+    """Gradient boosting on the options as numbers (all of the published space's choices are ordered)."""
+    from sklearn.ensemble import HistGradientBoostingRegressor
+
+    model = HistGradientBoostingRegressor(
+        learning_rate=0.05, max_iter=800, max_leaf_nodes=12, min_samples_leaf=10, l2_regularization=1.0,
+        early_stopping=False, random_state=0,
+    )  # fmt: skip
+    return model.fit(genomes, y).predict
+
+
+@dataclass(frozen=True)
+class StageCosts:
+    """Milliseconds as a linear function of the per-stage costs, each over its standard deviation."""
+
+    features: Callable[[np.ndarray], np.ndarray]
+    coefficients: np.ndarray
+    intercept: float
+    least: float
+
+    @classmethod
+    def fit(
+        cls, features: Callable[[np.ndarray], np.ndarray], genomes: np.ndarray, y: np.ndarray, penalty: float = 0.3
+    ) -> StageCosts:
+        x = features(genomes).astype(float)
+        scale = x.std(axis=0)
+        weights = 1 / np.where(scale > 0, scale, np.inf)
+        coefficients, intercept = ridge(x * weights, y, penalty)
+        return cls(features, coefficients * weights, intercept, 0.5 * float(y.min()))
+
+    def __call__(self, genomes: np.ndarray) -> np.ndarray:
+        return self.of(self.features(genomes))
+
+    def of(self, features: np.ndarray) -> np.ndarray:
+        """(n, f) per-stage costs -> (n,) milliseconds, never under half of the fastest record's."""
+        return np.maximum(features @ self.coefficients + self.intercept, self.least)
