@@ -8,11 +8,12 @@ STAMP := .venv/installed
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e --group && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help install search test browser lint clean
+.PHONY: help install search test parity browser lint clean
 
 help:
 	@echo "make search [ARGS='space=mnasnet trials=64']   search on real images; the results land in runs/"
 	@echo "make test   [TEST_ARGS='-k pareto']            linter, type checker and the test suite"
+	@echo "make parity [TEST_ARGS='-k xception']          networks against Keras' own, a few minutes"
 	@echo "make browser [ARGS=runs/default/report.html]   the report in headless Chromium, which must be on the PATH"
 	@echo "make lint                                      linter and type checker alone"
 	@echo "make install                                   create .venv, which every target above does when needed"
@@ -25,6 +26,9 @@ search: $(STAMP)
 
 test: lint
 	$(BIN)/python -m pytest $(TEST_ARGS)
+
+parity: $(STAMP)
+	$(BIN)/python -m pytest -m parity -s tests/test_parity.py $(TEST_ARGS)
 
 browser: $(STAMP)
 	$(BIN)/python tests/browser/check_report.py $(ARGS)

@@ -21,8 +21,8 @@ from nas.objectives import Objectives
 class Display:
     """Counts trials as they come and keeps the front; `trials` is the goal. Use as a context manager around the loop."""
 
-    def __init__(self, title: str, trials: int, objectives: Objectives, live: bool | None = None):
-        self._title, self._goal, self._objectives = title, trials, objectives
+    def __init__(self, trials: int, objectives: Objectives, live: bool | None = None):
+        self._goal, self._objectives = trials, objectives
         self._console = Console(file=sys.stdout, highlight=False)
         self._live = (
             Live(console=self._console, refresh_per_second=4)
@@ -106,10 +106,10 @@ class Display:
             f"{self._counted}/{self._goal} trials", "·", f"front {len(self._front)}", "·", f"{self._failed} failed", "·",
             f"{self._screened} screened out", "·", self._left() if self._counted < self._goal else "done",
         )  # fmt: skip
-        rows: list[Any] = [Text(self._title, style="bold"), head]
+        rows: list[Any] = [head]
         if self._best:
             rows.append(Text(f"best  trial {self._best[1].number}: {shown_metrics(self._best[1].metrics)}"))
-        running = [f"{n} {100 * s // t}%" if t > 0 else f"{n}" for n, (s, t) in sorted(self._running.items()) if t >= 0]
+        running = [f"{n} {100 * s // t}%" if t else f"{n} starting" for n, (s, t) in sorted(self._running.items()) if t >= 0]
         rows.append(Text("running  " + ("  ".join(running) or "-"), style="dim"))
         return Group(*rows)
 

@@ -21,6 +21,8 @@ os.environ.update(
     JAX_PLATFORMS="cpu",
     JAX_NUMPY_RANK_PROMOTION="raise",
     XDG_CACHE_HOME=_CACHE,  # compile caches: shared by the tests of one session, never the user's
+    KERAS_BACKEND="jax",
+    KERAS_HOME=_CACHE,  # otherwise Keras writes its settings under the user's home
     RAY_USAGE_STATS_ENABLED="0",
     RAY_ENABLE_UV_RUN_RUNTIME_ENV="0",
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # its default warns of a change to come, and warnings are errors here
@@ -63,3 +65,16 @@ def run_nas(tmp_path: Path) -> RunNas:
         )
 
     return run
+
+
+@pytest.fixture(autouse=True)
+def registries_as_they_were() -> Iterator[None]:
+    """A plugin that a test names adds to our registries for good; the next test finds them as they were."""
+    from nas.plugins import REGISTRIES
+
+    loaded = [getattr(sys.modules[module], name) for name, module in REGISTRIES.items() if module in sys.modules]
+    before = [dict(registry) for registry in loaded]
+    yield
+    for registry, entries in zip(loaded, before, strict=True):
+        registry.clear()
+        registry.update(entries)

@@ -103,7 +103,7 @@ def test_workers_run_at_the_same_time(kind: str, start: Any) -> None:
 def test_a_request_that_no_node_meets_is_an_error(start: Any, ray_cluster: Any) -> None:
     spec = WorkerSpec({}, {}, (), (), "", 1, "cpu")
     with pytest.raises(ValueError, match=r"a worker needs 64 CPUs"):
-        make_executor_settings({"name": "ray", "cpus": 64}).start(spec)
+        make_executor_settings({"name": "ray", "cpus": 64, "wait_s": 1}).start(spec)
 
 
 @pytest.mark.parametrize(

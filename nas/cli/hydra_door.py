@@ -32,8 +32,8 @@ QUIET = (
     "hydra.output_subdir=null",
     "hydra.sweep.dir=runs",
     "hydra.sweep.subdir=.",
-    "hydra/job_logging=disabled",
-    "hydra/hydra_logging=disabled",
+    "hydra/job_logging=none",  # "disabled" would close every handler there is; absl's takes standard error with it
+    "hydra/hydra_logging=none",
 )
 
 

@@ -194,7 +194,7 @@ def _run(plan: Plan, journal: Journal, folder: Path) -> None:
     try:
         problem = _problem(plan, journal, executor)
         check_feasible(problem, command.seed)
-        with Display(title, command.trials, problem.objectives) as display:
+        with Display(command.trials, problem.objectives) as display:
             loop = Search(
                 problem, plan.controller, journal, executor, plan.settings, command.seed, display, plan.first
             )  # fmt: skip

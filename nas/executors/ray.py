@@ -56,8 +56,8 @@ class RayExecutor:
         self._queue: deque[tuple[int, Sequence[Job]]] = deque()
         self._tickets = 0
         self._actor_class = self._make_class()
-        self._size = settings.workers or self._room()
-        self._check_room()
+        self._wait_for_room()
+        self._size = min(settings.workers or self._room(), self._room())
 
     def capacity(self) -> int:
         return self._size
@@ -102,20 +102,27 @@ class RayExecutor:
             raise ValueError(f"executor.address: cannot reach {at}: {str(error).splitlines()[0]}") from error
 
     def _room(self) -> int:
+        """How many workers the cluster has room for now."""
         total = self._ray.cluster_resources()
         rooms = [total.get("CPU", 0) / self._cpus] if self._cpus else []
         rooms += [total.get("GPU", 0) / self._settings.gpus] if self._settings.gpus else []
         return max(1, int(min(rooms, default=1)))
 
-    def _check_room(self) -> None:
-        """Ray waits for ever, in silence, for what no node has."""
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        wanted = {"CPU": self._cpus, "GPU": self._settings.gpus}
-        if not any(all(node.get(kind, 0) >= n for kind, n in wanted.items()) for node in nodes):
-            have = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in nodes}))
-            raise ValueError(
-                f"executor: a worker needs {self._cpus:g} CPUs and {self._settings.gpus:g} GPUs; the nodes have {have}"
-            )
+    def _wait_for_room(self) -> None:
+        """Ray waits for ever, in silence, for what no node has; nodes of a cluster that is starting get `wait_s`."""
+        end = time.monotonic() + (0 if self._owns else self._settings.wait_s)
+        while not any(self._fits(node) for node in self._nodes()):
+            if time.monotonic() >= end:
+                have = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in self._nodes()}))
+                need = f"{self._cpus:g} CPUs and {self._settings.gpus:g} GPUs"
+                raise ValueError(f"executor: a worker needs {need}; the nodes have {have or 'gone'}")
+            time.sleep(0.5)
+
+    def _nodes(self) -> list[dict[str, float]]:
+        return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+
+    def _fits(self, node: dict[str, float]) -> bool:
+        return node.get("CPU", 0) >= self._cpus and node.get("GPU", 0) >= self._settings.gpus
 
     def _make_class(self) -> Any:
         environment = {**self._spec.environment(), "PYTHONPATH": os.pathsep.join(p for p in self._spec.path if p)}

@@ -1,0 +1,56 @@
+"""What a search shows: plain lines when not a terminal, a panel in one; both tell progress, best, front and time left."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from nas.display import Display, duration, si
+from nas.journal import Trial
+from nas.objectives import Objectives
+from rich.console import Console
+
+AXES = Objectives((("accuracy", "max"), ("params", "min")), reward="first")
+
+
+def trial(number: int, accuracy: float | None, params: float, outcome: str = "ok") -> Trial:
+    metrics = {"params": params} | ({} if accuracy is None else {"accuracy": accuracy})
+    return Trial(number, (number,), f"{number:012x}", outcome=outcome, metrics=metrics)
+
+
+def test_plain_lines_tell_progress_and_front(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display(4, AXES, live=False) as display:
+        display.trial(trial(0, 0.5, 1000))
+        display.trial(trial(1, None, 9000, "infeasible"))
+        display.trial(trial(2, 0.4, 2000))
+        display.trial(trial(3, None, 10, "nan"))
+        display.trial(trial(4, 0.9, 3000))
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4  # what was screened out has no line
+    assert lines[0].startswith("[1/4] trial 0: accuracy 0.5000, 1k params")
+    assert "left" in lines[0]
+    assert "left" not in lines[3]
+    assert [line.split("front ")[1][0] for line in lines] == ["1", "1", "1", "2"]
+    assert "nan" in lines[2]
+
+
+def test_the_panel_shows_best_failures_and_what_runs() -> None:
+    display = Display(10, AXES, live=False)
+    display.replayed([trial(0, 0.5, 1000), trial(1, 0.7, 1500), trial(2, None, 1, "oom")])
+    display.trial(Trial(3, (3,), "3"))
+    display.progress(3, 5, 20)
+    out = io.StringIO()
+    Console(file=out, width=120).print(display._panel())
+    text = out.getvalue()
+    for words in ("3/10 trials", "front 2", "1 failed", "best  trial 1", "3 25%", "time left unknown"):
+        assert words in text, text
+
+
+@pytest.mark.parametrize("seconds, words", [(5, "5 s"), (200, "3 min"), (7500, "2 h 5 min")])
+def test_durations(seconds: float, words: str) -> None:
+    assert duration(seconds) == words
+
+
+@pytest.mark.parametrize("value, words", [(999, "999"), (1234, "1.23k"), (5_483_032, "5.48M"), (0.5, "0.5")])
+def test_si(value: float, words: str) -> None:
+    assert si(value) == words
