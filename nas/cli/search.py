@@ -19,7 +19,7 @@ from nas.cli.run import log_to, open_run, run_folder
 from nas.controllers import Problem, make_controller
 from nas.cost import Costs
 from nas.data import dataset_settings, load_dataset
-from nas.display import Display, duration
+from nas.display import Display
 from nas.evaluators import evaluator_settings
 from nas.executors import make_executor_settings
 from nas.executors.base import Executor, run_all
@@ -94,7 +94,7 @@ class Plan:
             for k, v in dataclasses.asdict(self.settings).items()
             if k in ("in_flight", "threads", "repeat", "enqueue")
         }
-        return {"seed": c.seed, "space": space, **parts, "search": search}
+        return {"seed": c.seed, "resolution": c.resolution, "divisor": c.divisor, "space": space, **parts, "search": search}
 
 
 def search(call: Invocation) -> None:
@@ -141,8 +141,7 @@ def make_plan(call: Invocation) -> Plan:
     space = space.with_divisor(command.divisor) if command.divisor else space
     dataset_settings(config["dataset"])
     dataset = load_dataset(config["dataset"])
-    own = None if isinstance(space.resolution, int) else 0
-    resolution = command.resolution or (dataset.resolution if own is None else None)
+    resolution = command.resolution or (dataset.resolution if isinstance(space.resolution, int) else None)
     fitted = space.fit(resolution, dataset.channels, len(dataset.classes))
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
     return Plan(command, settings, fitted, objectives, controller, executor, config, first, _notes(space, fitted))
@@ -257,6 +256,3 @@ def _target(plan: Plan, journal: Journal, costs: Any) -> float:
     unit = " ms" if plan.objectives.cost.startswith("latency_ms") else ""
     print(f"target {plan.objectives.cost} {kept:.4g}{unit} (the median of sampled architectures)")
     return kept
-
-
-__all__ = ["Plan", "SearchCommand", "duration", "make_plan", "search"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.arch import dropped_strides
+from nas.arch import Arch, dropped_strides
 from nas.blocks import lower
 from nas.cli.arch import find_arch
 from nas.cli.hydra_door import Invocation
@@ -22,7 +22,7 @@ from nas.plugins import load_plugins
 from nas.recipe import Recipe
 from nas.settings import build
 from nas.versions import versions
-from nas.weights import save_weights
+from nas.weights import Variables, save_weights
 from nas.yamlio import dump_yaml, write_text
 
 
@@ -34,6 +34,7 @@ class TrainCommand:
     dataset: Mapping[str, Any]
     recipe: Mapping[str, Any]
     resolution: int | None = None
+    weights: str | None = None
     seed: int = 0
     threads: int | None = None
     run: str | None = None
@@ -66,7 +67,8 @@ def train(call: Invocation) -> None:
         print(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")
     from nas.train import evaluate, fit
 
-    result = fit(fitted, dataset, recipe, command.seed, report=_progress())
+    start = _start(command, fitted) if command.weights else None
+    result = fit(fitted, dataset, recipe, command.seed, report=_progress(), variables=start)
     variables = {"params": result.params, "stats": result.stats}
     test = evaluate(lower(fitted), variables, dataset.test, dataset, recipe.batch, recipe.dtype)
     folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +76,8 @@ def train(call: Invocation) -> None:
     write_text(folder / "arch.yaml", dump_yaml(fitted.to_dict()))
     record = {
         "arch": fitted.name, "valid": dict(result.metrics), "test": dict(test), "params": counted.params, "macs": counted.macs,
-        "compile_s": result.compile_s, "train_s": result.train_s, "seed": command.seed, "recipe": dataclasses.asdict(recipe),
+        "compile_s": result.compile_s, "train_s": result.train_s, "seed": command.seed, "weights": command.weights,
+        "recipe": dataclasses.asdict(recipe),
         "dataset": dict(command.dataset), "curve": list(result.curve), "versions": versions(),
     }  # fmt: skip
     write_text(folder / "result.json", json.dumps(record, indent=1) + "\n")
@@ -82,6 +85,23 @@ def train(call: Invocation) -> None:
         f"validation accuracy {result.metrics['accuracy']:.4f}, test accuracy {test['accuracy']:.4f}, {result.train_s:.0f} s of training"
     )
     print(f"weights {folder / 'weights.npz'}")
+
+
+def _start(command: TrainCommand, arch: Arch) -> Variables:
+    """The weights to start from; says what of the network they do not fill."""
+    from nas.convert import starting_weights
+
+    source = command.weights or ""
+    try:
+        imported = starting_weights(source, lower(arch), command.seed)
+    except ValueError as error:
+        raise ValueError(f"weights: {error}") from None
+    print(f"weights of {source}")
+    if imported.fresh:
+        print(
+            f"{', '.join(imported.fresh)}: not in these weights for {arch.classes} classes, starts from initial values"
+        )
+    return imported.variables
 
 
 def _fresh(folder: Path) -> None:

@@ -116,7 +116,7 @@ class Trainer:
     def step(self, update: optax.GradientTransformation) -> Step:
         """(state, images (n, h, w, c) uint8, labels (n,)) -> (state, loss); pure."""
         graph, recipe, task = self.graph, self.recipe, self.task
-        momentum = self._momentum()
+        momentum = self.momentum()
 
         def loss_of(tree: Any, inputs: Array, labels: Array, key: Array) -> tuple[Array, Any]:
             options = {"train": True, "rng": key, "dtype": jnp.dtype(recipe.dtype), "momentum": 0}
@@ -136,7 +136,7 @@ class Trainer:
 
         return step
 
-    def _momentum(self) -> Packed:
+    def momentum(self) -> Packed:
         """Each batch statistic's momentum, packed as the statistics are."""
         norms = [node for node in self.graph.nodes if node.op == "norm"]
         full = {n.name: np.full(n.shape[2], n.attr["momentum"], np.float32) for n in norms}
@@ -149,7 +149,7 @@ class Trainer:
         labels = jax.ShapeDtypeStruct((self.rows,), jnp.int32)
         step = jax.jit(self.step(update), donate_argnums=0).lower(state, images, labels).compile()
         score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
-        return Program(step, score, time.perf_counter() - start, _memory(step))
+        return Program(step, score, time.perf_counter() - start, memory_bytes(step))
 
     def batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """One epoch of (images uint8, labels int32), shuffled and augmented."""
@@ -162,6 +162,10 @@ class Trainer:
         """The weights and statistics to keep, as NumPy arrays."""
         params, stats = jax.tree.map(np.array, state.ema or (state.params, state.stats))
         return {"params": self.params.unpack(params), "stats": self.stats.unpack(stats)}
+
+    def scored(self, state: State) -> Any:
+        """What the compiled score takes as its weights."""
+        return self.result(state)
 
     def progress(self, step: int, losses: list[float]) -> dict[str, float]:
         rate = learning_rate(self.recipe, self.steps_per_epoch, step - 1, np)
@@ -182,7 +186,7 @@ class Program:
     peak_memory_bytes: int | None
 
 
-def _memory(compiled: Any) -> int | None:
+def memory_bytes(compiled: Any) -> int | None:
     counted = compiled.memory_analysis()
     if counted is None:
         return None
@@ -195,31 +199,36 @@ def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
 
 
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
-        task: Task = CLASSIFICATION) -> Fit:  # fmt: skip
-    """Trains a network and validates it.
+        task: Task = CLASSIFICATION, variables: Variables | None = None) -> Fit:  # fmt: skip
+    """Trains a network and validates it; `variables` are the values to start from (None: initial values from the seed).
 
     `report(step, steps, metrics)` is called after every epoch, then with the key `epoch`, and about once a second; True
     from it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite,
     ValueError where the architecture's channels or classes are not the dataset's.
     """
-    _check_io(arch, dataset)
+    check_io(arch, dataset)
     graph = lower(arch)
-    variables = init(graph, seed)
+    variables = init(graph, seed) if variables is None else variables
     layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
     trainer = Trainer(graph, dataset, recipe, seed, task, *layouts)
     update = optimizer(recipe, trainer.steps_per_epoch)
     state = trainer.start(variables, update)
     program = trainer.compile(state, variables, update)
+    return finish(trainer, program, state, report)
+
+
+def finish(trainer: Trainer, program: Program, state: State, report: Report) -> Fit:
+    """Runs all epochs with compiled functions, and validates."""
     start = time.perf_counter()
     state, curve = _run(trainer, program, state, report)
-    metrics = {name: value for name, value in curve[-1].items() if name in task.metrics}
+    metrics = {name: value for name, value in curve[-1].items() if name in trainer.task.metrics}
     metrics = metrics or _validate(trainer, program, state)
     return Fit(**trainer.result(state), metrics=metrics, train_loss=curve[-1]["train_loss"],
                compile_s=program.compile_s, train_s=time.perf_counter() - start, steps=int(state.step),
                peak_memory_bytes=program.peak_memory_bytes, curve=curve)  # fmt: skip
 
 
-def _check_io(arch: Arch, dataset: Dataset) -> None:
+def check_io(arch: Arch, dataset: Dataset) -> None:
     wanted = {"channels": dataset.channels, "classes": len(dataset.classes)}
     for key, value in wanted.items():
         if getattr(arch, key) != value:
@@ -270,7 +279,7 @@ def _run_epoch(trainer: Trainer, program: Program, state: State, epoch: int,
 
 
 def _validate(trainer: Trainer, program: Program, state: State) -> dict[str, float]:
-    metrics = run_score(program.score, trainer.result(state), trainer.dataset.valid, trainer.valid_rows)
+    metrics = run_score(program.score, trainer.scored(state), trainer.dataset.valid, trainer.valid_rows)
     for name, value in metrics.items():
         _check_finite(value, int(state.step), f"validation {name}")
     return metrics

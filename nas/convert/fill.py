@@ -1,0 +1,57 @@
+"""Arrays put in the place of a network's own, every name and shape compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.weights import Variables
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Variables of a network, and the nodes that are as the start had them because the source does not fit there."""
+
+    variables: Variables
+    fresh: tuple[str, ...]
+
+
+def copied(variables: Variables) -> Variables:
+    """New dictionaries, the same arrays."""
+    return {part: {node: dict(arrays) for node, arrays in nodes.items()} for part, nodes in variables.items()}
+
+
+def classifier_of(variables: Variables) -> str:
+    """The node that gives the logits: the last that has parameters."""
+    return list(variables["params"])[-1]
+
+
+def fill(variables: Variables, node: str, arrays: Arrays, source: str) -> bool:
+    """Puts arrays at a node. False where it is the classifier, whose number of classes differs: then it stays as it is.
+
+    Raises ValueError naming the node, the array, both shapes and `source`.
+    """
+    places = {name: part for part in variables for name in variables[part].get(node, {})}
+    ours = {name: np.shape(variables[part][node][name]) for name, part in places.items()}
+    theirs = {name: array.shape for name, array in arrays.items()}
+    if ours != theirs and node == classifier_of(variables) and _but_last(ours) == _but_last(theirs):
+        return False
+    for name in {**ours, **theirs}:
+        wanted, got = ours.get(name, "none"), theirs.get(name, "none")
+        if wanted != got:
+            raise ValueError(f"{node}: {name}: wanted {_shown(wanted)}, got {_shown(got)} from {source}")
+    for name, part in places.items():
+        variables[part][node][name] = np.array(arrays[name], np.float32)
+    return True
+
+
+def _but_last(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    return {name: shape[:-1] for name, shape in shapes.items()}
+
+
+def _shown(shape: tuple[int, ...] | str) -> str:
+    return shape if isinstance(shape, str) else f"shape {shape}"
