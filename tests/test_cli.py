@@ -12,7 +12,7 @@ import pytest
 
 from nas.cli import COMMANDS, run
 from nas.cli.hydra_door import quoted
-from nas.cli.run import run_folder
+from nas.cli.folder import run_folder
 
 HERE = Path(__file__).parent
 FAST = ["evaluator=formula", "plugins=[made_up]", "device=[]", "objective=params", "controller=random", "executor=local"]

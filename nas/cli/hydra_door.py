@@ -198,7 +198,7 @@ def choices(group: str) -> list[str]:
 
 def _keys(command: str) -> list[str]:
     """Every key of a command's default settings, dotted."""
-    from nas.cli.run import flat
+    from nas.cli.folder import flat
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base=None, config_dir=str(CONF)):

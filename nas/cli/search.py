@@ -15,7 +15,7 @@ import numpy as np
 from nas.arch import dropped_strides
 from nas.cli.arch import find_arch
 from nas.cli.hydra_door import Invocation
-from nas.cli.run import log_to, open_run, run_folder
+from nas.cli.folder import log_to, open_run, run_folder
 from nas.controllers import Problem, make_controller
 from nas.cost import Costs
 from nas.data import dataset_settings, load_dataset
