@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-MAX_BYTES, MAX_NODES, MAX_DEPTH = 1_000_000, 100_000, 60
+MAX_BYTES, MAX_NODES, MAX_DEPTH, MAX_OPEN = 1_000_000, 100_000, 60, 1000
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -27,7 +28,8 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    if max((len(line) - len(line.lstrip(" [{-")) for line in text.splitlines()), default=0) > 4000:
+    """Plain data of YAML text. Raises ValueError, one line that begins with `where`."""
+    if _depth(text) > MAX_OPEN:
         raise ValueError(f"{where}: nested too deeply")
     loader = _Loader(text)
     try:
@@ -36,7 +38,7 @@ def parse_yaml(text: str, where: str) -> Any:
             raise ValueError(f"{where}: the file is empty")
         if _count(node, {}, 0) > MAX_NODES:
             raise ValueError(f"{where}: more than {MAX_NODES} values once its aliases are written out")
-        return loader.construct_document(node)
+        return _construct(loader, node, where)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f" line {mark.line + 1}:" if mark else ""
@@ -44,10 +46,25 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ValueError(f"{where}:{line} not YAML: {problem}") from None
     except RecursionError:
         raise ValueError(f"{where}: nested too deeply") from None
-    except (TypeError, AttributeError, OverflowError):
-        raise ValueError(f"{where}: a value that is no plain YAML") from None
     finally:
         loader.dispose()
+
+
+def _construct(loader: Any, node: yaml.Node, where: str) -> Any:
+    try:
+        return loader.construct_document(node)
+    except (TypeError, AttributeError, OverflowError, ValueError):  # such as a number of a million digits, or a 13th month
+        raise ValueError(f"{where}: a value that is no plain YAML") from None
+
+
+def _depth(text: str) -> int:
+    """An upper bound of how deeply it nests: the parser written in C would overflow the stack, and nothing catches that."""
+    flow = most = 0
+    for character in re.findall(r"[\[\]{}]", text):
+        flow += 1 if character in "[{" else -1
+        most = max(most, flow)
+    block = max((len(line) - len(line.lstrip(" -?:")) for line in text.splitlines()), default=0)
+    return most + block
 
 
 def _count(node: yaml.Node, seen: dict[int, int], depth: int) -> int:
