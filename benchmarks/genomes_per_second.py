@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from nas.cost import Costs, cost
 from nas.space import load_space
 
@@ -45,9 +46,8 @@ def main() -> None:
         "median": statistics.median(rates),
         "max": max(rates),
     }
-    print(
-        f"{space.name}: first call {warm_s:.2f} s, then genomes a second: min {row['min']:,.0f} median {row['median']:,.0f} max {row['max']:,.0f}"
-    )
+    rates_text = " ".join(f"{name} {row[name]:,.0f}" for name in ("min", "median", "max"))
+    print(f"{space.name}: first call {warm_s:.2f} s, then genomes a second: {rates_text}")
     if arguments.json:
         arguments.json.write_text(json.dumps(row, indent=1) + "\n")
 
