@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 
 from nas.executors import make_executor_settings
 from nas.executors.base import Executor, run_all
+from nas.executors.ray import check_address
 from nas.jobs import Job, WorkerSpec
 from nas.space import load_space
 
@@ -104,6 +106,16 @@ def test_a_request_that_no_node_meets_is_an_error(start: Any, ray_cluster: Any) 
     spec = WorkerSpec({}, {}, (), (), "", 1, "cpu")
     with pytest.raises(ValueError, match=r"a worker needs 64 CPUs"):
         make_executor_settings({"name": "ray", "cpus": 64, "wait_s": 1}).start(spec)
+
+
+def test_a_cluster_that_is_not_there_is_an_error() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"ray://127.0.0.1:{free.getsockname()[1]}"
+        with pytest.raises(ValueError, match=f"executor.address: cannot reach {address}"):
+            check_address(address)
+    for unknown in ("auto", None):
+        check_address(unknown)
 
 
 @pytest.mark.parametrize(

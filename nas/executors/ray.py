@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -94,6 +95,7 @@ class RayExecutor:
             self._ray.shutdown()
 
     def _connect(self, settings: RaySettings) -> None:
+        check_address(settings.address)
         try:
             options: dict[str, Any] = {} if settings.address else {"include_dashboard": False}
             self._ray.init(address=settings.address, log_to_driver=False, logging_level=logging.ERROR, **options)
@@ -188,6 +190,17 @@ class RayExecutor:
         self._actors.remove(actor)
         with contextlib.suppress(self._errors.RayError):  # it may be gone already
             self._ray.kill(actor.handle)
+
+
+def check_address(address: str | None) -> None:
+    """Ray tries for minutes, with lines of its own, to reach a host that is not there."""
+    host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not colon:
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ValueError(f"executor.address: cannot reach {address}: {error}") from None
 
 
 @dataclass
