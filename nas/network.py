@@ -78,7 +78,7 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
     for i, node in enumerate(graph.nodes[1:], 1):
         x = [values[j] for j in node.inputs]
         if node.op == "norm":
-            y, new_stats[node.name] = _norm(node, x[0], params[node.name], stats.get(node.name, {}), train, momentum)
+            y, new_stats[node.name] = apply_norm(node, x[0], params[node.name], stats.get(node.name, {}), train, momentum)
         elif node.op in RANDOM:
             y = _random(node, x[0], rng, i) if train else x[0]
         else:
@@ -91,8 +91,9 @@ def _listed(shape: tuple[int, ...]) -> str:
     return ", ".join(str(size) for size in shape)
 
 
-def _norm(node: Node, x: Array, p: Mapping[str, Array], s: Mapping[str, Array], train: bool,
-          momentum: Array | float | None) -> tuple[Array, dict[str, Array]]:  # fmt: skip
+def apply_norm(node: Node, x: Array, p: Mapping[str, Array], s: Mapping[str, Array], train: bool,
+               momentum: Array | float | None) -> tuple[Array, dict[str, Array]]:  # fmt: skip
+    """(y, statistics after it) of a batch norm with parameters `p` and statistics `s`; `momentum` as `apply` has it."""
     eps = node.attr["eps"]
     if not train:
         return ops.norm_eval(x, p["scale"], p["bias"], s["mean"], s["var"], eps), dict(s)

@@ -43,7 +43,8 @@ def ranks(values: ArrayLike) -> NDArray[np.int64]:
     points = _table(values)
     complete = _complete(points)
     unique, inverse = np.unique(points[complete], axis=0, return_inverse=True)
-    found = _ranks_2d(unique) if points.shape[1] == 2 else _ranks_by_peeling(unique)
+    by_axes = {1: lambda rows: np.arange(len(rows)), 2: _ranks_2d}  # distinct rows of one axis are sorted: a front each
+    found = by_axes.get(points.shape[1], _ranks_by_peeling)(unique)
     result = np.full(len(points), found.max(initial=-1) + 1, np.int64)
     result[complete] = found[inverse.reshape(-1)]
     return result
@@ -85,7 +86,7 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
 def hypervolume_gains(values: ArrayLike, reference: ArrayLike, candidates: ArrayLike) -> Floats:
     """What each candidate, shape (m, d), alone would add to the hypervolume of `values`: (m,), never negative.
 
-    Vectorised over the candidates in two dimensions, one volume a candidate above. Errors as `hypervolume`.
+    Vectorised over the candidates in one and two dimensions, one volume a candidate above. Errors as `hypervolume`.
     """
     points, offers = _table(values), _table(candidates)
     corner = _reference(reference, points.shape[1])
@@ -94,7 +95,9 @@ def hypervolume_gains(values: ArrayLike, reference: ArrayLike, candidates: Array
     front = points[non_dominated(points) & np.all(points < corner, axis=1)]
     gains = np.zeros(len(offers))
     useful = np.all(offers < corner, axis=1)
-    if len(corner) == 2:
+    if len(corner) == 1:
+        gains[useful] = np.maximum(min(corner[0], front.min(initial=np.inf)) - offers[useful, 0], 0.0)
+    elif len(corner) == 2:
         gains[useful] = _shares_2d(front, corner, offers[useful])
     else:
         gains[useful] = [_share(front, corner, offer) for offer in offers[useful]]

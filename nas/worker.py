@@ -31,7 +31,9 @@ class Worker:
     def __init__(self, spec: WorkerSpec):
         self._spec = spec
         load_plugins(spec.plugins, spec.path)
-        self._context = Context(spec.settings, Path(spec.storage), f"{socket.gethostname()}/{os.getpid()}")
+        self._context = Context(
+            spec.settings, Path(spec.storage), f"{socket.gethostname()}/{os.getpid()}", spec.space
+        )
 
     def run(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         """The outcomes of jobs of one kind, in order."""

@@ -22,6 +22,9 @@ NAMES = sorted(path.stem for path in (CONF / "controller").glob("*.yaml"))
 # The baseline itself, and settings made for thousands of trials: their first update comes when others are done.
 NOT_BETTER = {"random", "mnasnet_paper"}
 
+# The same code with less work a proposal.
+LIGHT = {"guided": {"population": 30, "generations": 6, "finalists": 30, "draws": 8}}
+
 MBCONV = {"op": "mbconv", "expand": 3, "width": 8, "stride": 1, "act": "relu"}
 EXPAND = {"one_of": [3, 6], "when": {"op": "mbconv"}}
 STAGE = {
@@ -124,7 +127,12 @@ def genomes(trials: Sequence[Trial]) -> list[Genome]:
 
 @pytest.fixture(params=NAMES)
 def controller(request: pytest.FixtureRequest) -> Controller:
-    return make_controller(read_yaml(CONF / "controller" / f"{request.param}.yaml"))
+    return controller_of(request.param)
+
+
+def controller_of(name: str) -> Controller:
+    """The controller of a file in conf/controller/."""
+    return make_controller({**read_yaml(CONF / "controller" / f"{name}.yaml"), **LIGHT.get(name, {})})
 
 
 def test_every_controller_has_a_file() -> None:
@@ -299,7 +307,7 @@ def best(controller: Controller, seed: int) -> float:
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_BETTER])
 def test_beats_random_on_a_made_up_reward(name: str) -> None:
     """Best of 150 trials, in standard deviations of random genomes; the median over seeds."""
-    controller = make_controller(read_yaml(CONF / "controller" / f"{name}.yaml"))
+    controller = controller_of(name)
     gains = [best(controller, seed) - best_of_random(seed) for seed in range(5)]
     assert np.median(gains) > 0.3
 
@@ -308,11 +316,18 @@ def test_beats_random_on_a_made_up_reward(name: str) -> None:
     "settings, message",
     [
         ({"name": "evolutoin"}, "controller.name: unknown 'evolutoin'; did you mean evolution?"),
-        ({}, "controller.name: wanted one of random, evolution, mnasnet"),
+        ({}, "controller.name: wanted one of random, evolution, nsga2, local, mnasnet, reinforce, guided"),
         ({"name": "random", "population": 3}, "controller.population: unknown key"),
         ({"name": "evolution", "populaton": 3}, "controller.populaton: unknown key; did you mean population?"),
         ({"name": "evolution", "sample": 50}, "controller.sample: wanted at most population (20), got 50"),
         ({"name": "evolution", "crossover": 2}, "controller.crossover: wanted a probability"),
+        ({"name": "nsga2", "population": 1}, "controller.population: wanted 2 to 100000, got 1"),
+        ({"name": "nsga2", "crossover": -1}, "controller.crossover: wanted a probability"),
+        ({"name": "local", "start": 0}, "controller.start: wanted 1 to 1000000, got 0"),
+        ({"name": "reinforce", "learning_rate": 0}, "controller.learning_rate: wanted a positive number, got 0"),
+        ({"name": "reinforce", "baseline": 1}, "controller.baseline: wanted a decay"),
+        ({"name": "guided", "population": 3}, "controller.population: wanted 4 to 100000, got 3"),
+        ({"name": "guided", "optimism": -1}, "controller.optimism: wanted 0 or more, got -1"),
         ({"name": "mnasnet", "batch": 0}, "controller.batch: wanted 1 to 10000, got 0"),
         ({"name": "mnasnet", "window": 2}, "controller.window: wanted 5 to 10000, got 2"),
         ({"name": "mnasnet", "failed": float("inf")}, "controller.failed: wanted a finite number"),

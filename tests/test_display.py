@@ -5,10 +5,11 @@ from __future__ import annotations
 import io
 
 import pytest
+from rich.console import Console
+
 from nas.display import Display, duration, si
 from nas.journal import Trial
 from nas.objectives import Objectives
-from rich.console import Console
 
 AXES = Objectives((("accuracy", "max"), ("params", "min")), reward="first")
 

@@ -30,6 +30,7 @@ STATIONS = (
     "journal",
     "objectives",
     "controllers",
+    "tables",
     "ops",
     "network",
     "weights",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nas import blocks
 from nas.cli import COMMANDS, run
 from nas.space import load_space

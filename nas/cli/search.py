@@ -14,13 +14,13 @@ import numpy as np
 
 from nas.arch import dropped_strides
 from nas.cli.arch import find_arch
-from nas.cli.hydra_door import Invocation
 from nas.cli.folder import log_to, open_run, run_folder
+from nas.cli.hydra_door import Invocation
 from nas.controllers import Problem, make_controller
 from nas.cost import Costs
 from nas.data import dataset_settings, load_dataset
 from nas.display import Display
-from nas.evaluators import evaluator_settings
+from nas.evaluators import OneProgram, evaluator_settings
 from nas.executors import make_executor_settings
 from nas.executors.base import Executor, run_all
 from nas.jobs import Job, WorkerSpec
@@ -135,7 +135,7 @@ def make_plan(call: Invocation) -> Plan:
     objectives = build_objectives(command.objective, list(devices))
     controller = make_controller(command.controller)
     executor = make_executor_settings(command.executor)
-    evaluator_settings(command.evaluator)
+    evaluator = evaluator_settings(command.evaluator)
     _check_recipe(command.recipe)
     space = load_space(command.space)
     space = space.with_divisor(command.divisor) if command.divisor else space
@@ -143,6 +143,8 @@ def make_plan(call: Invocation) -> Plan:
     dataset = load_dataset(config["dataset"])
     resolution = command.resolution or (dataset.resolution if isinstance(space.resolution, int) else None)
     fitted = space.fit(resolution, dataset.channels, len(dataset.classes))
+    if isinstance(evaluator, OneProgram):
+        evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
     return Plan(command, settings, fitted, objectives, controller, executor, config, first, _notes(space, fitted))
 

@@ -14,8 +14,8 @@ from typing import Any
 from nas.arch import Arch, dropped_strides
 from nas.blocks import lower
 from nas.cli.arch import find_arch
-from nas.cli.hydra_door import Invocation
 from nas.cli.folder import run_folder
+from nas.cli.hydra_door import Invocation
 from nas.cost import cost
 from nas.data import load_dataset
 from nas.plugins import load_plugins

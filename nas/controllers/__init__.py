@@ -7,11 +7,23 @@ from typing import Any
 
 from nas.controllers.base import Controller, History, Problem, fresh
 from nas.controllers.evolution import Evolution
+from nas.controllers.guided import Guided
+from nas.controllers.local import Local
 from nas.controllers.mnasnet import Mnasnet
+from nas.controllers.nsga2 import Nsga2
 from nas.controllers.random import Random
+from nas.controllers.reinforce import Reinforce
 from nas.settings import build, did_you_mean
 
-CONTROLLERS: dict[str, type] = {"random": Random, "evolution": Evolution, "mnasnet": Mnasnet}
+CONTROLLERS: dict[str, type] = {
+    "random": Random,
+    "evolution": Evolution,
+    "nsga2": Nsga2,
+    "local": Local,
+    "mnasnet": Mnasnet,
+    "reinforce": Reinforce,
+    "guided": Guided,
+}
 
 __all__ = ["CONTROLLERS", "Controller", "History", "Problem", "fresh", "make_controller"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -65,37 +65,94 @@ class Controller(Protocol):
     def tell(self, state: Any, trial: Trial, rng: np.random.Generator) -> Any: ...
 
 
+class _Log:
+    """What histories of one search share: it only ever grows, and a history sees its beginning."""
+
+    def __init__(self, axes: int):
+        self.numbers: list[int] = []
+        self.genomes: list[Genome] = []
+        self.first: dict[Genome, int] = {}
+        self.rewards = np.zeros(64)
+        self.values = np.zeros((64, axes))
+        self.rows = np.zeros((64, 0), np.int64)
+
+    def append(self, number: int, genome: Genome, reward: float, values: Sequence[float]) -> None:
+        n = len(self.genomes)
+        if n == 0:
+            self.rows = np.zeros((64, len(genome)), np.int64)
+        if n == len(self.rewards):
+            self.rewards, self.values, self.rows = (
+                np.concatenate([array, np.zeros_like(array)]) for array in (self.rewards, self.values, self.rows)
+            )
+        self.rewards[n], self.values[n], self.rows[n] = reward, values, genome
+        self.numbers.append(number)
+        self.genomes.append(genome)
+        self.first.setdefault(genome, n)
+
+
 @dataclass(frozen=True)
 class History:
-    """All trials told so far, in order. A trial without a usable result has the reward nan and values of inf."""
+    """All trials told so far, in order. A trial without a usable result has the reward nan and values of inf.
+
+    A value like any other: `add` gives a new one and leaves this one as it is, in constant time, because histories of one
+    search share a log of which each sees the first `length` trials. Arrays are to be read only.
+    """
 
     problem: Problem
-    numbers: tuple[int, ...] = ()
-    genomes: tuple[Genome, ...] = ()
-    rewards: tuple[float, ...] = ()
-    values: tuple[tuple[float, ...], ...] = ()
-    seen: frozenset[Genome] = frozenset()
+    length: int = 0
+    log: _Log | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
-        return len(self.genomes)
+        return self.length
 
     def add(self, trial: Trial) -> History:
         """A history with one more trial; this one stays as it is."""
         genome = self.problem.space.canonical(trial.genome)
         reward, values = results_of(self.problem.objectives, trial)
-        return History(
-            self.problem,
-            (*self.numbers, trial.number),
-            (*self.genomes, genome),
-            (*self.rewards, reward),
-            (*self.values, values),
-            self.seen | {genome},
-        )
+        log = self._own_log()
+        log.append(trial.number, genome, reward, values)
+        return History(self.problem, self.length + 1, log)
+
+    def _own_log(self) -> _Log:
+        """The log, where nothing stands behind what this history sees; else a copy of what it sees."""
+        if self.log is not None and len(self.log.genomes) == self.length:
+            return self.log
+        log = _Log(len(self.problem.objectives.names))
+        for row in zip(self.numbers, self.genomes, self.rewards, self.values, strict=True):
+            log.append(*row)
+        return log
+
+    @property
+    def numbers(self) -> list[int]:
+        return self.log.numbers[: self.length] if self.log else []
+
+    @property
+    def genomes(self) -> list[Genome]:
+        return self.log.genomes[: self.length] if self.log else []
+
+    @property
+    def rewards(self) -> np.ndarray:
+        """(trials,) rewards, nan without a result."""
+        return self.log.rewards[: self.length] if self.log else np.zeros(0)
+
+    @property
+    def values(self) -> np.ndarray:
+        """(trials, axes) minimised values, inf without a result."""
+        return self.log.values[: self.length] if self.log else np.zeros((0, len(self.problem.objectives.names)))
+
+    @property
+    def rows(self) -> np.ndarray:
+        """(trials, genes) genomes."""
+        return self.log.rows[: self.length] if self.log else np.zeros((0, len(self.problem.space.genes)), np.int64)
+
+    def saw(self, genome: Genome) -> bool:
+        """Whether a trial of this (canonical) genome was told."""
+        return self.log is not None and self.log.first.get(genome, self.length) < self.length
 
     @cached_property
-    def ok(self) -> tuple[int, ...]:
+    def ok(self) -> np.ndarray:
         """Positions of the trials that have a result."""
-        return tuple(i for i, reward in enumerate(self.rewards) if not math.isnan(reward))
+        return np.flatnonzero(~np.isnan(self.rewards))
 
 
 def results_of(objectives: Objectives, trial: Trial) -> tuple[float, tuple[float, ...]]:
@@ -117,14 +174,12 @@ def fresh(history: History, pending: Sequence[Proposal], draw: Draw, rng: np.ran
     """
     problem = history.problem
     busy = {problem.space.canonical(proposal.genome) for proposal in pending}
-    left = problem.listed and [g not in busy and g not in history.seen for g in problem.listed[0]]
+    left = problem.listed and [g not in busy and not history.saw(g) for g in problem.listed[0]]
     if left is not None and not any(left):
         return _repeat(history, busy, problem.space.sample(rng))
     spare: list[Genome] = []
     for genomes in _offers(problem, draw, rng):
-        new = [
-            g for g in dict.fromkeys(genomes) if g not in busy and g not in history.seen and problem.space.allowed(g)
-        ]
+        new = [g for g in dict.fromkeys(genomes) if g not in busy and not history.saw(g) and problem.space.allowed(g)]
         feasible = problem.feasible(new)
         if feasible.any():
             return new[int(feasible.argmax())]
@@ -149,6 +204,6 @@ def _offers(problem: Problem, draw: Draw, rng: np.random.Generator) -> Iterator[
 
 def _repeat(history: History, busy: set[Genome], last: Genome) -> Genome:
     """The best told genome that is not pending: nothing new was found."""
-    rewards = np.nan_to_num(np.array(history.rewards), nan=-np.inf)
-    order = np.argsort(-rewards, kind="stable")
-    return next((history.genomes[i] for i in order if history.genomes[i] not in busy), last)
+    order = np.argsort(-np.nan_to_num(history.rewards, nan=-np.inf), kind="stable")
+    genomes = history.genomes
+    return next((genomes[i] for i in order if genomes[i] not in busy), last)

@@ -39,7 +39,7 @@ class Evolution:
 
     def ask(self, state: History, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         space = state.problem.space
-        if len(state) + len(pending) < self.population or not state.ok:
+        if len(state) + len(pending) < self.population or not len(state.ok):
             return Proposal(fresh(state, pending, lambda n: [space.sample(rng) for _ in range(n)], rng))
         parents = self._winner(state, rng), self._winner(state, rng)
         first, second = (state.genomes[i] for i in parents)

@@ -101,7 +101,7 @@ class Mnasnet:
         history = state.history.add(trial)
         old = (*state.old, self._noted(state, trial))[-self.window :]
         state = dataclasses.replace(state, history=history, old=old)
-        return state if len(history) % self.batch or not history.ok else self._learn(state)
+        return state if len(history) % self.batch or not len(history.ok) else self._learn(state)
 
     def _log_probs(self, state: State, genome: Genome) -> np.ndarray:
         return rollout(state.params, state.layout, 1, given=to_tokens(state.layout, [genome])).log_probs[0]
@@ -126,7 +126,7 @@ class Mnasnet:
 
     def _rewards(self, history: History) -> np.ndarray:
         """(trials,) rewards, with `failed` in place of those there are none of."""
-        rewards = np.array(history.rewards)
+        rewards = history.rewards
         return np.where(np.isnan(rewards), np.nanmin(rewards) if self.failed == "worst" else self.failed, rewards)
 
     def _batch(self, state: State, rewards: np.ndarray, baseline: float) -> Batch:
@@ -136,7 +136,8 @@ class Mnasnet:
         if self.normalise:
             advantages = advantages / (np.std(rewards[-n:]) + 1e-8)
         best = sorted(history.ok, key=lambda i: -history.rewards[i])[: self.elite] if self.imitation else []
-        tokens = to_tokens(state.layout, [*history.genomes[-n:], *(history.genomes[i] for i in best)])
+        genomes = history.genomes
+        tokens = to_tokens(state.layout, [*genomes[-n:], *(genomes[i] for i in best)])
         walked = rollout(state.params, state.layout, len(tokens), given=tokens)
         size = self.window + (self.elite if self.imitation else 0)
         old = np.concatenate([np.stack(state.old), walked.log_probs[n:]])

@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.evaluators.base import Context, Evaluator, EvaluatorSettings
+from nas.evaluators.one_program import OneProgram
 from nas.evaluators.scratch import Scratch
+from nas.evaluators.table import AccelNasbench, NasBenchMacro
 from nas.settings import named
 
-EVALUATORS: dict[str, type] = {"scratch": Scratch}
+EVALUATORS: dict[str, type] = {
+    "scratch": Scratch,
+    "one_program": OneProgram,
+    "accel_nasbench": AccelNasbench,
+    "nas_bench_macro": NasBenchMacro,
+}
 
 
 def evaluator_settings(settings: Mapping[str, Any], where: str = "evaluator") -> EvaluatorSettings:
@@ -17,4 +24,4 @@ def evaluator_settings(settings: Mapping[str, Any], where: str = "evaluator") ->
     return named(EVALUATORS, settings, where)
 
 
-__all__ = ["EVALUATORS", "Context", "Evaluator", "EvaluatorSettings", "evaluator_settings"]
+__all__ = ["EVALUATORS", "Context", "Evaluator", "EvaluatorSettings", "OneProgram", "evaluator_settings"]

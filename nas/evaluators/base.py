@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +15,12 @@ from nas.jobs import Job, Outcome, Report
 
 @dataclass(frozen=True)
 class Context:
-    """What evaluators share in a worker: the resolved settings, the folder for files, the dataset (read once)."""
+    """What evaluators share in a worker: the resolved settings, the folder for files, the space, the dataset (read once)."""
 
     settings: Mapping[str, Any]
     storage: Path
     worker: str = ""
+    space: Mapping[str, Any] = field(default_factory=dict)  # as `Space.to_dict` gives it
 
     @cached_property
     def dataset(self) -> Dataset:

@@ -1,8 +1,8 @@
 """Published tables of trained networks, read from the files as published: search them in microseconds, not GPU years.
 
-    table = load_table("accel_nasbench", Path("downloads/accel_nasbench"), surrogate="pairs")
-    table.metrics(genomes)["accuracy"]       # (n,) fractions
-    table.problem(objectives)                # for a controller
+table = load_table("accel_nasbench", Path("downloads/accel_nasbench"), surrogate="pairs")
+table.metrics(genomes)["accuracy"]       # (n,) fractions
+table.problem(objectives)                # for a controller
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from nas.settings import did_you_mean
 from nas.tables import accel_nasbench, nas_bench_macro
 from nas.tables.base import Table
 
-TABLES: dict[str, Callable[..., Table]] = {"accel_nasbench": accel_nasbench.load, "nas_bench_macro": nas_bench_macro.load}
+TABLES: dict[str, Callable[..., Table]] = {
+    "accel_nasbench": accel_nasbench.load,
+    "nas_bench_macro": nas_bench_macro.load,
+}
 
 __all__ = ["TABLES", "Table", "load_table"]
 

@@ -38,7 +38,7 @@ class Pairs:
     intercept: float
 
     @classmethod
-    def fit(cls, genomes: np.ndarray, y: np.ndarray, counts: np.ndarray, penalty: float = 3.0) -> Pairs:
+    def fit(cls, genomes: np.ndarray, y: np.ndarray, counts: np.ndarray, penalty: float = 10.0) -> Pairs:
         x = one_hot(genomes, counts)
         gene = np.repeat(np.arange(len(counts)), counts)
         rows, columns = np.triu_indices(x.shape[1])
@@ -59,9 +59,14 @@ def trees(genomes: np.ndarray, y: np.ndarray) -> Model:
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(
-        learning_rate=0.05, max_iter=800, max_leaf_nodes=12, min_samples_leaf=10, l2_regularization=1.0,
-        early_stopping=False, random_state=0,
-    )  # fmt: skip
+        learning_rate=0.05,
+        max_iter=800,
+        max_leaf_nodes=12,
+        min_samples_leaf=10,
+        l2_regularization=1.0,
+        early_stopping=False,  # type: ignore[arg-type]
+        random_state=0,
+    )
     return model.fit(genomes, y).predict
 
 
@@ -76,7 +81,7 @@ class StageCosts:
 
     @classmethod
     def fit(
-        cls, features: Callable[[np.ndarray], np.ndarray], genomes: np.ndarray, y: np.ndarray, penalty: float = 0.3
+        cls, features: Callable[[np.ndarray], np.ndarray], genomes: np.ndarray, y: np.ndarray, penalty: float = 0.01
     ) -> StageCosts:
         x = features(genomes).astype(float)
         scale = x.std(axis=0)

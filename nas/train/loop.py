@@ -26,7 +26,7 @@ from nas.layers import Graph
 from nas.network import Variables, apply, init
 from nas.ops import Array
 from nas.recipe import Recipe
-from nas.train.optim import Layout, Packed, learning_rate, mix, optimizer, ramp
+from nas.train.optim import Layout, Packed, Packing, learning_rate, mix, optimizer, ramp
 from nas.train.score import Score, compile_score, prepare, run_score
 from nas.train.task import CLASSIFICATION, Task
 
@@ -90,8 +90,8 @@ class Trainer:
     recipe: Recipe
     seed: int
     task: Task
-    params: Layout
-    stats: Layout
+    params: Packing
+    stats: Packing
 
     @property
     def rows(self) -> int:

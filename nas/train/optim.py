@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +20,14 @@ from nas.recipe import Recipe
 
 Packed = dict[str, Any]
 DECAYED = {"kernels": True, "others": False}
+
+
+class Packing(Protocol):
+    """A way to pack a {node: {name: array}} tree, and back."""
+
+    def pack(self, tree: Mapping[str, Mapping[str, Any]], xp: ModuleType = jnp) -> Packed: ...
+
+    def unpack(self, packed: Packed) -> dict[str, dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)

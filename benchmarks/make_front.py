@@ -1,0 +1,85 @@
+"""The hypervolumes that search_quality.py divides by: of 300,000 evaluations of NSGA-II on each surrogate of Accel-NASBench.
+
+    python benchmarks/make_front.py path=<folder> [out=benchmarks/fronts.json] [evaluations=300000]
+
+The folder holds `accel_nasbench/anb_dataset_jsons.tar.gz` as published. Takes about a minute of one core.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nas.controllers.genes import Genes, first_of
+from nas.controllers.nsga2 import best_first
+from nas.pareto import hypervolume
+from nas.settings import did_you_mean
+from nas.tables import Table, load_table
+
+DEVICES = ("a100", "zcu102")
+SURROGATES = ("pairs", "trees")
+POPULATION = 300
+
+
+def values_of(table: Table, device: str, genomes: np.ndarray) -> np.ndarray:
+    """(n, 2) minimised values: minus accuracy, milliseconds."""
+    found = table.metrics(genomes)
+    return np.stack([-found["accuracy"], found[f"latency_ms/{device}"]], axis=1)
+
+
+def reference_of(table: Table, device: str) -> list[float]:
+    """Accuracy 50 %, and the 99th percentile of the time of 4,000 random architectures."""
+    genomes = np.random.default_rng(0).integers(table.space.option_counts, size=(4000, len(table.space.genes)))
+    return [-0.5, float(np.percentile(table.times(genomes)[f"latency_ms/{device}"], 99))]
+
+
+def front(table: Table, device: str, evaluations: int) -> np.ndarray:
+    """(n, 2) values of the last population of a generational NSGA-II without repeats in the population."""
+    genes, rng = Genes(table.space), np.random.default_rng(0)
+    rows = genes.sample(POPULATION, rng)
+    values, done = values_of(table, device, rows), len(rows)
+    while done < evaluations:
+        first, second = rng.integers(len(rows), size=(2, POPULATION, 2)).min(axis=2)
+        mixed = np.where(
+            rng.random(POPULATION)[:, None] < 0.9, genes.cross(rows[first], rows[second], rng), rows[first]
+        )
+        children = genes.settle(genes.mutate(mixed, 1.0, rng))
+        done += len(children)
+        rows, values = np.concatenate([rows, children]), np.concatenate([values, values_of(table, device, children)])
+        distinct = first_of(genes.codes(rows))
+        keep = distinct[best_first(values[distinct], POPULATION)]
+        rows, values = rows[keep], values[keep]
+    return values
+
+
+def main(arguments: Sequence[str]) -> int:
+    options = {"path": "", "out": str(Path(__file__).with_name("fronts.json")), "evaluations": "300000"}
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in options:
+            raise ValueError(f"{key}: unknown key{did_you_mean(key, options)} (keys: {', '.join(options)})")
+        options[key] = value
+    if not options["path"]:
+        raise ValueError("path: name the folder that holds accel_nasbench")
+    found = {}
+    for surrogate in SURROGATES:
+        table = load_table("accel_nasbench", Path(options["path"]) / "accel_nasbench", surrogate=surrogate)
+        for device in DEVICES:
+            reference = reference_of(table, device)
+            volume = hypervolume(front(table, device, int(options["evaluations"])), reference)
+            found[f"{surrogate}/{device}"] = {"reference": reference, "hypervolume": volume}
+            print(f"{surrogate}/{device}: {volume:.6g} from {reference}", flush=True)
+    found["evaluations"] = int(options["evaluations"])
+    Path(options["out"]).write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,102 @@
+"""One training step of four networks: ours, Flax as one would first write it, PyTorch (channels_last) where it is installed.
+
+    NPROC=2 python benchmarks/train_step.py [--networks tiny mobilenet_v3_small_32] [--rounds 5] [--json step.json]
+
+The arms take turns, `--steps` steps a turn, so that a ratio compares neighbours in time; min, median and max are over turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rivals import ARMS, CLASSES, available, machine, set_threads
+
+from nas.arch import Arch
+from nas.blocks import lower
+from nas.cli.arch import find_arch
+from nas.layers import Graph
+from nas.space import load_space
+
+
+def network(name: str) -> Graph:
+    return lower(_arch(name).with_io(int(SIDES[name]), 3, CLASSES))
+
+
+SIDES = {"tiny": 8, "nas_bench_macro_11221122": 32, "mobilenet_v3_small_32": 32, "mobilenet_v3_small_96": 96}
+
+
+def _arch(name: str) -> Arch:
+    if name == "tiny":
+        space = load_space("tiny")
+        return space.decode(space.sample(np.random.default_rng(0)))
+    if name.startswith("nas_bench_macro_"):
+        return load_space("nas_bench_macro").decode([int(digit) for digit in name.rsplit("_", 1)[1]])
+    return find_arch("mobilenet_v3_small")
+
+
+def timed(name: str, arms: Sequence[str], batch: int, rounds: int, steps: int) -> dict[str, Any]:
+    """Milliseconds a step of each arm, by turn, and the seconds that building the arm took."""
+    graph, rng = network(name), np.random.default_rng(0)
+    images = rng.integers(0, 256, (batch, SIDES[name], SIDES[name], 3), np.uint8)
+    labels = rng.integers(CLASSES, size=batch).astype(np.int32)
+    built, build_s, turns = {}, {}, {arm: [] for arm in arms}
+    for arm in arms:
+        start = time.perf_counter()
+        built[arm] = ARMS[arm](graph, images, labels)
+        built[arm]()
+        build_s[arm] = time.perf_counter() - start
+    for _ in range(rounds):
+        for arm, step in built.items():
+            start = time.perf_counter()
+            for _ in range(steps):
+                step()
+            turns[arm].append((time.perf_counter() - start) / steps * 1000)
+    return {"network": name, "build_s": build_s, "ms": turns}
+
+
+def spread(values: Sequence[float]) -> str:
+    return f"{min(values):8.2f} {statistics.median(values):8.2f} {max(values):8.2f}"
+
+
+def show(result: dict[str, Any]) -> None:
+    print(f"\n{result['network']}: ms a step (min, median, max), times ours (median of turns), seconds to build")
+    for arm, turns in result["ms"].items():
+        ratio = (
+            statistics.median(t / o for t, o in zip(turns, result["ms"]["ours"], strict=True))
+            if "ours" in result["ms"]
+            else 0
+        )
+        print(f"  {arm:6} {spread(turns)}   x {ratio:5.2f}   {result['build_s'][arm]:6.1f} s")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--networks", nargs="+", choices=list(SIDES), default=list(SIDES))
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), default=list(ARMS))
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument(
+        "--threads", type=int, default=2, help="PyTorch's threads; XLA takes NPROC from the environment"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    asked = parser.parse_args()
+    set_threads(asked.threads)
+    arms, before, results = available(asked.arms), machine(), []
+    print(before)
+    for name in asked.networks:
+        results.append(timed(name, arms, asked.batch, asked.rounds, asked.steps))
+        show(results[-1])
+    if asked.json:
+        asked.json.write_text(json.dumps({"machine": before, "batch": asked.batch, "results": results}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Search guided by models of the trials so far: the fewest trainings for a front, a few dozen milliseconds a proposal.
+
+Each costly objective has a Gaussian process over the analytic per-stage costs of a genome; cheap objectives are computed,
+never learnt. A proposal is the genome with the largest expected gain of hypervolume (Emmerich et al. 2006), by draws from
+the processes over candidates that an inner NSGA-II finds in the whole space; networks still in training take part in the
+draws (Wilson et al. 2018, arXiv:1805.10196).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.controllers.base import History, Problem, fresh
+from nas.controllers.gp import Hyper, Posterior, best_hyper, one_thread, standardised
+from nas.controllers.nsga2 import best_first
+from nas.controllers.surroundings import Surroundings, surroundings_of
+from nas.journal import Proposal, Trial
+from nas.pareto import hypervolume_gains, non_dominated, ranks
+from nas.space import Genome
+
+FITTED = 400  # trials that the hyperparameters are chosen on
+GROWTH = 1.2  # they are chosen again when there are so many times the trials
+
+
+@dataclass(frozen=True)
+class State:
+    """What was told, what is known of the space, and each costly axis' hyperparameters with the length they are from."""
+
+    history: History
+    around: Surroundings
+    hypers: tuple[Hyper, ...] = ()
+    fitted: int = 0
+
+
+@dataclass(frozen=True)
+class Guided:
+    """The first `start` proposals are spread over the range of the first cheap objective.
+
+    Then `population` genomes evolve for `generations` under the models' optimistic values, the mean less `optimism`
+    standard deviations; the best `finalists` are compared by `draws` from the models. Models know at most `points` trials.
+    """
+
+    start: int = 10
+    population: int = 100
+    generations: int = 20
+    optimism: float = 1.0
+    finalists: int = 100
+    draws: int = 32
+    points: int = 1000
+
+    def __post_init__(self) -> None:
+        for key, low in (
+            ("start", 1), ("population", 4), ("generations", 1), ("finalists", 1), ("draws", 1), ("points", 10)
+        ):  # fmt: skip
+            if not low <= getattr(self, key) <= 100_000:
+                raise ValueError(f"{key}: wanted {low} to 100000, got {getattr(self, key)}")
+        if not 0 <= self.optimism < math.inf:
+            raise ValueError(f"optimism: wanted 0 or more, got {self.optimism:g}")
+
+    def init(self, problem: Problem, seed: int) -> State:
+        return State(History(problem), surroundings_of(problem, self.start, np.random.default_rng(seed)))
+
+    def ask(self, state: State, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
+        n = len(state.history) + len(pending)
+        if n < len(state.around.design):
+            return Proposal(fresh(state.history, pending, lambda k: state.around.near(n, k, rng), rng))
+        if not state.hypers:
+            return Proposal(fresh(state.history, pending, lambda k: state.around.uniform(k, rng), rng))
+        with one_thread():
+            order = Model(self, state, pending).ordered(rng)
+        return Proposal(fresh(state.history, pending, lambda k: order[:k], rng))
+
+    def tell(self, state: State, trial: Trial, rng: np.random.Generator) -> State:
+        state = dataclasses.replace(state, history=state.history.add(trial))
+        enough = len(state.history.ok)
+        due = enough >= max(GROWTH * state.fitted, min(self.start, 10), 2)
+        if not due or len(state.history) < len(state.around.design):
+            return state
+        with one_thread():
+            return self._fitted(state)
+
+    def _fitted(self, state: State) -> State:
+        history, around = state.history, state.around
+        rows = history.ok[np.linspace(0, len(history.ok) - 1, min(FITTED, len(history.ok))).astype(int)]
+        inputs = around.inputs(history.rows[rows])
+        targets = (standardised(around.to_model(k, history.values[rows, k]))[0] for k in around.costly)
+        return dataclasses.replace(state, hypers=tuple(best_hyper(inputs, y) for y in targets), fitted=len(history.ok))
+
+
+class Model:
+    """The models of one moment, and the search for the best proposal under them."""
+
+    def __init__(self, settings: Guided, state: State, pending: Sequence[Proposal]):
+        self.settings, self.history, self.around = settings, state.history, state.around
+        self.genes = state.around.genes
+        ok = self._kept(state.history)
+        self.values = state.history.values[state.history.ok]
+        self.rows = state.history.rows[state.history.ok]
+        inputs = self.around.inputs(state.history.rows[ok])
+        self.scales, self.models = [], []
+        for axis, hyper in zip(self.around.costly, state.hypers, strict=True):
+            y, middle, spread = standardised(self.around.to_model(axis, state.history.values[ok, axis]))
+            self.scales.append((middle, spread))
+            self.models.append(Posterior(hyper, inputs, y))
+        space = self.history.problem.space
+        busy = [space.canonical(proposal.genome) for proposal in pending]
+        self.pending = np.array(busy, np.int64).reshape(len(busy), len(space.genes))
+        self.reference = self.around.reference(self.values)
+
+    def _kept(self, history: History) -> np.ndarray:
+        """Positions of the trials in the models: of too many, those of the first fronts."""
+        if len(history.ok) <= self.settings.points:
+            return history.ok
+        return np.sort(history.ok[np.argsort(ranks(history.values[history.ok]), kind="stable")[: self.settings.points]])
+
+    def assess(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of (n, genes) rows those that keep the limits, and their minimised values: exact, or optimistic where learnt."""
+        rows, values = self.around.kept(rows)
+        if self.models and len(rows):
+            inputs = self.around.inputs(rows)
+            for axis, model, (middle, spread) in zip(self.around.costly, self.models, self.scales, strict=True):
+                if self.settings.optimism:
+                    mean, sd = model.mean_sd(inputs)
+                    mean = mean - self.settings.optimism * sd
+                else:
+                    mean = model.mean(inputs)
+                values[:, axis] = self.around.from_model(axis, middle + spread * mean)
+        return rows, values
+
+    def ordered(self, rng: np.random.Generator) -> list[Genome]:
+        """New genomes that keep the limits, the most promising first."""
+        rows, values = self._candidates(rng)
+        if not len(rows):
+            return []
+        first = self._finalists(values)
+        gains = self._expected(rows[first], rng)
+        order = first[np.lexsort((ranks(values[first]), -gains))]
+        return [tuple(row) for row in rows[order].tolist()]
+
+    def _candidates(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        if self.around.everything is not None:
+            return self.assess(self.around.everything[self._is_new(self.around.everything)])
+        rows, values = self._evolved(rng)
+        new = self._is_new(rows)
+        return rows[new], values[new]
+
+    def _evolved(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """All that an NSGA-II under the models has looked at, from the best told genomes on."""
+        size = self.settings.population
+        best = best_first(self.values, size // 2)
+        rows, values = self.assess(self.genes.settle(np.concatenate([self.rows[best], self.genes.sample(size, rng)])))
+        keep = best_first(values, len(rows))
+        rows, values = rows[keep], values[keep]
+        seen, codes = [(rows, values)], self.genes.codes(rows)
+        for _ in range(self.settings.generations if len(rows) else 0):
+            children = self._children(rows, rng)
+            children, found = self.assess(children[~np.isin(self.genes.codes(children), codes)])
+            seen.append((children, found))
+            codes = np.concatenate([codes, self.genes.codes(children)])
+            rows, values = np.concatenate([rows, children]), np.concatenate([values, found])
+            keep = best_first(values, size)
+            rows, values = rows[keep], values[keep]
+        return np.concatenate([r for r, _ in seen]), np.concatenate([v for _, v in seen])
+
+    def _children(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Children of rows that stand best first: parents are the better of two."""
+        n = self.settings.population
+        first, second = rng.integers(len(rows), size=(2, n, 2)).min(axis=2)
+        crossed = np.where(rng.random(n)[:, None] < 0.7, self.genes.cross(rows[first], rows[second], rng), rows[first])
+        return self.genes.settle(self.genes.mutate(crossed, 1.0, rng))
+
+    def _is_new(self, rows: np.ndarray) -> np.ndarray:
+        known = np.concatenate([self.history.rows, self.pending])
+        return ~np.isin(self.genes.codes(rows), self.genes.codes(known))
+
+    def _finalists(self, values: np.ndarray) -> np.ndarray:
+        """Positions of the candidates that gain most under optimistic values, filled up by rank."""
+        n = min(self.settings.finalists, len(values))
+        rank = ranks(values)
+        likely = np.argsort(rank, kind="stable")[: max(4 * n, int((rank == 0).sum()))]
+        gains = hypervolume_gains(self.values, self.reference, values[likely])
+        return likely[np.lexsort((rank[likely], -gains))[:n]]
+
+    def _expected(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """(n,) gains of hypervolume, on average over joint draws of the candidates and the pending ones."""
+        everyone = np.concatenate([rows, self.pending])
+        values = np.repeat(self.around.cheap_values(everyone)[None], self.settings.draws, axis=0)
+        inputs = self.around.inputs(everyone)
+        for axis, model, (middle, spread) in zip(self.around.costly, self.models, self.scales, strict=True):
+            drawn = middle + spread * model.sample(inputs, self.settings.draws, rng)
+            values[:, :, axis] = self.around.from_model(axis, drawn)
+        n, front = len(rows), self.values[non_dominated(self.values)]
+        gains = [hypervolume_gains(np.concatenate([front, v[n:]]), self.reference, v[:n]) for v in values]
+        return np.mean(gains, axis=0)

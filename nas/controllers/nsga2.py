@@ -1,0 +1,89 @@
+"""NSGA-II (Deb et al. 2002, IEEE TEC 6(2)), one child at a time: results are used as they come, without generations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.controllers.base import History, Problem, fresh
+from nas.journal import Proposal, Trial
+from nas.pareto import crowding, ranks
+from nas.space import Genome
+
+
+@dataclass(frozen=True)
+class State:
+    """What was told, and the positions of the population in it, the best first."""
+
+    history: History
+    population: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Nsga2:
+    """The population is the best `population` trials by non-dominated rank, then by crowding distance.
+
+    Before there are as many trials, proposals are random. Then two parents, each the better of two random members, have a
+    child: by uniform crossover with the probability `crossover`, else the first parent again; on average `genes` of its
+    genes are changed, at least one where there was no crossover.
+    """
+
+    population: int = 50
+    crossover: float = 0.9
+    genes: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.population <= 100_000:
+            raise ValueError(f"population: wanted 2 to 100000, got {self.population}")
+        if not 0 <= self.crossover <= 1:
+            raise ValueError(f"crossover: wanted a probability from 0 to 1, got {self.crossover:g}")
+        if not 0 <= self.genes <= 1000:
+            raise ValueError(f"genes: wanted 0 to 1000, got {self.genes:g}")
+
+    def init(self, problem: Problem, seed: int) -> State:
+        return State(History(problem))
+
+    def ask(self, state: State, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
+        history, space = state.history, state.history.problem.space
+        if len(history) + len(pending) < self.population or not state.population:
+            return Proposal(fresh(history, pending, lambda n: [space.sample(rng) for _ in range(n)], rng))
+        parents = self._winner(state, rng), self._winner(state, rng)
+        first, second = (tuple(history.rows[i].tolist()) for i in parents)
+
+        def draw(n: int) -> list[Genome]:
+            return [self._child(history.problem, first, second, rng) for _ in range(n)]
+
+        return Proposal(fresh(history, pending, draw, rng), parent=history.numbers[parents[0]])
+
+    def tell(self, state: State, trial: Trial, rng: np.random.Generator) -> State:
+        history = state.history.add(trial)
+        state = dataclasses.replace(state, history=history)
+        if np.isnan(history.rewards[-1]):
+            return state
+        members = np.array([*state.population, len(history) - 1])
+        members = members[best_first(history.values[members], self.population)]
+        return dataclasses.replace(state, population=tuple(members.tolist()))
+
+    def _winner(self, state: State, rng: np.random.Generator) -> int:
+        """Position of the better of two random members; they are sorted."""
+        return state.population[int(rng.integers(len(state.population), size=2).min())]
+
+    def _child(self, problem: Problem, first: Genome, second: Genome, rng: np.random.Generator) -> Genome:
+        crossed = rng.random() < self.crossover
+        child = problem.space.cross(first, second, rng) if crossed else first
+        changes = int(rng.poisson(self.genes))
+        return problem.space.mutate(child, rng, changes if crossed else max(changes, 1))
+
+
+def best_first(values: np.ndarray, n: int) -> np.ndarray:
+    """Positions of the n best of (rows, axes) minimised values: by non-dominated rank, then the lonely ones of a front first."""
+    rank = ranks(values)
+    lonely = np.zeros(len(values))
+    sizes = np.cumsum(np.bincount(rank, minlength=1))
+    for front in range(min(int(np.searchsorted(sizes, n)) + 1, len(sizes))):
+        members = np.flatnonzero(rank == front)
+        lonely[members] = crowding(values[members])
+    return np.lexsort((-lonely, rank))[:n]
