@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+from threadpoolctl import threadpool_limits
 
 Model = Callable[[np.ndarray], np.ndarray]
 
@@ -67,7 +68,14 @@ def trees(genomes: np.ndarray, y: np.ndarray) -> Model:
         early_stopping=False,  # type: ignore[arg-type]
         random_state=0,
     )
-    return model.fit(genomes, y).predict
+    with threadpool_limits(1):  # a team of threads for each of 800 small trees costs more than it brings, far more on busy cores
+        model.fit(genomes, y)
+
+    def predict(genomes: np.ndarray) -> np.ndarray:
+        with threadpool_limits(1):
+            return model.predict(genomes)
+
+    return predict
 
 
 @dataclass(frozen=True)
