@@ -26,10 +26,17 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]), "PYTHONUNBUFFERED": "1"}
 
 
+def hear_ctrl_c() -> None:
+    """A shell starts its background jobs with SIGINT ignored, and what they start inherits that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def search(folder: Path, *args: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "nas", "search", f"run={folder}", *COMMON, *args]
     log = open(f"{folder}.txt", "ab")  # noqa: SIM115  the child keeps it
-    process = subprocess.Popen(command, cwd=folder.parent, env=environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, cwd=folder.parent, env=environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=hear_ctrl_c
+    )
     log.close()
     return process
 
