@@ -59,11 +59,11 @@ def named(registry: Mapping[str, type[T]], mapping: Mapping[str, Any], where: st
     """
     if not isinstance(mapping, Mapping):
         raise ValueError(f"{where}: wanted settings as a mapping, got {_shown(mapping)}")
-    name = mapping.get("name")
+    if "name" not in mapping:
+        raise ValueError(f"{where}.name: missing; wanted one of {_listed(registry)}")
+    name = mapping["name"]
     if not isinstance(name, str) or name not in registry:
-        raise ValueError(
-            f"{where}.name: unknown {_shown(name)}{did_you_mean(name, registry)} (known: {_listed(registry)})"
-        )
+        raise ValueError(f"{where}.name: unknown {name!r}{did_you_mean(name, registry)} (known: {_listed(registry)})")
     return build(registry[name], {key: value for key, value in mapping.items() if key != "name"}, where)
 
 

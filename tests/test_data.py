@@ -75,7 +75,7 @@ def test_sizes_and_resolution(made: dict[str, Any]) -> None:
         ({"resolution": 0}, "dataset.resolution: wanted 1 to 4096 pixels"),
         ({"resolution": 10**9}, "dataset.resolution: wanted 1 to 4096 pixels"),
         ({"split_seed": -1}, "dataset.split_seed: wanted 0 or more"),
-        ({"name": "digit"}, "dataset.name: unknown 'digit'; did you mean digits? (datasets: digits, "),
+        ({"name": "digit"}, "dataset.name: unknown 'digit'; did you mean digits? (known: digits, "),
         ({"name": None}, "dataset.name: unknown None"),
     ],
 )

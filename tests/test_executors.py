@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -81,10 +80,8 @@ def test_a_killed_ticket_ends_and_the_next_one_runs(kind: str, start: Any) -> No
     hung = executor.submit(jobs(1))
     executor.poll(0.1)
     executor.kill(hung)
-    began = time.monotonic()
     outcomes = run_all(executor, jobs(1), timeout_s=1.0)
     assert [o.outcome for o in outcomes] == ["timeout"]
-    assert time.monotonic() - began < 900  # it came back at all: the hung trial would have taken 1000 seconds
 
 
 @pytest.mark.parametrize("kind", ALL)

@@ -12,7 +12,7 @@ from nas.data.folder import Folder
 from nas.data.idx import FashionMnist
 from nas.data.npz import Npz
 from nas.data.parquet import Parquet
-from nas.settings import build, did_you_mean
+from nas.settings import named
 
 DATASETS: dict[str, type[DatasetSettings]] = {
     "digits": Digits,
@@ -28,15 +28,7 @@ def dataset_settings(settings: Mapping[str, Any], where: str = "dataset") -> Dat
 
     Raises ValueError naming the key: an unknown name or key, a wrong type or value.
     """
-    if not isinstance(settings, Mapping):
-        raise ValueError(f"{where}: wanted settings as a mapping, got {settings!r}")
-    known = ", ".join(DATASETS)
-    if "name" not in settings:
-        raise ValueError(f"{where}.name: missing; wanted one of {known}")
-    name = settings["name"]
-    if not isinstance(name, str) or name not in DATASETS:
-        raise ValueError(f"{where}.name: unknown {name!r}{did_you_mean(name, DATASETS)} (datasets: {known})")
-    return build(DATASETS[name], {key: value for key, value in settings.items() if key != "name"}, where)
+    return named(DATASETS, settings, where)
 
 
 def load_dataset(settings: Mapping[str, Any], where: str = "dataset") -> Dataset:

@@ -22,7 +22,7 @@ from nas.journal import Measurement
 from nas.latency.fit import Bench, Budget, Progress, fit_predictor
 from nas.latency.predictor import Predictor
 from nas.latency.timing import DeviceError, Program
-from nas.settings import build, did_you_mean
+from nas.settings import named
 from nas.space import Space
 
 Failed = Callable[[Arch, DeviceError], None]
@@ -102,15 +102,7 @@ DEVICES: dict[str, type[Any]] = {"host": Host}
 
 def make_device(settings: Mapping[str, Any], where: str = "device") -> Device:
     """A device from plain settings such as `{"name": "host", "batch": 8}`. Raises ValueError naming the key."""
-    if not isinstance(settings, Mapping):
-        raise ValueError(f"{where}: wanted settings as a mapping, got {settings!r}")
-    known = ", ".join(DEVICES)
-    if "name" not in settings:
-        raise ValueError(f"{where}.name: missing; wanted one of {known}")
-    name = settings["name"]
-    if not isinstance(name, str) or name not in DEVICES:
-        raise ValueError(f"{where}.name: unknown {name!r}{did_you_mean(name, DEVICES)} (devices: {known})")
-    return build(DEVICES[name], {key: value for key, value in settings.items() if key != "name"}, where)
+    return named(DEVICES, settings, where)
 
 
 def info_fingerprint(info: Mapping[str, Any]) -> str:
