@@ -316,7 +316,7 @@ def test_beats_random_on_a_made_up_reward(name: str) -> None:
     "settings, message",
     [
         ({"name": "evolutoin"}, "controller.name: unknown 'evolutoin'; did you mean evolution?"),
-        ({}, "controller.name: wanted one of random, evolution, nsga2, local, mnasnet, reinforce, guided"),
+        ({}, "controller.name: missing; wanted one of random, evolution, nsga2, local, mnasnet, reinforce, guided"),
         ({"name": "random", "population": 3}, "controller.population: unknown key"),
         ({"name": "evolution", "populaton": 3}, "controller.populaton: unknown key; did you mean population?"),
         ({"name": "evolution", "sample": 50}, "controller.sample: wanted at most population (20), got 50"),

@@ -13,7 +13,7 @@ from nas.controllers.mnasnet import Mnasnet
 from nas.controllers.nsga2 import Nsga2
 from nas.controllers.random import Random
 from nas.controllers.reinforce import Reinforce
-from nas.settings import build, did_you_mean
+from nas.settings import named
 
 CONTROLLERS: dict[str, type] = {
     "random": Random,
@@ -30,11 +30,4 @@ __all__ = ["CONTROLLERS", "Controller", "History", "Problem", "fresh", "make_con
 
 def make_controller(settings: Mapping[str, Any], where: str = "controller") -> Controller:
     """The controller that `settings["name"]` names, with the other settings. Raises ValueError naming the key."""
-    if not isinstance(settings, Mapping) or not isinstance(settings.get("name"), str):
-        raise ValueError(f"{where}.name: wanted one of {', '.join(CONTROLLERS)}")
-    name = settings["name"]
-    if name not in CONTROLLERS:
-        raise ValueError(
-            f"{where}.name: unknown {name!r}{did_you_mean(name, CONTROLLERS)} (known: {', '.join(CONTROLLERS)})"
-        )
-    return build(CONTROLLERS[name], {key: value for key, value in settings.items() if key != "name"}, where)
+    return named(CONTROLLERS, settings, where)
