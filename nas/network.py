@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -75,10 +76,14 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
         raise ValueError(f"images: wanted shape (n, {_listed(graph.input_shape)}), got ({_listed(images.shape)})")
     values = [images.astype(dtype)]
     new_stats: dict[str, Mapping[str, Array]] = dict(stats)
+    fused = norms_with_acts(graph.nodes) if train else {}
     for i, node in enumerate(graph.nodes[1:], 1):
         x = [values[j] for j in node.inputs]
         if node.op == "norm":
-            y, new_stats[node.name] = apply_norm(node, x[0], params[node.name], stats.get(node.name, {}), train, momentum)
+            own, then = stats.get(node.name, {}), fused.get(i, "none")
+            y, new_stats[node.name] = apply_norm(node, x[0], params[node.name], own, train, momentum, then, form)
+        elif node.op == "act" and node.inputs[0] in fused:
+            y = x[0]
         elif node.op in RANDOM:
             y = _random(node, x[0], rng, i) if train else x[0]
         else:
@@ -87,17 +92,32 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
     return values[-1].reshape(len(images), -1).astype(jnp.float32), new_stats
 
 
+def norms_with_acts(nodes: Sequence[Node], first: int = 0) -> dict[int, str]:
+    """The norms whose only reader is an activation, with its name: in training the two are one operation.
+
+    Nodes are numbered from `first` on; inputs below it come from elsewhere.
+    """
+    readers = Counter(i for node in nodes for i in node.inputs)
+    acts = [node for node in nodes if node.op == "act" and node.inputs[0] >= first]
+    alone = [node for node in acts if readers[node.inputs[0]] == 1 and nodes[node.inputs[0] - first].op == "norm"]
+    return {node.inputs[0]: node.attr["fn"] for node in alone}
+
+
 def _listed(shape: tuple[int, ...]) -> str:
     return ", ".join(str(size) for size in shape)
 
 
 def apply_norm(node: Node, x: Array, p: Mapping[str, Array], s: Mapping[str, Array], train: bool,
-               momentum: Array | float | None) -> tuple[Array, dict[str, Array]]:  # fmt: skip
-    """(y, statistics after it) of a batch norm with parameters `p` and statistics `s`; `momentum` as `apply` has it."""
+               momentum: Array | float | None, then: str = "none",
+               form: Form = "auto") -> tuple[Array, dict[str, Array]]:  # fmt: skip
+    """(y, statistics after it) of a batch norm with parameters `p` and statistics `s`; `momentum` as `apply` has it.
+
+    `then` names the activation that follows in training.
+    """
     eps = node.attr["eps"]
     if not train:
         return ops.norm_eval(x, p["scale"], p["bias"], s["mean"], s["var"], eps), dict(s)
-    y, mean, var = ops.norm_train(x, p["scale"], p["bias"], eps)
+    y, mean, var = ops.norm_train(x, p["scale"], p["bias"], eps, then, form)
     m = node.attr["momentum"] if momentum is None else momentum
     if isinstance(m, float | int) and m == 0:
         return y, {"mean": mean, "var": var}

@@ -9,17 +9,18 @@ a CPU, where XLA's own lowering is ten times slower, and `lax` elsewhere.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from nas import native
 from nas.layers import out_size, pads
 
 Array = jax.Array
-Form = Literal["auto", "lax", "slices"]
+Form = Literal["auto", "lax", "slices", "native"]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -32,7 +33,7 @@ def conv(x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1,
     if _slices(form) and size == 1 and groups == 1 and not np.any(pad):
         y = _pointwise(x[:, ::stride, ::stride], kernel)
     elif _slices(form) and groups == x.shape[3] == kernel.shape[3]:
-        y = _depthwise(x, kernel, stride, pad)
+        y = (_native_depthwise if _native(form, x) else _depthwise)(x, kernel, stride, pad)
     else:
         y = lax.conv_general_dilated(
             x, kernel, (stride, stride), pad, dimension_numbers=LAYOUT, feature_group_count=groups
@@ -46,7 +47,7 @@ def _channels(vector: Array) -> Array:
 
 
 def _slices(form: Form) -> bool:
-    return form == "slices" or (form == "auto" and jax.default_backend() == "cpu")
+    return form in ("slices", "native") or (form == "auto" and jax.default_backend() == "cpu")
 
 
 def _pointwise(x: Array, kernel: Array) -> Array:
@@ -59,6 +60,24 @@ def _sum_of_taps(x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
     weights = kernel.astype(jnp.float32)
     taps = _shifted(x.astype(jnp.float32), kernel.shape[0], stride, pad)
     return jnp.asarray(sum(part * weights[i : i + 1, j : j + 1] for i, j, part in taps), x.dtype)
+
+
+def _native(form: Form, x: Array) -> bool:
+    return form in ("auto", "native") and _slices(form) and x.dtype == jnp.float32 and native.available()
+
+
+def _native_forward(x: Array, kernel: Array, stride: int, pad: Pads) -> tuple[Array, tuple[Array, Array]]:
+    return native.forward(x, kernel, stride, pad), (x, kernel)
+
+
+def _native_backward(stride: int, pad: Pads, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    dx = native.input_gradient(g, kernel, x.shape, stride, pad)
+    return dx, native.kernel_gradient(x, g, kernel.shape[0], stride, pad)
+
+
+_native_depthwise = jax.custom_vjp(native.forward, nondiff_argnums=(2, 3))
+_native_depthwise.defvjp(_native_forward, _native_backward)
 
 
 def _depthwise_forward(x: Array, kernel: Array, stride: int, pad: Pads) -> tuple[Array, tuple[Array, Array]]:
@@ -127,14 +146,51 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     return y.astype(x.dtype)[:, None, None]
 
 
-def norm_train(x: Array, scale: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
-    """Batch norm (arXiv:1502.03167) by the batch's own statistics: (y, mean, variance), the last two float32 (c,).
+def norm_train(
+    x: Array, scale: Array, bias: Array, eps: float, fn: str = "none", form: Form = "auto"
+) -> tuple[Array, Array, Array]:
+    """Batch norm (arXiv:1502.03167) by the batch's own statistics, then an activation: (y, mean, variance).
+
+    Mean and variance are float32 (c,).
 
     The variance is the biased one, over n h w, for `y` and for the moving average alike: so do TensorFlow's unfused
     layer, which MnasNet and EfficientNet were trained with on TPUs, and Flax; PyTorch averages the unbiased one.
     No gradient flows through the returned mean and variance.
     """
-    return _norm_train(x, scale, bias, eps)
+    if _native(form, x):
+        fused = fn if fn in native.FUSED else "none"
+        y, mean, variance = _native_norm(x, scale, bias, eps, fused)
+        return (y if fused == fn else ACT_FNS[fn](y)), mean, variance
+    y, mean, variance = _norm_train(x, scale, bias, eps)
+    return ACT_FNS[fn](y), mean, variance
+
+
+def _native_norm_by_batch(x: Array, scale: Array, bias: Array, eps: float, fn: str) -> tuple[Array, Array, Array]:
+    mean, variance = native.moments(x)
+    factor = lax.rsqrt(variance + eps) * scale
+    return ACT_FNS[fn](x * _channels(factor) + _channels(bias - mean * factor)), mean, variance
+
+
+def _native_norm_forward(x: Array, scale: Array, bias: Array, eps: float, fn: str) -> Any:
+    y, mean, variance = _native_norm_by_batch(x, scale, bias, eps, fn)
+    return (y, mean, variance), (x, scale, bias, mean, lax.rsqrt(variance + eps))
+
+
+def _native_norm_backward(eps: float, fn: str, saved: tuple[Array, ...], grads: tuple[Array, ...]) -> Any:
+    """As `_norm_backward`; z is computed again from x, so that neither it nor the gradient that meets it is kept."""
+    x, scale, bias, mean, inverse = saved
+    count, factor = x.size // x.shape[3], inverse * scale
+    shift = bias - mean * factor
+    d_bias, moment = native.norm_gradient_sums(x, grads[0], mean, factor, shift, fn)
+    d_scale = moment * inverse
+    dz = jax.vjp(ACT_FNS[fn], x * _channels(factor) + _channels(shift))[1](grads[0])[0]
+    slope = factor * inverse * d_scale / count
+    dx = dz * _channels(factor) - x * _channels(slope) + _channels(mean * slope - factor * d_bias / count)
+    return dx, d_scale, d_bias
+
+
+_native_norm = jax.custom_vjp(_native_norm_by_batch, nondiff_argnums=(3, 4))
+_native_norm.defvjp(_native_norm_forward, _native_norm_backward)
 
 
 def _norm_by_batch(x: Array, scale: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
@@ -179,11 +235,11 @@ def hsigmoid(x: Array) -> Array:
 
 
 def relu(x: Array) -> Array:
-    return jnp.maximum(x, 0)
+    return jnp.where(x > 0, x, 0)  # its gradient is a mask; that of `maximum` shares ties and divides
 
 
 def relu6(x: Array) -> Array:
-    return jnp.clip(x, 0, 6)
+    return jnp.where(x > 0, jnp.where(x < 6, x, 6), 0)
 
 
 ACT_FNS: dict[str, Callable[[Array], Array]] = {

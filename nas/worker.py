@@ -21,6 +21,7 @@ from typing import Any
 from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded
 from nas.jobs import Job, Outcome, Report, WorkerSpec
+from nas.machine import keep_memory, use_compile_cache
 from nas.plugins import load_plugins
 from nas.space import Space, space_from_plain
 
@@ -30,6 +31,7 @@ class Worker:
 
     def __init__(self, spec: WorkerSpec):
         self._spec = spec
+        keep_memory()
         load_plugins(spec.plugins, spec.path)
         self._context = Context(
             spec.settings, Path(spec.storage), f"{socket.gethostname()}/{os.getpid()}", spec.space
@@ -37,6 +39,7 @@ class Worker:
 
     def run(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         """The outcomes of jobs of one kind, in order."""
+        use_compile_cache()
         kind = jobs[0].kind
         if kind in ("train", "test"):
             try:

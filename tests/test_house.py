@@ -16,7 +16,7 @@ FILES = sorted((ROOT / "nas").rglob("*.py"))
 MODULES = {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in FILES}
 
 # Anyone may import these; they import only each other.
-LEAVES = ("__init__", "paths", "plugins", "settings", "versions", "yamlio")
+LEAVES = ("__init__", "machine", "paths", "plugins", "settings", "versions", "yamlio")
 # In the order data meets them. A module or folder imports what stands before it, never what stands after.
 STATIONS = (
     "arch",
@@ -31,6 +31,7 @@ STATIONS = (
     "objectives",
     "controllers",
     "tables",
+    "native",
     "ops",
     "network",
     "weights",
@@ -56,7 +57,7 @@ STATIONS = (
 RANK = dict.fromkeys(LEAVES, -1) | {name: rank for rank, name in enumerate(STATIONS)}
 
 # Library -> stations that may import it when they are loaded, and those that may do so at all.
-JAX = {"ops", "network", "train", "convert", "latency", "evaluators"}
+JAX = {"native", "ops", "network", "train", "convert", "latency", "evaluators"}
 WHEN_LOADED = {"jax": JAX, "jaxlib": JAX, "flax": JAX, "optax": JAX}
 ANYWHERE = {"ray": {"executor", "executors"}, "hydra": {"cli"}, "omegaconf": {"cli"}}
 

@@ -1,19 +1,31 @@
 """Primitive operations: every form computes what `lax` does, pools and norms what their definitions say."""
 
 import math
+import os
+import subprocess
+import sys
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from nas import ops
+from nas import native, ops
 from nas.layers import ACTS, out_size, pads
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
+
+
+FORMS: tuple[ops.Form, ...] = ("lax", "slices", "native")
+
+
+def test_machine_code_is_made_on_this_machine() -> None:
+    assert native.available()  # or the tests of the form "native" would test "slices" again
 
 
 # size, channels, out, groups, kernel, stride, padding
@@ -47,23 +59,40 @@ def reference(x: jax.Array, kernel: jax.Array, stride: int, padding: str | int, 
 
 
 @pytest.mark.parametrize("size, channels, out, groups, kernel, stride, padding", CONVS)
-def test_both_forms_of_a_convolution_agree_with_lax(
+def test_all_forms_of_a_convolution_agree_with_lax(
     size: int, channels: int, out: int, groups: int, kernel: int, stride: int, padding: str | int
 ) -> None:
     x, w = normal(3, size, size + 1, channels), normal(kernel, kernel, channels // groups, out, seed=1)
-    forms: tuple[ops.Form, ...] = ("lax", "slices")
 
     @jax.jit
     def run(x: jax.Array, w: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-        ours = [ops.conv(x, w, stride=stride, padding=padding, groups=groups, form=form) for form in forms]
+        ours = [ops.conv(x, w, stride=stride, padding=padding, groups=groups, form=form) for form in FORMS]
         return reference(x, w, stride, padding, groups), ours
 
-    wanted, both = run(x, w)
-    for got in both:
+    wanted, each = run(x, w)
+    for got in each:
         assert got.shape[1] == out_size(size, kernel, stride, padding)
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
 
 
+def assert_equals_lax(x: np.ndarray, w: np.ndarray, stride: int, padding: str | int, groups: int, form: Any) -> None:
+    """Value and both gradients, within what float32 sums in another order may differ."""
+
+    @jax.jit
+    def run(x: jax.Array, w: jax.Array) -> Any:
+        wanted, pull = jax.vjp(lambda x, w: reference(x, w, stride, padding, groups), x, w)
+        got, ours = jax.vjp(
+            lambda x, w: ops.conv(x, w, stride=stride, padding=padding, groups=groups, form=form), x, w
+        )
+        g = jnp.asarray(normal(*wanted.shape, seed=2))
+        return (got, *ours(g)), (wanted, *pull(g))
+
+    for a, b in zip(*run(jnp.asarray(x), jnp.asarray(w)), strict=True):
+        terms = max(w.size / w.shape[3], x.size / x.shape[3])
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6 * math.sqrt(terms))
+
+
+@pytest.mark.parametrize("form", FORMS[1:])
 @pytest.mark.parametrize(
     "count, size, kernel, stride, padding",
     [
@@ -74,25 +103,60 @@ def test_both_forms_of_a_convolution_agree_with_lax(
         (4, 2, 7, 1, "same"),
         (5, 7, 2, 3, 0),
         (2, 5, 3, 1, 3),
+        (17, 5, 5, 1, "same"),
+        (33, 4, 3, 2, "same"),
     ],
 )
-def test_gradients_of_the_depthwise_sum_are_those_of_lax(
-    count: int, size: int, kernel: int, stride: int, padding: str | int
+def test_gradients_of_the_depthwise_convolution_are_those_of_lax(
+    count: int, size: int, kernel: int, stride: int, padding: str | int, form: Any
 ) -> None:
     x, w = normal(count, size, size, 5), normal(kernel, kernel, 1, 5, seed=1)
-
-    @jax.jit
-    def run(x: jax.Array, w: jax.Array) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
-        y, wanted = jax.vjp(lambda x, w: reference(x, w, stride, padding, 5), x, w)
-        _, got = jax.vjp(lambda x, w: ops.conv(x, w, stride=stride, padding=padding, groups=5, form="slices"), x, w)
-        g = jnp.asarray(normal(*y.shape, seed=2))
-        return got(g), wanted(g)
-
-    for a, b in zip(*run(x, w), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+    assert_equals_lax(x, w, stride, padding, 5, form)
 
 
-@pytest.mark.parametrize("form", ["lax", "slices"])
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_any_depthwise_convolution_in_machine_code_is_that_of_lax(data: st.DataObject) -> None:
+    kernel = data.draw(st.integers(1, 7), "kernel")
+    stride = data.draw(st.integers(1, 3), "stride")
+    padding = data.draw(st.one_of(st.just("same"), st.integers(0, kernel)), "padding")
+    least = 1 if padding == "same" else max(1, kernel - 2 * int(padding))
+    height, width = (data.draw(st.integers(least, least + 9), side) for side in ("height", "width"))
+    count, channels = data.draw(st.integers(1, 20), "count"), data.draw(st.integers(1, 70), "channels")
+    x, w = normal(count, height, width, channels), normal(kernel, kernel, 1, channels, seed=1)
+    assert_equals_lax(x, w, stride, padding, channels, "native")
+
+
+@pytest.mark.parametrize("form", FORMS[1:])
+@pytest.mark.parametrize("channels, out, groups, kernel", [(4, 6, 1, 1), (4, 6, 1, 3), (6, 4, 2, 3), (6, 12, 6, 3)])
+def test_gradients_of_other_convolutions_are_those_of_lax(
+    channels: int, out: int, groups: int, kernel: int, form: Any
+) -> None:
+    for stride in (1, 2):
+        x, w = normal(3, 6, 7, channels), normal(kernel, kernel, channels // groups, out, seed=1)
+        assert_equals_lax(x, w, stride, "same", groups, form)
+
+
+@pytest.mark.parametrize("form", FORMS[1:])
+@pytest.mark.parametrize("groups, kernel, stride", [(1, 1, 1), (8, 3, 2), (8, 5, 1), (2, 3, 1)])
+def test_bfloat16_is_as_exact_as_that_of_lax(form: Any, groups: int, kernel: int, stride: int) -> None:
+    x, w = normal(4, 6, 6, 8), normal(kernel, kernel, 8 // groups, 8, seed=1)
+    exact = reference(jnp.asarray(x), jnp.asarray(w), stride, "same", groups)
+
+    def error(form: Any) -> tuple[float, ...]:
+        half = jnp.asarray(x, jnp.bfloat16), jnp.asarray(w)
+        got, pull = jax.vjp(lambda x, w: ops.conv(x, w, stride=stride, groups=groups, form=form), *half)
+        _, wanted = jax.vjp(
+            lambda x, w: reference(x, w, stride, "same", groups), half[0].astype(jnp.float32), half[1]
+        )
+        g = jnp.asarray(normal(*exact.shape, seed=2), jnp.bfloat16)
+        pairs = [(got, exact), *zip(pull(g), wanted(g.astype(jnp.float32)), strict=True)]
+        return tuple(float(jnp.abs(a.astype(jnp.float32) - b).max() / jnp.abs(b).max()) for a, b in pairs)
+
+    assert all(mine <= 2 * lax_own + 0.01 for mine, lax_own in zip(error(form), error("lax"), strict=True))
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("groups", [1, 4])
 def test_bfloat16_goes_in_and_comes_out(form: Any, groups: int) -> None:
     x, w = jnp.asarray(normal(2, 5, 5, 4), jnp.bfloat16), jnp.asarray(normal(1, 1, 4 // groups, 4))
@@ -187,26 +251,78 @@ def plain_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float) -> j
     return (x - x.mean(0)[None]) / jnp.sqrt(x.var(0) + eps)[None] * scale[None] + bias[None]
 
 
-def test_norm_by_the_batch_and_its_gradient() -> None:
-    x, scale, bias = (
-        jnp.asarray(3 * normal(4, 3, 3, 5) + 2),
-        jnp.asarray(normal(5, seed=1)),
-        jnp.asarray(normal(5, seed=2)),
-    )
-    g = jnp.asarray(normal(*x.shape, seed=3))
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("fn", ["none", "relu", "relu6", "hswish", "swish"])
+@pytest.mark.parametrize("shape", [(4, 3, 3, 5), (7, 5, 4, 19), (3, 1, 1, 70), (1, 6, 6, 130)])
+def test_norm_by_the_batch_and_its_gradient(form: Any, fn: str, shape: tuple[int, ...]) -> None:
+    c = shape[3]
+    x, scale, bias = 3 * normal(*shape) + 2, 2 * normal(c, seed=1), normal(c, seed=2)
+    arrays, g = [jnp.asarray(a) for a in (x, scale, bias)], jnp.asarray(normal(*shape, seed=3))
 
     @jax.jit
     def run(x: jax.Array, scale: jax.Array, bias: jax.Array) -> Any:
-        wanted, pull = jax.vjp(lambda x, s, b: plain_norm(x, s, b, 0.1).reshape(x.shape), x, scale, bias)
-        _, ours = jax.vjp(lambda x, s, b: ops.norm_train(x, s, b, 0.1)[0], x, scale, bias)
-        return ops.norm_train(x, scale, bias, 0.1), wanted, list(zip(ours(g), pull(g), strict=True))
+        arrays = x, scale, bias
+        act = ops.ACT_FNS[fn]
+        wanted, pull = jax.vjp(lambda x, s, b: act(plain_norm(x, s, b, 0.1).reshape(x.shape)), *arrays)
+        _, ours = jax.vjp(lambda x, s, b: ops.norm_train(x, s, b, 0.1, fn, form)[0], *arrays)
+        return ops.norm_train(x, scale, bias, 0.1, fn, form), wanted, list(zip(ours(g), pull(g), strict=True))
 
-    (y, mean, variance), wanted, gradients = run(x, scale, bias)
-    np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(mean, np.mean(x, (0, 1, 2)), rtol=1e-5)
-    np.testing.assert_allclose(variance, np.var(x, (0, 1, 2)), rtol=1e-5)  # biased: over n h w
+    (y, mean, variance), wanted, gradients = run(arrays[0], arrays[1], arrays[2])
+    np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(mean, np.mean(x, (0, 1, 2)), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(variance, np.var(x, (0, 1, 2)), rtol=1e-5, atol=1e-6)  # biased: over n h w
     for a, b in gradients:
-        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_variance_survives_a_mean_far_from_zero(form: Any) -> None:
+    x = jnp.asarray(normal(8, 4, 4, 3) + 1000)
+    _, _, variance = ops.norm_train(x, jnp.ones(3), jnp.zeros(3), 1e-3, "none", form)
+    np.testing.assert_allclose(variance, np.var(np.asarray(x, np.float64), (0, 1, 2)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_nan_is_not_hidden(form: Any) -> None:
+    x = jnp.asarray(normal(2, 4, 4, 3)).at[1, 2, 2, 1].set(jnp.nan)
+    y, mean, _ = ops.norm_train(x, jnp.ones(3), jnp.zeros(3), 1e-3, "none", form)
+    assert np.isnan(np.asarray(y)[..., 1]).all()
+    assert np.isnan(mean[1])
+    assert np.isfinite(np.asarray(y)[..., [0, 2]]).all()
+    assert np.isnan(ops.conv(x, jnp.ones((3, 3, 1, 3)), groups=3, form=form)[1, 2, 2, 1])
+
+
+CALLS_IN_PARALLEL = """
+import jax, jax.numpy as jnp, numpy as np
+from nas import ops
+rng = np.random.default_rng(0)
+x = jnp.asarray(rng.normal(size=(24, 9, 9, 40)), jnp.float32)
+w = jnp.asarray(rng.normal(size=(5, 5, 1, 40)), jnp.float32)
+def loss(w):
+    ys = [ops.conv(x * i, w, groups=40) for i in range(1, 6)]
+    return sum(ops.norm_train(y, jnp.ones(40), jnp.zeros(40), 1e-3, "hswish")[0] ** 2 for y in ys).sum()
+step = jax.jit(jax.grad(loss))
+results = [np.asarray(step(w)) for _ in range(20)]
+assert all((r == results[0]).all() for r in results)
+print(results[0].tobytes().hex())
+"""
+
+
+def test_neither_threads_nor_turns_change_a_bit() -> None:
+    def run(threads: int) -> str:
+        environment = {**os.environ, "NPROC": str(threads)}
+        command = [sys.executable, "-c", CALLS_IN_PARALLEL]
+        return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert run(1) == run(2) == run(5)
+
+
+def test_without_machine_code_the_slower_form_takes_over() -> None:
+    code = "from nas import native, ops; import jax.numpy as jnp; print(native.available(), " \
+        "float(ops.conv(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 1, 2)), groups=2)[0, 1, 1, 0]))"  # fmt: skip
+    environment = {**os.environ, "NAS_NATIVE": "0"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["False", "9.0"]
 
 
 def test_norm_by_given_statistics() -> None:

@@ -18,6 +18,7 @@ from nas.cli.folder import run_folder
 from nas.cli.hydra_door import Invocation
 from nas.cost import cost
 from nas.data import load_dataset
+from nas.machine import keep_memory, use_compile_cache
 from nas.plugins import load_plugins
 from nas.recipe import Recipe
 from nas.settings import build
@@ -50,6 +51,8 @@ class TrainCommand:
 def train(call: Invocation) -> None:
     """Trains, tells accuracy on validation and, once at the end, on test; writes weights.npz, arch.yaml, result.json."""
     command = build(TrainCommand, call.config, "")
+    keep_memory()
+    use_compile_cache()
     load_plugins(command.plugins, [os.getcwd()])
     recipe = build(Recipe, command.recipe, "recipe")
     arch = find_arch(command.arch)

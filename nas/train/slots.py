@@ -20,6 +20,7 @@ import numpy as np
 from nas.arch import Arch, Block
 from nas.blocks import builder, lower_head, lower_layer
 from nas.layers import Graph, Node, Shape, param_shapes
+from nas.network import norms_with_acts
 from nas.space import Hole, Space
 
 PARTS: tuple[str, ...] = ("kernels", "others", "stats")
@@ -252,7 +253,10 @@ def _out(slot: SlotPlan) -> Shape:
 
 
 def _pieces(arch: Arch, scope: str, block: Block, stride: int, shape: Shape) -> tuple[Piece, ...]:
-    """A block's nodes, cut wherever all that follows needs only the last one's output and the block's input."""
+    """A block's nodes, cut wherever all that follows needs only the last one's output and the block's input.
+
+    A norm stays with its activation, because training does both in one.
+    """
     g = builder(arch)
     g.input(shape)
     g.scope, g.drop_rate = scope, arch.drop_path
@@ -260,9 +264,9 @@ def _pieces(arch: Arch, scope: str, block: Block, stride: int, shape: Shape) -> 
     out = lower_head(g, 0, arch, scope) if head else lower_layer(g, 0, block, stride, dict(arch.defaults), scope)
     if out != len(g.nodes) - 1:
         raise ValueError(f"{scope}: {block.op}: its output is not its last node, which one program needs")
-    pieces, first = [], 1
+    pieces, first, fused = [], 1, norms_with_acts(g.nodes)
     for last in range(1, len(g.nodes)):
-        if all(i in (0, last) or i > last for node in g.nodes[last + 1 :] for i in node.inputs):
+        if last not in fused and all(i in (0, last) or i > last for node in g.nodes[last + 1 :] for i in node.inputs):
             pieces.append(_piece(g.nodes, first, last))
             first = last + 1
     return tuple(pieces)

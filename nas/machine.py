@@ -1,0 +1,98 @@
+"""What this process does for its own speed on this machine: compiled code kept between runs, memory kept between steps.
+
+Neither may ever be the cause of a failure: where something cannot be had, work goes on without it.
+`NAS_CACHE` names another folder than the user's cache, or `off`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+COMPILED_BYTES = 2 << 30  # of XLA programs; the least recently used go first
+LEAST_COMPILE_S = 0.3  # what compiles faster is not worth a file
+_log = logging.getLogger("nas")
+
+
+@cache
+def cache_folder(kind: str) -> Path | None:
+    """A writable folder of this user for compiled code of this kind, or None.
+
+    Its path holds a fingerprint of the processor: code compiled for another one may crash this one.
+    """
+    chosen = os.environ.get("NAS_CACHE", "")
+    if chosen == "off":
+        return None
+    base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"
+    folder = base / f"{kind}-{processor()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        _log.info("no cache of compiled programs: %s: %s", folder, error.strerror)
+        return None
+
+
+@cache
+def processor() -> str:
+    """Eight characters that differ where the instructions of two processors do."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        facts = sorted({line for line in lines if line.split("\t")[0] in ("model name", "flags", "Features")})
+    except OSError:
+        facts = [platform.processor()]
+    return hashlib.sha256("\n".join([platform.machine(), sys.platform, *facts]).encode()).hexdigest()[:8]
+
+
+@cache
+def use_compile_cache() -> Path | None:
+    """Lets JAX keep what it compiles, bounded, for all processes of this user on this host; None without a folder.
+
+    A folder or `JAX_ENABLE_COMPILATION_CACHE` that the user gave to JAX is left as it is.
+    """
+    from importlib.metadata import version
+
+    import jax
+
+    if jax.config.read("jax_compilation_cache_dir") or not jax.config.read("jax_enable_compilation_cache"):
+        return None
+    folder = cache_folder(f"xla-{version('jaxlib')}-{jax.default_backend()}")
+    if folder is None:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", LEAST_COMPILE_S)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    jax.config.update("jax_raise_persistent_cache_errors", False)
+    if _has("filelock"):  # JAX bounds a cache only with it
+        jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
+    return folder
+
+
+def _has(module: str) -> bool:
+    from importlib.util import find_spec
+
+    return find_spec(module) is not None
+
+
+@cache
+def keep_memory() -> bool:
+    """Lets glibc keep freed memory, so that a step's temporary tensors do not come from the kernel anew, page by page.
+
+    XLA on a CPU allocates them at every step; returned and faulted in again they took a quarter of a step's time. Called
+    before threads are started. False where there is no glibc.
+    """
+    no_maps, no_trim, one_arena, ahead = (-4, 0), (-1, -1), (-8, 1), (-2, 64 << 20)
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    done = [mallopt(*setting) == 1 for setting in (no_maps, no_trim, one_arena, ahead)]
+    return all(done)
