@@ -17,7 +17,8 @@ class Recipe:
     optimizer: sgd with momentum; rmsprop as TensorFlow 1 has it (decay 0.9, epsilon 0.001 inside the root, accumulator
     from 1, learning rate inside the momentum buffer); adamw with `momentum` as its b1.
     warmup_epochs: linear rise from 0. schedule: cosine to 0; staircase, lr * decay_rate ^ floor(epoch / decay_epochs)
-    counted from the first step; constant.
+    counted from the first step; constant. schedule_epochs: epochs that the cosine is laid out for, of which `epochs` are
+    run (None: all of them), so that a short training is the beginning of a longer one.
     weight_decay: of convolution and dense kernels only: L2 added to the loss for sgd and rmsprop, decoupled for adamw.
     ema: decay of a moving average of weights and batch statistics that is validated and returned instead of them
     (0: none); after t updates it is min(ema, (1 + t) / (10 + t)). norm_warmup: the same ramp for the momentum of batch
@@ -34,6 +35,7 @@ class Recipe:
     schedule: Literal["cosine", "staircase", "constant"] = "cosine"
     decay_rate: float = 0.97
     decay_epochs: float = 2.4
+    schedule_epochs: int | None = None
     weight_decay: float = 4e-5
     label_smoothing: float = 0.0
     ema: float = 0.0
@@ -55,5 +57,14 @@ class Recipe:
         for key in ("weight_decay", "validate_every"):
             if not 0 <= getattr(self, key) < float("inf"):
                 raise ValueError(f"{key}: wanted 0 or more, got {getattr(self, key)}")
-        if not 0 <= self.warmup_epochs <= self.epochs:
-            raise ValueError(f"warmup_epochs: wanted 0 to {self.epochs} (epochs), got {self.warmup_epochs}")
+        if self.horizon < self.epochs:
+            raise ValueError(
+                f"schedule_epochs: wanted {self.epochs} (epochs) or more, or null, got {self.schedule_epochs}"
+            )
+        if not 0 <= self.warmup_epochs <= self.horizon:
+            raise ValueError(f"warmup_epochs: wanted 0 to {self.horizon} (epochs), got {self.warmup_epochs}")
+
+    @property
+    def horizon(self) -> int:
+        """Epochs that the learning rate is laid out for."""
+        return self.epochs if self.schedule_epochs is None else self.schedule_epochs

@@ -61,6 +61,16 @@ COMMANDS = {
         "nas.cli.export:export",
         ("nas export arch=mnasnet_a1 formats=[timm,tf]", "nas export arch=runs/default/best.yaml formats=[yaml] out=exported"),
     ),
+    "scale": Command(
+        "scale an architecture: a family by compound scaling, to budgets, or by coefficients found on your data",
+        "nas.cli.scale:scale",
+        (
+            "nas scale arch=efficientnet_b0 preset=efficientnet phi=[1,2,3,4,5,6,7]",
+            "nas scale arch=runs/default/best.yaml phi=[1,2] run=runs/family",
+            "nas scale arch=runs/default/best.yaml target_ms=[1,2,4] device=[host]",
+            "nas scale arch=runs/default/best.yaml grid.search=true dataset=folder dataset.path=photos",
+        ),
+    ),
     "train": Command(
         "train an architecture on a dataset and keep its weights",
         "nas.cli.train:train",

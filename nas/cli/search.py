@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,16 +15,16 @@ from nas.arch import dropped_strides
 from nas.cli.arch import find_arch
 from nas.cli.folder import log_to, open_run, run_folder
 from nas.cli.hydra_door import Invocation
+from nas.cli.work import absolute_path, kept_predictor, start_workers
 from nas.controllers import Problem, make_controller
 from nas.cost import Costs
 from nas.data import dataset_settings, load_dataset
 from nas.display import Display
 from nas.evaluators import OneProgram, evaluator_settings
 from nas.executors import make_executor_settings
-from nas.executors.base import Executor, run_all
-from nas.jobs import Job, WorkerSpec
+from nas.executors.base import Executor
 from nas.journal import Journal
-from nas.latency import Predictor, make_device
+from nas.latency import make_device
 from nas.objectives import Objectives, build_objectives
 from nas.plugins import load_plugins
 from nas.report import front_text, summarise, write_outputs
@@ -79,7 +78,6 @@ class Plan:
     space: Space
     objectives: Objectives
     controller: Any
-    executor: Any
     config: Mapping[str, Any]
     first: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
@@ -129,12 +127,12 @@ def search(call: Invocation) -> None:
 def make_plan(call: Invocation) -> Plan:
     command = build(SearchCommand, call.config, "")
     load_plugins(command.plugins, [os.getcwd()])
-    config = {**call.config, "dataset": _absolute(command.dataset), "device": dict(command.device)}
+    config = {**call.config, "dataset": absolute_path(command.dataset), "device": dict(command.device)}
     settings = build(SearchSettings, command.search, "search")
     devices = {name: make_device(device, f"device.{name}") for name, device in command.device.items()}
     objectives = build_objectives(command.objective, list(devices))
     controller = make_controller(command.controller)
-    executor = make_executor_settings(command.executor)
+    make_executor_settings(command.executor)
     evaluator = evaluator_settings(command.evaluator)
     _check_recipe(command.recipe)
     space = load_space(command.space)
@@ -146,7 +144,7 @@ def make_plan(call: Invocation) -> Plan:
     if isinstance(evaluator, OneProgram):
         evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
-    return Plan(command, settings, fitted, objectives, controller, executor, config, first, _notes(space, fitted))
+    return Plan(command, settings, fitted, objectives, controller, config, first, _notes(space, fitted))
 
 
 def _notes(space: Space, fitted: Space) -> tuple[str, ...]:
@@ -158,12 +156,6 @@ def _notes(space: Space, fitted: Space) -> tuple[str, ...]:
     return (
         f"images of {after.resolution} pixels, the space is made for {before.resolution}: stride 1 instead of 2 in {', '.join(dropped)}",
     )
-
-
-def _absolute(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Workers have other working folders."""
-    path = dataset.get("path")
-    return {**dataset, "path": str(Path(path).expanduser().absolute())} if isinstance(path, str) else dict(dataset)
 
 
 def _check_recipe(recipe: Mapping[str, Any]) -> None:
@@ -185,13 +177,10 @@ def _run(plan: Plan, journal: Journal, folder: Path) -> None:
     print(f"{title}\n{plan.space.size:.3g} architectures, {len(plan.space.genes)} genes", flush=True)
     for note in plan.notes:
         print(note)
-    spec = WorkerSpec(
-        {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}, plan.space.to_dict(), command.plugins,
-        tuple(p or os.getcwd() for p in sys.path), str(folder), plan.settings.threads, os.environ.get("NAS_WORKER_PLATFORMS", ""),
-    )  # fmt: skip
-    executor = plan.executor.start(spec)
-    if command.executor.get("name") != "local":
-        os.environ["JAX_PLATFORMS"] = "cpu"  # accelerators are the workers'; a controller that learns does so on the CPU
+    settings = {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}
+    executor = start_workers(
+        command.executor, settings, plan.space.to_dict(), command.plugins, folder, plan.settings.threads
+    )
     try:
         problem = _problem(plan, journal, executor)
         check_feasible(problem, command.seed)
@@ -217,7 +206,8 @@ def _run(plan: Plan, journal: Journal, folder: Path) -> None:
 
 def _problem(plan: Plan, journal: Journal, executor: Executor) -> Problem:
     """The problem with frozen latency predictors and the target, made once and kept in the journal."""
-    predictors = {name: _predictor(name, plan, journal, executor) for name in plan.command.device}
+    seed, limit = plan.command.seed, plan.settings.timeout_s
+    predictors = {name: kept_predictor(name, journal, executor, seed, limit) for name in plan.command.device}
     table = Costs(plan.space)
 
     def costs(genomes: np.ndarray) -> dict[str, np.ndarray]:
@@ -229,23 +219,6 @@ def _problem(plan: Plan, journal: Journal, executor: Executor) -> Problem:
         objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs))
     journal.put("objectives", dataclasses.asdict(objectives))
     return Problem(plan.space, objectives, costs, table.features)
-
-
-def _predictor(name: str, plan: Plan, journal: Journal, executor: Executor) -> Predictor:
-    kept = journal.get(f"predictor/{name}")
-    if kept is None:
-        print(f"measuring blocks on {name} for the latency predictor ...", flush=True)
-        (outcome,) = run_all(
-            executor, [Job(-1, "fit", seed=plan.command.seed, data={"device": name})], timeout_s=plan.settings.timeout_s
-        )
-        if outcome.outcome != "ok":
-            raise ValueError(f"device.{name}: the latency predictor could not be made: {outcome.error}")
-        kept = outcome.data["predictor"]
-        journal.put(f"predictor/{name}", kept)
-    predictor = Predictor.from_dict(kept)
-    error = "" if predictor.mape is None else f" to {predictor.mape:.0%} (mean error on networks left out of the fit)"
-    print(f"latency on {name}: predicted{error}, measured for the front at the end", flush=True)
-    return predictor
 
 
 def _target(plan: Plan, journal: Journal, costs: Any) -> float:

@@ -7,10 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nas.data import Dataset, load_dataset
 from nas.jobs import Job, Outcome, Report
+
+if TYPE_CHECKING:
+    from nas.train import Checkpoints
+
+CHECKPOINT_PAUSE_S = 20.0  # a trial that takes less is run again from its start
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,12 @@ class Context:
     def weights(self, number: int) -> Path:
         """Where the weights of a trial are kept."""
         return self.storage / "checkpoints" / f"trial-{number:06d}.npz"
+
+    def checkpoints(self, number: int) -> Checkpoints:
+        """Those of a trial in training, from which it goes on when its worker dies."""
+        from nas.train import Checkpoints
+
+        return Checkpoints(self.weights(number).with_suffix(""), keep=1, pause_s=CHECKPOINT_PAUSE_S, last=False)
 
 
 class Evaluator(Protocol):

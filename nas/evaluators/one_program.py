@@ -47,7 +47,8 @@ class OneProgramEvaluator(ScratchEvaluator):
         def on_step(step: int, steps: int, metrics: dict[str, float]) -> None:
             report(job.number, step, steps, metrics)
 
-        fit = self._program.fit(arch_from_dict(dict(job.arch)), job.seed, on_step)
+        checkpoint = self._context.checkpoints(job.number)
+        fit = self._program.fit(arch_from_dict(dict(job.arch)), job.seed, on_step, checkpoint)
         return dataclasses.replace(fit, compile_s=compile_s)
 
     def _prepare(self) -> float:

@@ -41,6 +41,7 @@ class ScratchEvaluator:
         fit = self._fit(job, report)
         if self._settings.keep_weights:
             save_weights(self._context.weights(job.number), {"params": fit.params, "stats": fit.stats})
+        self._context.checkpoints(job.number).clear()
         return Outcome(
             job.number, "ok", metrics=fit.metrics, compile_s=fit.compile_s, train_s=fit.train_s,
             memory_bytes=fit.peak_memory_bytes, worker=self._context.worker,
@@ -67,4 +68,5 @@ class ScratchEvaluator:
         def on_step(step: int, steps: int, metrics: dict[str, float]) -> None:
             report(job.number, step, steps, metrics)
 
-        return fit(arch_from_dict(dict(job.arch)), self._context.dataset, self._recipe, job.seed, report=on_step)
+        arch, checkpoint = arch_from_dict(dict(job.arch)), self._context.checkpoints(job.number)
+        return fit(arch, self._context.dataset, self._recipe, job.seed, report=on_step, checkpoint=checkpoint)

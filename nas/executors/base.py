@@ -46,15 +46,21 @@ class Executor(Protocol):
 
 def run_all(
     executor: Executor, jobs: Sequence[Job], progress: Callable[[int, int], None] = lambda done, total: None,
-    retries: int = 2, timeout_s: float | None = None,
+    retries: int = 2, timeout_s: float | None = None, done: Callable[[int, Outcome], None] = lambda i, outcome: None,
 ) -> list[Outcome]:  # fmt: skip
     """Runs jobs one a ticket, at most `capacity` at once, and gives their outcomes in order; for work outside the loop.
 
+    `done(i, outcome)` hears of the outcome of the i-th job as soon as it is known.
     A job lost more than `retries` times has the outcome `lost`, one that takes longer than `timeout_s` is ended.
     """
     waiting, active = list(enumerate(jobs))[::-1], {}
     outcomes: dict[int, Outcome] = {}
     tries = [0] * len(jobs)
+
+    def settle(i: int, outcome: Outcome) -> None:
+        outcomes[i] = outcome
+        done(i, outcome)
+
     while len(outcomes) < len(jobs):
         while waiting and len(active) < executor.capacity():
             i, job = waiting.pop()
@@ -67,9 +73,9 @@ def run_all(
             i, job, _ = active.pop(event.ticket)
             tries[i] += event.kind == "lost"
             if event.kind == "done":
-                outcomes[i] = event.outcomes[0]
+                settle(i, event.outcomes[0])
             elif tries[i] > retries:
-                outcomes[i] = Outcome(job.number, "lost", event.error)
+                settle(i, Outcome(job.number, "lost", event.error))
             else:
                 waiting.append((i, job))
             if len(jobs) > 1:
@@ -78,5 +84,5 @@ def run_all(
             if timeout_s is not None and time.monotonic() - since > timeout_s:
                 executor.kill(ticket)
                 del active[ticket]
-                outcomes[i] = Outcome(job.number, "timeout", f"took longer than {timeout_s:g} s")
+                settle(i, Outcome(job.number, "timeout", f"took longer than {timeout_s:g} s"))
     return [outcomes[i] for i in range(len(jobs))]

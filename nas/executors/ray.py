@@ -115,7 +115,9 @@ class RayExecutor:
         end = time.monotonic() + (0 if self._owns else self._settings.wait_s)
         while not any(self._fits(node) for node in self._nodes()):
             if time.monotonic() >= end:
-                have = ", ".join(sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in self._nodes()}))
+                have = ", ".join(
+                    sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in self._nodes()})
+                )
                 need = f"{self._cpus:g} CPUs and {self._settings.gpus:g} GPUs"
                 raise ValueError(f"executor: a worker needs {need}; the nodes have {have or 'gone'}")
             time.sleep(0.5)

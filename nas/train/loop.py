@@ -26,6 +26,7 @@ from nas.layers import Graph
 from nas.network import Variables, apply, init
 from nas.ops import Array
 from nas.recipe import Recipe
+from nas.train.checkpoint import Checkpoints, Progress, identity_of
 from nas.train.optim import Layout, Packed, Packing, learning_rate, mix, optimizer, ramp
 from nas.train.score import Score, compile_score, prepare, run_score
 from nas.train.task import CLASSIFICATION, Task
@@ -92,6 +93,7 @@ class Trainer:
     task: Task
     params: Packing
     stats: Packing
+    checkpoint: Checkpoints | None = None
 
     @property
     def rows(self) -> int:
@@ -167,6 +169,10 @@ class Trainer:
         """What the compiled score takes as its weights."""
         return self.result(state)
 
+    def identity(self, state: State) -> dict[str, Any]:
+        """What a checkpoint must agree in; `state` is that before the first step."""
+        return identity_of(self.graph.id, self.dataset, self.recipe, self.seed, state)
+
     def progress(self, step: int, losses: list[float]) -> dict[str, float]:
         rate = learning_rate(self.recipe, self.steps_per_epoch, step - 1, np)
         return {"step": step, "train_loss": math.fsum(losses) / len(losses), "lr": float(rate)}
@@ -199,18 +205,19 @@ def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
 
 
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
-        task: Task = CLASSIFICATION, variables: Variables | None = None) -> Fit:  # fmt: skip
+        task: Task = CLASSIFICATION, variables: Variables | None = None, checkpoint: Checkpoints | None = None) -> Fit:  # fmt: skip
     """Trains a network and validates it; `variables` are the values to start from (None: initial values from the seed).
 
-    `report(step, steps, metrics)` is called after every epoch, then with the key `epoch`, and about once a second; True
-    from it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite,
-    ValueError where the architecture's channels or classes are not the dataset's.
+    With `checkpoint` it goes on where an earlier call was killed, or from a shorter training; the result is that of a call
+    left in peace, bit for bit on a CPU. `report(step, steps, metrics)` is called after every epoch, then with the key
+    `epoch`, and about once a second; True from it ends the training, and what was reached is validated. Raises Diverged
+    for a loss that is NaN or infinite, ValueError where the architecture's channels or classes are not the dataset's.
     """
     check_io(arch, dataset)
     graph = lower(arch)
     variables = init(graph, seed) if variables is None else variables
     layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
-    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts)
+    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint)
     update = optimizer(recipe, trainer.steps_per_epoch)
     state = trainer.start(variables, update)
     program = trainer.compile(state, variables, update)
@@ -218,13 +225,13 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
 
 
 def finish(trainer: Trainer, program: Program, state: State, report: Report) -> Fit:
-    """Runs all epochs with compiled functions, and validates."""
+    """Runs all epochs with compiled functions, from the trainer's checkpoint where there is one, and validates."""
     start = time.perf_counter()
-    state, curve = _run(trainer, program, state, report)
+    state, curve, train_s = _run(trainer, program, state, report)
     metrics = {name: value for name, value in curve[-1].items() if name in trainer.task.metrics}
     metrics = metrics or _validate(trainer, program, state)
     return Fit(**trainer.result(state), metrics=metrics, train_loss=curve[-1]["train_loss"],
-               compile_s=program.compile_s, train_s=time.perf_counter() - start, steps=int(state.step),
+               compile_s=program.compile_s, train_s=train_s + time.perf_counter() - start, steps=int(state.step),
                peak_memory_bytes=program.peak_memory_bytes, curve=curve)  # fmt: skip
 
 
@@ -237,18 +244,27 @@ def check_io(arch: Arch, dataset: Dataset) -> None:
             raise ValueError(f"{arch.name}: {key}: {dataset.name} has {value}, {got}; fit it by {fix}")
 
 
-def _run(trainer: Trainer, program: Program, state: State, report: Report) -> tuple[State, list[dict[str, float]]]:
-    """Epochs until the recipe ends or `report` says so, and one entry of the curve for each."""
-    epochs, every = trainer.recipe.epochs, trainer.recipe.validate_every
-    curve: list[dict[str, float]] = []
-    for epoch in range(1, epochs + 1):
+def _run(trainer: Trainer, program: Program, state: State,
+         report: Report) -> tuple[State, list[dict[str, float]], float]:  # fmt: skip
+    """Epochs until the recipe ends or `report` says so; an entry of the curve for each; seconds of earlier calls."""
+    epochs, every, kept = trainer.recipe.epochs, trainer.recipe.validate_every, trainer.checkpoint
+    steps, identity = epochs * trainer.steps_per_epoch, trainer.identity(state) if kept else {}
+    done = kept.restore(state, identity, epochs) if kept else Progress(state)
+    state, curve, began = done.state, list(done.curve), time.monotonic()
+    saved_at = began
+    if curve and report(int(state.step), steps, dict(curve[-1])):
+        return state, curve, done.train_s
+    for epoch in range(done.epoch + 1, epochs + 1):
         state, losses, stop = _run_epoch(trainer, program, state, epoch, report)
         curve.append({"epoch": epoch, **trainer.progress(int(state.step), losses)})
         if every and epoch % every == 0 and not stop:
             curve[-1].update(_validate(trainer, program, state))
-        if stop or report(int(state.step), epochs * trainer.steps_per_epoch, dict(curve[-1])):
+        if kept and not stop and kept.due(epoch, epochs, saved_at):
+            kept.save(Progress(state, tuple(curve), done.train_s + time.monotonic() - began), identity)
+            saved_at = time.monotonic()
+        if stop or report(int(state.step), steps, dict(curve[-1])):
             break
-    return state, curve
+    return state, curve, done.train_s
 
 
 def _run_epoch(trainer: Trainer, program: Program, state: State, epoch: int,

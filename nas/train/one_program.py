@@ -28,6 +28,7 @@ from nas.network import LAYERS, RANDOM, apply_norm, init, norms_with_acts
 from nas.ops import Array
 from nas.recipe import Recipe
 from nas.space import Space
+from nas.train.checkpoint import Checkpoints
 from nas.train.loop import Fit, Program, Report, State, Trainer, check_io, finish, memory_bytes, silent
 from nas.train.optim import mix, optimizer, ramp
 from nas.train.score import prepare
@@ -184,12 +185,14 @@ class SpaceProgram:
     compile_s: float
     peak_memory_bytes: int | None
 
-    def fit(self, arch: Arch, seed: int, report: Report = silent) -> Fit:
+    def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None) -> Fit:
         """What `nas.train.fit` gives, with `compile_s` 0. Raises ValueError where the architecture is not in the space."""
         check_io(arch, self.dataset)
         graph = lower(arch)
         choice = self.plan.choice(arch, graph)
-        trainer = SpaceTrainer(graph, self.dataset, self.recipe, seed, self.task, choice.params, choice.stats)
+        trainer = SpaceTrainer(
+            graph, self.dataset, self.recipe, seed, self.task, choice.params, choice.stats, checkpoint
+        )
         variables = init(graph, seed)
         word = np.random.SeedSequence([seed, 1]).generate_state(1)[0]
         state = self.start(choice.params.pack(variables["params"]), choice.stats.pack(variables["stats"]), word)

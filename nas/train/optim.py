@@ -63,7 +63,7 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Any, xp: ModuleTyp
     """The rate of a step, counted from 0."""
     epoch = step / steps_per_epoch
     if recipe.schedule == "cosine":
-        left = max(recipe.epochs - recipe.warmup_epochs, 1 / steps_per_epoch)
+        left = max(recipe.horizon - recipe.warmup_epochs, 1 / steps_per_epoch)
         progress = xp.clip((epoch - recipe.warmup_epochs) / left, 0, 1)
         rate = recipe.lr * 0.5 * (1 + xp.cos(np.pi * progress))
     elif recipe.schedule == "staircase":

@@ -1,10 +1,4 @@
-"""Scaling an architecture: width, depth and resolution multipliers, each from Arch to Arch.
-
-    half = width_multiplier(load_arch("mobilenet_v2"), 0.5)
-    b1 = with_resolution(depth_multiplier(load_arch("efficientnet_b0"), 1.1), 240)
-
-A multiplier of 1 gives the architecture back as it is.
-"""
+"""Width, depth and resolution multipliers, each from Arch to Arch; 1 gives the architecture back as it is."""
 
 from __future__ import annotations
 
@@ -54,14 +48,19 @@ def _rounded(width: float, divisor: int, at_least: float) -> int:
     return rounded + divisor if rounded < at_least * width else rounded
 
 
-def depth_multiplier(arch: Arch, depth: float, *, keep_ends: bool = False) -> Arch:
+def depth_multiplier(arch: Arch, depth: float, *, keep_ends: bool = False, nearest: bool = False) -> Arch:
     """ceil(`depth` times layers) in every stage: the last layer repeated, or the last ones left out.
 
+    `nearest` rounds to the nearest number instead, 1 or more, so that a little depth adds few layers.
     `keep_ends` leaves the first and the last stage as they are (EfficientNet-Lite).
     """
     depth = number(depth, 1e-3, 64.0, "depth_multiplier: depth")
     ends = (0, len(arch.stages) - 1) if keep_ends else ()
-    stages = tuple(s if i in ends else _deepened(s, math.ceil(depth * s.repeat)) for i, s in enumerate(arch.stages))
+
+    def layers(repeat: int) -> int:
+        return max(1, math.floor(depth * repeat + 0.5)) if nearest else math.ceil(depth * repeat)
+
+    stages = tuple(s if i in ends else _deepened(s, layers(s.repeat)) for i, s in enumerate(arch.stages))
     whole(sum(stage.repeat for stage in stages), 1, MAX_LAYERS, "depth_multiplier: layers")
     return dataclasses.replace(arch, stages=stages)
 

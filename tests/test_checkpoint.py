@@ -1,0 +1,194 @@
+"""Checkpoints: a training that was killed, or made longer, gives the weights of one left in peace, bit for bit."""
+
+import dataclasses
+import logging
+import os
+import signal
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.blocks import lower
+from nas.network import init
+from nas.recipe import Recipe
+from nas.train import CLASSIFICATION, Checkpoints, Fit, loop
+from nas.train.checkpoint import Progress, identity_of
+from nas.train.optim import Layout, optimizer
+from nas.weights import load_weights, save_arrays
+from test_train import RECIPE, SMALL, dataset, equal
+
+EVERYTHING = dataclasses.replace(
+    RECIPE, epochs=4, ema=0.9, optimizer="rmsprop", lr=0.01, schedule="staircase", validate_every=2, label_smoothing=0.1
+)
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed_after(epoch: int | None, heard: list[float]) -> Any:
+    def report(step: int, steps: int, metrics: dict[str, float]) -> None:
+        if "epoch" in metrics:
+            heard.append(metrics["epoch"])
+        if epoch is not None and metrics.get("epoch") == epoch:
+            raise Killed
+
+    return report
+
+
+@cache
+def compiled(recipe: Recipe) -> tuple[Any, ...]:
+    """What `fit` makes before its first step, once for all trainings whose steps are the same."""
+    variables = init(lower(SMALL), 0)
+    layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
+    trainer = loop.Trainer(lower(SMALL), dataset(), recipe, 0, CLASSIFICATION, *layouts)
+    update = optimizer(recipe, trainer.steps_per_epoch)
+    return trainer, variables, update, trainer.compile(trainer.start(variables, update), variables, update)
+
+
+def run(folder: Path | None, recipe: Recipe, killed: int | None = None, heard: Any = None, **options: Any) -> Fit:
+    """`fit` with what is compiled kept between calls."""
+    whole = dataclasses.replace(recipe, epochs=1, schedule_epochs=recipe.horizon, validate_every=0)
+    trainer, variables, update, program = compiled(whole)
+    checkpoint = Checkpoints(folder, **options) if folder else None
+    trainer = dataclasses.replace(trainer, recipe=recipe, checkpoint=checkpoint)
+    return loop.finish(
+        trainer, program, trainer.start(variables, update), killed_after(killed, [] if heard is None else heard)
+    )
+
+
+def same(a: Fit, b: Fit) -> bool:
+    return equal((a.params, a.stats), (b.params, b.stats)) and (a.metrics, a.curve) == (b.metrics, b.curve)
+
+
+@pytest.fixture(scope="module")
+def undisturbed() -> Fit:
+    return run(None, EVERYTHING)
+
+
+@pytest.mark.parametrize("kills", [(1,), (3,), (1, 2, 3), (4,)])
+def test_killed_ones_end_where_the_undisturbed_one_does(
+    tmp_path: Path, undisturbed: Fit, kills: tuple[int, ...]
+) -> None:
+    for kill in kills:
+        with pytest.raises(Killed):
+            run(tmp_path, EVERYTHING, kill)
+    heard: list[float] = []
+    again = run(tmp_path, EVERYTHING, heard=heard)
+    assert same(again, undisturbed)
+    assert heard == [*range(kills[-1], 5)], "an epoch that is on disk is told again, not trained again"
+    assert again.steps == undisturbed.steps
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-000003.npz", "epoch-000004.npz"]
+
+
+KILL_9 = """
+import os, signal, sys
+sys.path.insert(0, {tests!r})
+from test_checkpoint import *
+from nas.train import fit
+def report(step, steps, metrics):
+    if metrics.get("epoch") == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+fit(SMALL, dataset(), EVERYTHING, 0, checkpoint=Checkpoints(Path({folder!r})), report=report)
+"""
+
+
+def test_kill_9(tmp_path: Path, undisturbed: Fit) -> None:
+    code = KILL_9.format(tests=str(Path(__file__).parent), folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent.parent, check=False, env=os.environ)
+    assert done.returncode == -signal.SIGKILL
+    assert same(run(tmp_path, EVERYTHING), undisturbed)
+
+
+def test_a_damaged_one_is_left_for_the_one_before(tmp_path: Path, undisturbed: Fit, caplog: Any) -> None:
+    with pytest.raises(Killed):
+        run(tmp_path, EVERYTHING, 3)
+    newest = tmp_path / "epoch-000003.npz"
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    with caplog.at_level(logging.WARNING, "nas"):
+        assert same(run(tmp_path, EVERYTHING), undisturbed)
+    (record,) = caplog.records
+    assert "epoch-000003.npz" in record.getMessage()
+    assert "\n" not in record.getMessage()
+
+
+@pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04" + bytes(100)])
+def test_where_all_are_damaged_it_starts_anew(tmp_path: Path, undisturbed: Fit, content: bytes) -> None:
+    for epoch in (1, 2):
+        (tmp_path / f"epoch-{epoch:06d}.npz").write_bytes(content)
+    assert same(run(tmp_path, EVERYTHING), undisturbed)
+
+
+def test_how_many_and_how_often(tmp_path: Path) -> None:
+    (tmp_path / ".epoch-000001.npz.1.tmp").write_bytes(b"left by a kill")
+    names = {"last": ["epoch-000002.npz", "epoch-000004.npz", "epoch-000005.npz"], "paused": ["epoch-000005.npz"]}
+    recipe = dataclasses.replace(EVERYTHING, epochs=5)
+    run(tmp_path, recipe, every=2, keep=3)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names["last"]
+    run(tmp_path / "paused", recipe, pause_s=1e6)
+    assert sorted(path.name for path in (tmp_path / "paused").iterdir()) == names["paused"]
+    run(tmp_path / "none", recipe, pause_s=1e6, last=False)
+    assert not (tmp_path / "none").exists()
+    kept = Checkpoints(tmp_path / "paused")
+    kept.clear()
+    assert not kept.folder.exists()
+
+
+@pytest.mark.parametrize("schedule", [{"schedule": "staircase"}, {"schedule": "cosine", "schedule_epochs": 6}])
+def test_more_epochs_go_on_as_if_there_had_been_no_stop(tmp_path: Path, schedule: dict[str, Any]) -> None:
+    long = dataclasses.replace(EVERYTHING, epochs=4, **schedule)
+    short = run(tmp_path, dataclasses.replace(long, epochs=2))
+    longer = run(tmp_path, long)
+    assert same(longer, run(None, long))
+    assert longer.curve[:2] == short.curve
+    shorter = dataclasses.replace(long, epochs=3)
+    assert same(run(tmp_path, shorter), run(None, shorter))
+
+
+COSINE = dataclasses.replace(EVERYTHING, schedule="cosine", epochs=2)
+
+
+@pytest.mark.parametrize(
+    "then, now, message",
+    [
+        ((0, COSINE, 96), (0, dataclasses.replace(COSINE, epochs=3), 96), "recipe.schedule_epochs was 2 and is 3 now"),
+        ((0, COSINE, 96), (0, dataclasses.replace(COSINE, lr=0.2), 96), "recipe.lr was 0.01 and is 0.2 now"),
+        ((0, COSINE, 96), (1, COSINE, 96), "seed was 0 and is 1 now"),
+        ((0, COSINE, 96), (0, COSINE, 48), "images was "),
+        ((0, COSINE, 96), (0, COSINE, 96, 1), "initial weights was "),
+    ],
+)
+def test_another_training_is_refused(tmp_path: Path, then: Any, now: Any, message: str) -> None:
+    def identity(seed: int, recipe: Recipe, images: int, start: int = 0) -> tuple[Any, dict[str, Any]]:
+        state = {"a": np.full(3, start, np.float32)}
+        return state, identity_of("an arch", dataset(train=images), recipe, seed, state)
+
+    checkpoints = Checkpoints(tmp_path)
+    state, begun = identity(*then)
+    checkpoints.save(Progress(state, ({"epoch": 1.0},)), begun)
+    assert checkpoints.restore(state, begun, 2).epoch == 1
+    state, ours = identity(*now)
+    with pytest.raises(ValueError, match=message):
+        checkpoints.restore(state, ours, 2)
+
+
+def test_wrong_settings_and_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"checkpoint.keep: wanted 1 or more"):
+        Checkpoints(tmp_path, keep=0)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"file/epoch-000001\.npz: "):
+        run(tmp_path / "file", EVERYTHING)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_weights_files_of_other_content_are_refused(tmp_path: Path) -> None:
+    save_arrays(tmp_path / "a.npz", {"a": np.zeros(3)})
+    with pytest.raises(ValueError, match="it holds an array called 'a'"):
+        load_weights(tmp_path / "a.npz")
