@@ -102,6 +102,13 @@ def out_size(size: int, kernel: int, stride: int, padding: str | int, ceil: bool
     return n - 1 if (n - 1) * stride >= size + before else n
 
 
+def pool_pads(size: int, kernel: int, stride: int, padding: str | int, ceil: bool) -> tuple[int, int]:
+    """As `pads`, with what `ceil` needs at the end for its last window."""
+    before, after = pads(size, kernel, stride, padding)
+    needed = (out_size(size, kernel, stride, padding, ceil) - 1) * stride + kernel
+    return before, max(after, needed - size - before)
+
+
 @dataclass
 class Builder:
     """Appends primitives and infers shapes; block functions call it. Tensors are node indices."""

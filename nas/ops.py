@@ -17,7 +17,7 @@ import numpy as np
 from jax import lax
 
 from nas import native
-from nas.layers import out_size, pads
+from nas.layers import pads, pool_pads
 
 Array = jax.Array
 Form = Literal["auto", "lax", "slices", "native"]
@@ -256,7 +256,7 @@ ACT_FNS: dict[str, Callable[[Array], Array]] = {
 
 
 def max_pool(x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bool = False) -> Array:
-    pad = (_pool_pads(x.shape[1], kernel, stride, padding, ceil), _pool_pads(x.shape[2], kernel, stride, padding, ceil))
+    pad = (pool_pads(x.shape[1], kernel, stride, padding, ceil), pool_pads(x.shape[2], kernel, stride, padding, ceil))
     window, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)
     return lax.reduce_window(x, np.array(-np.inf, x.dtype), lax.max, window, strides, ((0, 0), *pad, (0, 0)))
 
@@ -265,7 +265,7 @@ def avg_pool(
     x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bool = False, form: Form = "auto"
 ) -> Array:
     """Mean of each window's pixels of the image; padding does not count."""
-    pad = (_pool_pads(x.shape[1], kernel, stride, padding, ceil), _pool_pads(x.shape[2], kernel, stride, padding, ceil))
+    pad = (pool_pads(x.shape[1], kernel, stride, padding, ceil), pool_pads(x.shape[2], kernel, stride, padding, ceil))
     wide = x.astype(jnp.float32)
     if _slices(form):
         total = jnp.asarray(sum(part for _, _, part in _shifted(wide, kernel, stride, pad)))
@@ -275,13 +275,6 @@ def avg_pool(
     down, across = (_pixels(x.shape[a], total.shape[a], kernel, stride, pad[a - 1][0]) for a in (1, 2))
     share = (1 / (down[:, None] * across[None])).astype(np.float32)
     return (total * share[None, :, :, None]).astype(x.dtype)
-
-
-def _pool_pads(size: int, kernel: int, stride: int, padding: str | int, ceil: bool) -> tuple[int, int]:
-    """As `layers.pads`, with what `ceil` needs at the end for its last window."""
-    before, after = pads(size, kernel, stride, padding)
-    needed = (out_size(size, kernel, stride, padding, ceil) - 1) * stride + kernel
-    return before, max(after, needed - size - before)
 
 
 def _pixels(size: int, count: int, kernel: int, stride: int, before: int) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import platform
 import sys
 from importlib import metadata
+from typing import Any
 
 PACKAGES = ("nas", "jax", "jaxlib", "flax", "optax", "ray", "hydra-core", "numpy", "scikit-learn", "pyarrow", "pillow")
 
@@ -18,3 +20,12 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
+
+
+def needed(module: str, extra: str, what: str = "") -> Any:
+    """An optional module, imported. Raises ValueError with the line that installs it where it is missing."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = (error.name or module).split(".")[0]
+        raise ValueError(f"{what or module.split('.')[0]}: needs the package {package}: pip install 'nas[{extra}]'") from None

@@ -1,8 +1,22 @@
-"""Weights from elsewhere: Keras checkpoints and models, and this project's own files, as the start of a training."""
+"""Weights from elsewhere as the start of a training; networks as files that other runtimes run: ONNX and .tflite."""
 
 from nas.convert.fill import Imported
+from nas.convert.fold import folded
 from nas.convert.keras import Layer, import_layers, layers_of
 from nas.convert.keras_file import read_layers
+from nas.convert.onnx import onnx_bytes
 from nas.convert.start import starting_weights
+from nas.convert.tflite import ConversionError, tflite_bytes
 
-__all__ = ["Imported", "Layer", "import_layers", "layers_of", "read_layers", "starting_weights"]
+__all__ = [
+    "ConversionError",
+    "Imported",
+    "Layer",
+    "folded",
+    "import_layers",
+    "layers_of",
+    "onnx_bytes",
+    "read_layers",
+    "starting_weights",
+    "tflite_bytes",
+]

@@ -1,0 +1,248 @@
+"""A network as an ONNX file for inference: batch norm folded, the number of images free.
+
+    model = onnx_bytes(lower(arch), {"params": ..., "stats": ...}, arch.name)
+    Path("net.onnx").write_bytes(model)
+
+Input `images` is float32 (N, channels, height, width), output `logits` (N, classes), N any number; a graph that does not
+end in one pixel gives `features` (N, channels, height, width). Needs the package `onnx`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nas import __version__
+from nas.convert.fold import Arrays, folded
+from nas.layers import Graph, Node, pads, pool_pads
+from nas.versions import needed
+
+OPSET, IR_VERSION = 17, 8  # the first that have every operation used here; older runtimes refuse newer ones
+BATCH = "N"
+
+
+def onnx_bytes(graph: Graph, variables: Mapping[str, Arrays], name: str = "network") -> bytes:
+    """The serialised model, checked. Raises ValueError for a primitive that has no ONNX form, or where `onnx` is missing."""
+    onnx = needed("onnx", "onnx")
+    deployed, arrays = folded(graph, variables)
+    writer = _Writer(onnx.helper, onnx.numpy_helper, deployed, arrays)
+    model = onnx.helper.make_model(
+        writer.write(name), opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR_VERSION,
+        producer_name="nas", producer_version=__version__,
+    )  # fmt: skip
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+@dataclass
+class _Writer:
+    """Nodes and constants as they are appended. Values are (N, c, h, w) or, after a dense layer, (N, c)."""
+
+    helper: Any
+    numpy_helper: Any
+    graph: Graph
+    arrays: Mapping[str, Arrays]
+    nodes: list[Any] = field(default_factory=list)
+    constants: list[Any] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
+    flat: dict[int, str] = field(default_factory=dict)
+    wide: dict[int, str] = field(default_factory=dict)
+
+    def write(self, name: str) -> Any:
+        height, width, channels = self.graph.input_shape
+        self.wide[0] = "images"
+        for i, node in enumerate(self.graph.nodes[1:], 1):
+            if node.op not in FORMS:
+                raise ValueError(f"{node.name}: the primitive {node.op} has no ONNX form")
+            FORMS[node.op](self, i, node)
+        last = len(self.graph.nodes) - 1
+        shape = self.graph.nodes[last].shape
+        one_pixel = shape[:2] == (1, 1)
+        label = "logits" if one_pixel else "features"
+        self.add("Identity", [self.as_flat(last) if one_pixel else self.as_wide(last)], label)
+        sizes = (shape[2],) if one_pixel else (shape[2], *shape[:2])
+        tensor = self.helper.make_tensor_value_info
+        return self.helper.make_graph(
+            self.nodes, name, [tensor("images", 1, (BATCH, channels, height, width))], [tensor(label, 1, (BATCH, *sizes))],
+            self.constants,
+        )  # fmt: skip
+
+    def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+        self.nodes.append(self.helper.make_node(op, inputs, [output], name=output, **attributes))
+        return output
+
+    def constant(self, name: str, array: Any) -> str:
+        self.constants.append(self.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def as_wide(self, i: int) -> str:
+        """The name of node i's output as (N, c, h, w)."""
+        if i not in self.wide:
+            axes = self.constant(f"{self.graph.nodes[i].name}/axes", np.array([2, 3], np.int64))
+            self.wide[i] = self.add("Unsqueeze", [self.flat[i], axes], f"{self.graph.nodes[i].name}/wide")
+        return self.wide[i]
+
+    def as_flat(self, i: int) -> str:
+        """The name of node i's output, of one pixel, as (N, c)."""
+        if i not in self.flat:
+            self.flat[i] = self.add("Flatten", [self.wide[i]], f"{self.graph.nodes[i].name}/flat")
+        return self.flat[i]
+
+    def same_rank(self, inputs: tuple[int, ...]) -> tuple[list[str], dict[int, str]]:
+        """Names of inputs in one rank, and where an output of that rank is noted."""
+        if all(i in self.flat and i not in self.wide for i in inputs):
+            return [self.flat[i] for i in inputs], self.flat
+        return [self.as_wide(i) for i in inputs], self.wide
+
+    def array(self, node: Node, name: str, part: str = "params") -> np.ndarray:
+        return np.asarray(self.arrays[part][node.name][name], np.float32)
+
+    def input_size(self, node: Node) -> tuple[int, int]:
+        return self.graph.nodes[node.inputs[0]].shape[:2]
+
+
+def _window_pads(writer: _Writer, node: Node, of: Callable[[int], tuple[int, int]]) -> list[int]:
+    """[top, left, bottom, right]."""
+    height, width = (of(size) for size in writer.input_size(node))
+    return [height[0], width[0], height[1], width[1]]
+
+
+def _conv(writer: _Writer, i: int, node: Node) -> None:
+    k, stride, groups = node.attr["kernel"], node.attr["stride"], node.attr["groups"]
+    inputs = [writer.as_wide(node.inputs[0])]
+    inputs.append(writer.constant(f"{node.name}/kernel", writer.array(node, "kernel").transpose(3, 2, 0, 1)))
+    if node.attr["bias"]:
+        inputs.append(writer.constant(f"{node.name}/bias", writer.array(node, "bias")))
+    around = _window_pads(writer, node, lambda size: pads(size, k, stride, node.attr["padding"]))
+    settings = {"kernel_shape": [k, k], "strides": [stride, stride], "group": groups, "pads": around}
+    writer.wide[i] = writer.add("Conv", inputs, node.name, **settings)
+
+
+def _dense(writer: _Writer, i: int, node: Node) -> None:
+    kernel = writer.constant(f"{node.name}/kernel", writer.array(node, "kernel"))
+    bias = [writer.constant(f"{node.name}/bias", writer.array(node, "bias"))] if node.attr["bias"] else []
+    writer.flat[i] = writer.add("Gemm", [writer.as_flat(node.inputs[0]), kernel, *bias], node.name)
+
+
+def _norm(writer: _Writer, i: int, node: Node) -> None:
+    places = (("scale", "params"), ("bias", "params"), ("mean", "stats"), ("var", "stats"))
+    arrays = [writer.constant(f"{node.name}/{name}", writer.array(node, name, part)) for name, part in places]
+    inputs, noted = writer.same_rank(node.inputs)
+    noted[i] = writer.add("BatchNormalization", [*inputs, *arrays], node.name, epsilon=node.attr["eps"])
+
+
+def _act(writer: _Writer, i: int, node: Node) -> None:
+    (x,), noted = writer.same_rank(node.inputs)
+    noted[i] = ACTS[node.attr["fn"]](writer, x, node.name)
+
+
+def _scalar(writer: _Writer, name: str, value: float) -> str:
+    return writer.constant(name, np.array(value, np.float32))
+
+
+def _relu6(writer: _Writer, x: str, name: str) -> str:
+    return writer.add("Clip", [x, _scalar(writer, f"{name}/low", 0), _scalar(writer, f"{name}/high", 6)], name)
+
+
+def _swish(writer: _Writer, x: str, name: str) -> str:
+    return writer.add("Mul", [x, writer.add("Sigmoid", [x], f"{name}/gate")], name)
+
+
+def _gelu(writer: _Writer, x: str, name: str) -> str:
+    """x / 2 (1 + erf(x / sqrt(2))): the form that runtimes know and fuse."""
+    scaled = writer.add("Div", [x, _scalar(writer, f"{name}/root", 2**0.5)], f"{name}/scaled")
+    erf = writer.add("Erf", [scaled], f"{name}/erf")
+    gate = writer.add("Add", [erf, _scalar(writer, f"{name}/one", 1)], f"{name}/gate")
+    product = writer.add("Mul", [x, gate], f"{name}/product")
+    return writer.add("Mul", [product, _scalar(writer, f"{name}/half", 0.5)], name)
+
+
+ACTS: dict[str, Callable[[_Writer, str, str], str]] = {
+    "relu": lambda w, x, name: w.add("Relu", [x], name),
+    "relu6": _relu6,
+    "hswish": lambda w, x, name: w.add("HardSwish", [x], name),
+    "swish": _swish,
+    "sigmoid": lambda w, x, name: w.add("Sigmoid", [x], name),
+    "hsigmoid": lambda w, x, name: w.add("HardSigmoid", [x], name, alpha=1 / 6, beta=0.5),
+    "tanh": lambda w, x, name: w.add("Tanh", [x], name),
+    "gelu": _gelu,
+}
+
+
+def _pool(op: str, **settings: Any) -> Callable[[_Writer, int, Node], None]:
+    def write(writer: _Writer, i: int, node: Node) -> None:
+        a = node.attr
+        around = _window_pads(
+            writer, node, lambda size: pool_pads(size, a["kernel"], a["stride"], a["padding"], a["ceil"])
+        )
+        writer.wide[i] = writer.add(
+            op, [writer.as_wide(node.inputs[0])], node.name, kernel_shape=[a["kernel"]] * 2, strides=[a["stride"]] * 2,
+            pads=around, **settings,
+        )  # fmt: skip
+
+    return write
+
+
+def _global_pool(writer: _Writer, i: int, node: Node) -> None:
+    writer.wide[i] = writer.add("GlobalAveragePool", [writer.as_wide(node.inputs[0])], node.name)
+
+
+def _flatten(writer: _Writer, i: int, node: Node) -> None:
+    """Pixels before channels, as the dense layer after it has its rows."""
+    x = node.inputs[0]
+    if writer.input_size(node) == (1, 1):
+        writer.flat[i] = writer.as_flat(x)
+        return
+    moved = writer.add("Transpose", [writer.as_wide(x)], f"{node.name}/moved", perm=[0, 2, 3, 1])
+    writer.flat[i] = writer.add("Flatten", [moved], node.name)
+
+
+def _binary(op: str) -> Callable[[_Writer, int, Node], None]:
+    def write(writer: _Writer, i: int, node: Node) -> None:
+        inputs, noted = writer.same_rank(node.inputs)
+        noted[i] = writer.add(op, inputs, node.name)
+
+    return write
+
+
+def _concat(writer: _Writer, i: int, node: Node) -> None:
+    inputs, noted = writer.same_rank(node.inputs)
+    noted[i] = writer.add("Concat", inputs, node.name, axis=1)
+
+
+def _channels(writer: _Writer, i: int, node: Node) -> None:
+    (x,), noted = writer.same_rank(node.inputs)
+    ends = {"start": node.attr["start"], "stop": node.attr["stop"], "axis": 1}
+    constants = [writer.constant(f"{node.name}/{name}", np.array([value], np.int64)) for name, value in ends.items()]
+    noted[i] = writer.add("Slice", [x, *constants], node.name)
+
+
+def _shuffle(writer: _Writer, i: int, node: Node) -> None:
+    """Reshapes keep the free number of images: a 0 copies that size."""
+    (height, width, channels), groups = node.shape, node.attr["groups"]
+    split = np.array([0, groups, channels // groups, height, width], np.int64)
+    x = writer.as_wide(node.inputs[0])
+    parts = writer.add("Reshape", [x, writer.constant(f"{node.name}/split", split)], f"{node.name}/parts")
+    moved = writer.add("Transpose", [parts], f"{node.name}/moved", perm=[0, 2, 1, 3, 4])
+    whole = writer.constant(f"{node.name}/whole", np.array([0, channels, height, width], np.int64))
+    writer.wide[i] = writer.add("Reshape", [moved, whole], node.name)
+
+
+FORMS: dict[str, Callable[[_Writer, int, Node], None]] = {
+    "conv": _conv,
+    "dense": _dense,
+    "norm": _norm,
+    "act": _act,
+    "max_pool": _pool("MaxPool"),
+    "avg_pool": _pool("AveragePool", count_include_pad=0),
+    "global_pool": _global_pool,
+    "flatten": _flatten,
+    "add": _binary("Add"),
+    "mul": _binary("Mul"),
+    "concat": _concat,
+    "channels": _channels,
+    "shuffle": _shuffle,
+}

@@ -1,0 +1,28 @@
+"""Run as a script by `nas.convert.tflite`: MLIR bytecode of StableHLO on standard input, a .tflite file on standard output."""
+
+import os
+import sys
+from importlib import import_module
+
+
+def main() -> None:
+    # The converter's C++ prints to file descriptor 1 as it pleases; only the file may stand there.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    converter_api_ext = import_module("litert_converter.converter_api_ext")
+    ir, passmanager = (import_module(f"litert_converter.mlir.{name}") for name in ("ir", "passmanager"))
+
+    context = ir.Context()
+    converter_api_ext.prepare_mlir_context(context)
+    with context:
+        module = ir.Module.parse(sys.stdin.buffer.read())
+        converter_api_ext.set_signature(module.operation, "serving_default", ["images"], ["logits"])
+        converter_api_ext.run_convert_to_tfl_passes(
+            module, passmanager.PassManager(), converter_api_ext.ConvertToTFLConfig()
+        )
+        out.write(converter_api_ext.export_flatbuffer_to_bytes(module.operation))
+    out.close()
+
+
+if __name__ == "__main__":
+    main()
