@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import nas.journal
 from nas.journal import OUTCOMES, Evaluation, Journal, JournalError, Measurement, Proposal, Trial, diff
+from nas.journal.database import APPLICATION
 
-ROOT = Path(nas.journal.__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 NAN, INF = math.nan, math.inf
 
 
@@ -285,7 +285,7 @@ def damaged_pages(path):
     path.write_bytes(path.read_bytes()[:8192] + b"\xff" * 30_000)
 
 
-OURS = f"PRAGMA application_id = {nas.journal.APPLICATION}"
+OURS = f"PRAGMA application_id = {APPLICATION}"
 BROKEN = {
     "missing": (lambda path: None, "no such file"),
     "a folder": (lambda path: path.mkdir(), "a folder"),
