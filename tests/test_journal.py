@@ -168,6 +168,11 @@ def test_numbers_json_does_not_know(journal, path):
         assert reader.get("limits") == [INF]
 
 
+@pytest.mark.parametrize("note", [{"$float": "x"}, {"$float": [NAN]}, {"a": {"$float": {"$float": INF}}}, {"$float": 1, "b": 2}])
+def test_our_own_mark_for_floats_may_be_anybodys_key(journal, note):
+    assert repr(journal.settle(replace(ok(0), note=note)).note) == repr(note)
+
+
 def test_text_that_utf8_cannot_hold(journal):
     told = journal.settle(trial(0, outcome="error", error="bad \udcff name\0!"))
     assert told.error == "bad \\udcff name\\0!"

@@ -53,9 +53,10 @@ def insert_evaluations(database: sqlite3.Connection, trial: Trial, evaluations: 
 def to_json(value: JSON, sort_keys: bool = False) -> str:
     settings: dict[str, Any] = {"separators": (",", ":"), "allow_nan": False, "sort_keys": sort_keys}
     try:
-        return json.dumps(value, default=_plain, **settings)
+        plain = json.dumps(value, default=_plain, **settings)
     except ValueError:
-        return json.dumps(_tag_floats(value), **settings)
+        plain = None
+    return plain if plain and '"$float"' not in plain else json.dumps(_tag_floats(value), **settings)
 
 
 def _plain(value: Any) -> JSON:
@@ -73,7 +74,8 @@ def _tag_floats(value: Any) -> JSON:
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, Mapping):
-        return {key: _tag_floats(item) for key, item in value.items()}
+        tagged = {key: _tag_floats(item) for key, item in value.items()}
+        return {"$float": [tagged["$float"]]} if tagged.keys() == {"$float"} else tagged  # somebody's own key
     if isinstance(value, (list, tuple)):
         return [_tag_floats(item) for item in value]
     return _tag_floats(_plain(value))
@@ -84,7 +86,10 @@ def from_json(text: str) -> JSON:
 
 
 def _untag_float(value: dict[str, JSON]) -> JSON:
-    return float(value["$float"]) if value.keys() == {"$float"} else value
+    if value.keys() != {"$float"}:
+        return value
+    tagged = value["$float"]
+    return {"$float": tagged[0]} if isinstance(tagged, list) else float(tagged)
 
 
 def metrics_json(metrics: Mapping[str, float]) -> str:
