@@ -4,8 +4,9 @@
         trial = journal.begin(Trial(0, genome=(1, 0, 2), arch_id="3f9a"))                      # on disk before training
         journal.finish(replace(trial, outcome="ok", metrics={"accuracy": 0.71}), evaluations)  # all of it, or nothing
 
-One process writes, any number read meanwhile; `Journal.open(path, read_only=True)` shows one moment of it. What a call
-has returned from is on disk (WAL, synchronous=FULL). The tables are for people too:
+One process writes, by a lease that its heartbeat renews (`lease`); any number read meanwhile: `Journal.open(path,
+read_only=True)` shows one moment of it. What a call has returned from is on disk (WAL, synchronous=FULL). The tables are
+for people too:
 
     sqlite3 journal.sqlite "select number, outcome, metrics from trial"
 
@@ -19,6 +20,7 @@ JournalError; wrong calls (finishing twice, skipping a number) raise AssertionEr
 
 from nas.journal.database import JournalError
 from nas.journal.journal import Journal, diff
+from nas.journal.lease import Lease
 from nas.journal.records import OUTCOMES, Evaluation, Event, Measurement, Proposal, Purpose, Trial
 
-__all__ = ["OUTCOMES", "Evaluation", "Event", "Journal", "JournalError", "Measurement", "Proposal", "Purpose", "Trial", "diff"]
+__all__ = ["OUTCOMES", "Evaluation", "Event", "Journal", "JournalError", "Lease", "Measurement", "Proposal", "Purpose", "Trial", "diff"]

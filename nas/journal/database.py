@@ -56,8 +56,10 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def lock(path: Path, held: contextlib.ExitStack) -> None:
+def lock(path: Path, held: contextlib.ExitStack) -> bool:
     """Keep other writers out while this process lives; the system frees the lock when it dies, however that happens.
+
+    False where the file system has no locks.
 
     A POSIX lock, because children made by fork do not inherit it, and on a file of its own, because closing any other
     handle on the database would drop SQLite's own locks.
@@ -69,27 +71,28 @@ def lock(path: Path, held: contextlib.ExitStack) -> None:
     except OSError as error:
         raise JournalError(f"{path}: its folder cannot be written: {error.strerror}") from error
     if fcntl is None:
-        return
+        return False
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         file.seek(0)
         raise JournalError(f"{path}: being written by another process (pid {file.read().strip() or '?'})") from None
     except OSError:
-        return  # a file system without locks
+        return False  # a file system without locks
     file.truncate(0)
     file.write(f"{os.getpid()}\n")
     file.flush()
+    return True
 
 
-def _connect(path: Path, mode: str, held: contextlib.ExitStack) -> sqlite3.Connection:
+def connect(path: Path, mode: str, held: contextlib.ExitStack) -> sqlite3.Connection:
     uri = f"{path.as_uri()}?mode={mode}"
     return held.enter_context(contextlib.closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0)))
 
 
 def write_schema(path: Path, meta: Mapping[str, JSON]) -> None:
     with contextlib.ExitStack() as held:
-        database = _connect(path, "rwc", held)
+        database = connect(path, "rwc", held)
         database.execute("PRAGMA synchronous = FULL")
         database.execute("BEGIN")
         for table in (*TABLES.values(), META):
@@ -111,7 +114,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def open_to_write(path: Path, held: contextlib.ExitStack) -> sqlite3.Connection:
-    database = _connect(path, "rw", held)
+    database = connect(path, "rw", held)
     _check_schema(path, database)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
@@ -124,7 +127,7 @@ def open_to_write(path: Path, held: contextlib.ExitStack) -> sqlite3.Connection:
 
 def open_to_read(path: Path, held: contextlib.ExitStack) -> sqlite3.Connection:
     """A connection inside one read transaction, so that all it reads belongs together."""
-    database = _connect(path, "ro", held)
+    database = connect(path, "ro", held)
     database.execute("BEGIN")
     try:
         _check_schema(path, database)
@@ -141,7 +144,7 @@ def _open_copy(path: Path, held: contextlib.ExitStack) -> sqlite3.Connection:
     shutil.copyfile(path, copy)
     if beside(path, "-wal").exists():
         shutil.copyfile(beside(path, "-wal"), beside(copy, "-wal"))
-    database = _connect(copy, "ro", held)
+    database = connect(copy, "ro", held)
     database.execute("BEGIN")
     _check_schema(path, database)
     return database

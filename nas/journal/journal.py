@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,16 +20,21 @@ from nas.journal.database import (
     sync_folder,
     write_schema,
 )
+from nas.journal.lease import Lease, read_lease, take
 from nas.journal.records import JSON, OUTCOMES, Evaluation, Event, Measurement, Purpose, Record, Trial
-from nas.journal.rows import from_json, insert, insert_evaluations, metrics_json, select, table, text, to_json
+from nas.journal.rows import from_json, insert, insert_evaluations, metrics_json, put, select, table, text, to_json
 
 
 class Journal:
     """An open journal; made by `create` or `open`, closed by `close` or the end of a `with`."""
 
-    def __init__(self, path: Path, database: sqlite3.Connection, held: contextlib.ExitStack, read_only: bool):
-        self.path, self.read_only = path, read_only
-        self._database, self._held = database, held
+    def __init__(self, path: Path, database: sqlite3.Connection, held: contextlib.ExitStack, locked: bool | None):
+        self.path, self.read_only = path, locked is None
+        self._database = database
+        self._holder = None if locked is None else take(path, database, locked)
+        if self._holder:
+            held.callback(self._holder.close, database)
+        self._held = held.pop_all()
 
     @classmethod
     def create(cls, path: str | os.PathLike[str], meta: Mapping[str, JSON] | None = None) -> Self:
@@ -39,7 +44,7 @@ class Journal:
         """
         path = Path(path).absolute()
         with contextlib.ExitStack() as held, clear_errors(path):
-            lock(path, held)
+            locked = lock(path, held)
             if path.exists():
                 raise JournalError(f"{path}: exists already")
             fresh = beside(path, ".new")
@@ -49,7 +54,7 @@ class Journal:
             write_schema(fresh, meta or {})
             os.replace(fresh, path)
             sync_folder(path.parent)
-            return cls(path, open_to_write(path, held), held.pop_all(), read_only=False)
+            return cls(path, open_to_write(path, held), held, locked)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], read_only: bool = False) -> Self:
@@ -64,13 +69,23 @@ class Journal:
                 raise JournalError(f"{path}: no such file")
             if path.is_dir():
                 raise JournalError(f"{path}: a folder, wanted the journal file in it")
-            if not read_only:
-                lock(path, held)
-            database = (open_to_read if read_only else open_to_write)(path, held)
-            return cls(path, database, held.pop_all(), read_only)
+            if read_only:
+                return cls(path, open_to_read(path, held), held, None)
+            locked = lock(path, held)
+            return cls(path, open_to_write(path, held), held, locked)
 
     def close(self) -> None:
         self._held.close()
+
+    def lease(self) -> Lease | None:
+        """Who writes, and when it was last heard; None where nobody does, and nobody was killed while writing."""
+        with clear_errors(self.path):
+            return read_lease(self._database)
+
+    def show(self, status: Callable[[], JSON]) -> None:
+        """From now on, `status()` is written under the key `status` with every heartbeat; it is called in a thread."""
+        assert self._holder, f"{self.path} is open for reading"
+        self._holder.status = status
 
     def __enter__(self) -> Self:
         return self
@@ -86,7 +101,7 @@ class Journal:
 
     def put(self, key: str, value: JSON) -> None:
         with self._transaction() as database:
-            database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, to_json(value)])
+            put(database, key, value)
 
     @property
     def next_number(self) -> int:
@@ -179,10 +194,11 @@ class Journal:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        assert not self.read_only, f"{self.path} is open for reading"
+        assert self._holder, f"{self.path} is open for reading"
         with clear_errors(self.path):
             try:
                 self._database.execute("BEGIN IMMEDIATE")
+                self._holder.check(self._database)
                 yield self._database
                 self._database.execute("COMMIT")
             except BaseException:

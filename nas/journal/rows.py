@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -28,10 +28,10 @@ META = "meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)"
 
 def select(database: sqlite3.Connection, record: type[Record], rest: str, arguments: Iterable[Any] = ()) -> list[Record]:
     """Records of a kind; `rest` is what follows the table's name. Raises ValueError or TypeError for what is no record."""
-    columns = [column.name for column in fields(record)]
-    decoders = [_DECODERS.get(column, _as_is) for column in columns]
-    rows = database.execute(f"SELECT {', '.join(columns)} FROM {table(record)} {rest}", tuple(arguments)).fetchall()
-    return [record(*[decode(v) for decode, v in zip(decoders, row, strict=True)]) for row in rows]
+    names = [column.name for column in fields(record)]
+    rows = database.execute(f"SELECT {', '.join(names)} FROM {table(record)} {rest}", tuple(arguments)).fetchall()
+    columns = [_DECODERS.get(name, _as_is)(column) for name, column in zip(names, zip(*rows, strict=True), strict=bool(rows))]
+    return [record(*row) for row in zip(*columns, strict=True)]
 
 
 def table(record: type) -> str:
@@ -42,6 +42,10 @@ def insert(database: sqlite3.Connection, record: Trial | Evaluation | Measuremen
     columns = [column.name for column in fields(record)]
     values = [_ENCODERS.get(name, text)(getattr(record, name)) for name in columns]
     database.execute(f"INSERT INTO {table(type(record))} VALUES ({', '.join('?' * len(values))})", values)
+
+
+def put(database: sqlite3.Connection, key: str, value: JSON) -> None:
+    database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", [key, to_json(value)])
 
 
 def insert_evaluations(database: sqlite3.Connection, trial: Trial, evaluations: Iterable[Evaluation]) -> None:
@@ -85,6 +89,14 @@ def from_json(text: str) -> JSON:
     return json.loads(text, object_hook=_untag_float if '"$float"' in text else None)
 
 
+def _from_jsons(column: Sequence[str]) -> list[JSON]:
+    """One call of the parser for a column: a tenth of the time of one for each of 100,000 rows."""
+    parsed = from_json(f"[{','.join(column)}]")
+    if len(parsed) != len(column):
+        raise ValueError("a value that is not one JSON value")
+    return parsed
+
+
 def _untag_float(value: dict[str, JSON]) -> JSON:
     if value.keys() != {"$float"}:
         return value
@@ -101,17 +113,22 @@ def text(value: Any) -> Any:
     return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0") if isinstance(value, str) else value
 
 
-def _as_is(value: Any) -> Any:
-    return value
+def _as_is(column: Sequence[Any]) -> Sequence[Any]:
+    return column
 
 
-def _real(value: float | None) -> float:
-    return math.nan if value is None else value  # SQLite keeps a nan as NULL
+def _reals(column: Sequence[float | None]) -> list[float]:
+    return [math.nan if value is None else value for value in column]  # SQLite keeps a nan as NULL
+
+
+def _genomes(column: Sequence[str]) -> list[tuple[int, ...]]:
+    return [tuple(genome) for genome in _from_jsons(column)]
 
 
 _ENCODERS = dict.fromkeys(("genome", "note", "info", "data"), to_json) | {"metrics": metrics_json}
-_DECODERS = {
-    **dict.fromkeys(("note", "metrics", "info", "data"), from_json),
-    **dict.fromkeys(("compile_s", "train_s", "median_ms", "p95_ms"), _real),
-    "genome": lambda text: tuple(json.loads(text)),
+# Whole columns at once.
+_DECODERS: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
+    **dict.fromkeys(("note", "metrics", "info", "data"), _from_jsons),
+    **dict.fromkeys(("compile_s", "train_s", "median_ms", "p95_ms"), _reals),
+    "genome": _genomes,
 }
