@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import nas.journal
 from nas.journal import OUTCOMES, Evaluation, Journal, JournalError, Measurement, Proposal, Trial, diff
+from nas.journal.database import APPLICATION
 
-ROOT = Path(nas.journal.__file__).parents[1]
+ROOT = Path(__file__).parents[1]
 NAN, INF = math.nan, math.inf
 
 
@@ -168,6 +168,11 @@ def test_numbers_json_does_not_know(journal, path):
         assert reader.get("limits") == [INF]
 
 
+@pytest.mark.parametrize("note", [{"$float": "x"}, {"$float": [NAN]}, {"a": {"$float": {"$float": INF}}}, {"$float": 1, "b": 2}])
+def test_our_own_mark_for_floats_may_be_anybodys_key(journal, note):
+    assert repr(journal.settle(replace(ok(0), note=note)).note) == repr(note)
+
+
 def test_text_that_utf8_cannot_hold(journal):
     told = journal.settle(trial(0, outcome="error", error="bad \udcff name\0!"))
     assert told.error == "bad \\udcff name\\0!"
@@ -285,7 +290,7 @@ def damaged_pages(path):
     path.write_bytes(path.read_bytes()[:8192] + b"\xff" * 30_000)
 
 
-OURS = f"PRAGMA application_id = {nas.journal.APPLICATION}"
+OURS = f"PRAGMA application_id = {APPLICATION}"
 BROKEN = {
     "missing": (lambda path: None, "no such file"),
     "a folder": (lambda path: path.mkdir(), "a folder"),

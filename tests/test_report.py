@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.arch import arch_from_dict
-from nas.journal import Event, Journal, Trial
+from nas.journal import Event, Journal, Lease, Trial
 from nas.pareto import hypervolume
 from nas.report import Reference, compare, front_svg, front_text, page, report_json, summarise, write_outputs
 from nas.report.axes import Axis, axis
@@ -171,11 +171,21 @@ def test_wall_clock_sums_sessions_and_tells_when_one_was_killed() -> None:
     assert (summary.wall_s, summary.wall_known) == (40.0, True)
 
 
-def stub(trials: list[Trial], events: list[Event], meta: dict[str, Any] | None = None) -> SimpleNamespace:
+def test_wall_clock_of_killed_sessions_and_of_one_that_runs_comes_from_heartbeats() -> None:
+    events = [Event(0, "start"), Event(3, "retry"), Event(60, "killed"), Event(100, "start")]
+    lease = Lease("host", 1, "x", since=100, time=120)
+    summary = summarise(cast(Journal, stub([], events, lease=lease)))
+    assert (summary.wall_s, summary.wall_known) == (80.0, True)
+
+
+def stub(
+    trials: list[Trial], events: list[Event], meta: dict[str, Any] | None = None, lease: Lease | None = None
+) -> SimpleNamespace:
     """A journal of plain lists."""
     return SimpleNamespace(
         path=Path("runs/stub/journal.sqlite"), trials=lambda: trials, events=lambda: events, measurements=list,
-        evaluations=lambda purpose: [], get=lambda key, default=None: (meta or {"objectives": OBJECTIVES}).get(key, default),
+        evaluations=lambda purpose: [], lease=lambda: lease,
+        get=lambda key, default=None: (meta or {"objectives": OBJECTIVES}).get(key, default),
     )  # fmt: skip
 
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nas.journal import OUTCOMES, Event, Journal, Measurement, Trial
+from nas.journal import OUTCOMES, Event, Journal, Lease, Measurement, Trial
 from nas.objectives import LATENCY, Objectives
 from nas.report.front import FrontRow, Progress, best_row, front_rows, progress, reward_of
 
 UNKNOWN = Objectives((("accuracy", "max"),), reward="first")
-ENDS = ("finish", "interrupted")  # events that a session leaves behind when it is not killed
+ENDS = ("finish", "interrupted", "killed")  # what stands at the end of a session; `killed` carries the time of its last heartbeat
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def summarise(journal: Journal) -> Summary:
     members = front_rows(trials, objectives, measurements, journal.evaluations("test"))
     best = best_row(members, trials, objectives)
     front = tuple(replace(row, arch=journal.get(f"arch/{row.id}")) for row in members)
-    wall, known = _wall(events)
+    wall, known = _wall(events, journal.lease())
     starts = [event.time for event in events if event.kind == "start"]
     return Summary(
         name=journal.path.parent.name,
@@ -181,11 +181,13 @@ def _latencies(trials: Sequence[Trial], measurements: Sequence[Measurement]) -> 
     return tuple(rows)
 
 
-def _wall(events: Sequence[Event]) -> tuple[float, bool]:
-    """Seconds from every start to the last event before the next one, and whether all sessions told their end."""
+def _wall(events: Sequence[Event], lease: Lease | None) -> tuple[float, bool]:
+    """Seconds of all sessions, and whether each told its end; one that runs, or was killed last, has a heartbeat."""
     total, known = 0.0, True
     starts = [i for i, event in enumerate(events) if event.kind == "start"]
     for i, end in zip(starts, [*starts[1:], len(events)], strict=False):
-        total += max(events[end - 1].time - events[i].time, 0.0)
-        known = known and events[end - 1].kind in ENDS
+        last = events[end - 1]
+        beat = lease.time if lease and end == len(events) else last.time
+        total += max(last.time - events[i].time, beat - events[i].time, 0.0)
+        known = known and (last.kind in ENDS or beat > last.time)
     return total, known
