@@ -22,7 +22,6 @@ from nas.latency.device import measure_networks
 from nas.latency.fit import sample_space, spread
 from nas.latency.model import Layer, fit_model, held_out
 from nas.latency.timing import Program, summarise, time_programs
-from nas.latency.walk import GenomeWalk
 from nas.layers import Graph, node_macs
 from nas.space import Space, load_space, space_from_dict
 
@@ -261,13 +260,6 @@ def test_many_at_once_equal_one_by_one(predictor: Predictor, name: str, resoluti
         assert predictor.model.network_ms([Layer.of(g) for g in layer_graphs(lower(arch)).values()]) == ms
     assert (predictor.predict_many(space, drawn[::-1]) == many[::-1]).all()
     assert predictor.predict_many(space, np.zeros((0, len(space.genes)), int)).shape == (0,)
-
-
-def test_keys_beyond_64_bits(predictor: Predictor, monkeypatch: pytest.MonkeyPatch):
-    drawn = genomes(tiny(), 20)
-    many = predictor.predict_many(tiny(), drawn)
-    monkeypatch.setattr(GenomeWalk, "_wide", lambda self, genes: True)
-    assert (Predictor.from_dict(predictor.to_dict()).predict_many(tiny(), drawn) == many).all()
 
 
 @pytest.mark.parametrize(

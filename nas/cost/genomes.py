@@ -17,7 +17,7 @@ from nas.arch import Block, Stage
 from nas.blocks import builder, lower_head, lower_layer
 from nas.cost.count import alive_bytes, node_params, product
 from nas.cost.features import FEATURES, feature_row
-from nas.layers import Shape, node_macs
+from nas.layers import Graph, Node, Shape, node_macs
 from nas.space import Hole, Space
 
 METRICS = ("params", "macs", "memory_bytes")
@@ -120,6 +120,8 @@ class Costs:
         self._defaults = dict(space.base.defaults)
         self._units: list[_Unit] = [_Unit(0, (0, 0, 0), (0,) * len(FEATURES))]
         self._known: dict[tuple[str, Block, int, Shape], int] = {}
+        self._keys: list[tuple[str, Block, int, Shape]] = []
+        self._graphs: dict[int, Graph] = {}
         self._shapes: list[Shape] = []
         self._shape_ids: dict[Shape, int] = {}
         self._arrays: tuple[np.ndarray, np.ndarray, np.ndarray] = (
@@ -149,6 +151,25 @@ class Costs:
         for (group, _), row in zip(self._slots, rows, strict=True):
             out[:, group] += tables[2][row]
         return out.reshape(rows.shape[1], -1)
+
+    def layers(self, genomes: Any) -> np.ndarray:
+        """(n, genes) options -> (positions, n) numbers of the layers that stand at each position, 0 where there is none.
+
+        A number means one block fed with one shape, for as long as this object lives; `layer_graph` gives its network.
+        `position_groups` says which of `groups` a position belongs to.
+        """
+        return self._walk(genomes)
+
+    def layer_graph(self, number: int) -> Graph:
+        """The layer with that number as a network of its own: its input node alone for 0 and for an identity."""
+        if number not in self._graphs:
+            nodes, _ = self._nodes(*self._keys[number - 1]) if number else ([Node("input", "input", (), (1, 1, 1))], 0)
+            self._graphs[number] = Graph(tuple(nodes))
+        return self._graphs[number]
+
+    @property
+    def position_groups(self) -> tuple[int, ...]:
+        return tuple(group for group, _ in self._slots)
 
     def _plan(self) -> None:
         """The parts of the template in the order data meets them, each with its memo."""
@@ -203,25 +224,29 @@ class Costs:
         if key not in self._known:
             unit = self._lowered(where, block, stride, shape)
             self._known[key] = len(self._units)
+            self._keys.append((where, block, stride, shape))
             self._units.append(unit)
         return self._known[key]
 
     def _lowered(self, where: str, block: Block, stride: int, shape: Shape) -> _Unit:
+        nodes, y = self._nodes(where, block, stride, shape)
+        given = [[nodes[j].shape for j in node.inputs] for node in nodes]
+        params = sum(map(node_params, nodes, given))
+        macs = sum(map(node_macs, nodes, given))
+        peak = max(alive_bytes(nodes, y)[1:], default=0)
+        features = feature_row(nodes)
+        if max(params, macs, peak, *features) > LARGEST:
+            raise ValueError(f"{self.space.name}: {where}: costs over {LARGEST:.0e} are not counted")
+        return _Unit(self._shape_id(nodes[y].shape), (params, macs, peak), tuple(features))
+
+    def _nodes(self, where: str, block: Block, stride: int, shape: Shape) -> tuple[Sequence[Node], int]:
+        """The primitives of one layer, its input first, and which of them is its output."""
         g = builder(self._base)
         x = g.input(shape)
         place = f"{self.space.name}: {where}"
         if where == "head":
-            y = lower_head(g, x, dataclasses.replace(self._base, head=block), place)
-        else:
-            y = lower_layer(g, x, block, stride, self._defaults, place)
-        given = [[g.nodes[j].shape for j in node.inputs] for node in g.nodes]
-        params = sum(map(node_params, g.nodes, given))
-        macs = sum(map(node_macs, g.nodes, given))
-        peak = max(alive_bytes(g.nodes, y)[1:], default=0)
-        features = feature_row(g.nodes)
-        if max(params, macs, peak, *features) > LARGEST:
-            raise ValueError(f"{place}: costs over {LARGEST:.0e} are not counted")
-        return _Unit(self._shape_id(g.shape(y)), (params, macs, peak), tuple(features))
+            return g.nodes, lower_head(g, x, dataclasses.replace(self._base, head=block), place)
+        return g.nodes, lower_layer(g, x, block, stride, self._defaults, place)
 
     def _shape_id(self, shape: Shape) -> int:
         if shape not in self._shape_ids:

@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from nas.arch import Arch, Block
-from nas.blocks import builder, lower_head, lower_layer
-from nas.cost import FEATURES
-from nas.latency.cut import cut
+from nas.arch import Arch
+from nas.blocks import lower
+from nas.cost import FEATURES, Costs
+from nas.latency.cut import cut, layer_graphs
 from nas.latency.model import LEAST_MS, Layer, Model
-from nas.latency.walk import GenomeWalk
-from nas.layers import Shape
+from nas.layers import Graph
 from nas.space import Space
 
 VERSION = 1
@@ -89,57 +88,30 @@ class Predictor:
 
     def predict(self, arch: Arch) -> float:
         """Milliseconds of one network. Raises ValueError, in the words of its file, where it cannot be lowered."""
-        total, shape = self.offset_ms, (arch.resolution, arch.resolution, arch.channels)
-        for scope, block, stride in arch.layers():
-            ms, shape = self.layer(arch, scope, block, stride, shape)
-            total += ms
-        return max(total, LEAST_MS)
+        return self.model.network_ms([Layer.of(layer) for layer in layer_graphs(lower(arch)).values()])
 
     def predict_many(self, space: Space, genomes: Any) -> np.ndarray:
         """(n, genes) options -> (n,) milliseconds, each equal to `predict(space.decode(genome))` to the last bit.
 
         The space may be any, not only the one that was sampled. Raises ValueError for what is no genome of it.
         """
-        walk = self._walks.get(space.fingerprint)
-        if walk is None:
-            walk = self._walks[space.fingerprint] = GenomeWalk(space, self.layer)
-        total = np.full(len(genomes), self.offset_ms)
-        for ms in walk(genomes):
-            total += ms
+        if space.fingerprint not in self._spaces:
+            self._spaces[space.fingerprint] = Costs(space), []
+        costs, table = self._spaces[space.fingerprint]
+        layers = costs.layers(genomes)
+        table += [self._layer_ms(costs.layer_graph(i)) for i in range(len(table), int(layers.max(initial=0)) + 1)]
+        total, ms = np.full(layers.shape[1], self.offset_ms), np.array(table)
+        for row in layers:
+            total += ms[row]
         return np.maximum(total, LEAST_MS)
 
-    def layer(self, arch: Arch, scope: str, block: Block, stride: int, shape: Shape) -> tuple[float, Shape]:
-        """(milliseconds, output shape) of one layer of `arch` fed with `shape`."""
-        kind = scope if scope in ("stem", "head") else "stages"
-        context = (
-            arch.defaults,
-            arch.padding,
-            arch.norm_eps,
-            arch.norm_momentum,
-            arch.classes if kind == "head" else 0,
-        )
-        key = (kind, block, stride, shape, context)
-        if key not in self._layers:
-            self._layers[key] = self._measure(arch, scope, block, stride, shape)
-        return self._layers[key]
-
-    def _measure(self, arch: Arch, scope: str, block: Block, stride: int, shape: Shape) -> tuple[float, Shape]:
-        g = builder(arch)
-        x = g.input(shape)
-        g.scope = scope
-        if scope == "head":
-            y = lower_head(g, x, arch, scope)
-        else:
-            y = lower_layer(g, x, block, stride, dict(arch.defaults), scope)
-        ms = self.model.layer_ms(Layer.of(cut(g.nodes, y))) if y != x else 0.0
-        return ms, g.shape(y)
+    def _layer_ms(self, layer: Graph) -> float:
+        if len(layer.nodes) == 1:
+            return 0.0
+        return self.model.layer_ms(Layer.of(cut(layer.nodes, len(layer.nodes) - 1)))
 
     @cached_property
-    def _layers(self) -> dict[Any, tuple[float, Shape]]:
-        return {}
-
-    @cached_property
-    def _walks(self) -> dict[str, GenomeWalk]:
+    def _spaces(self) -> dict[str, tuple[Costs, list[float]]]:
         return {}
 
     def __getstate__(self) -> dict[str, Any]:
