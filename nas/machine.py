@@ -62,7 +62,8 @@ def use_compile_cache() -> Path | None:
 
     import jax
 
-    if jax.config.read("jax_compilation_cache_dir") or not jax.config.read("jax_enable_compilation_cache"):
+    chosen = jax.config.values
+    if chosen["jax_compilation_cache_dir"] or not chosen["jax_enable_compilation_cache"]:
         return None
     folder = cache_folder(f"xla-{version('jaxlib')}-{jax.default_backend()}")
     if folder is None:
