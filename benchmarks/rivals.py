@@ -20,6 +20,7 @@ from flax import nnx
 
 from nas.data import Dataset, Split
 from nas.layers import Graph, Node, pads
+from nas.machine import keep_memory
 from nas.network import init
 from nas.ops import ACT_FNS
 from nas.recipe import Recipe
@@ -50,6 +51,7 @@ def normalised(images: np.ndarray) -> np.ndarray:
 
 
 def ours(graph: Graph, images: np.ndarray, labels: np.ndarray) -> Step:
+    keep_memory()  # as every worker does
     dataset = random_dataset(images.shape[1], len(images))
     variables = init(graph, 0)
     layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])

@@ -2,7 +2,8 @@
 
     NPROC=2 python benchmarks/train_step.py [--networks tiny mobilenet_v3_small_32] [--rounds 5] [--json step.json]
 
-The arms take turns, `--steps` steps a turn, so that a ratio compares neighbours in time; min, median and max are over turns.
+Each arm has a process of its own; they take turns, `--steps` steps a turn, so that a ratio compares neighbours in time. Min,
+median and max are over turns.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,24 +44,65 @@ def _arch(name: str) -> Arch:
     return find_arch("mobilenet_v3_small")
 
 
-def timed(name: str, arms: Sequence[str], batch: int, rounds: int, steps: int) -> dict[str, Any]:
+def timed(name: str, arms: Sequence[str], batch: int, rounds: int, steps: int, threads: int) -> dict[str, Any]:
     """Milliseconds a step of each arm, by turn, and the seconds that building the arm took."""
+    processes = {arm: Arm(name, arm, batch, steps, threads) for arm in arms}
+    try:
+        build_s = {arm: process.build() for arm, process in processes.items()}
+        turns: dict[str, list[float]] = {arm: [] for arm in arms}
+        for _ in range(rounds):
+            for arm, process in processes.items():
+                turns[arm].append(process.turn())
+        return {"network": name, "build_s": build_s, "ms": turns}
+    finally:
+        for process in processes.values():
+            process.close()
+
+
+class Arm:
+    """One arm in a process of its own, as a user would run it: no library sees another's threads or heap."""
+
+    def __init__(self, name: str, arm: str, batch: int, steps: int, threads: int):
+        command = [sys.executable, __file__, "--serve", name, arm, *map(str, (batch, steps, threads))]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def build(self) -> float:
+        return self._answer()
+
+    def turn(self) -> float:
+        assert self._process.stdin
+        self._process.stdin.write("turn\n")
+        self._process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> float:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"an arm ended early with code {self._process.wait()}; its message stands above")
+        return float(line)
+
+    def close(self) -> None:
+        self._process.communicate()
+
+
+def serve(name: str, arm: str, batch: int, steps: int, threads: int) -> None:
+    """What an arm's process does: says how long building took, then for every line of input the milliseconds of a step."""
+    set_threads(threads)
     graph, rng = network(name), np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, SIDES[name], SIDES[name], 3), np.uint8)
     labels = rng.integers(CLASSES, size=batch).astype(np.int32)
-    built, build_s, turns = {}, {}, {arm: [] for arm in arms}
-    for arm in arms:
+    start = time.perf_counter()
+    step = ARMS[arm](graph, images, labels)
+    step()
+    print(time.perf_counter() - start, flush=True)
+    for _ in range(2):
+        step()
+    for _ in sys.stdin:
         start = time.perf_counter()
-        built[arm] = ARMS[arm](graph, images, labels)
-        built[arm]()
-        build_s[arm] = time.perf_counter() - start
-    for _ in range(rounds):
-        for arm, step in built.items():
-            start = time.perf_counter()
-            for _ in range(steps):
-                step()
-            turns[arm].append((time.perf_counter() - start) / steps * 1000)
-    return {"network": name, "build_s": build_s, "ms": turns}
+        for _ in range(steps):
+            step()
+        print((time.perf_counter() - start) / steps * 1000, flush=True)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -87,12 +131,14 @@ def main() -> None:
         "--threads", type=int, default=2, help="PyTorch's threads; XLA takes NPROC from the environment"
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--serve", nargs=5, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    set_threads(asked.threads)
+    if asked.serve:
+        return serve(*asked.serve[:2], *map(int, asked.serve[2:]))
     arms, before, results = available(asked.arms), machine(), []
     print(before)
     for name in asked.networks:
-        results.append(timed(name, arms, asked.batch, asked.rounds, asked.steps))
+        results.append(timed(name, arms, asked.batch, asked.rounds, asked.steps, asked.threads))
         show(results[-1])
     if asked.json:
         asked.json.write_text(json.dumps({"machine": before, "batch": asked.batch, "results": results}, indent=1))
