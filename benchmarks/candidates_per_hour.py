@@ -1,11 +1,12 @@
-"""How many random candidates of a space train in an hour, compilation included, in one process.
+"""How many random candidates of a space train in an hour, compilation included, by one worker of each kind.
 
     NPROC=2 python benchmarks/candidates_per_hour.py [--space tiny --dataset digits --epochs 5] [--arms scratch one_program]
 
 Arms: `scratch`, our program a candidate; `one_program`, ours compiled once for the space; `torch`, eager; `flax`, one jit a
-candidate as one would first write it, on `--few` networks, its rate extrapolated. Arms take turns network by network. Ours load,
-augment and validate; the rivals repeat one batch, which favours them. `one_program` pays its compilation before the first
-network. Beside the wall clock stands the processor time of this process, which a busy machine disturbs less.
+candidate as one would first write it, on `--few` networks, its rate extrapolated. Each arm has a process of its own; they take
+turns network by network. Ours load, augment and validate; the rivals repeat one batch, which favours them. `one_program` pays
+its compilation before the first network; nothing compiled earlier is reused. Beside the wall clock stands the processor time
+of the process, which a busy machine disturbs less, and its peak memory.
 """
 
 from __future__ import annotations
@@ -20,22 +21,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from rivals import RECIPE, available, machine, naive_flax, pytorch, random_dataset, set_threads
+from turns import Arm, serve
 
 from nas.arch import Arch
 from nas.blocks import lower
 from nas.data import Dataset, load_dataset
+from nas.machine import keep_memory
 from nas.recipe import Recipe
 from nas.space import Space, load_space
 from nas.train import fit
 from nas.train.one_program import compile_space
 
-Arm = Callable[[Arch, int], None]
+Train = Callable[[Arch, int], None]
 NAMES = ("scratch", "one_program", "flax", "torch")
 
 
-def rival(build: Any, dataset: Dataset, recipe: Recipe) -> Arm:
+def rival(build: Any, dataset: Dataset, recipe: Recipe) -> Train:
     rows = min(recipe.batch, len(dataset.train))
     steps = recipe.epochs * (len(dataset.train) // rows)
 
@@ -47,7 +51,7 @@ def rival(build: Any, dataset: Dataset, recipe: Recipe) -> Arm:
     return train
 
 
-def make_arm(name: str, space: Space, dataset: Dataset, recipe: Recipe) -> Arm:
+def make_arm(name: str, space: Space, dataset: Dataset, recipe: Recipe) -> Train:
     if name == "one_program":
         program = compile_space(space, dataset, recipe)
         return lambda arch, seed: void(program.fit(arch, seed))
@@ -63,27 +67,46 @@ def void(_: Any) -> None:
 def clocked(work: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     wall, cpu = time.perf_counter(), time.process_time()
     out = work()
-    return out, {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return out, {"wall_s": time.perf_counter() - wall, "cpu_s": time.process_time() - cpu, "peak_mib": peak}
 
 
-def measure(
-    names: list[str], space: Space, dataset: Dataset, recipe: Recipe, networks: int, few: int
-) -> dict[str, Any]:
+def measure(names: list[str], asked: argparse.Namespace) -> dict[str, Any]:
+    arms: dict[str, Arm] = {}
+    try:
+        for name in names:
+            arms[name] = Arm(__file__, (name, json.dumps({k: v for k, v in vars(asked).items() if k != "json"})))
+        times: dict[str, list[dict[str, float]]] = {name: [] for name in names}
+        for i in range(asked.networks):
+            for name, arm in arms.items():
+                if name != "flax" or i < asked.few:
+                    times[name].append(arm.turn(i))
+            latest = ", ".join(f"{name} {turns[-1]['wall_s']:.2f} s" for name, turns in times.items())
+            print(f"network {i + 1}/{asked.networks}: {latest}", flush=True)
+        return {"build": {name: arm.ready for name, arm in arms.items()}, "times": times}
+    finally:
+        for arm in arms.values():
+            arm.close()
+
+
+def serve_networks(name: str, asked: argparse.Namespace) -> None:
+    """An arm's process: builds what it builds once, then trains network i of the same random ones at every turn."""
+    set_threads(asked.threads)
+    dataset = find_dataset(asked.dataset, asked.images)
+    space = load_space(asked.space).fit(dataset.resolution, dataset.channels, len(dataset.classes))
     rng = np.random.default_rng(0)
-    archs = [space.decode(space.sample(rng)) for _ in range(networks)]
-    built = {name: clocked(lambda name=name: make_arm(name, space, dataset, recipe)) for name in names}
-    times: dict[str, list[dict[str, float]]] = {name: [] for name in names}
-    memory = []
-    for i, arch in enumerate(archs):
-        for name, (arm, _) in built.items():
-            if name != "flax" or i < few:
-                times[name].append(clocked(lambda arm=arm, arch=arch, i=i: arm(arch, i))[1])
-        memory.append(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-        print(
-            f"network {i + 1}/{networks}: " + ", ".join(f"{n} {t[-1]['wall_s']:.2f} s" for n, t in times.items()),
-            flush=True,
-        )
-    return {"build": {name: clock for name, (_, clock) in built.items()}, "times": times, "peak_mib": memory}
+    archs = [space.decode(space.sample(rng)) for _ in range(asked.networks)]
+    recipe = dataclasses.replace(RECIPE, epochs=asked.epochs, batch=asked.batch)
+    if name in ("scratch", "one_program"):
+        keep_memory()  # as every worker does
+    train, once = clocked(lambda: make_arm(name, space, dataset, recipe))
+
+    def turn(i: int) -> dict[str, float]:
+        _, clock = clocked(lambda: train(archs[i], i))
+        jax.clear_caches()  # as every worker does
+        return clock
+
+    serve(once, turn)
 
 
 def per_hour(result: dict[str, Any], name: str, networks: int, clock: str) -> float:
@@ -92,16 +115,14 @@ def per_hour(result: dict[str, Any], name: str, networks: int, clock: str) -> fl
 
 
 def show(result: dict[str, Any], networks: int) -> None:
-    print("arm           wall s a network (min, median, max)   once s   an hour: wall, processor")
+    print("arm           wall s a network (min, median, max)   once s   an hour: wall, processor   peak MiB: first, last")
     for name, times in result["times"].items():
         walls = [one["wall_s"] for one in times]
         spread = f"{min(walls):8.2f} {statistics.median(walls):8.2f} {max(walls):8.2f}"
         rates = [per_hour(result, name, networks, clock) for clock in ("wall_s", "cpu_s")]
         note = f"   from {len(times)} networks" if len(times) < networks else ""
-        print(f"{name:12} {spread} {result['build'][name]['wall_s']:18.1f} {rates[0]:14.0f} {rates[1]:9.0f}{note}")
-    print(
-        f"peak memory, all arms together: {result['peak_mib'][0]} MiB after one network, {result['peak_mib'][-1]} after all"
-    )
+        once, peaks = result["build"][name]["wall_s"], [times[i]["peak_mib"] for i in (0, -1)]
+        print(f"{name:12} {spread} {once:18.1f} {rates[0]:14.0f} {rates[1]:9.0f} {peaks[0]:14.0f} {peaks[1]:6.0f}{note}")
 
 
 def main() -> None:
@@ -120,14 +141,13 @@ def main() -> None:
         "--threads", type=int, default=2, help="PyTorch's threads; XLA takes NPROC from the environment"
     )
     parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    set_threads(asked.threads)
-    dataset = find_dataset(asked.dataset, asked.images)
-    space = load_space(asked.space).fit(dataset.resolution, dataset.channels, len(dataset.classes))
-    recipe = dataclasses.replace(RECIPE, epochs=asked.epochs, batch=asked.batch)
+    if asked.serve:
+        return serve_networks(asked.serve[0], argparse.Namespace(**json.loads(asked.serve[1])))
     names, before = available(asked.arms), machine()
     print(before)
-    result = measure(names, space, dataset, recipe, asked.networks, asked.few)
+    result = measure(names, asked)
     show(result, asked.networks)
     if asked.json:
         settings = {k: str(v) for k, v in vars(asked).items()}

@@ -11,8 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from rivals import ARMS, CLASSES, available, machine, set_threads
+from turns import Arm, serve
 
 from nas.arch import Arch
 from nas.blocks import lower
@@ -46,48 +45,22 @@ def _arch(name: str) -> Arch:
 
 def timed(name: str, arms: Sequence[str], batch: int, rounds: int, steps: int, threads: int) -> dict[str, Any]:
     """Milliseconds a step of each arm, by turn, and the seconds that building the arm took."""
-    processes = {arm: Arm(name, arm, batch, steps, threads) for arm in arms}
+    processes: dict[str, Arm] = {}
     try:
-        build_s = {arm: process.build() for arm, process in processes.items()}
+        for arm in arms:
+            processes[arm] = Arm(__file__, (name, arm, batch, steps, threads))
         turns: dict[str, list[float]] = {arm: [] for arm in arms}
         for _ in range(rounds):
             for arm, process in processes.items():
                 turns[arm].append(process.turn())
-        return {"network": name, "build_s": build_s, "ms": turns}
+        return {"network": name, "build_s": {arm: process.ready for arm, process in processes.items()}, "ms": turns}
     finally:
         for process in processes.values():
             process.close()
 
 
-class Arm:
-    """One arm in a process of its own, as a user would run it: no library sees another's threads or heap."""
-
-    def __init__(self, name: str, arm: str, batch: int, steps: int, threads: int):
-        command = [sys.executable, __file__, "--serve", name, arm, *map(str, (batch, steps, threads))]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def build(self) -> float:
-        return self._answer()
-
-    def turn(self) -> float:
-        assert self._process.stdin
-        self._process.stdin.write("turn\n")
-        self._process.stdin.flush()
-        return self._answer()
-
-    def _answer(self) -> float:
-        assert self._process.stdout
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemExit(f"an arm ended early with code {self._process.wait()}; its message stands above")
-        return float(line)
-
-    def close(self) -> None:
-        self._process.communicate()
-
-
-def serve(name: str, arm: str, batch: int, steps: int, threads: int) -> None:
-    """What an arm's process does: says how long building took, then for every line of input the milliseconds of a step."""
+def serve_steps(name: str, arm: str, batch: int, steps: int, threads: int) -> None:
+    """An arm's process: says how many seconds building took, then at every turn the milliseconds of a step."""
     set_threads(threads)
     graph, rng = network(name), np.random.default_rng(0)
     images = rng.integers(0, 256, (batch, SIDES[name], SIDES[name], 3), np.uint8)
@@ -95,14 +68,16 @@ def serve(name: str, arm: str, batch: int, steps: int, threads: int) -> None:
     start = time.perf_counter()
     step = ARMS[arm](graph, images, labels)
     step()
-    print(time.perf_counter() - start, flush=True)
-    for _ in range(2):
-        step()
-    for _ in sys.stdin:
+    built = time.perf_counter() - start
+    step()
+
+    def turn(_: Any) -> float:
         start = time.perf_counter()
         for _ in range(steps):
             step()
-        print((time.perf_counter() - start) / steps * 1000, flush=True)
+        return (time.perf_counter() - start) / steps * 1000
+
+    serve(built, turn)
 
 
 def spread(values: Sequence[float]) -> str:
@@ -134,7 +109,7 @@ def main() -> None:
     parser.add_argument("--serve", nargs=5, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.serve:
-        return serve(*asked.serve[:2], *map(int, asked.serve[2:]))
+        return serve_steps(*asked.serve[:2], *map(int, asked.serve[2:]))
     arms, before, results = available(asked.arms), machine(), []
     print(before)
     for name in asked.networks:
