@@ -61,6 +61,14 @@ COMMANDS = {
         "nas.cli.export:export",
         ("nas export arch=mnasnet_a1 formats=[timm,tf]", "nas export arch=runs/default/best.yaml formats=[yaml] out=exported"),
     ),
+    "adapt": Command(
+        "shrink a trained network step by step to a latency (NetAdapt)",
+        "nas.cli.adapt:adapt",
+        (
+            "nas adapt weights=runs/net/weights.npz",
+            "nas adapt weights=runs/net/weights.npz target_ms=0.5 device=[host] adapt.step=0.03",
+        ),
+    ),
     "scale": Command(
         "scale an architecture: a family by compound scaling, to budgets, or by coefficients found on your data",
         "nas.cli.scale:scale",
