@@ -10,19 +10,18 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from nas.controllers.genes import Genes, first_of
-from nas.controllers.nsga2 import best_first
 from nas.pareto import hypervolume
 from nas.settings import did_you_mean
 from nas.tables import Table, load_table
+from nas.tables.front import best_front
 
 DEVICES = ("a100", "zcu102")
 SURROGATES = ("pairs", "trees")
-POPULATION = 300
 
 
 def values_of(table: Table, device: str, genomes: np.ndarray) -> np.ndarray:
@@ -35,25 +34,6 @@ def reference_of(table: Table, device: str) -> list[float]:
     """Accuracy 50 %, and the 99th percentile of the time of 4,000 random architectures."""
     genomes = np.random.default_rng(0).integers(table.space.option_counts, size=(4000, len(table.space.genes)))
     return [-0.5, float(np.percentile(table.times(genomes)[f"latency_ms/{device}"], 99))]
-
-
-def front(table: Table, device: str, evaluations: int) -> np.ndarray:
-    """(n, 2) values of the last population of a generational NSGA-II without repeats in the population."""
-    genes, rng = Genes(table.space), np.random.default_rng(0)
-    rows = genes.sample(POPULATION, rng)
-    values, done = values_of(table, device, rows), len(rows)
-    while done < evaluations:
-        first, second = rng.integers(len(rows), size=(2, POPULATION, 2)).min(axis=2)
-        mixed = np.where(
-            rng.random(POPULATION)[:, None] < 0.9, genes.cross(rows[first], rows[second], rng), rows[first]
-        )
-        children = genes.settle(genes.mutate(mixed, 1.0, rng))
-        done += len(children)
-        rows, values = np.concatenate([rows, children]), np.concatenate([values, values_of(table, device, children)])
-        distinct = first_of(genes.codes(rows))
-        keep = distinct[best_first(values[distinct], POPULATION)]
-        rows, values = rows[keep], values[keep]
-    return values
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -70,7 +50,8 @@ def main(arguments: Sequence[str]) -> int:
         table = load_table("accel_nasbench", Path(options["path"]) / "accel_nasbench", surrogate=surrogate)
         for device in DEVICES:
             reference = reference_of(table, device)
-            volume = hypervolume(front(table, device, int(options["evaluations"])), reference)
+            values = best_front(table.space, partial(values_of, table, device), int(options["evaluations"]))
+            volume = hypervolume(values, reference)
             found[f"{surrogate}/{device}"] = {"reference": reference, "hypervolume": volume}
             print(f"{surrogate}/{device}: {volume:.6g} from {reference}", flush=True)
     found["evaluations"] = int(options["evaluations"])

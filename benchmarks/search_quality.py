@@ -1,33 +1,35 @@
-"""How good are our controllers after so many evaluations? Searched are published tables, so that a run takes seconds.
+"""How good are controllers after so many evaluations? Searched are published tables, so that a run takes seconds.
 
     python benchmarks/search_quality.py path=<folder> [--json FILE] [--quick] [problems=pairs/a100,macro] [controllers=guided,nsga2]
-                                        [seeds=5] [jobs=1] [in_flight=0]
+                                        [seeds=20] [slow_seeds=5] [first_seed=0] [jobs=2] [in_flight=0] [show=no]
 
 The folder holds the published files in `accel_nasbench/` and `nas_bench_macro/`. Problems are `<surrogate>/<device>` (accuracy
 and time, the time known before training), with `/noise` (the accuracy is told with the noise of one training and scored
 without) or `/learnt` (the time is learnt too); `accuracy` (pairs, accuracy alone); `macro` (NAS-Bench-Macro). Fronts are scored
-as a share of the hypervolume that make_front.py found. Results go to FILE as they come; the same command goes on from there.
+as a share of the hypervolume that make_front.py found. A result is a line of FILE as soon as it is there; the same command goes
+on after it was killed, and `show=yes` prints what FILE has without running anything. Rivals take part where they are
+installed: Optuna's samplers (`pip install optuna`; its GP needs torch) and pymoo's NSGA-II (`pip install pymoo`).
 Accuracies over 67.05 % are extrapolations of the surrogates.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
+import importlib
+import importlib.util
 import json
+import os
 import sys
-import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from nas.bench import Race, Store, best_within, grid, race, run_all, shares
 from nas.controllers import CONTROLLERS, Problem, make_controller
-from nas.journal import Trial
 from nas.objectives import Objectives
-from nas.pareto import hypervolume
 from nas.paths import CONF
 from nas.settings import did_you_mean
 from nas.tables import Table, load_table
@@ -35,14 +37,22 @@ from nas.yamlio import read_yaml
 
 FRONTS = [f"{s}/{d}{n}" for n in ("", "/noise") for s in ("pairs", "trees") for d in ("a100", "zcu102")]
 PROBLEMS = [*FRONTS, "pairs/a100/learnt", "pairs/zcu102/learnt", "accuracy", "macro"]
-BUDGETS = {"front": (100, 300, 1000), "accuracy": (100, 300, 600), "macro": (60, 120)}
-QUICK = {"front": (100,), "accuracy": (100,), "macro": (60,)}
-QUICK_PROBLEMS = ["pairs/a100", "trees/zcu102", "macro"]
-QUICK_CONTROLLERS = ["random", "evolution", "nsga2", "local", "guided"]
-TARGETS = {
-    "a100": 0.13,
-    "zcu102": 8.0,
-}  # milliseconds, for controllers that follow a reward: about the mean of the space
+BUDGETS = {"front": (100, 300, 1000), "accuracy": (100, 300, 600), "macro": (10, 50, 60, 100, 120, 1000)}
+QUICK = {"front": (100,), "accuracy": (100, 300), "macro": (60, 120)}
+QUICK_PROBLEMS = ["pairs/a100", "trees/zcu102", "accuracy", "macro"]
+MACRO_LONG = "random"  # the only one that NAS-Bench-Macro is searched with for 1,000 evaluations
+RIVALS: dict[str, dict[str, Any]] = {
+    "optuna_tpe": {"name": "optuna", "sampler": "tpe"},
+    "optuna_nsga2": {"name": "optuna", "sampler": "nsga2"},
+    "optuna_gp": {"name": "optuna", "sampler": "gp"},
+    "pymoo_nsga2": {"name": "pymoo"},
+}
+NEEDS = {"optuna_tpe": "optuna", "optuna_nsga2": "optuna", "optuna_gp": "torch", "pymoo_nsga2": "pymoo"}
+OURS = [name for name in CONTROLLERS if name not in ("optuna", "halving")]
+SLOW = ("guided", "mnasnet", "optuna_tpe", "optuna_nsga2", "optuna_gp")
+QUICK_CONTROLLERS = ["random", "evolution", "nsga2", "local", "mnasnet", "reinforce", "guided"]
+MOST = {"optuna_gp": 200}  # evaluations
+TARGETS = {"a100": 0.13, "zcu102": 8.0}  # milliseconds, for controllers that follow a reward: about the mean of the space
 
 
 def kind_of(problem: str) -> str:
@@ -50,11 +60,14 @@ def kind_of(problem: str) -> str:
 
 
 @functools.cache
-def table_of(path: str, problem: str) -> Table:
+def table_of(path: str, name: str, **settings: str) -> Table:
+    return load_table(name, Path(path) / name, **settings)
+
+
+def table_for(path: str, problem: str) -> Table:
     if problem == "macro":
-        return load_table("nas_bench_macro", Path(path) / "nas_bench_macro")
-    surrogate = "pairs" if problem == "accuracy" else problem.split("/")[0]
-    return load_table("accel_nasbench", Path(path) / "accel_nasbench", surrogate=surrogate)
+        return table_of(path, "nas_bench_macro")
+    return table_of(path, "accel_nasbench", surrogate="pairs" if problem == "accuracy" else problem.split("/")[0])
 
 
 def problem_of(table: Table, name: str) -> Problem:
@@ -66,53 +79,65 @@ def problem_of(table: Table, name: str) -> Problem:
     return table.problem(objectives, learnt=[cost] if name.endswith("learnt") else [])
 
 
-def search(
-    table: Table, problem: Problem, controller: Any, evaluations: int, seed: int, noise: float, in_flight: int
-) -> tuple[np.ndarray, float]:
-    """(evaluations, axes) true minimised values in the order of proposals, and the controller's seconds.
-
-    As in a search, a network that was tried is answered for nothing, at most ten times the evaluations in all.
-    """
-    axes, spent = problem.objectives.names, time.perf_counter()
-    state, told, done = controller.init(problem, seed), 0, []
-    values, known = [], set()
-    while len(values) < evaluations and len(done) < 10 * evaluations:
-        number = len(done)
-        while told < number - in_flight:
-            state = controller.tell(state, done[told], np.random.default_rng([seed, told, 1]))
-            told += 1
-        proposal = controller.ask(state, [t.proposal for t in done[told:]], np.random.default_rng([seed, number]))
-        shown = {name: float(v[0]) for name, v in table.metrics([proposal.genome], noise, seed).items()}
-        true = {name: float(v[0]) for name, v in table.metrics([proposal.genome]).items()} if noise else shown
-        done.append(Trial.of(number, proposal, "", outcome="ok", metrics={name: shown[name] for name in axes}))
-        if (key := table.key(proposal.genome)) not in known:
-            known.add(key)
-            values.append(problem.objectives.values(true))
-    return np.array(values), time.perf_counter() - spent
-
-
 def scores(values: np.ndarray, problem: str, table: Table, budgets: Sequence[int]) -> list[float]:
     """Share of the hypervolume, best accuracy in %, or regret in points of accuracy, after each budget."""
+    if kind_of(problem) == "front":
+        stored = json.loads(Path(__file__).with_name("fronts.json").read_text())["/".join(problem.split("/")[:2])]
+        return shares(values, stored["reference"], stored["hypervolume"], budgets)
+    best = best_within(values, Objectives((("accuracy", "max"),), reward="first"), None, budgets)
     if problem == "accuracy":
-        return [-100 * float(values[:n].min()) for n in budgets]
-    if problem == "macro":
-        best = table.metrics([*table.space.enumerate()])["accuracy"].max()
-        return [100 * float(best + values[:n].min()) for n in budgets]
-    stored = json.loads(Path(__file__).with_name("fronts.json").read_text())["/".join(problem.split("/")[:2])]
-    return [hypervolume(values[:n], stored["reference"]) / stored["hypervolume"] for n in budgets]
+        return [100 * value for value in best]
+    top = table.metrics([*table.space.enumerate()])["accuracy"].max()
+    return [100 * float(top - value) for value in best]
 
 
-def run(path: str, problem: str, name: str, seed: int, budgets: Sequence[int], in_flight: int) -> dict[str, Any]:
-    table = table_of(path, problem)
-    controller = make_controller(read_yaml(CONF / "controller" / f"{name}.yaml"))
+def pymoo_race(problem: Problem, table: Table, evaluations: int, seed: int, noise: float) -> Race:
+    """pymoo's NSGA-II as its guide sets it up for integers, population 50, duplicates left out."""
+    told, true, counts = problem.objectives, [], problem.space.option_counts
+
+    def part(module: str, name: str) -> Any:
+        return getattr(importlib.import_module(f"pymoo.{module}"), name)
+
+    class Search(part("core.problem", "Problem")):
+        def __init__(self) -> None:
+            super().__init__(n_var=len(counts), n_obj=len(told.names), xl=0 * counts, xu=counts - 1, vtype=int)
+
+        def _evaluate(self, x: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
+            rows = [tuple(row) for row in x.tolist()]
+            shown, real = table.metrics(rows, noise, seed), table.metrics(rows)
+            as_values = [[told.values({k: float(v[i]) for k, v in m.items()}) for i in range(len(rows))] for m in (shown, real)]
+            true.extend(as_values[1])
+            out["F"] = np.array(as_values[0])
+
+    settings = {"prob": 1.0, "eta": 3.0, "vtype": float, "repair": part("operators.repair.rounding", "RoundingRepair")()}
+    operators = {
+        "sampling": part("operators.sampling.rnd", "IntegerRandomSampling")(),
+        "crossover": part("operators.crossover.sbx", "SBX")(**settings),
+        "mutation": part("operators.mutation.pm", "PM")(**settings),
+    }
+    algorithm = part("algorithms.moo.nsga2", "NSGA2")(pop_size=50, eliminate_duplicates=True, **operators)
+    part("optimize", "minimize")(Search(), algorithm, ("n_eval", evaluations), seed=seed, verbose=False)
+    return Race(np.array(true[:evaluations]), len(true), float("nan"))
+
+
+def work(task: Mapping[str, Any]) -> dict[str, Any]:
+    problem, evaluations, seed = task["problem"], task["evaluations"], task["seed"]
+    table = table_for(os.environ["NAS_TABLES"], problem)
     noise = table.noise if problem.endswith("noise") else 0.0
-    values, seconds = search(table, problem_of(table, problem), controller, budgets[-1], seed, noise, in_flight)
-    return {"scores": scores(values, problem, table, budgets), "seconds": round(seconds, 2)}
+    with threadpool_limits(1):
+        if task["settings"]["name"] == "pymoo":
+            found = pymoo_race(problem_of(table, problem), table, evaluations, seed, noise)
+        else:
+            controller = make_controller(task["settings"])
+            found = race(table, problem_of(table, problem), controller, evaluations, seed, noise, task["in_flight"])
+    budgets = grid(evaluations, BUDGETS[kind_of(problem)])
+    curve = dict(zip(map(str, budgets), scores(found.values, problem, table, budgets), strict=True))
+    return {"curve": curve, "asked": found.asked, "seconds": round(found.seconds, 2)}
 
 
 def options_of(arguments: Sequence[str]) -> dict[str, str]:
-    options = {"path": "", "json": "", "problems": "", "controllers": "", "seeds": "", "jobs": "1", "in_flight": "0"}
-    options |= {"quick": ""}
+    options = {"path": "", "json": "", "problems": "", "controllers": "", "seeds": "", "slow_seeds": "", "first_seed": "0"}
+    options |= {"jobs": "2", "in_flight": "0", "quick": "", "show": "no"}
     rest = iter(arguments)
     for argument in rest:
         key, _, value = argument.removeprefix("--").partition("=")
@@ -132,53 +157,71 @@ def chosen(given: str, default: Sequence[str], known: Sequence[str], key: str) -
     return names
 
 
-def show(results: Mapping[str, Any], problems: Sequence[str], names: Sequence[str], budgets: Mapping[str, Any]) -> None:
+def settings_of(name: str) -> dict[str, Any]:
+    return RIVALS.get(name) or read_yaml(CONF / "controller" / f"{name}.yaml")
+
+
+def tasks_of(options: Mapping[str, str], problems: Sequence[str], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Seed by seed, so that whatever there is time for has all problems in it."""
+    quick = bool(options["quick"])
+    seeds, slow = int(options["seeds"] or (3 if quick else 20)), int(options["slow_seeds"] or (2 if quick else 5))
+    first, budgets = int(options["first_seed"]), QUICK if quick else BUDGETS
+    found = []
+    for seed in range(first, first + max(seeds, slow)):
+        for problem in problems:
+            for name in names:
+                if seed - first >= (slow if name in SLOW else seeds):
+                    continue
+                most = budgets[kind_of(problem)][-1]
+                most = 120 if problem == "macro" and name != MACRO_LONG and most > 120 else most
+                found.append(
+                    {"problem": problem, "controller": name, "settings": settings_of(name), "seed": seed,
+                     "evaluations": min(most, MOST.get(name, most)), "in_flight": int(options["in_flight"])}
+                )  # fmt: skip
+    return found
+
+
+def show(records: Sequence[Mapping[str, Any]], problems: Sequence[str], names: Sequence[str], budgets: Mapping[str, Any]) -> None:
     units = {"front": "share of the hypervolume", "accuracy": "best accuracy, %", "macro": "regret, points of accuracy"}
     for problem in problems:
         kind = kind_of(problem)
         print(f"\n{problem}: {units[kind]} after {', '.join(map(str, budgets[kind]))} evaluations: median (quartiles)")
         for name in names:
-            runs = [r for key, r in results.items() if key.startswith(f"{problem} {name} ")]
+            runs = [r for r in records if (r["problem"], r["controller"]) == (problem, name)]
             if not runs:
                 continue
-            cells = []
-            for column in zip(*(r["scores"] for r in runs), strict=True):
-                low, middle, high = np.percentile(column, [25, 50, 75])
-                cells.append(f"{middle:7.3f} ({low:.3f} to {high:.3f})")
-            print(
-                f"  {name:10s} {'  '.join(cells)}   {np.median([r['seconds'] for r in runs]):6.1f} s, {len(runs)} seeds"
-            )
+            cells = [_cell([r["curve"].get(str(n)) for r in runs]) for n in budgets[kind]]
+            pace = float(np.median([r["seconds"] / r["asked"] for r in runs]))
+            print(f"  {name:12s} {'  '.join(cells)}   {1000 * pace:7.1f} ms a proposal, {len(runs)} seeds")
+
+
+def _cell(column: Sequence[float | None]) -> str:
+    known = [value for value in column if value is not None]
+    if not known:
+        return f"{'-':>22s}"
+    low, middle, high = np.percentile(known, [25, 50, 75])
+    return f"{middle:7.3f} ({low:.3f}-{high:.3f})"
 
 
 def main(arguments: Sequence[str]) -> int:
     options = options_of(arguments)
     quick = bool(options["quick"])
-    budgets, seeds = (QUICK if quick else BUDGETS), int(options["seeds"] or (3 if quick else 5))
+    installed = [name for name in RIVALS if importlib.util.find_spec(NEEDS[name]) is not None]
+    for name in RIVALS.keys() - set(installed):
+        print(f"without {name}: {NEEDS[name]} is not installed")
     problems = chosen(options["problems"], QUICK_PROBLEMS if quick else PROBLEMS, PROBLEMS, "problems")
     names = chosen(
-        options["controllers"], QUICK_CONTROLLERS if quick else [*CONTROLLERS], [*CONTROLLERS], "controllers"
+        options["controllers"], QUICK_CONTROLLERS if quick else [*OURS, *installed], [*CONTROLLERS, *installed], "controllers"
     )
-    file = Path(options["json"]) if options["json"] else None
-    results: dict[str, Any] = json.loads(file.read_text()) if file and file.exists() else {}
-    with ProcessPoolExecutor(int(options["jobs"])) as pool:
-        waiting = {}
-        for problem, seed, name in itertools.product(problems, range(seeds), names):
-            plan = (budgets[kind_of(problem)], int(options["in_flight"]))
-            key = f"{problem} {name} {seed} {plan[0][-1]} {plan[1]}"
-            if key not in results:
-                waiting[key] = pool.submit(run, options["path"], problem, name, seed, *plan)
-        for key, future in waiting.items():
-            results[key] = future.result()
-            if file:
-                file.write_text(json.dumps(results, indent=0) + "\n")
-    wanted = {key: r for key, r in results.items() if _same_plan(key, budgets, options["in_flight"])}
-    show(wanted, problems, names, budgets)
+    os.environ["NAS_TABLES"] = str(Path(options["path"]).absolute())
+    store = Store(Path(options["json"]) if options["json"] else None)
+    tasks = tasks_of(options, problems, names)
+    if options["show"] == "yes":
+        records = store.records()
+    else:
+        records = [*run_all(tasks, work, store, int(options["jobs"]))]
+    show(records, problems, names, QUICK if quick else BUDGETS)
     return 0
-
-
-def _same_plan(key: str, budgets: Mapping[str, Sequence[int]], in_flight: str) -> bool:
-    problem, _, _, evaluations, ahead = key.split(" ")
-    return int(evaluations) == budgets[kind_of(problem)][-1] and ahead == in_flight
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ Report = Callable[[int, int, int, Mapping[str, float]], None]  # (job number, st
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work. `kind`: `train` (a trial), `test` (its test accuracy), `fit` (a latency predictor) or `measure`."""
+    """One piece of work. `kind`: `train` (a trial), `test`, `score` (given weights), `fit` (a predictor), `measure`."""
 
     number: int
     kind: str

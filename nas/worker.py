@@ -41,7 +41,7 @@ class Worker:
         """The outcomes of jobs of one kind, in order."""
         use_compile_cache()
         kind = jobs[0].kind
-        if kind in ("train", "test"):
+        if kind in ("train", "test", "score"):
             try:
                 return self._evaluator(jobs, report)
             except Exception as error:

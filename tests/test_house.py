@@ -50,6 +50,7 @@ STATIONS = (
     "scale",
     "adapt",
     "report",
+    "bench",
     "export",
     "cli",
     "__main__",

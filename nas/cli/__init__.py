@@ -47,6 +47,14 @@ COMMANDS = {
             'nas cost arch="ds_r1_k3_s1_e1_c16_noskip,ir_r2_k3_s2_e6_c24_se0.25_nre"',
         ),
     ),
+    "bench": Command(
+        "compare controllers on a published table of trained networks",
+        "nas.cli.bench:bench",
+        (
+            "nas bench path=downloads/nas_bench_macro controllers=[random,guided] evaluations=60 seeds=10",
+            "nas bench benchmark=accel_nasbench path=downloads/accel_nasbench cost=latency_ms/a100 evaluations=300",
+        ),
+    ),
     "report": Command(
         "write the report of a run again, or compare several runs",
         "nas.cli.report:report",
@@ -60,6 +68,14 @@ COMMANDS = {
         "print an architecture as block strings of timm or TensorFlow, or as plain YAML",
         "nas.cli.export:export",
         ("nas export arch=mnasnet_a1 formats=[timm,tf]", "nas export arch=runs/default/best.yaml formats=[yaml] out=exported"),
+    ),
+    "adapt": Command(
+        "shrink a trained network step by step to a latency (NetAdapt)",
+        "nas.cli.adapt:adapt",
+        (
+            "nas adapt weights=runs/net/weights.npz",
+            "nas adapt weights=runs/net/weights.npz target_ms=0.5 device=[host] adapt.step=0.03",
+        ),
     ),
     "scale": Command(
         "scale an architecture: a family by compound scaling, to budgets, or by coefficients found on your data",

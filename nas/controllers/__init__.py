@@ -11,6 +11,7 @@ from nas.controllers.guided import Guided
 from nas.controllers.local import Local
 from nas.controllers.mnasnet import Mnasnet
 from nas.controllers.nsga2 import Nsga2
+from nas.controllers.optuna import Optuna
 from nas.controllers.random import Random
 from nas.controllers.reinforce import Reinforce
 from nas.settings import named
@@ -23,6 +24,7 @@ CONTROLLERS: dict[str, type] = {
     "mnasnet": Mnasnet,
     "reinforce": Reinforce,
     "guided": Guided,
+    "optuna": Optuna,
 }
 
 __all__ = ["CONTROLLERS", "Controller", "History", "Problem", "fresh", "make_controller"]

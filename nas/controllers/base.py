@@ -24,7 +24,7 @@ from nas.objectives import Objectives
 from nas.space import Genome, Space
 
 LISTED = 4096  # spaces up to this size are written out once, so that their last new genome is found without luck
-ROUNDS = (8, 56, 192)  # genomes drawn at a time while nothing new and within the limits has turned up
+ROUNDS = (1, 8, 56, 192)  # genomes drawn at a time while nothing new and within the limits has turned up
 Draw = Callable[[int], Iterable[Genome]]
 
 
@@ -43,8 +43,8 @@ class Problem:
 
     def feasible(self, genomes: Sequence[Genome]) -> np.ndarray:
         """(n,) mask of genomes whose costs keep all hard limits."""
-        if not genomes:
-            return np.zeros(0, bool)
+        if not genomes or not self.objectives.limits:
+            return np.ones(len(genomes), bool)
         rows = np.array(genomes, np.int64).reshape(len(genomes), len(self.space.genes))
         return np.asarray(self.objectives.feasible_mask(self.costs(rows)), bool)
 
@@ -197,7 +197,7 @@ def _offers(problem: Problem, draw: Draw, rng: np.random.Generator) -> Iterator[
         liked = list(draw(n))
         yield liked
     for genes in (1, 2, 4):
-        yield [problem.space.mutate(genome, rng, genes) for genome in liked[: ROUNDS[1]]]
+        yield [problem.space.mutate(genome, rng, genes) for genome in liked[: ROUNDS[2]]]
     for n in ROUNDS if problem.listed is None else ():
         yield [problem.space.sample(rng) for _ in range(n)]
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from nas.arch import arch_from_dict
+from nas.arch import Arch, arch_from_dict
 from nas.blocks import lower
 from nas.evaluators.base import Context, guarded
 from nas.jobs import Job, Outcome, Report
+from nas.recipe import Recipe
 from nas.settings import build
-from nas.weights import load_weights, save_weights
+from nas.weights import Variables, load_weights, save_weights
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,11 @@ class ScratchEvaluator:
     group = 1
 
     def __init__(self, settings: Scratch, context: Context):
-        from nas.train import Recipe
-
         self._settings, self._context = settings, context
         self._recipe = build(Recipe, context.settings["recipe"], "recipe")
 
     def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
-        work = {"train": self._train, "test": self._test}
+        work = {"train": self._train, "test": self._test, "score": self._score}
         return [guarded(job, self._context.worker, lambda job=job: work[job.kind](job, report)) for job in jobs]
 
     def _train(self, job: Job, report: Report) -> Outcome:
@@ -65,8 +65,30 @@ class ScratchEvaluator:
     def _fit(self, job: Job, report: Report) -> Any:
         from nas.train import fit
 
+        arch, checkpoint = arch_from_dict(dict(job.arch)), self._context.checkpoints(job.number)
+        recipe = build(Recipe, job.data["recipe"], "recipe") if "recipe" in job.data else self._recipe
+
         def on_step(step: int, steps: int, metrics: dict[str, float]) -> None:
             report(job.number, step, steps, metrics)
 
-        arch, checkpoint = arch_from_dict(dict(job.arch)), self._context.checkpoints(job.number)
-        return fit(arch, self._context.dataset, self._recipe, job.seed, report=on_step, checkpoint=checkpoint)
+        return fit(arch, self._context.dataset, recipe, job.seed, report=on_step, checkpoint=checkpoint,
+                   variables=self._inherited(job, arch))  # fmt: skip
+
+    def _inherited(self, job: Job, arch: Arch) -> Variables | None:
+        """What a wider network of the same form leaves it: `job.data` has that network's `weights` and, as `parent`, its arch."""
+        if "parent" not in job.data:
+            return None
+        from nas.convert.inherit import inherit
+
+        parent = lower(arch_from_dict(dict(job.data["parent"])))
+        return inherit(parent, lower(arch), load_weights(Path(job.data["weights"])), job.seed)
+
+    def _score(self, job: Job, report: Report) -> Outcome:
+        """The validation split, with given weights as they are."""
+        from nas.train import evaluate
+
+        variables, dataset = load_weights(Path(job.data["weights"])), self._context.dataset
+        save_weights(self._context.weights(job.number), variables)
+        graph = lower(arch_from_dict(dict(job.arch)))
+        metrics = evaluate(graph, variables, dataset.valid, dataset, self._recipe.batch, self._recipe.dtype)
+        return Outcome(job.number, "ok", metrics=metrics, worker=self._context.worker)

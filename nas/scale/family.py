@@ -26,7 +26,7 @@ def family_space(arch: Arch, coefficients: Coefficients | None = None, around: S
         if stage.get("width"):
             widths = [member.stages[i].layers[0].get("width") for member in members]
             stage["width"] = _choice(widths, stage["width"])
-    return space_from_dict(data)
+    return space_from_dict(data, f"{arch.name}: its family")
 
 
 def _choice(values: list[int], own: int) -> object:

@@ -1,0 +1,93 @@
+"""Results as lines of JSON, appended as they come, so that a benchmark that was killed goes on."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Task = Mapping[str, Any]
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Store:
+    """A file of records, each of them a task with its result. Without a path, records are kept nowhere."""
+
+    path: Path | None = None
+
+    def records(self) -> list[Record]:
+        """All whole records; a line that a kill cut short is left out, and its task done again."""
+        if self.path is None or not self.path.exists():
+            return []
+        lines = self.path.read_text(encoding="utf-8").splitlines()
+        return [record for line in lines if (record := _read(line))]
+
+    def append(self, record: Record) -> None:
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write("\n" * self._cut(self.path) + json.dumps(record) + "\n")
+
+    @staticmethod
+    def _cut(path: Path) -> bool:
+        """Whether the last line was never finished."""
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(size - 1, 0))
+            return file.read() not in (b"", b"\n")
+
+
+def _read(line: str) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def run_all(
+    tasks: Sequence[Task], work: Callable[[Task], Mapping[str, Any]], store: Store, workers: int = 1,
+    start: Callable[..., None] | None = None, given: tuple[Any, ...] = (),
+) -> Iterator[Record]:
+    """The record of each task, those in the store first, the others in `workers` processes as they end.
+
+    `work` gives what a record has besides its task. `start(*given)` is called once in each process before.
+    """
+    kept = {_key(record, task): record for task in tasks[:1] for record in store.records() if task.keys() <= record.keys()}
+    waiting: list[Task] = []
+    for task in tasks:
+        if (record := kept.get(_key(task, task))) is not None:
+            yield record
+        else:
+            waiting.append(task)
+    for task, found in _done(waiting, work, min(workers, len(waiting)), start, given):
+        record = {**task, **found}
+        store.append(record)
+        yield record
+
+
+def _done(
+    tasks: Sequence[Task], work: Callable[[Task], Mapping[str, Any]], workers: int, start: Callable[..., None] | None,
+    given: tuple[Any, ...],
+) -> Iterator[tuple[Task, Mapping[str, Any]]]:  # fmt: skip
+    if workers <= 1:
+        if tasks and start is not None:
+            start(*given)
+        yield from ((task, work(task)) for task in tasks)
+        return
+    context = multiprocessing.get_context("spawn")  # forks of a process with threads hang now and then
+    with ProcessPoolExecutor(workers, context, start, given) as pool:
+        futures = {pool.submit(work, dict(task)): task for task in tasks}
+        try:
+            yield from ((futures[future], future.result()) for future in as_completed(futures))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _key(record: Mapping[str, Any], task: Task) -> str:
+    return json.dumps({key: record[key] for key in task}, sort_keys=True)

@@ -1,0 +1,221 @@
+"""`nas adapt`: NetAdapt from a trained network to a latency target; the end points are measured, not only predicted."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
+from nas.arch import Arch
+from nas.blocks import arch_id, lower
+from nas.cli.arch import find_arch
+from nas.cli.folder import log_to, open_run, run_folder
+from nas.cli.hydra_door import Invocation
+from nas.cli.work import absolute_path, kept_predictor, start_workers
+from nas.data import load_dataset
+from nas.executors import make_executor_settings
+from nas.executors.base import Executor, run_all
+from nas.jobs import Job
+from nas.journal import Journal, Measurement
+from nas.latency import make_device
+from nas.plugins import load_plugins
+from nas.recipe import Recipe
+from nas.report.trajectory import trajectory_svg
+from nas.settings import build
+from nas.versions import versions
+from nas.weights import save_weights
+from nas.yamlio import dump_yaml, write_text
+
+
+@dataclass(frozen=True)
+class AdaptKeys(AdaptSettings):
+    """The keys under `adapt`; final_lr: the highest rate of the last training, a cosine."""
+
+    final_lr: float = 0.02
+
+
+@dataclass(frozen=True)
+class AdaptCommand:
+    """The keys of conf/adapt.yaml."""
+
+    weights: str
+    dataset: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    executor: Mapping[str, Any]
+    device: Mapping[str, Any]
+    arch: str | None = None
+    target: float = 0.7
+    target_ms: float | None = None
+    adapt: AdaptKeys = field(default_factory=AdaptKeys)
+    seed: int = 0
+    threads: int = 1
+    timeout_s: float | None = 3600
+    run: str | None = None
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key, low, high in (("seed", 0, 2**31 - 1), ("threads", 1, 1024)):
+            if not low <= getattr(self, key) <= high:
+                raise ValueError(f"{key}: wanted {low} to {high}, got {getattr(self, key)}")
+        if not 0 < self.target < 1:
+            raise ValueError(f"target: wanted a share between 0 and 1, got {self.target}")
+        if self.target_ms is not None and self.target_ms <= 0:
+            raise ValueError(f"target_ms: wanted more than 0 or null, got {self.target_ms}")
+        if len(self.device) != 1:
+            raise ValueError(f"device: wanted one device, such as device=[host], got {len(self.device)}")
+
+    @property
+    def final_recipe(self) -> dict[str, Any]:
+        """The last training's: the recipe over `final_epochs`, its rate falling from `final_lr`."""
+        changes = {
+            "epochs": self.adapt.final_epochs,
+            "lr": self.adapt.final_lr,
+            "schedule": "cosine",
+            "warmup_epochs": 0,
+        }
+        return {**self.recipe, **changes, "schedule_epochs": None}
+
+
+def adapt(call: Invocation) -> None:
+    """Raises ValueError for the user's mistakes, and where the target cannot be reached."""
+    command = build(AdaptCommand, call.config, "")
+    load_plugins(command.plugins, [os.getcwd()])
+    for recipe in (command.recipe, command.final_recipe if command.adapt.final_epochs else command.recipe):
+        build(Recipe, recipe, "recipe")
+    make_executor_settings(command.executor)
+    ((name, device),) = command.device.items()
+    make_device(device, f"device.{name}")
+    dataset = load_dataset(command.dataset)
+    arch = find_arch(command.arch or str(Path(command.weights.removeprefix("keras:")).with_name("arch.yaml")))
+    arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))
+    folder = run_folder(command.run, ("adapt", *call.overrides), call.job).absolute()
+    start, digest = _start(command, arch)
+    identity = {
+        k: v for k, v in call.config.items() if k not in ("run", "executor", "plugins", "timeout_s", "weights", "arch")
+    }
+    meta = {"settings": dict(call.config), "versions": versions(), "command": call.again, "arch": arch.to_dict()}
+    with open_run(folder, {**identity, "arch": arch_id(arch), "weights": digest}, meta) as journal:
+        log_to(folder)
+        save_weights(folder / "seed.npz", start)
+        settings = {"dataset": absolute_path(command.dataset), "recipe": dict(command.recipe), "device": dict(command.device),
+                    "evaluator": {"name": "scratch", "keep_weights": True}}  # fmt: skip
+        space = shrunk_space(arch).to_dict()
+        executor = start_workers(command.executor, settings, space, command.plugins, folder, command.threads)
+        try:
+            _run(command, arch, folder, journal, executor)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped; the same command goes on:\n  {call.again}") from None
+        finally:
+            executor.close()
+
+
+def _start(command: AdaptCommand, arch: Arch) -> tuple[Any, str]:
+    """The trained weights, and a digest of them."""
+    from nas.convert import starting_weights
+
+    try:
+        imported = starting_weights(command.weights, lower(arch), command.seed)
+    except ValueError as error:
+        raise ValueError(f"weights: {error}") from None
+    if imported.fresh:
+        raise ValueError(
+            f"weights: {', '.join(imported.fresh)} do not fit {arch.classes} classes; train the network on them first"
+        )
+    digest = hashlib.sha256()
+    for nodes in imported.variables.values():
+        for arrays in nodes.values():
+            for array in arrays.values():
+                digest.update(array.tobytes())
+    return imported.variables, digest.hexdigest()[:16]
+
+
+def _run(command: AdaptCommand, arch: Arch, folder: Path, journal: Journal, executor: Executor) -> None:
+    (name,) = command.device
+    predictor = kept_predictor(name, journal, executor, command.seed, command.timeout_s)
+
+    def weights(number: int) -> Path:
+        return folder / "checkpoints" / f"trial-{number:06d}.npz"
+
+    target_ms = command.target_ms or command.target * predictor.predict(arch)
+    adapter = Adapter(
+        predictor.predict, journal, executor, command.adapt, command.seed, weights, folder / "seed.npz", command.timeout_s,
+        lambda line: print(line, flush=True),
+    )  # fmt: skip
+    path = adapter.run(arch, target_ms)
+    last = adapter.finish(command.final_recipe) if command.adapt.final_epochs else path[-1]
+    _write_steps(folder, path, last, target_ms)
+    measured = _measured(name, [path[0].arch, last.arch], journal, executor)
+    tests = _tested([path[0], last], journal, executor)
+    record = {
+        "target_ms": target_ms, "device": name, "predictor_error": predictor.mape, "steps": [point.figures() for point in path],
+        "final": last.figures(), "measured_ms": measured, "test": tests, "seed": command.seed,
+        "valid": {"accuracy": last.accuracy}, "arch": last.arch.name,
+        "dataset": dict(command.dataset), "recipe": command.final_recipe, "versions": versions(),
+    }  # fmt: skip
+    write_text(folder / "result.json", json.dumps(record, indent=1) + "\n")
+    _finish(folder, weights(last.number), path[0], last, measured, tests, name)
+
+
+def _write_steps(folder: Path, path: Sequence[Point], last: Point, target_ms: float) -> None:
+    steps = folder / "steps"
+    steps.mkdir(exist_ok=True)
+    for point in path:
+        write_text(
+            steps / f"{point.step:03d}.yaml", dump_yaml(point.arch.to_dict(), f"step {point.step}: {point.change}")
+        )
+    rows = ["step,change,accuracy,latency_ms,params,macs"]
+    for point in path:
+        f = point.figures()
+        rows.append(f'{f["step"]},"{f["change"]}",{f["accuracy"]:.6f},{f["latency_ms"]:.6f},{f["params"]},{f["macs"]}')
+    write_text(folder / "trajectory.csv", "\n".join(rows) + "\n")
+    shown = [(point.latency_ms, point.accuracy, point.change) for point in path]
+    write_text(folder / "trajectory.svg", trajectory_svg(shown, target_ms, None if last is path[-1] else last.accuracy))
+    named = dataclasses.replace(last.arch, name=f"{last.arch.name}_adapted")
+    write_text(folder / "arch.yaml", dump_yaml(named.to_dict()))
+
+
+def _measured(device: str, archs: Sequence[Arch], journal: Journal, executor: Executor) -> list[float | None]:
+    """Milliseconds of whole networks, in turns in one worker; kept in the journal."""
+    known = {m.arch_id: m.median_ms for m in journal.measurements() if m.device == device}
+    missing = [arch for arch in archs if arch_id(arch) not in known]
+    if missing:
+        data = {"device": device, "archs": [arch.to_dict() for arch in archs]}
+        (outcome,) = run_all(executor, [Job(-1, "measure", data=data)])
+        if outcome.outcome != "ok":
+            print(f"the networks could not be measured on {device}: {outcome.error}")
+            return [known.get(arch_id(arch)) for arch in archs]
+        for measured in outcome.data["measurements"]:
+            if measured["arch_id"] not in known:
+                journal.add_measurement(Measurement(**measured))
+            known[measured["arch_id"]] = measured["median_ms"]
+    return [known[arch_id(arch)] for arch in archs]
+
+
+def _tested(points: Sequence[Point], journal: Journal, executor: Executor) -> list[float | None]:
+    """Test accuracy of the end points, asked for once."""
+    kept = journal.get("test")
+    if kept is None:
+        jobs = [Job(point.number, "test", point.arch.to_dict(), arch_id(point.arch)) for point in points]
+        kept = [outcome.metrics.get("accuracy") for outcome in run_all(executor, jobs)]
+        journal.put("test", kept)
+    return kept
+
+
+def _finish(folder: Path, weights: Path, first: Point, last: Point, measured: Sequence[float | None],
+            tests: Sequence[float | None], device: str) -> None:  # fmt: skip
+    os.link(weights, temporary := folder / f".weights.npz.{os.getpid()}.tmp")
+    os.replace(temporary, folder / "weights.npz")
+    rows = [("seed", first, measured[0], tests[0]), ("adapted", last, measured[1], tests[1])]
+    for word, point, ms, test in rows:
+        f = point.figures()
+        real = "not measured" if ms is None else f"{ms:.4f} ms measured"
+        score = "" if test is None else f", test {test:.4f}"
+        print(f"{word:<8} {f['params']:>9,} params  {f['macs'] / 1e6:.2f} M MACs  {point.latency_ms:.4f} ms predicted, {real} on {device}  "
+              f"validation {point.accuracy:.4f}{score}")  # fmt: skip
+    print(f"{os.path.relpath(folder)}: arch.yaml, weights.npz, steps/, trajectory.svg")

@@ -1,0 +1,119 @@
+"""`nas bench`: controllers side by side on a published table."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from nas.bench import Store, run_all
+from nas.bench.contest import Contest, Yardstick, tasks, work
+from nas.bench.page import Results, as_csv, as_text, curves_svg, page
+from nas.cli.folder import run_folder
+from nas.cli.hydra_door import Invocation, choices
+from nas.controllers import make_controller
+from nas.paths import CONF
+from nas.plugins import load_plugins
+from nas.settings import build, did_you_mean
+from nas.yamlio import read_yaml, write_text
+
+
+@dataclass(frozen=True)
+class BenchCommand:
+    """The keys of conf/bench.yaml."""
+
+    benchmark: Literal["accel_nasbench", "nas_bench_macro"]
+    path: str
+    surrogate: Literal["pairs", "trees"] = "pairs"
+    cost: str | None = "macs"
+    learn_cost: bool = False
+    noise: bool = False
+    floor: float = 0.5
+    limit: float | None = None
+    controllers: tuple[Any, ...] = ()
+    evaluations: int = 100
+    seeds: int = 5
+    in_flight: int = 0
+    workers: int | None = None
+    front_evaluations: int = 60_000
+    run: str | None = None
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for key, low, high in (("evaluations", 1, 10**6), ("seeds", 1, 10_000), ("in_flight", 0, 10_000), ("workers", 1, 1024)):
+            value = getattr(self, key)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+        if not self.controllers:
+            raise ValueError("controllers: empty; wanted names such as [random,guided]")
+
+
+def bench(call: Invocation) -> None:
+    """Runs what is missing of the contest and writes its page. Raises ValueError for the user's mistakes."""
+    command = build(BenchCommand, call.config, "")
+    load_plugins(command.plugins, [os.getcwd()])
+    controllers = dict(_controllers(command))
+    contest = Contest(
+        command.benchmark, str(Path(command.path).expanduser().absolute()), command.surrogate, command.cost, command.learn_cost,
+        command.noise, command.floor, command.limit, command.front_evaluations,
+    )  # fmt: skip
+    contest.check()
+    folder = run_folder(command.run, ["bench", *call.overrides], call.job)
+    yardstick = _yardstick(contest, folder)
+    todo = tasks(contest, controllers, command.seeds, command.evaluations, command.in_flight, yardstick)
+    runs: dict[str, list[Mapping[str, Any]]] = {name: [] for name in controllers}
+    given = ([*command.plugins], os.getcwd())
+    for record in run_all(todo, work, Store(folder / "results.jsonl"), command.workers or os.cpu_count() or 1, _start, given):
+        runs[record["controller"]].append(record)
+        done = sum(map(len, runs.values()))
+        print(f"{done} of {len(todo)}: {record['controller']}, seed {record['seed']}, {record['seconds']:.1f} s", flush=True)
+    results = Results(contest, yardstick, {name: sorted(found, key=lambda r: r["seed"]) for name, found in runs.items()})
+    print(as_text(results))
+    for path in _write(results, folder):
+        print(path)
+
+
+def _start(plugins: list[str], folder: str) -> None:
+    load_plugins(plugins, [folder])
+
+
+def _controllers(command: BenchCommand) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Names of conf/controller/, or settings whose `name` is one and whose other keys change it: label and settings."""
+    known = choices("controller")
+    for i, entry in enumerate(command.controllers):
+        changes = dict(entry) if isinstance(entry, Mapping) else {"name": entry}
+        name = changes.pop("name", "")
+        if name not in known:
+            raise ValueError(f"controllers[{i}]: unknown {name!r}{did_you_mean(str(name), known)} (known: {', '.join(known)})")
+        file = CONF / "controller" / f"{name}.yaml"
+        settings = {**(read_yaml(file) if file.is_file() else {"name": name}), **changes}
+        make_controller(settings, f"controllers[{i}]")
+        yield " ".join([str(name), *(f"{key}={value}" for key, value in changes.items())]), settings
+
+
+def _yardstick(contest: Contest, folder: Path) -> Yardstick:
+    """Made once, kept in the folder; it costs a minute on a large space."""
+    file, asked = folder / "yardstick.json", json.loads(json.dumps(asdict(contest)))
+    if file.exists():
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        if kept["contest"] != asked:
+            key = next(k for k in asked if kept["contest"].get(k) != asked[k])
+            raise ValueError(f"{key}: the results in {folder} are of {kept['contest'].get(key)}; run=<another folder> starts anew")
+        found = kept["yardstick"]
+        return Yardstick(**{**found, "reference": tuple(found["reference"])})
+    print("looking for the best front of the table ...", flush=True)
+    yardstick = Yardstick.of(contest)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(file, json.dumps({"contest": asked, "yardstick": asdict(yardstick)}, indent=1) + "\n")
+    return yardstick
+
+
+def _write(results: Results, folder: Path) -> Iterator[Path]:
+    texts = {"results.csv": as_csv(results), "report.html": page(results)}
+    texts |= {f"{measure}.svg": curves_svg(results, measure) for measure in results.measures[:2]}
+    for name, text in texts.items():
+        write_text(folder / name, text)
+        yield folder / name
