@@ -2,7 +2,8 @@
 
     NPROC=2 python benchmarks/candidates_per_hour.py [--space tiny --dataset digits --epochs 5] [--arms scratch one_program]
 
-Arms: `scratch`, our program a candidate; `one_program`, ours compiled once for the space; `torch`, eager; `flax`, one jit a
+Arms: `links`, our programs of single layers, kept between candidates; `one_program`, ours compiled once for the space;
+`scratch`, our program a candidate; `torch`, eager; `flax`, one jit a
 candidate as one would first write it, on `--few` networks, its rate extrapolated. Each arm has a process of its own; they take
 turns network by network. Ours load, augment and validate; the rivals repeat one batch, which favours them. `one_program` pays
 its compilation before the first network; nothing compiled earlier is reused. Beside the wall clock stands the processor time
@@ -33,10 +34,11 @@ from nas.machine import keep_memory
 from nas.recipe import Recipe
 from nas.space import Space, load_space
 from nas.train import fit
+from nas.train.links import Links
 from nas.train.one_program import compile_space
 
 Train = Callable[[Arch, int], None]
-NAMES = ("scratch", "one_program", "flax", "torch")
+NAMES = ("links", "one_program", "scratch", "flax", "torch")
 
 
 def rival(build: Any, dataset: Dataset, recipe: Recipe) -> Train:
@@ -55,6 +57,9 @@ def make_arm(name: str, space: Space, dataset: Dataset, recipe: Recipe) -> Train
     if name == "one_program":
         program = compile_space(space, dataset, recipe)
         return lambda arch, seed: void(program.fit(arch, seed))
+    if name == "links":
+        links = Links(dataset, recipe)
+        return lambda arch, seed: void(links.fit(arch, seed))
     if name == "scratch":
         return lambda arch, seed: void(fit(arch, dataset, recipe, seed))
     return rival(naive_flax if name == "flax" else pytorch, dataset, recipe)
@@ -97,7 +102,7 @@ def serve_networks(name: str, asked: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     archs = [space.decode(space.sample(rng)) for _ in range(asked.networks)]
     recipe = dataclasses.replace(RECIPE, epochs=asked.epochs, batch=asked.batch)
-    if name in ("scratch", "one_program"):
+    if name in ("links", "one_program", "scratch"):
         keep_memory()  # as every worker does
     train, once = clocked(lambda: make_arm(name, space, dataset, recipe))
 

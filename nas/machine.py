@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 
 COMPILED_BYTES = 2 << 30  # of XLA programs; the least recently used go first
-LEAST_COMPILE_S = 0.3  # what compiles faster is not worth a file
+LEAST_COMPILE_S = 0.1  # what compiles faster is not worth a file
 _log = logging.getLogger("nas")
 
 

@@ -74,10 +74,27 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
     """
     if tuple(images.shape[1:]) != graph.input_shape:
         raise ValueError(f"images: wanted shape (n, {_listed(graph.input_shape)}), got ({_listed(images.shape)})")
-    values = [images.astype(dtype)]
-    new_stats: dict[str, Mapping[str, Array]] = dict(stats)
-    fused = norms_with_acts(graph.nodes) if train else {}
-    for i, node in enumerate(graph.nodes[1:], 1):
+
+    def random(node: Node, x: Array, index: int) -> Array:
+        if rng is None:
+            raise ValueError(f"{node.name}: training needs a random key for it; pass rng")
+        return RANDOM[node.op](x, node.attr["rate"], jax.random.fold_in(rng, index))
+
+    start = [images.astype(dtype)]
+    y, new_stats = run(graph.nodes[1:], start, params, stats, train=train, momentum=momentum, form=form, random=random)
+    return y.reshape(len(images), -1).astype(jnp.float32), {**stats, **new_stats}
+
+
+Random = Callable[[Node, Array, int], Array]  # (node, its input, its number) -> its output in training
+
+
+def run(nodes: Sequence[Node], values: list[Array], params: Arrays, stats: Arrays, *, train: bool, random: Random,
+        momentum: Array | float | None = None,
+        form: Form = "auto") -> tuple[Array, dict[str, Mapping[str, Array]]]:  # fmt: skip
+    """What the last of `nodes` gives, and the statistics of the norms among them; `values` are what stands before them."""
+    values, new_stats = list(values), {}
+    fused = norms_with_acts(nodes, len(values)) if train else {}
+    for i, node in enumerate(nodes, len(values)):
         x = [values[j] for j in node.inputs]
         if node.op == "norm":
             own, then = stats.get(node.name, {}), fused.get(i, "none")
@@ -85,11 +102,11 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
         elif node.op == "act" and node.inputs[0] in fused:
             y = x[0]
         elif node.op in RANDOM:
-            y = _random(node, x[0], rng, i) if train else x[0]
+            y = random(node, x[0], i) if train else x[0]
         else:
             y = LAYERS[node.op](node.attr, x, params.get(node.name, {}), form)
         values.append(y)
-    return values[-1].reshape(len(images), -1).astype(jnp.float32), new_stats
+    return values[-1], new_stats
 
 
 def norms_with_acts(nodes: Sequence[Node], first: int = 0) -> dict[int, str]:
@@ -122,12 +139,6 @@ def apply_norm(node: Node, x: Array, p: Mapping[str, Array], s: Mapping[str, Arr
     if isinstance(m, float | int) and m == 0:
         return y, {"mean": mean, "var": var}
     return y, {"mean": m * s["mean"] + (1 - m) * mean, "var": m * s["var"] + (1 - m) * var}
-
-
-def _random(node: Node, x: Array, rng: Array | None, index: int) -> Array:
-    if rng is None:
-        raise ValueError(f"{node.name}: training needs a random key for it; pass rng")
-    return RANDOM[node.op](x, node.attr["rate"], jax.random.fold_in(rng, index))
 
 
 RANDOM: dict[str, Callable[[Array, float, Array], Array]] = {"dropout": ops.dropout, "drop_path": ops.drop_path}

@@ -24,7 +24,8 @@ from jax import lax
 from nas.arch import Arch
 from nas.blocks import lower
 from nas.data.dataset import Dataset
-from nas.network import LAYERS, RANDOM, apply_norm, init, norms_with_acts
+from nas.network import RANDOM, init
+from nas.network import run as run_nodes
 from nas.ops import Array
 from nas.recipe import Recipe
 from nas.space import Space
@@ -125,22 +126,14 @@ def _variant(slot: SlotPlan, step: Step, piece: Piece | None, mode: Mode) -> Bra
         first, x, areas = moving
         if piece is None:
             return x, jnp.zeros(step.sizes["stats"], jnp.float32)
-        values, stats = [first, x], []
-        arrays, fused = _arrays(piece, areas), norms_with_acts(piece.nodes, len(values)) if mode.train else {}
-        for node in piece.nodes:
-            xs, own = [values[i] for i in node.inputs], arrays.get(node.name, {})
-            if node.op == "norm":
-                then = fused.get(len(values), "none")
-                y, new = apply_norm(node, xs[0], own, own, mode.train, momentum=0, then=then)
-                stats += [new["mean"], new["var"]]
-            elif node.op == "act" and node.inputs[0] in fused:
-                y = xs[0]
-            elif node.op in RANDOM:
-                y = _random(slot, node, xs[0], fixed) if mode.train else xs[0]
-            else:
-                y = LAYERS[node.op](node.attr, xs, own, "auto")
-            values.append(y)
-        return values[-1], _filled(stats, step.sizes["stats"])
+        arrays = _arrays(piece, areas)
+
+        def random(node: Any, x: Array, _: int) -> Array:
+            return _random(slot, node, x, fixed)
+
+        y, new = run_nodes(piece.nodes, [first, x], arrays, arrays, train=mode.train, momentum=0, random=random)
+        stats = [value for own in new.values() for value in (own["mean"], own["var"])]
+        return y, _filled(stats, step.sizes["stats"])
 
     return run
 

@@ -1,0 +1,353 @@
+"""Training any candidate with programs of single layers, each compiled once and kept between candidates.
+
+    links = Links(dataset, recipe)                    # once a worker
+    fitted = links.fit(arch, seed=0)                  # compiles only those layers that no candidate had before
+
+A network is a chain: stem, layers and head hand one tensor on. Each link has a program forward, which also gives what its
+backward pass needs; one backward, which also updates the link's weights; and one for scoring. Links that compute the same on
+the same shapes share them wherever they stand. Widths may be choices: nothing is switched, masked or computed twice.
+The steps are those of `fit` but for rounding; initial weights, order of images, augmentation and dropout are the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from nas.arch import Arch
+from nas.blocks import lower
+from nas.data.dataset import Dataset
+from nas.layers import Graph, Node, Shape, param_shapes
+from nas.network import RANDOM, init, run
+from nas.ops import Array
+from nas.recipe import Recipe
+from nas.train.checkpoint import Checkpoints
+from nas.train.loop import Fit, Program, Report, State, Trainer, check_io, finish, memory_bytes, silent
+from nas.train.optim import Layout, Packed, mix, optimizer, ramp
+from nas.train.score import prepare
+from nas.train.task import CLASSIFICATION, Task
+
+KEPT = 1000  # programs of a worker; those not used for longest go first
+STATS = ("mean", "var")
+
+
+@dataclass(frozen=True)
+class Link:
+    """Layers with one tensor in and one out, named and numbered from 1 on by place, so that equal links are equal values."""
+
+    nodes: tuple[Node, ...]
+    in_shape: Shape
+    first: bool
+    last: bool
+
+    @cached_property
+    def params(self) -> Layout:
+        shapes = [self.in_shape, *(node.shape for node in self.nodes)]
+        entries = [
+            (node.name, name, shape)
+            for node in self.nodes
+            for name, shape in param_shapes(node, [shapes[i] for i in node.inputs]).items()
+        ]
+        return Layout(tuple(entries))
+
+    @cached_property
+    def stats(self) -> Layout:
+        norms = [node for node in self.nodes if node.op == "norm"]
+        return Layout(tuple((node.name, name, (node.shape[2],)) for node in norms for name in STATS))
+
+    @cached_property
+    def momentum(self) -> Packed:
+        norms = [node for node in self.nodes if node.op == "norm"]
+        full = {node.name: np.full(node.shape[2], node.attr["momentum"], np.float32) for node in norms}
+        return self.stats.pack({name: dict.fromkeys(STATS, array) for name, array in full.items()}, np)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A network cut into links. random: for each link the (number, rate) of its nodes that need random numbers."""
+
+    links: tuple[Link, ...]
+    names: tuple[tuple[str, ...], ...]
+    random: tuple[tuple[tuple[int, float], ...], ...]
+
+
+def cut(graph: Graph) -> Chain:
+    """Cuts after the last node of every layer of which all that follows needs that node alone."""
+    nodes, ends = graph.nodes, []
+    for last in range(1, len(nodes) - 1):
+        alone = all(i >= last for node in nodes[last + 1 :] for i in node.inputs)
+        if alone and nodes[last].scope != nodes[last + 1].scope:
+            ends.append(last)
+    ends.append(len(nodes) - 1)
+    links, names, random, start = [], [], [], 0
+    for end in ends:
+        part = nodes[start + 1 : end + 1]
+        links.append(_link(part, start, nodes[start].shape, start == 0, end == len(nodes) - 1))
+        names.append(tuple(node.name for node in part))
+        random.append(tuple((start + 1 + i, _rate(node)) for i, node in enumerate(part) if node.op in RANDOM))
+        start = end
+    return Chain(tuple(links), tuple(names), tuple(random))
+
+
+def _rate(node: Node) -> float:
+    return float(node.attr["rate"])
+
+
+def _link(nodes: Sequence[Node], start: int, shape: Shape, first: bool, last: bool) -> Link:
+    def placed(i: int, node: Node) -> Node:
+        attrs = () if node.op in RANDOM else node.attrs  # a rate depends on the depth of the candidate
+        return Node(node.op, str(i), tuple(j - start for j in node.inputs), node.shape, attrs)
+
+    return Link(tuple(placed(i, node) for i, node in enumerate(nodes, 1)), shape, first, last)
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Packs a network's tree link by link, each with its own names."""
+
+    layouts: tuple[Layout, ...]
+
+    @classmethod
+    def of(cls, chain: Chain, kind: str) -> Joined:
+        layouts = []
+        for link, names in zip(chain.links, chain.names, strict=True):
+            entries = getattr(link, kind).entries
+            layouts.append(Layout(tuple((names[int(node) - 1], name, shape) for node, name, shape in entries)))
+        return cls(tuple(layouts))
+
+    def pack(self, tree: Mapping[str, Mapping[str, Any]], xp: Any = jnp) -> Any:
+        return tuple(layout.pack(tree, xp) for layout in self.layouts)
+
+    def unpack(self, packed: Any) -> dict[str, dict[str, Any]]:
+        return {
+            k: v for layout, one in zip(self.layouts, packed, strict=True) for k, v in layout.unpack(one).items()
+        }
+
+
+@dataclass(frozen=True)
+class LinkTrainer(Trainer):
+    """A trainer whose state holds a tuple, an entry a link, where others hold one packed vector."""
+
+    def result(self, state: State) -> Any:
+        pairs = state.ema or tuple(zip(state.params, state.stats, strict=True))
+        params, stats = zip(*jax.tree.map(np.array, pairs), strict=True)
+        return {"params": self.params.unpack(params), "stats": self.stats.unpack(stats)}
+
+    def scored(self, state: State) -> Any:
+        return state.ema or tuple(zip(state.params, state.stats, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Functions:
+    """The pure functions of a link that are compiled."""
+
+    link: Link
+    dataset: Dataset
+    recipe: Recipe
+    task: Task
+    update: optax.GradientTransformation
+
+    def _inputs(self, x: Array) -> Array:
+        """What the first link's layers take; between links values have the type that layers compute in."""
+        if not self.link.first:
+            return x
+        source = Graph((Node("input", "input", (), self.link.in_shape),))
+        return prepare(x, source, self.dataset).astype(jnp.dtype(self.recipe.dtype))
+
+    def _run(self, packed: Packed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Packed]:
+        folded, places = jax.random.fold_in(key, step), [n.name for n in self.link.nodes if n.op in RANDOM]
+
+        def draw(node: Node, x: Array, _: int) -> Array:
+            number, rate = (column[places.index(node.name)] for column in random)
+            return RANDOM[node.op](x, rate, jax.random.fold_in(folded, number))
+
+        tree = self.link.params.unpack(packed)
+        y, stats = run(self.link.nodes, [x], tree, {}, train=True, momentum=0, random=draw)
+        return y, self.link.stats.pack(stats)
+
+    def start(self, params: Packed, stats: Packed) -> Any:
+        """The link's own arrays before the first step."""
+        copied = jax.tree.map(lambda a: jnp.array(a, copy=True), (params, stats))
+        return params, stats, self.update.init(params), copied if self.recipe.ema else ()
+
+    def forward(self, packed: Packed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Packed, Any]:
+        """(output, batch statistics, the backward pass as a tree of what it needs)."""
+        x = self._inputs(x)
+        y, pull, stats = jax.vjp(lambda p, x: self._run(p, x, key, step, random), packed, x, has_aux=True)
+        return y, stats, pull
+
+    def backward(self, pull: Any, g: Array, own: Any, batch_stats: Packed, step: Array) -> tuple[Array, Any]:
+        """(gradient of the input, own parameters, statistics, optimiser and moving average after the step)."""
+        grads, dx = pull(g)
+        return (jnp.zeros(()) if self.link.first else dx), self._updated(grads, own, batch_stats, step)
+
+    def end(self, own: Any, x: Array, labels: Array, key: Array, step: Array, random: Any) -> tuple[Array, Array, Any]:
+        """The last link both ways: (loss, gradient of its input, own arrays after the step)."""
+        x = self._inputs(x)
+
+        def loss_of(packed: Packed, x: Array) -> tuple[Array, Packed]:
+            y, stats = self._run(packed, x, key, step, random)
+            logits = y.reshape(len(x), -1).astype(jnp.float32)
+            return self.task.loss(logits, labels, self.recipe.label_smoothing).mean(), stats
+
+        (loss, stats), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(own[0], x)
+        return loss, dx, self._updated(grads, own, stats, step)
+
+    def _updated(self, grads: Packed, own: Any, batch_stats: Packed, step: Array) -> Any:
+        params, stats, opt, ema = own
+        updates, opt = self.update.update(grads, opt, params)
+        params, count, recipe = optax.apply_updates(params, updates), step + 1, self.recipe
+        decay = self.link.momentum
+        decay = jax.tree.map(lambda m: ramp(m, count), decay) if recipe.norm_warmup else decay
+        stats = jax.tree.map(mix, stats, batch_stats, decay)
+        share = ramp(recipe.ema, count)
+        ema = jax.tree.map(lambda a, b: mix(a, b, share), ema, (params, stats)) if recipe.ema else ()
+        return params, stats, opt, ema
+
+    def score(self, own: Any, x: Array) -> Array:
+        params, stats = own
+        x = self._inputs(x)
+        tree, moving = self.link.params.unpack(params), self.link.stats.unpack(stats)
+        return run(self.link.nodes, [x], tree, moving, train=False, random=_never)[0]
+
+    def metrics(self, own: Any, x: Array, labels: Array, counts: Array) -> dict[str, Array]:
+        logits = self.score(own, x).reshape(len(x), -1).astype(jnp.float32)
+        return {name: jnp.where(counts, metric(logits, labels), 0).sum() for name, metric in self.task.metrics.items()}
+
+
+def _never(node: Node, x: Array, index: int) -> Array:
+    raise AssertionError(f"{node.name}: no random numbers outside training")
+
+
+class Links:
+    """The compiled programs of a worker. They are executables, so that clearing JAX's caches leaves them as they are."""
+
+    def __init__(self, dataset: Dataset, recipe: Recipe, task: Task = CLASSIFICATION):
+        self._dataset, self._recipe, self._task = dataset, recipe, task
+        self._programs: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+        self.traces = 0
+
+    def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None,
+            variables: Any = None) -> Fit:  # fmt: skip
+        """What `nas.train.fit` gives; `compile_s` counts the links that are new."""
+        check_io(arch, self._dataset)
+        graph = lower(arch)
+        chain = cut(graph)
+        layouts = Joined.of(chain, "params"), Joined.of(chain, "stats")
+        trainer = LinkTrainer(graph, self._dataset, self._recipe, seed, self._task, *layouts, checkpoint)
+        update = optimizer(self._recipe, trainer.steps_per_epoch)
+        began = time.perf_counter()
+        state = self._start(chain, trainer, init(graph, seed) if variables is None else variables, update)
+        step, score, held = self._compile(chain, trainer, state, update)
+        program = Program(step, score, time.perf_counter() - began, held)
+        return finish(trainer, program, state, report)
+
+    def _functions(self, link: Link, update: Any) -> Functions:
+        return Functions(link, self._dataset, self._recipe, self._task, update)
+
+    def _start(self, chain: Chain, trainer: Trainer, variables: Any, update: Any) -> State:
+        packed = zip(trainer.params.pack(variables["params"], np), trainer.stats.pack(variables["stats"], np), strict=True)
+        owns = [
+            self._program((link, "start"), self._functions(link, update).start, own)[0](*own)
+            for link, own in zip(chain.links, packed, strict=True)
+        ]
+        params, stats, opt, ema = zip(*owns, strict=True)
+        key = jax.random.key(np.random.SeedSequence([trainer.seed, 1]).generate_state(1)[0])
+        return State(params, stats, opt, ema if self._recipe.ema else (), np.int32(0), key)
+
+    def _program(self, key: Any, function: Callable[..., Any], args: Sequence[Any], donate: tuple[int, ...] = ()) -> Any:
+        """(executable, shapes of its results), compiled where no equal link was before."""
+        if key not in self._programs:
+            self.traces += 1
+            lowered = jax.jit(function, donate_argnums=donate).lower(*args)
+            self._programs[key] = lowered.compile(), lowered.out_info
+            while len(self._programs) > KEPT:
+                self._programs.popitem(last=False)
+        self._programs.move_to_end(key)
+        return self._programs[key]
+
+    def _compile(self, chain: Chain, trainer: Trainer, state: State, update: Any) -> tuple[Any, Any, int | None]:
+        """(step, score, bytes held at once: weights, what the backward pass needs, and the largest program's own)."""
+        image = (self._dataset.resolution, self._dataset.resolution, self._dataset.channels)
+        x: Any = jax.ShapeDtypeStruct((trainer.rows, *image), jnp.uint8)
+        seen: Any = jax.ShapeDtypeStruct((trainer.valid_rows, *image), jnp.uint8)
+        count, key = jax.ShapeDtypeStruct((), jnp.int32), _shapes(state.key)
+        labels = [jax.ShapeDtypeStruct((rows,), jnp.int32) for rows in (trainer.rows, trainer.valid_rows)]
+        counted = jax.ShapeDtypeStruct((trainer.valid_rows,), jnp.bool)
+        ways, held, largest = [], 0, 0
+        for i, link in enumerate(chain.links):
+            functions = self._functions(link, update)
+            own, random = _shapes(_own(state, i)), _shapes(_random(chain.random[i]))
+            held += _bytes(own)
+            if link.last:
+                args = own, x, labels[0], key, count, random
+                way = [self._program((link, "end"), functions.end, args, (0,))[0]]
+                score = self._program((link, "metrics"), functions.metrics, (own[:2], seen, labels[1], counted))[0]
+            else:
+                forward, (y, stats, pull) = self._program((link, "forward"), functions.forward, (own[0], x, key, count, random))
+                y, stats, pull = _shapes((y, stats, pull))
+                backward = self._program((link, "backward"), functions.backward, (pull, y, own, stats, count), (2,))[0]
+                way, held, x = [forward, backward], held + _bytes((y, pull)), y
+                score, seen = self._program((link, "score"), functions.score, (own[:2], seen))
+                seen = _shapes(seen)
+            largest = max([largest, *(memory_bytes(one) or 0 for one in way)])
+            ways.append((way, score, _random(chain.random[i])))
+        return _step(ways), _score([score for _, score, _ in ways]), held + largest
+
+
+def _own(state: State, i: int) -> tuple[Any, ...]:
+    return state.params[i], state.stats[i], state.opt[i], state.ema[i] if state.ema else ()
+
+
+def _random(places: Sequence[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    numbers, rates = zip(*places, strict=True) if places else ((), ())
+    return np.array(numbers, np.int32), np.array(rates, np.float32)
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
+
+
+def _bytes(tree: Any) -> int:
+    sizes = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.number)]
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in sizes)
+
+
+def _step(ways: Sequence[tuple[list[Any], Any, Any]]) -> Callable[..., tuple[State, Array]]:
+    def step(state: State, images: Any, labels: Any) -> tuple[State, Array]:
+        x, key, count = images, state.key, np.int32(state.step)
+        saved, after = [], []
+        for i, ((forward, *_), _, random) in enumerate(ways[:-1]):
+            x, stats, pull = forward(state.params[i], x, key, count, random)
+            saved.append((stats, pull))
+        (end,), _, random = ways[-1]
+        loss, g, own = end(_own(state, len(ways) - 1), x, labels, key, count, random)
+        after.append(own)
+        for i in reversed(range(len(saved))):
+            stats, pull = saved.pop()
+            g, own = ways[i][0][1](pull, g, _own(state, i), stats, count)
+            del pull
+            after.append(own)
+        params, stats, opt, ema = zip(*reversed(after), strict=True)
+        return State(params, stats, opt, ema if state.ema else (), np.int32(count + 1), key), loss
+
+    return step
+
+
+def _score(programs: Sequence[Any]) -> Callable[..., dict[str, Array]]:
+    def score(weights: Any, images: Any, labels: Any, counts: Any) -> dict[str, Array]:
+        x = images
+        for own, program in zip(weights[:-1], programs, strict=False):
+            x = program(own, x)
+        return programs[-1](weights[-1], x, labels, counts)
+
+    return score
