@@ -89,7 +89,7 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
         else:
             y = LAYERS[node.op](node.attr, x, params.get(node.name, {}), form)
         values.append(y)
-    return values[-1].reshape(len(images), -1).astype(jnp.float32), new_stats
+    return values[-1].reshape(images.shape[0], -1).astype(jnp.float32), new_stats
 
 
 def norms_with_acts(nodes: Sequence[Node], first: int = 0) -> dict[int, str]:

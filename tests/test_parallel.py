@@ -28,7 +28,9 @@ def test_two_devices_give_the_losses_of_one() -> None:
     here = Path(__file__).parent
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     code = SCRIPT.format(tests=str(here))
-    done = subprocess.run([sys.executable, "-c", code], cwd=here.parent, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=here.parent, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     losses, error = (json.loads(line) for line in done.stdout.splitlines())
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
