@@ -82,7 +82,7 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
 
     start = [images.astype(dtype)]
     y, new_stats = run(graph.nodes[1:], start, params, stats, train=train, momentum=momentum, form=form, random=random)
-    return y.reshape(len(images), -1).astype(jnp.float32), {**stats, **new_stats}
+    return y.reshape(images.shape[0], -1).astype(jnp.float32), {**stats, **new_stats}
 
 
 Random = Callable[[Node, Array, int], Array]  # (node, its input, its number) -> its output in training

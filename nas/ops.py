@@ -141,7 +141,7 @@ def _sees(offset: int, count: int, stride: int, before: int, size: int) -> bool:
 
 def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
     """(n, 1, 1, c) -> (n, 1, 1, out)."""
-    y = jnp.dot(x.reshape(len(x), -1), kernel.astype(x.dtype), preferred_element_type=jnp.float32)
+    y = jnp.dot(x.reshape(x.shape[0], -1), kernel.astype(x.dtype), preferred_element_type=jnp.float32)
     y = y if bias is None else y + bias[None].astype(jnp.float32)
     return y.astype(x.dtype)[:, None, None]
 
@@ -289,7 +289,7 @@ def global_pool(x: Array) -> Array:
 
 
 def flatten(x: Array) -> Array:
-    return x.reshape(len(x), 1, 1, -1)
+    return x.reshape(x.shape[0], 1, 1, -1)
 
 
 def shuffle(x: Array, groups: int) -> Array:

@@ -23,7 +23,11 @@ class Recipe:
     ema: decay of a moving average of weights and batch statistics that is validated and returned instead of them
     (0: none); after t updates it is min(ema, (1 + t) / (10 + t)). norm_warmup: the same ramp for the momentum of batch
     norm's averages, without which a short training leaves them near their initial values.
-    validate_every: epochs between validations on the way (0: at the end alone).
+    validate_every: epochs between validations on the way (0: at the end alone). patience: it ends after so many of them
+    without a better accuracy (0: never).
+    accumulate: batches whose mean gradient makes one update, so that batch * accumulate images count as one batch.
+    mixup, cutmix: a of the Beta(a, a) that the shares of two images are drawn from (arXiv:1710.09412, arXiv:1905.04899;
+    0: none); with both set each step takes one of the two.
     """
 
     epochs: int = 5
@@ -42,10 +46,14 @@ class Recipe:
     norm_warmup: bool = True
     dtype: Literal["float32", "bfloat16"] = "float32"
     validate_every: int = 0
+    patience: int = 0
+    accumulate: int = 1
+    mixup: float = 0.0
+    cutmix: float = 0.0
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
-        for key in ("epochs", "batch"):
+        for key in ("epochs", "batch", "accumulate"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key}: wanted 1 or more, got {getattr(self, key)}")
         for key in ("lr", "decay_rate", "decay_epochs"):
@@ -54,9 +62,11 @@ class Recipe:
         for key in ("momentum", "label_smoothing", "ema"):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"{key}: wanted 0 or more and less than 1, got {getattr(self, key)}")
-        for key in ("weight_decay", "validate_every"):
+        for key in ("weight_decay", "validate_every", "patience", "mixup", "cutmix"):
             if not 0 <= getattr(self, key) < float("inf"):
                 raise ValueError(f"{key}: wanted 0 or more, got {getattr(self, key)}")
+        if self.patience and not self.validate_every:
+            raise ValueError("patience: needs validations on the way; set validate_every, such as 1")
         if self.horizon < self.epochs:
             raise ValueError(
                 f"schedule_epochs: wanted {self.epochs} (epochs) or more, or null, got {self.schedule_epochs}"

@@ -65,9 +65,13 @@ COMMANDS = {
         ),
     ),
     "export": Command(
-        "print an architecture as block strings of timm or TensorFlow, or as plain YAML",
+        "a trained network as a bundle (ONNX, TFLite, StableHLO, source); an architecture as block strings or YAML",
         "nas.cli.export:export",
-        ("nas export arch=mnasnet_a1 formats=[timm,tf]", "nas export arch=runs/default/best.yaml formats=[yaml] out=exported"),
+        (
+            "nas export weights=runs/net/weights.npz",
+            "nas export arch=mnasnet_a1 formats=[timm,tf]",
+            "nas export arch=runs/default/best.yaml formats=[yaml] out=exported",
+        ),
     ),
     "adapt": Command(
         "shrink a trained network step by step to a latency (NetAdapt)",
@@ -86,6 +90,11 @@ COMMANDS = {
             "nas scale arch=runs/default/best.yaml target_ms=[1,2,4] device=[host]",
             "nas scale arch=runs/default/best.yaml grid.search=true dataset=folder dataset.path=photos",
         ),
+    ),
+    "predict": Command(
+        "classify images with an exported network",
+        "nas.cli.predict:predict",
+        ("nas predict weights=runs/net/bundle image=photo.jpg", "nas predict weights=runs/net/bundle image=photos/ json=true"),
     ),
     "train": Command(
         "train an architecture on a dataset and keep its weights",

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,17 +14,20 @@ from typing import Any
 from nas.arch import Arch, dropped_strides
 from nas.blocks import lower
 from nas.cli.arch import find_arch
-from nas.cli.folder import run_folder
+from nas.cli.folder import flat, run_folder
 from nas.cli.hydra_door import Invocation
 from nas.cost import cost
 from nas.data import load_dataset
 from nas.machine import keep_memory, use_compile_cache
 from nas.plugins import load_plugins
 from nas.recipe import Recipe
+from nas.report.trajectory import curves_svg
 from nas.settings import build
 from nas.versions import versions
 from nas.weights import Variables, save_weights
-from nas.yamlio import dump_yaml, write_text
+from nas.yamlio import dump_yaml, read_yaml, write_text
+
+RESULT = "result.json"
 
 
 @dataclass(frozen=True)
@@ -39,10 +42,14 @@ class TrainCommand:
     seed: int = 0
     threads: int | None = None
     run: str | None = None
+    checkpoint_every: int = 1
+    checkpoint_keep: int = 2
+    devices: int = 1
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for key, low, high in (("seed", 0, 2**31 - 1), ("resolution", 1, 8192), ("threads", 1, 1024)):
+        for key, low, high in (("seed", 0, 2**31 - 1), ("resolution", 1, 8192), ("threads", 1, 1024),
+                               ("checkpoint_every", 1, 10**6), ("checkpoint_keep", 1, 10**6), ("devices", 1, 4096)):  # fmt: skip
             value = getattr(self, key)
             if value is not None and not low <= value <= high:
                 raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
@@ -59,7 +66,10 @@ def train(call: Invocation) -> None:
     dataset = load_dataset(command.dataset)
     fitted = arch.with_io(command.resolution or dataset.resolution, dataset.channels, len(dataset.classes))
     folder = run_folder(command.run, ("train", *call.overrides), call.job)
-    _fresh(folder)
+    settings = {"arch": fitted.to_dict(), "recipe": dataclasses.asdict(recipe), "dataset": dict(command.dataset),
+                "seed": command.seed, "weights": command.weights}  # fmt: skip
+    if _finished(folder, settings):
+        return
     if command.threads:
         os.environ["NPROC"] = str(command.threads)
     counted = cost(fitted)
@@ -68,26 +78,39 @@ def train(call: Invocation) -> None:
     )
     if dropped := dropped_strides(arch, fitted):
         print(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")
-    from nas.train import evaluate, fit
+    from nas.train import Checkpoints, evaluate, fit
 
     start = _start(command, fitted) if command.weights else None
-    result = fit(fitted, dataset, recipe, command.seed, report=_progress(), variables=start)
+    checkpoints = Checkpoints(folder / "checkpoints", command.checkpoint_keep, command.checkpoint_every)
+    result = fit(
+        fitted, dataset, recipe, command.seed, report=_progress(), variables=start, checkpoint=checkpoints, devices=command.devices
+    )  # fmt: skip
     variables = {"params": result.params, "stats": result.stats}
     test = evaluate(lower(fitted), variables, dataset.test, dataset, recipe.batch, recipe.dtype)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_weights(folder / "weights.npz", variables)
-    write_text(folder / "arch.yaml", dump_yaml(fitted.to_dict()))
     record = {
         "arch": fitted.name, "valid": dict(result.metrics), "test": dict(test), "params": counted.params, "macs": counted.macs,
         "compile_s": result.compile_s, "train_s": result.train_s, "seed": command.seed, "weights": command.weights,
         "recipe": dataclasses.asdict(recipe),
         "dataset": dict(command.dataset), "curve": list(result.curve), "versions": versions(),
     }  # fmt: skip
-    write_text(folder / "result.json", json.dumps(record, indent=1) + "\n")
-    print(
-        f"validation accuracy {result.metrics['accuracy']:.4f}, test accuracy {test['accuracy']:.4f}, {result.train_s:.0f} s of training"
-    )
+    save_weights(folder / "weights.npz", variables)
+    write_text(folder / "arch.yaml", dump_yaml(fitted.to_dict()))
+    write_text(folder / "curve.svg", _curves(result.curve))
+    write_text(folder / RESULT, json.dumps(record, indent=1) + "\n")
+    print(_summary(record))
     print(f"weights {folder / 'weights.npz'}")
+
+
+def _summary(record: Mapping[str, Any]) -> str:
+    valid, test = record["valid"]["accuracy"], record["test"]["accuracy"]
+    return f"validation accuracy {valid:.4f}, test accuracy {test:.4f}, {record['train_s']:.0f} s of training"
+
+
+def _curves(curve: Sequence[Mapping[str, float]]) -> str:
+    """Training loss and, where it was validated on the way, validation loss over the epochs."""
+    lines = [(word, [(entry["epoch"], entry[key]) for entry in curve if key in entry])
+             for word, key in (("training loss", "train_loss"), ("validation loss", "loss"))]  # fmt: skip
+    return curves_svg([(word, line) for word, line in lines if line], "epoch", "loss")
 
 
 def _start(command: TrainCommand, arch: Arch) -> Variables:
@@ -107,10 +130,26 @@ def _start(command: TrainCommand, arch: Arch) -> Variables:
     return imported.variables
 
 
-def _fresh(folder: Path) -> None:
-    taken = [name for name in ("weights.npz", "journal.sqlite") if (folder / name).exists()]
-    if taken:
-        raise ValueError(f"run: {folder} holds a {taken[0]} already; choose another folder with run=")
+def _finished(folder: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether this very training is done there, which is told. Raises ValueError where the folder holds something else."""
+    if (folder / "journal.sqlite").exists():
+        raise ValueError(f"run: {folder} holds a journal.sqlite already; choose another folder with run=")
+    if not (folder / RESULT).exists():
+        return False
+    try:
+        record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        arch = read_yaml(folder / "arch.yaml")
+        same = {"arch": arch, **{key: record[key] for key in ("recipe", "dataset", "seed", "weights")}}
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"run: {folder} holds a {RESULT} that cannot be read: {error}") from None
+    theirs, ours = flat(same), flat(json.loads(json.dumps(settings)))
+    differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
+    if differing == ["recipe.epochs"] and ours["recipe.epochs"] > theirs["recipe.epochs"]:
+        return False
+    if differing:
+        raise ValueError(f"run: {folder} holds a training with another {differing[0]}; choose another folder with run=")
+    print(f"{folder}: this training is finished: {_summary(record)}")
+    return True
 
 
 def _progress() -> Any:

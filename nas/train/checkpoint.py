@@ -32,7 +32,7 @@ from nas.recipe import Recipe
 from nas.weights import load_arrays, save_arrays
 
 NAME = re.compile(r"epoch-(\d{6})\.npz")
-WITHOUT_EFFECT = ("epochs", "schedule_epochs", "validate_every")  # of a recipe, on the steps that are taken
+WITHOUT_EFFECT = ("epochs", "schedule_epochs", "validate_every", "patience")  # of a recipe, on the steps that are taken
 
 
 @dataclass(frozen=True)
@@ -161,10 +161,14 @@ def _is_key(leaf: Any) -> bool:
 def _restored(start: Any, arrays: list[np.ndarray]) -> Any:
     leaves, form = jax.tree.flatten(start)
     assert [a.shape for a in arrays] == [leaf.shape for leaf in _leaves(start)], "the identity says what the shapes are"
-    back = [
-        jax.random.wrap_key_data(jnp.array(a), impl=jax.random.key_impl(leaf))
-        if _is_key(leaf)
-        else jnp.array(a, leaf.dtype)
-        for a, leaf in zip(arrays, leaves, strict=True)
-    ]
+    back = [_as(array, leaf) for array, leaf in zip(arrays, leaves, strict=True)]
     return jax.tree.unflatten(form, back)
+
+
+def _as(array: np.ndarray, leaf: Any) -> Any:
+    """An array of the kind of another, on the devices that it is on."""
+    if _is_key(leaf):
+        made = jax.random.wrap_key_data(jnp.array(array), impl=jax.random.key_impl(leaf))
+    else:
+        made = jnp.array(array, leaf.dtype)
+    return jax.device_put(made, leaf.sharding) if isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 else made

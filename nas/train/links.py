@@ -31,7 +31,8 @@ from nas.network import RANDOM, init, run
 from nas.ops import Array
 from nas.recipe import Recipe
 from nas.train.checkpoint import Checkpoints
-from nas.train.loop import Fit, Program, Report, State, Trainer, check_io, finish, memory_bytes, silent
+from nas.train.loop import Fit, Program, Report, State, Trainer, averaged, check_io, finish, memory_bytes, silent
+from nas.train.mixing import Mixed, mixed, mixed_loss
 from nas.train.optim import Layout, Packed, mix, optimizer, ramp
 from nas.train.score import prepare
 from nas.train.task import CLASSIFICATION, Task
@@ -46,8 +47,8 @@ class Link:
 
     nodes: tuple[Node, ...]
     in_shape: Shape
-    first: bool
-    last: bool
+    first: bool = False
+    last: bool = False
 
     @cached_property
     def params(self) -> Layout:
@@ -139,7 +140,9 @@ class LinkTrainer(Trainer):
 
     def result(self, state: State) -> Any:
         pairs = state.ema or tuple(zip(state.params, state.stats, strict=True))
-        params, stats = zip(*jax.tree.map(np.array, pairs), strict=True)
+        arrays = jax.tree.map(np.array, pairs)
+        params: Any = tuple(one[0] for one in arrays)
+        stats: Any = tuple(one[1] for one in arrays)
         return {"params": self.params.unpack(params), "stats": self.stats.unpack(stats)}
 
     def scored(self, state: State) -> Any:
@@ -155,13 +158,6 @@ class Functions:
     recipe: Recipe
     task: Task
     update: optax.GradientTransformation
-
-    def _inputs(self, x: Array) -> Array:
-        """What the first link's layers take; between links values have the type that layers compute in."""
-        if not self.link.first:
-            return x
-        source = Graph((Node("input", "input", (), self.link.in_shape),))
-        return prepare(x, source, self.dataset).astype(jnp.dtype(self.recipe.dtype))
 
     def _run(self, packed: Packed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Packed]:
         folded, places = jax.random.fold_in(key, step), [n.name for n in self.link.nodes if n.op in RANDOM]
@@ -181,7 +177,6 @@ class Functions:
 
     def forward(self, packed: Packed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Packed, Any]:
         """(output, batch statistics, the backward pass as a tree of what it needs)."""
-        x = self._inputs(x)
         y, pull, stats = jax.vjp(lambda p, x: self._run(p, x, key, step, random), packed, x, has_aux=True)
         return y, stats, pull
 
@@ -190,14 +185,13 @@ class Functions:
         grads, dx = pull(g)
         return (jnp.zeros(()) if self.link.first else dx), self._updated(grads, own, batch_stats, step)
 
-    def end(self, own: Any, x: Array, labels: Array, key: Array, step: Array, random: Any) -> tuple[Array, Array, Any]:
+    def end(self, own: Any, pairs: Mixed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Array, Any]:
         """The last link both ways: (loss, gradient of its input, own arrays after the step)."""
-        x = self._inputs(x)
 
         def loss_of(packed: Packed, x: Array) -> tuple[Array, Packed]:
             y, stats = self._run(packed, x, key, step, random)
             logits = y.reshape(len(x), -1).astype(jnp.float32)
-            return self.task.loss(logits, labels, self.recipe.label_smoothing).mean(), stats
+            return mixed_loss(self.task, self.recipe, logits, pairs).mean(), stats
 
         (loss, stats), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(own[0], x)
         return loss, dx, self._updated(grads, own, stats, step)
@@ -209,19 +203,35 @@ class Functions:
         decay = self.link.momentum
         decay = jax.tree.map(lambda m: ramp(m, count), decay) if recipe.norm_warmup else decay
         stats = jax.tree.map(mix, stats, batch_stats, decay)
-        share = ramp(recipe.ema, count)
-        ema = jax.tree.map(lambda a, b: mix(a, b, share), ema, (params, stats)) if recipe.ema else ()
+        ema = averaged(recipe, ema, (params, stats), count) if recipe.ema else ()
         return params, stats, opt, ema
 
     def score(self, own: Any, x: Array) -> Array:
         params, stats = own
-        x = self._inputs(x)
         tree, moving = self.link.params.unpack(params), self.link.stats.unpack(stats)
         return run(self.link.nodes, [x], tree, moving, train=False, random=_never)[0]
 
     def metrics(self, own: Any, x: Array, labels: Array, counts: Array) -> dict[str, Array]:
         logits = self.score(own, x).reshape(len(x), -1).astype(jnp.float32)
         return {name: jnp.where(counts, metric(logits, labels), 0).sum() for name, metric in self.task.metrics.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """From stored images to what the first link takes."""
+
+    graph: Graph
+    dataset: Dataset
+    recipe: Recipe
+
+    def seen(self, images: Array) -> Array:
+        return prepare(images, self.graph, self.dataset).astype(jnp.dtype(self.recipe.dtype))
+
+    def mixed(self, images: Array, labels: Array, key: Array, step: Array) -> tuple[Array, Mixed]:
+        """(images for the first link, labels for the last)."""
+        inputs = prepare(images, self.graph, self.dataset)
+        pairs = mixed(self.recipe, inputs, labels, jax.random.fold_in(key, step))
+        return pairs.images.astype(jnp.dtype(self.recipe.dtype)), pairs._replace(images=jnp.zeros(()))
 
 
 def _never(node: Node, x: Array, index: int) -> Array:
@@ -260,7 +270,7 @@ class Links:
             self._program((link, "start"), self._functions(link, update).start, own)[0](*own)
             for link, own in zip(chain.links, packed, strict=True)
         ]
-        params, stats, opt, ema = zip(*owns, strict=True)
+        params, stats, opt, ema = _columns(owns)
         key = jax.random.key(np.random.SeedSequence([trainer.seed, 1]).generate_state(1)[0])
         return State(params, stats, opt, ema if self._recipe.ema else (), np.int32(0), key)
 
@@ -278,18 +288,23 @@ class Links:
     def _compile(self, chain: Chain, trainer: Trainer, state: State, update: Any) -> tuple[Any, Any, int | None]:
         """(step, score, bytes held at once: weights, what the backward pass needs, and the largest program's own)."""
         image = (self._dataset.resolution, self._dataset.resolution, self._dataset.channels)
-        x: Any = jax.ShapeDtypeStruct((trainer.rows, *image), jnp.uint8)
-        seen: Any = jax.ShapeDtypeStruct((trainer.valid_rows, *image), jnp.uint8)
         count, key = jax.ShapeDtypeStruct((), jnp.int32), _shapes(state.key)
-        labels = [jax.ShapeDtypeStruct((rows,), jnp.int32) for rows in (trainer.rows, trainer.valid_rows)]
+        images, labels = zip(*[
+            (jax.ShapeDtypeStruct((rows, *image), jnp.uint8), jax.ShapeDtypeStruct((rows,), jnp.int32))
+            for rows in (trainer.rows, trainer.valid_rows)
+        ], strict=True)  # fmt: skip
         counted = jax.ShapeDtypeStruct((trainer.valid_rows,), jnp.bool)
+        size, batches = chain.links[0].in_shape, Batches(trainer.graph, self._dataset, self._recipe)
+        mix_in, (x, pairs) = self._program((size, "mixed"), batches.mixed, (images[0], labels[0], key, count))
+        see, seen = self._program((size, "seen"), batches.seen, (images[1],))
+        x, pairs, seen = _shapes((x, pairs, seen))
         ways, held, largest = [], 0, 0
         for i, link in enumerate(chain.links):
             functions = self._functions(link, update)
             own, random = _shapes(_own(state, i)), _shapes(_random(chain.random[i]))
             held += _bytes(own)
             if link.last:
-                args = own, x, labels[0], key, count, random
+                args = own, pairs, x, key, count, random
                 way = [self._program((link, "end"), functions.end, args, (0,))[0]]
                 score = self._program((link, "metrics"), functions.metrics, (own[:2], seen, labels[1], counted))[0]
             else:
@@ -301,11 +316,15 @@ class Links:
                 seen = _shapes(seen)
             largest = max([largest, *(memory_bytes(one) or 0 for one in way)])
             ways.append((way, score, _random(chain.random[i])))
-        return _step(ways), _score([score for _, score, _ in ways]), held + largest
+        return _step(mix_in, ways), _score(see, [score for _, score, _ in ways]), held + largest
 
 
-def _own(state: State, i: int) -> tuple[Any, ...]:
+def _own(state: Any, i: int) -> tuple[Any, ...]:
     return state.params[i], state.stats[i], state.opt[i], state.ema[i] if state.ema else ()
+
+
+def _columns(owns: Sequence[Any]) -> list[Any]:
+    return [tuple(column) for column in zip(*owns, strict=True)]
 
 
 def _random(places: Sequence[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
@@ -322,30 +341,31 @@ def _bytes(tree: Any) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in sizes)
 
 
-def _step(ways: Sequence[tuple[list[Any], Any, Any]]) -> Callable[..., tuple[State, Array]]:
+def _step(mix_in: Any, ways: Sequence[tuple[list[Any], Any, Any]]) -> Callable[..., tuple[State, Array]]:
     def step(state: State, images: Any, labels: Any) -> tuple[State, Array]:
-        x, key, count = images, state.key, np.int32(state.step)
+        key, count = state.key, np.int32(state.step)
+        x, pairs = mix_in(images, labels, key, count)
         saved, after = [], []
         for i, ((forward, *_), _, random) in enumerate(ways[:-1]):
             x, stats, pull = forward(state.params[i], x, key, count, random)
             saved.append((stats, pull))
         (end,), _, random = ways[-1]
-        loss, g, own = end(_own(state, len(ways) - 1), x, labels, key, count, random)
+        loss, g, own = end(_own(state, len(ways) - 1), pairs, x, key, count, random)
         after.append(own)
         for i in reversed(range(len(saved))):
             stats, pull = saved.pop()
             g, own = ways[i][0][1](pull, g, _own(state, i), stats, count)
             del pull
             after.append(own)
-        params, stats, opt, ema = zip(*reversed(after), strict=True)
+        params, stats, opt, ema = _columns(after[::-1])
         return State(params, stats, opt, ema if state.ema else (), np.int32(count + 1), key), loss
 
     return step
 
 
-def _score(programs: Sequence[Any]) -> Callable[..., dict[str, Array]]:
+def _score(see: Any, programs: Sequence[Any]) -> Callable[..., dict[str, Array]]:
     def score(weights: Any, images: Any, labels: Any, counts: Any) -> dict[str, Array]:
-        x = images
+        x = see(images)
         for own, program in zip(weights[:-1], programs, strict=False):
             x = program(own, x)
         return programs[-1](weights[-1], x, labels, counts)

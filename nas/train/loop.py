@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -24,10 +24,12 @@ from nas.data.augment import augment, batches
 from nas.data.dataset import Dataset
 from nas.layers import Graph
 from nas.network import Variables, apply, init
-from nas.ops import Array
+from nas.ops import Array, Form
 from nas.recipe import Recipe
 from nas.train.checkpoint import Checkpoints, Progress, identity_of
+from nas.train.mixing import Mixed, mixed, mixed_loss
 from nas.train.optim import Layout, Packed, Packing, learning_rate, mix, optimizer, ramp
+from nas.train.parallel import replicated, shared_batch
 from nas.train.score import Score, compile_score, prepare, run_score
 from nas.train.task import CLASSIFICATION, Task
 
@@ -94,11 +96,13 @@ class Trainer:
     params: Packing
     stats: Packing
     checkpoint: Checkpoints | None = None
+    devices: int = 1
 
     @property
     def rows(self) -> int:
-        """Images a step."""
-        return min(self.recipe.batch, len(self.dataset.train))
+        """Images a step; a multiple of the devices that share them."""
+        rows = min(self.recipe.batch, len(self.dataset.train))
+        return rows // self.devices * self.devices
 
     @property
     def steps_per_epoch(self) -> int:
@@ -113,27 +117,30 @@ class Trainer:
         key = jax.random.key(np.random.SeedSequence([self.seed, 1]).generate_state(1)[0])
         ema = (params, stats) if self.recipe.ema else ()
         state = State(params, stats, update.init(params), ema, np.int32(0), key)
-        return jax.tree.map(lambda a: jnp.array(a, copy=True), state)  # a step takes its buffers over
+        copied = jax.tree.map(lambda a: jnp.array(a, copy=True), state)  # a step takes its buffers over
+        return replicated(copied, self.devices)
 
     def step(self, update: optax.GradientTransformation) -> Step:
         """(state, images (n, h, w, c) uint8, labels (n,)) -> (state, loss); pure."""
         graph, recipe, task = self.graph, self.recipe, self.task
         momentum = self.momentum()
+        form: Form = "auto" if self.devices == 1 else "slices"  # XLA cannot share out our own machine code
 
-        def loss_of(tree: Any, inputs: Array, labels: Array, key: Array) -> tuple[Array, Any]:
-            options = {"train": True, "rng": key, "dtype": jnp.dtype(recipe.dtype), "momentum": 0}
-            logits, batch_stats = apply(graph, tree, {}, inputs, **options)
-            return task.loss(logits, labels, recipe.label_smoothing).mean(), batch_stats
+        def loss_of(tree: Any, pairs: Mixed, key: Array) -> tuple[Array, Any]:
+            options = {"train": True, "rng": key, "dtype": jnp.dtype(recipe.dtype), "momentum": 0, "form": form}
+            logits, batch_stats = apply(graph, tree, {}, pairs.images, **options)
+            return mixed_loss(task, recipe, logits, pairs).mean(), batch_stats
 
         def step(state: State, images: Array, labels: Array) -> tuple[State, Array]:
             inputs, key = prepare(images, graph, self.dataset), jax.random.fold_in(state.key, state.step)
             gradient = jax.value_and_grad(loss_of, has_aux=True)
-            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), inputs, labels, key)
+            pairs = mixed(recipe, inputs, labels, key)
+            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), pairs, key)
             updates, opt = update.update(self.params.pack(grads), state.opt, state.params)
             params, count = optax.apply_updates(state.params, updates), state.step + 1
             decay = jax.tree.map(lambda m: ramp(m, count), momentum) if recipe.norm_warmup else momentum
             stats = jax.tree.map(mix, state.stats, self.stats.pack(batch_stats), decay)
-            ema = _averaged(state.ema, (params, stats), ramp(recipe.ema, count)) if state.ema else ()
+            ema = averaged(recipe, state.ema, (params, stats), count) if state.ema else ()
             return State(params, stats, opt, ema, count, state.key), loss
 
         return step
@@ -147,8 +154,9 @@ class Trainer:
     def compile(self, state: State, variables: Variables, update: optax.GradientTransformation) -> Program:
         start = time.perf_counter()
         side = self.dataset.resolution
-        images = jax.ShapeDtypeStruct((self.rows, side, side, self.dataset.channels), jnp.uint8)
-        labels = jax.ShapeDtypeStruct((self.rows,), jnp.int32)
+        shared = shared_batch(self.devices)
+        images = jax.ShapeDtypeStruct((self.rows, side, side, self.dataset.channels), jnp.uint8, sharding=shared)
+        labels = jax.ShapeDtypeStruct((self.rows,), jnp.int32, sharding=shared)
         step = jax.jit(self.step(update), donate_argnums=0).lower(state, images, labels).compile()
         score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
         return Program(step, score, time.perf_counter() - start, memory_bytes(step))
@@ -178,7 +186,11 @@ class Trainer:
         return {"step": step, "train_loss": math.fsum(losses) / len(losses), "lr": float(rate)}
 
 
-def _averaged(old: Any, new: Any, decay: Array) -> Any:
+def averaged(recipe: Recipe, old: Any, new: Any, count: Array) -> Any:
+    """The moving averages after `count` batches; they move with updates, which gradients accumulate for."""
+    decay = ramp(recipe.ema, count // recipe.accumulate)
+    if recipe.accumulate > 1:
+        decay = jnp.where(count % recipe.accumulate == 0, decay, 1.0)
     return jax.tree.map(lambda a, b: mix(a, b, decay), old, new)
 
 
@@ -205,11 +217,13 @@ def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
 
 
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
-        task: Task = CLASSIFICATION, variables: Variables | None = None, checkpoint: Checkpoints | None = None) -> Fit:  # fmt: skip
+        task: Task = CLASSIFICATION, variables: Variables | None = None, checkpoint: Checkpoints | None = None,
+        devices: int = 1) -> Fit:  # fmt: skip
     """Trains a network and validates it; `variables` are the values to start from (None: initial values from the seed).
 
     With `checkpoint` it goes on where an earlier call was killed, or from a shorter training; the result is that of a call
-    left in peace, bit for bit on a CPU. `report(step, steps, metrics)` is called after every epoch, then with the key
+    left in peace, bit for bit on a CPU. `devices`: local ones that share each batch, batch norm's statistics being those of
+    the whole batch. `report(step, steps, metrics)` is called after every epoch, then with the key
     `epoch`, and about once a second; True from it ends the training, and what was reached is validated. Raises Diverged
     for a loss that is NaN or infinite, ValueError where the architecture's channels or classes are not the dataset's.
     """
@@ -217,7 +231,7 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     graph = lower(arch)
     variables = init(graph, seed) if variables is None else variables
     layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
-    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint)
+    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, devices)
     update = optimizer(recipe, trainer.steps_per_epoch)
     state = trainer.start(variables, update)
     program = trainer.compile(state, variables, update)
@@ -255,6 +269,8 @@ def _run(trainer: Trainer, program: Program, state: State,
     if curve and report(int(state.step), steps, dict(curve[-1])):
         return state, curve, done.train_s
     for epoch in range(done.epoch + 1, epochs + 1):
+        if stale(curve, trainer.recipe.patience):
+            break
         state, losses, stop = _run_epoch(trainer, program, state, epoch, report)
         curve.append({"epoch": epoch, **trainer.progress(int(state.step), losses)})
         if every and epoch % every == 0 and not stop:
@@ -265,6 +281,12 @@ def _run(trainer: Trainer, program: Program, state: State,
         if stop or report(int(state.step), steps, dict(curve[-1])):
             break
     return state, curve, done.train_s
+
+
+def stale(curve: Sequence[Mapping[str, float]], patience: int) -> bool:
+    """Whether the last `patience` validations brought no better accuracy; 0 means never."""
+    seen = [entry["accuracy"] for entry in curve if "accuracy" in entry]
+    return bool(patience) and len(seen) > patience and max(seen[-patience:]) <= max(seen[:-patience])
 
 
 def _run_epoch(trainer: Trainer, program: Program, state: State, epoch: int,

@@ -30,7 +30,8 @@ from nas.ops import Array
 from nas.recipe import Recipe
 from nas.space import Space
 from nas.train.checkpoint import Checkpoints
-from nas.train.loop import Fit, Program, Report, State, Trainer, check_io, finish, memory_bytes, silent
+from nas.train.loop import Fit, Program, Report, State, Trainer, averaged, check_io, finish, memory_bytes, silent
+from nas.train.mixing import mixed, mixed_loss
 from nas.train.optim import mix, optimizer, ramp
 from nas.train.score import prepare
 from nas.train.slots import PARTS, Choice, Group, Piece, SlotPlan, SpacePlan, Step, plan_space
@@ -248,9 +249,11 @@ class _Functions:
         recipe, task, plan = self.trainer.recipe, self.trainer.task, self.plan
         x, key = prepare(images, self.trainer.graph, self.trainer.dataset), jax.random.fold_in(state.key, state.step)
 
+        pairs = mixed(recipe, x, labels, key)
+
         def loss_of(areas: Any) -> tuple[Array, Array]:
-            logits, batch_stats = forward(plan, areas, inputs, x, key, Mode(True, jnp.dtype(recipe.dtype)))
-            return task.loss(logits, labels, recipe.label_smoothing).mean(), batch_stats
+            logits, batch_stats = forward(plan, areas, inputs, pairs.images, key, Mode(True, jnp.dtype(recipe.dtype)))
+            return mixed_loss(task, recipe, logits, pairs).mean(), batch_stats
 
         areas = self.areas(state.params, {"others": jnp.zeros(plan.sizes["stats"], jnp.float32)})
         (loss, batch_stats), grads = jax.value_and_grad(loss_of, has_aux=True)(areas)
@@ -263,7 +266,7 @@ class _Functions:
         stats = jax.tree.map(mix, state.stats, new_stats, decay)
         ema: Any = ()
         if state.ema:
-            ema = jax.tree.map(lambda a, b: mix(a, b, ramp(recipe.ema, count)), state.ema, (params, stats))
+            ema = averaged(recipe, state.ema, (params, stats), count)
         return State(params, stats, opt, ema, count, state.key), loss
 
     def score(self, weights: Any, inputs: Any, images: Array, labels: Array, counts: Array) -> dict[str, Array]:

@@ -76,13 +76,18 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Any, xp: ModuleTyp
 
 
 def optimizer(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformation:
-    """For `Packed` parameters.
+    """For `Packed` parameters; `steps_per_epoch` counts batches, of which `accumulate` make one update.
 
     RMSProp is TensorFlow 1's: s = 0.9 s + 0.1 g^2 from s = 1; m = momentum m + lr g / sqrt(s + 0.001); w = w - m.
     """
 
-    def rate(step: Any) -> Any:
-        return learning_rate(recipe, steps_per_epoch, step)
+    update = _single(recipe, steps_per_epoch)
+    return update if recipe.accumulate == 1 else optax.MultiSteps(update, recipe.accumulate).gradient_transformation()
+
+
+def _single(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformation:
+    def rate(update: Any) -> Any:
+        return learning_rate(recipe, steps_per_epoch, update * recipe.accumulate)
 
     if recipe.optimizer == "adamw":
         return optax.adamw(rate, b1=recipe.momentum, weight_decay=recipe.weight_decay, mask=DECAYED)
