@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.evaluators.base import Context, Evaluator, EvaluatorSettings
+from nas.evaluators.links import Linked
 from nas.evaluators.one_program import OneProgram
 from nas.evaluators.scratch import Scratch
 from nas.evaluators.table import AccelNasbench, NasBenchMacro
@@ -13,6 +14,7 @@ from nas.settings import named
 
 EVALUATORS: dict[str, type] = {
     "scratch": Scratch,
+    "links": Linked,
     "one_program": OneProgram,
     "accel_nasbench": AccelNasbench,
     "nas_bench_macro": NasBenchMacro,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,16 +63,17 @@ class ScratchEvaluator:
         return Outcome(job.number, "ok", metrics=metrics, worker=self._context.worker)
 
     def _fit(self, job: Job, report: Report) -> Any:
+        recipe = build(Recipe, job.data["recipe"], "recipe") if "recipe" in job.data else self._recipe
+        return self._train_network(job, arch_from_dict(dict(job.arch)), recipe, report)
+
+    def _train_network(self, job: Job, arch: Arch, recipe: Recipe, report: Report) -> Any:
         from nas.train import fit
 
-        arch, checkpoint = arch_from_dict(dict(job.arch)), self._context.checkpoints(job.number)
-        recipe = build(Recipe, job.data["recipe"], "recipe") if "recipe" in job.data else self._recipe
+        return fit(arch, self._context.dataset, recipe, job.seed, report=self._on_step(job, report),
+                   checkpoint=self._context.checkpoints(job.number), variables=self._inherited(job, arch))  # fmt: skip
 
-        def on_step(step: int, steps: int, metrics: dict[str, float]) -> None:
-            report(job.number, step, steps, metrics)
-
-        return fit(arch, self._context.dataset, recipe, job.seed, report=on_step, checkpoint=checkpoint,
-                   variables=self._inherited(job, arch))  # fmt: skip
+    def _on_step(self, job: Job, report: Report) -> Callable[[int, int, dict[str, float]], bool | None]:
+        return lambda step, steps, metrics: report(job.number, step, steps, metrics)
 
     def _inherited(self, job: Job, arch: Arch) -> Variables | None:
         """What a wider network of the same form leaves it: `job.data` has that network's `weights` and, as `parent`, its arch."""

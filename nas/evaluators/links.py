@@ -1,0 +1,38 @@
+"""Trains candidates by programs of single layers, which a worker keeps from candidate to candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from nas.arch import Arch
+from nas.evaluators.base import Context
+from nas.evaluators.scratch import Scratch, ScratchEvaluator
+from nas.jobs import Job, Report
+from nas.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Linked(Scratch):
+    """`evaluator=links`: results are those of `scratch` but for rounding; only layers that are new are compiled."""
+
+    def make(self, context: Context) -> LinksEvaluator:
+        return LinksEvaluator(self, context)
+
+
+class LinksEvaluator(ScratchEvaluator):
+    """A trial's `compile_s` counts the layers that no trial of its worker had before."""
+
+    def __init__(self, settings: Scratch, context: Context):
+        super().__init__(settings, context)
+        self._links: dict[Recipe, Any] = {}
+
+    def _train_network(self, job: Job, arch: Arch, recipe: Recipe, report: Report) -> Any:
+        from nas.train.links import Links
+
+        if recipe not in self._links:
+            self._links = {recipe: Links(self._context.dataset, recipe)}
+        return self._links[recipe].fit(
+            arch, job.seed, report=self._on_step(job, report), checkpoint=self._context.checkpoints(job.number),
+            variables=self._inherited(job, arch),
+        )  # fmt: skip
