@@ -7,11 +7,11 @@ import pytest
 
 from nas.controllers import History, Problem, make_controller
 from nas.controllers.genes import Genes
-from nas.controllers.gp import Posterior, best_hyper, standardised
 from nas.controllers.surroundings import surroundings_of
 from nas.cost import Costs
 from nas.journal import Proposal, Trial
 from nas.objectives import Objectives
+from nas.regress.gp import Posterior, best_hyper, standardised
 from nas.space import Genome
 from test_controllers import problem_of, space_of
 

@@ -25,6 +25,7 @@ STATIONS = (
     "space",
     "blockstrings",
     "cost",
+    "regress",
     "pareto",
     "jobs",
     "journal",

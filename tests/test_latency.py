@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from nas.blocks import arch_id, lower
 from nas.cost import FEATURES, cost
-from nas.latency import Budget, DeviceError, Host, Predictor, Timing, fit_predictor, make_device
+from nas.latency import Budget, DeviceError, Host, Predictor, Timing, fit_layers, make_device
 from nas.latency.cut import layer_graphs
 from nas.latency.device import measure_networks
 from nas.latency.fit import sample_space, spread
@@ -65,7 +65,7 @@ def tiny() -> Space:
 
 def fitted(space: Space, bench: FakeBench | None = None, budget: Budget = BUDGET, seed: int = 0) -> Predictor:
     bench = bench or FakeBench()
-    return fit_predictor(space, seed, bench, budget, "fake", "f" * 12, {"batch": 1}, clock=bench.clock)
+    return fit_layers(space, seed, bench, budget, "fake", "f" * 12, {"batch": 1}, clock=bench.clock)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +192,7 @@ def test_a_space_of_size_one_has_no_held_out_error():
     space = space_from_dict(arch.to_dict(), "one")
     predictor = fitted(space)
     assert predictor.mape is None
-    assert predictor.predict(arch) == pytest.approx(additive_ms(lower(arch)), rel=0.02)
+    assert predictor.predict_arch(arch) == pytest.approx(additive_ms(lower(arch)), rel=0.02)
 
 
 def test_progress_is_told():
@@ -202,7 +202,7 @@ def test_progress_is_told():
     def tell(what: str, done: int, total: int) -> None:
         told.append((what, done, total))
 
-    fit_predictor(tiny(), 0, bench, Budget(5, 2, 1e9), "fake", "f", {}, tell, bench.clock)
+    fit_layers(tiny(), 0, bench, Budget(5, 2, 1e9), "fake", "f", {}, tell, bench.clock)
     assert [t for t in told if t[1] == t[2]] == [
         ("compile networks", 2, 2),
         ("compile layers", 5, 5),
@@ -256,7 +256,7 @@ def test_many_at_once_equal_one_by_one(predictor: Predictor, name: str, resoluti
     many = predictor.predict_many(space, drawn)
     for genome, ms in zip(drawn.tolist(), many.tolist(), strict=True):
         arch = space.decode(genome)
-        assert predictor.predict(arch) == ms
+        assert predictor.predict_arch(arch) == ms
         assert predictor.model.network_ms([Layer.of(g) for g in layer_graphs(lower(arch)).values()]) == ms
     assert (predictor.predict_many(space, drawn[::-1]) == many[::-1]).all()
     assert predictor.predict_many(space, np.zeros((0, len(space.genes)), int)).shape == (0,)

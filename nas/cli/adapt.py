@@ -142,9 +142,9 @@ def _run(command: AdaptCommand, arch: Arch, folder: Path, journal: Journal, exec
     def weights(number: int) -> Path:
         return folder / "checkpoints" / f"trial-{number:06d}.npz"
 
-    target_ms = command.target_ms or command.target * predictor.predict(arch)
+    target_ms = command.target_ms or command.target * predictor.predict_arch(arch)
     adapter = Adapter(
-        predictor.predict, journal, executor, command.adapt, command.seed, weights, folder / "seed.npz", command.timeout_s,
+        predictor.predict_arch, journal, executor, command.adapt, command.seed, weights, folder / "seed.npz", command.timeout_s,
         lambda line: print(line, flush=True),
     )  # fmt: skip
     path = adapter.run(arch, target_ms)

@@ -66,8 +66,9 @@ def _reference(name: str, journal: Journal) -> Reference:
     counted = cost(arch)
     metrics = {"accuracy": accuracy, "params": counted.params, "macs": counted.macs, "memory_bytes": counted.peak_activation_bytes}
     for device in journal.get("settings", {}).get("device", {}):
-        if (kept := journal.get(f"predictor/{device}")) is not None:
-            metrics[f"latency_ms/{device}"] = Predictor.from_dict(kept).predict(arch)
+        kept = journal.get(f"predictor/{device}")
+        if kept is not None and kept.get("kind") != "learnt":  # a learnt one knows the genomes of its space alone
+            metrics[f"latency_ms/{device}"] = Predictor.from_dict(kept).predict_arch(arch)
     return Reference(arch.name, metrics)
 
 

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.controllers.base import History, Problem, fresh
-from nas.controllers.gp import Hyper, Posterior, best_hyper, one_thread, standardised
 from nas.controllers.nsga2 import best_first
 from nas.controllers.surroundings import Surroundings, surroundings_of
 from nas.journal import Proposal, Trial
 from nas.pareto import hypervolume_gains, non_dominated, ranks
+from nas.regress.gp import Hyper, Posterior, best_hyper, one_thread, standardised
 from nas.space import Genome
 
 FITTED = 400  # trials that the hyperparameters are chosen on

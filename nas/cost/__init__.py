@@ -7,11 +7,13 @@ costs(genomes)["macs"]                 # (n,) int64, equal to cost(space.decode(
 """
 
 from nas.cost.count import Cost, LayerCost, alive_bytes, cost, cost_json, cost_table
-from nas.cost.features import FEATURES, layer_features
+from nas.cost.features import FEATURES, feature_row, layer_features
 from nas.cost.genomes import METRICS, Costs
+from nas.cost.hardware import HARDWARE, hardware_row
 
 __all__ = [
     "FEATURES",
+    "HARDWARE",
     "METRICS",
     "Cost",
     "Costs",
@@ -20,5 +22,7 @@ __all__ = [
     "cost",
     "cost_json",
     "cost_table",
+    "feature_row",
+    "hardware_row",
     "layer_features",
 ]

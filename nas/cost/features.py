@@ -25,7 +25,7 @@ FEATURES = (
 )
 _AT = {name: i for i, name in enumerate(FEATURES)}
 # Compilers fold these into the primitive before them, so that they move no memory of their own.
-_FUSED = IN_PLACE - {"add", "mul"}
+FUSED = IN_PLACE - {"add", "mul"}
 
 
 def layer_features(graph: Graph) -> dict[str, list[int]]:
@@ -56,7 +56,7 @@ def add_features(row: list[int], node: Node, inputs: list[Shape]) -> None:
     size = product(node.shape)
     row[_AT["primitives"]] += 1
     row[_AT["params"]] += node_params(node, inputs)
-    if node.op not in _FUSED:
+    if node.op not in FUSED:
         row[_AT["read_elements"]] += sum(product(shape) for shape in inputs)
         row[_AT["written_elements"]] += size
     if node.op == "act" and node.attr["fn"] not in ("relu", "relu6"):

@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 from nas.arch import Arch
 from nas.blocks import lower
 from nas.journal import Measurement
-from nas.latency.fit import Bench, Budget, Progress, fit_predictor
+from nas.latency.fit import Bench, Budget, Progress, fit_layers
 from nas.latency.predictor import Predictor
 from nas.latency.timing import DeviceError, Program
 from nas.settings import named
@@ -94,7 +94,7 @@ class Host:
         start = time.monotonic()
         bench, info = self.bench(), self.info()
         budget = Budget(self.samples, self.networks, max(self.seconds - (time.monotonic() - start), 0.0))
-        return fit_predictor(space, seed, bench, budget, "host", info_fingerprint(info), info, progress)
+        return fit_layers(space, seed, bench, budget, "host", info_fingerprint(info), info, progress)
 
 
 DEVICES: dict[str, type[Any]] = {"host": Host}

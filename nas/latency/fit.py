@@ -96,7 +96,7 @@ def spread(count: int, wanted: int) -> list[int]:
     return chosen
 
 
-def fit_predictor(
+def fit_layers(
     space: Space,
     seed: int,
     bench: Bench,

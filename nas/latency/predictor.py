@@ -1,8 +1,8 @@
 """The frozen latency predictor of a space on a device: plain data, the same numbers wherever it is loaded.
 
     predictor = device.fit(space, seed=0)
-    predictor.predict(arch)                              # ms
-    predictor.predict_many(space, genomes)               # (n,) ms, equal to predict(space.decode(genome))
+    predictor.predict_arch(arch)                             # ms
+    predictor.predict_many(space, genomes)               # (n,) ms, equal to predict_arch(space.decode(genome))
     Predictor.from_dict(json.loads(text)) == predictor   # text = json.dumps(predictor.to_dict())
 
 What a layer takes is looked up once for each block and input shape; memos are no part of the value.
@@ -24,6 +24,7 @@ from nas.blocks import lower
 from nas.cost import FEATURES, Costs
 from nas.latency.cut import cut, layer_graphs
 from nas.latency.model import LEAST_MS, Layer, Model
+from nas.latency.record import check_made_for
 from nas.layers import Graph
 from nas.space import Space
 
@@ -86,12 +87,12 @@ class Predictor:
         table = {block.id: block.ms for block in self.blocks}
         return Model(table, tuple(self.coefficients[name] for name in FEATURES), self.scale, self.offset_ms)
 
-    def predict(self, arch: Arch) -> float:
+    def predict_arch(self, arch: Arch) -> float:
         """Milliseconds of one network. Raises ValueError, in the words of its file, where it cannot be lowered."""
         return self.model.network_ms([Layer.of(layer) for layer in layer_graphs(lower(arch)).values()])
 
     def predict_many(self, space: Space, genomes: Any) -> np.ndarray:
-        """(n, genes) options -> (n,) milliseconds, each equal to `predict(space.decode(genome))` to the last bit.
+        """(n, genes) options -> (n,) milliseconds, each equal to `predict_arch(space.decode(genome))` to the last bit.
 
         The space may be any, not only the one that was sampled. Raises ValueError for what is no genome of it.
         """
@@ -128,7 +129,7 @@ class Predictor:
         )
         plain["blocks"] = [dataclasses.asdict(block) for block in self.blocks]
         plain["networks"] = [dataclasses.asdict(network) for network in self.networks]
-        return {"version": VERSION, **plain}
+        return {"version": VERSION, "kind": "layers", **plain}
 
     @classmethod
     def from_dict(cls, data: Any, where: str = "predictor") -> Predictor:
@@ -149,13 +150,7 @@ class Predictor:
 
     def check(self, fingerprint: str, space: Space, where: str = "predictor") -> None:
         """Raises ValueError with the reason where it was made for another space or on another device, or other versions."""
-        if self.space != space.fingerprint:
-            raise ValueError(f"{where}: made for another space than {space.name} as it is now; fit it again")
-        if self.fingerprint != fingerprint:
-            known = ", ".join(f"{key} {value}" for key, value in self.info.items())
-            raise ValueError(
-                f"{where}: made on another device or with other settings ({self.device}: {known}); fit it again"
-            )
+        check_made_for(self, fingerprint, space, where)
 
 
 def _records(cls: Any, rows: Any, where: str) -> tuple[Any, ...]:

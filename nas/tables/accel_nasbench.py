@@ -17,10 +17,10 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from nas.cost import Costs
+from nas.regress.models import Model, Pairs, StageCosts, trees
 from nas.settings import did_you_mean
 from nas.space import Genome, Space, load_space
 from nas.tables.base import Metrics, Table
-from nas.tables.models import Model, Pairs, StageCosts, trees
 
 ARCHIVE = "anb_dataset_jsons.tar.gz"
 SEED_NOISE = 0.0031  # standard deviation of the accuracy between the records that stand twice
@@ -34,6 +34,7 @@ DEVICES = {
     "zcu102": "latency_zcu102",
     "vck190": "latency_vck190",
 }
+COLUMNS = (*DEVICES.values(), "throughput_zcu102", "throughput_vck190")
 
 
 def load(path: Path, surrogate: str = "pairs", held_out: bool = False) -> Table:
@@ -50,7 +51,7 @@ def load(path: Path, surrogate: str = "pairs", held_out: bool = False) -> Table:
     genomes = np.array([genome for genome, _ in records])
     accuracy = np.array([record["metrics"]["val_top1"] for _, record in records]) / 100
     model = _accuracy(surrogate, genomes, accuracy, space)
-    measured = {device: _milliseconds(records, field) for device, field in DEVICES.items()}
+    measured = {device: milliseconds(records, field) for device, field in DEVICES.items()}
     devices = {
         f"latency_ms/{device}": StageCosts.fit(costs.features, genomes[~np.isnan(ms)], ms[~np.isnan(ms)])
         for device, ms in measured.items()
@@ -82,7 +83,8 @@ def _option(name: str, options: tuple[Any, ...], published: Mapping[str, Any]) -
     return options.index(0.25 * value if key == "se" else value)
 
 
-def _milliseconds(records: list[tuple[Genome, Mapping[str, Any]]], field: str) -> np.ndarray:
+def milliseconds(records: list[tuple[Genome, Mapping[str, Any]]], field: str) -> np.ndarray:
+    """(n,) milliseconds of one of `COLUMNS`, those of an image where it is a throughput; NaN where a record has none."""
     kind = field.partition("_")[0]
     found = [(record["platform_perf"].get(field) or {}).get(f"{kind}_mean") for _, record in records]
     values = np.array([math.nan if value is None else value for value in found], float)

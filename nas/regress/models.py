@@ -1,4 +1,4 @@
-"""Models of a table's columns: a ridge on one-hot genes and all their pairs, gradient boosting, a ridge on per-stage costs."""
+"""A ridge on one-hot genes and all their pairs, gradient boosting, a ridge on per-stage costs, and blends of models."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+from scipy.optimize import nnls
 from threadpoolctl import threadpool_limits
 
 Model = Callable[[np.ndarray], np.ndarray]
@@ -55,25 +56,27 @@ class Pairs:
         return np.einsum("ij,ij->i", x @ self.weights, x) + self.intercept
 
 
-def trees(genomes: np.ndarray, y: np.ndarray) -> Model:
-    """Gradient boosting on the options as numbers (all of the published space's choices are ordered)."""
+def trees(rows: np.ndarray, y: np.ndarray, rounds: int = 800) -> Model:
+    """Gradient boosting on (n, f) rows; options of genomes do as numbers where all choices are ordered."""
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(
         learning_rate=0.05,
-        max_iter=800,
+        max_iter=rounds,
         max_leaf_nodes=12,
         min_samples_leaf=10,
         l2_regularization=1.0,
         early_stopping=False,  # type: ignore[arg-type]
         random_state=0,
     )
-    with threadpool_limits(1):  # a team of threads for each of 800 small trees costs more than it brings, far more on busy cores
-        model.fit(genomes, y)
+    with threadpool_limits(
+        1
+    ):  # a team of threads for each of 800 small trees costs more than it brings, far more on busy cores
+        model.fit(rows, y)
 
-    def predict(genomes: np.ndarray) -> np.ndarray:
+    def predict(rows: np.ndarray) -> np.ndarray:
         with threadpool_limits(1):
-            return model.predict(genomes)
+            return model.predict(rows)
 
     return predict
 
@@ -103,3 +106,21 @@ class StageCosts:
     def of(self, features: np.ndarray) -> np.ndarray:
         """(n, f) per-stage costs -> (n,) milliseconds, never under half of the fastest record's."""
         return np.maximum(features @ self.coefficients + self.intercept, self.least)
+
+
+def blend(predictions: np.ndarray, y: np.ndarray, doubt: float = 5.0) -> np.ndarray:
+    """(c,) weights, not negative and of sum 1, of the models whose held-out `predictions` are (n, c); `y` (n,) is positive.
+
+    Stacking (Breiman 1996) of relative errors, drawn to the best model alone as by `doubt` further observations, and that
+    model alone where the blend's mean error is no smaller.
+    """
+    relative = predictions / y[:, None]
+    errors = np.abs(relative - 1).mean(axis=0)
+    best = np.eye(len(errors))[int(errors.argmin())]
+    pull = np.sqrt(doubt * max(float(np.mean((relative @ best - 1) ** 2)), 1e-12))
+    sides = np.concatenate([relative, pull / 0.3 * np.eye(len(errors)), np.full((1, len(errors)), 1e3)])
+    weights, _ = nnls(sides, np.concatenate([np.ones(len(y)), pull / 0.3 * best, [1e3]]))
+    weights /= weights.sum()
+    weights = np.where(weights < 0.02, 0.0, weights)
+    weights /= weights.sum()
+    return weights if np.abs(relative @ weights - 1).mean() < errors.min() else best

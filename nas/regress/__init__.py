@@ -1,0 +1,1 @@
+"""Models of numbers: rows of features in, predictions out. Numpy alone; scikit-learn where trees are grown."""
