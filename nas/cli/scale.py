@@ -166,7 +166,7 @@ def _family(
         assert journal is not None
         assert executor is not None
         (name,) = command.device
-        predict = kept_predictor(name, journal, executor, command.seed).predict
+        predict = kept_predictor(name, journal, executor, command.seed).predict_arch
         found = [to_budget(arch, ms, predict, coefficients, divisor=command.divisor) for ms in command.target_ms]
         return [(phi, member, {f"predicted ms on {name}": predict(member)}) for phi, member in found]
     return [(phi, compound(arch, phi, coefficients, divisor=command.divisor), {}) for phi in command.phi]
