@@ -5,7 +5,7 @@
     objectives.reward_of({"accuracy": 0.7, "latency_ms/host": 25.0})    # 0.7 * (25 / 20) ** -0.07
 
 Metrics are named with unit and device: accuracy (a fraction), loss, params, macs, memory_bytes (batch 1, float32) and
-latency_ms/<device>; settings may say latency_ms for that of the first device.
+latency_ms/<device>; settings may say latency_ms for that of the first device, among the axes for that of every one.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ def build_objectives(settings: Mapping[str, object], devices: Sequence[str]) -> 
     are not positive, a reward without its metric.
     """
     read = build(Settings, settings, "objective")
-    metrics = _resolved(read.metrics, "objective.metrics", devices)
+    metrics = _resolved(_on_every_device(read.metrics, devices), "objective.metrics", devices)
     limits = _resolved(read.limits, "objective.limits", devices)
     for name, way in metrics.items():
         if name in ("accuracy", "loss") and way != DIRECTIONS[name]:
@@ -179,6 +179,18 @@ def build_objectives(settings: Mapping[str, object], devices: Sequence[str]) -> 
         raise ValueError(f"objective.cost: wanted a cost, such as params or latency_ms, got {cost}")
     target = read.target_ms if read.target is None else read.target
     return Objectives(axes, bounds, read.reward, exponent, read.beta, cost, target)
+
+
+def _on_every_device(metrics: Mapping[str, object], devices: Sequence[str]) -> dict[str, object]:
+    """`latency_ms` as an axis for each device, so that each has a front; what is named with its device stands as it is."""
+    found: dict[str, object] = {}
+    for name, way in metrics.items():
+        if name == LATENCY and way is not None and len(devices) > 1:
+            full = [f"{LATENCY}/{device}" for device in devices]
+            found |= {each: way for each in full if each not in metrics}
+        else:
+            found[name] = way
+    return found
 
 
 def _resolved(entries: Mapping[str, object], where: str, devices: Sequence[str]) -> dict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import numpy as np
 
 from nas.executors.base import Executor, run_all
 from nas.jobs import Job
-from nas.journal import Evaluation, Journal, Measurement, Trial
-from nas.objectives import Objectives
+from nas.journal import Evaluation, Journal, Trial
+from nas.measuring import measure_all
+from nas.objectives import LATENCY, Objectives
 from nas.pareto import non_dominated
 
 
@@ -25,24 +26,39 @@ def front_trials(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]
 
 
 def measure_front(
-    journal: Journal, objectives: Objectives, executor: Executor, devices: Sequence[str], say: Callable[[str], Any]
-) -> None:
-    """Measures members that were not yet, interleaved in one worker while nothing else runs."""
+    journal: Journal, objectives: Objectives, executors: Mapping[str, Executor], timeouts_s: Mapping[str, float],
+    say: Callable[[str], Any],
+) -> None:  # fmt: skip
+    """Measures members that were not yet, interleaved in one worker while nothing else runs, and says who breaks a limit.
+
+    `executors` has one for each device, `timeouts_s` the seconds after which a network is given up. What cannot be measured
+    is noted; the rest is kept.
+    """
     front = front_trials(journal.trials(), objectives)
-    for device in devices:
+    for device, executor in executors.items():
         known = {m.arch_id for m in journal.measurements() if m.device == device}
         missing = [trial for trial in front if trial.arch_id not in known]
         if not missing:
             continue
         say(f"measuring {len(missing)} members of the front on {device} ...")
-        archs = [journal.get(f"arch/{trial.arch_id}") for trial in missing]
-        (outcome,) = run_all(executor, [Job(-1, "measure", data={"device": device, "archs": archs})])
-        if outcome.outcome != "ok":
-            journal.add_event("measure_failed", device=device, error=outcome.error)
-            say(f"the front could not be measured on {device}: {outcome.error}")
-            continue
-        for measured in outcome.data["measurements"]:
-            journal.add_measurement(Measurement(**measured))
+        archs = [(trial.arch_id, journal.get(f"arch/{trial.arch_id}")) for trial in missing]
+
+        def failed(arch_id: str, error: str, device: str = device) -> None:
+            journal.add_event("measure_failed", device=device, arch_id=arch_id, error=error)
+            say(f"not measured on {device}: {error}")
+
+        measure_all(executor, device, archs, timeouts_s[device], journal.add_measurement, failed)
+    for trial, broken in demoted(journal, objectives, front):
+        say(f"trial {trial.number} is demoted: measured {'; '.join(broken)}")
+
+
+def demoted(journal: Journal, objectives: Objectives, front: Sequence[Trial]) -> list[tuple[Trial, list[str]]]:
+    """Members of the front that break a hard limit on latency by measurement, with the limits in words."""
+    measured: dict[str, dict[str, float]] = {}
+    for m in journal.measurements():
+        measured.setdefault(m.arch_id, {})[f"{LATENCY}/{m.device}"] = m.latency_ms
+    found = [(trial, objectives.violations(measured.get(trial.arch_id, {}))) for trial in front]
+    return [(trial, broken) for trial, broken in found if broken]
 
 
 def test_front(journal: Journal, objectives: Objectives, executor: Executor, say: Callable[[str], Any]) -> None:

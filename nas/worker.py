@@ -5,6 +5,7 @@ It ends at once when the driver does, however that died: its standard input clos
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
@@ -62,7 +63,8 @@ class Worker:
     def _device(self, name: str) -> Any:
         from nas.latency import make_device
 
-        return make_device(self._spec.settings["device"][name], f"device.{name}")
+        device: Any = make_device(self._spec.settings["device"][name], f"device.{name}")
+        return device.bound(self._space) if hasattr(device, "bound") else device
 
     def _fit_latency(self, job: Job, report: Report) -> Outcome:
         device = self._device(job.data["device"])
@@ -70,23 +72,29 @@ class Worker:
         def progress(what: str, step: int, steps: int) -> None:
             report(job.number, step, steps, {})
 
-        predictor = device.fit(self._space, job.seed, progress)
+        if job.data.get("predictor") is not None:
+            from nas.latency import load_predictor
+
+            where = f"device.{job.data['device']}.predictor"
+            predictor = load_predictor(job.data["predictor"], self._space, where)
+            predictor.check(device.fingerprint(), self._space, where)
+        else:
+            predictor = device.fit(self._space, job.seed, progress)
         return Outcome(job.number, "ok", data={"predictor": predictor.to_dict()}, worker=self._context.worker)
 
     def _measure(self, job: Job, report: Report) -> Outcome:
-        """Latencies of all architectures of `job.data["archs"]`, interleaved."""
+        """Latencies of the architectures of `job.data["archs"]`, interleaved; those that fail are told beside them."""
         from nas.arch import arch_from_dict
+        from nas.blocks import arch_id
 
         device = self._device(job.data["device"])
         archs = [arch_from_dict(dict(arch)) for arch in job.data["archs"]]
-        measured = [_plain(m) for m in device.measure(archs)]
-        return Outcome(job.number, "ok", data={"measurements": measured}, worker=self._context.worker)
-
-
-def _plain(record: Any) -> dict[str, Any]:
-    import dataclasses
-
-    return dataclasses.asdict(record)
+        failures: list[tuple[str, str]] = []
+        measured = device.measure(archs, lambda arch, error: failures.append((arch_id(arch), str(error))))
+        about = {"fingerprint": device.fingerprint(), "info": device.info()}
+        measured = [dataclasses.replace(m, device=job.data["device"]) for m in measured]
+        data = {"measurements": [dataclasses.asdict(m) for m in measured], "failures": failures, **about}
+        return Outcome(job.number, "ok", data=data, worker=self._context.worker)
 
 
 def _forget_programs() -> None:

@@ -168,6 +168,16 @@ def test_names_are_resolved():
     assert objectives.names == ("accuracy", "latency_ms/host", "macs")
 
 
+def test_every_device_has_an_axis():
+    devices = ["litert", "host"]
+    objectives = build_objectives({"metrics": FRONT, "limits": {"latency_ms": 3}}, devices)
+    assert objectives.names == ("accuracy", "latency_ms/litert", "latency_ms/host")
+    assert objectives.limits == (("latency_ms/litert", 3.0),)
+    assert objectives.cost == "latency_ms/litert"
+    without = build_objectives({"metrics": {**FRONT, "latency_ms/host": None}}, devices)
+    assert without.names == ("accuracy", "latency_ms/litert")
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [

@@ -55,6 +55,15 @@ COMMANDS = {
             "nas bench benchmark=accel_nasbench path=downloads/accel_nasbench cost=latency_ms/a100 evaluations=300",
         ),
     ),
+    "profile": Command(
+        "measure networks on a device, fit the latency predictor, and say how good it is",
+        "nas.cli.profile:profile",
+        (
+            "nas profile space=mobilenet_v3 device=litert resolution=96",
+            "nas profile space=my_space.yaml device=host samples=200 out=host.json",
+            "nas search space=mobilenet_v3 device=litert device.litert.predictor=predictor-litert.json",
+        ),
+    ),
     "report": Command(
         "write the report of a run again, or compare several runs",
         "nas.cli.report:report",

@@ -12,7 +12,7 @@ from typing import Any
 
 from nas.journal import Journal
 
-NOT_IDENTITY = ("trials", "run", "storage", "plugins")
+NOT_IDENTITY = ("trials", "samples", "run", "out", "storage", "plugins")
 
 
 def run_folder(run: str | None, overrides: Sequence[str], job: int | None) -> Path:
@@ -102,3 +102,9 @@ def log_to(folder: Path) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     root.addHandler(handler)
     root.setLevel(logging.INFO)
+
+
+def with_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose files are named from the root: workers have other working folders."""
+    paths = {key: settings[key] for key in ("path", "predictor") if isinstance(settings.get(key), str)}
+    return {**settings, **{key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}}

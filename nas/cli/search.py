@@ -13,9 +13,9 @@ import numpy as np
 
 from nas.arch import dropped_strides
 from nas.cli.arch import find_arch
-from nas.cli.folder import log_to, open_run, run_folder
+from nas.cli.folder import log_to, open_run, run_folder, with_paths
 from nas.cli.hydra_door import Invocation
-from nas.cli.work import absolute_path, kept_predictor, start_workers
+from nas.cli.work import kept_predictor, start_workers, worker_spec
 from nas.controllers import Problem, make_controller
 from nas.cost import Costs
 from nas.data import dataset_settings, load_dataset
@@ -23,6 +23,7 @@ from nas.display import Display
 from nas.evaluators import OneProgram, evaluator_settings
 from nas.executors import make_executor_settings
 from nas.executors.base import Executor
+from nas.executors.placed import Placed
 from nas.journal import Journal
 from nas.latency import make_device
 from nas.objectives import Objectives, build_objectives
@@ -78,6 +79,7 @@ class Plan:
     space: Space
     objectives: Objectives
     controller: Any
+    devices: Mapping[str, Any]
     config: Mapping[str, Any]
     first: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
@@ -127,9 +129,10 @@ def search(call: Invocation) -> None:
 def make_plan(call: Invocation) -> Plan:
     command = build(SearchCommand, call.config, "")
     load_plugins(command.plugins, [os.getcwd()])
-    config = {**call.config, "dataset": absolute_path(command.dataset), "device": dict(command.device)}
+    devices = {name: with_paths(device) for name, device in command.device.items()}
+    config = {**call.config, "dataset": with_paths(command.dataset), "device": devices}
     settings = build(SearchSettings, command.search, "search")
-    devices = {name: make_device(device, f"device.{name}") for name, device in command.device.items()}
+    devices = {name: make_device(device, f"device.{name}") for name, device in devices.items()}
     objectives = build_objectives(command.objective, list(devices))
     controller = make_controller(command.controller)
     make_executor_settings(command.executor)
@@ -144,7 +147,7 @@ def make_plan(call: Invocation) -> Plan:
     if isinstance(evaluator, OneProgram):
         evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
-    return Plan(command, settings, fitted, objectives, controller, config, first, _notes(space, fitted))
+    return Plan(command, settings, fitted, objectives, controller, devices, config, first, _notes(space, fitted))
 
 
 def _notes(space: Space, fitted: Space) -> tuple[str, ...]:
@@ -181,8 +184,10 @@ def _run(plan: Plan, journal: Journal, folder: Path) -> None:
     executor = start_workers(
         command.executor, settings, plan.space.to_dict(), command.plugins, folder, plan.settings.threads
     )
+    spec = worker_spec(settings, plan.space.to_dict(), command.plugins, folder, plan.settings.threads)
+    placed = Placed(executor, spec, plan.devices)
     try:
-        problem = _problem(plan, journal, executor)
+        problem = _problem(plan, journal, placed)
         check_feasible(problem, command.seed)
         with Display(command.trials, problem.objectives) as display:
             loop = Search(
@@ -194,20 +199,25 @@ def _run(plan: Plan, journal: Journal, folder: Path) -> None:
             print(f"ended early: {reason}")
             journal.add_event("ended", reason=reason)
         prune_weights(journal, problem.objectives, folder)
-        measure_front(journal, problem.objectives, executor, list(command.device), print)
+        timeouts = {name: device.timeout_s for name, device in plan.devices.items()}
+        measure_front(journal, problem.objectives, placed, timeouts, print)
         test_front(journal, problem.objectives, executor, print)
         journal.add_event("finish")
         journal.put("finished", command.trials)
     finally:
+        placed.close()
         executor.close()
         if journal.trials():
             write_outputs(folder, journal)
 
 
-def _problem(plan: Plan, journal: Journal, executor: Executor) -> Problem:
+def _problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor]) -> Problem:
     """The problem with frozen latency predictors and the target, made once and kept in the journal."""
     seed, limit = plan.command.seed, plan.settings.timeout_s
-    predictors = {name: kept_predictor(name, journal, executor, seed, limit) for name in plan.command.device}
+    predictors = {
+        name: kept_predictor(name, journal, placed[name], seed, limit, plan.space, device.predictor)
+        for name, device in plan.devices.items()
+    }
     table = Costs(plan.space)
 
     def costs(genomes: np.ndarray) -> dict[str, np.ndarray]:

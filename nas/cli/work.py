@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,8 @@ from nas.executors import make_executor_settings
 from nas.executors.base import Executor, run_all
 from nas.jobs import Job, WorkerSpec
 from nas.journal import Journal
-from nas.latency import Predictor
+from nas.latency import Predictor, load_predictor
+from nas.space import Space
 
 
 def start_workers(
@@ -20,32 +23,57 @@ def start_workers(
     threads: int,
 ) -> Executor:  # fmt: skip
     """`settings` has what a worker needs of dataset, recipe, evaluator and device."""
-    spec = WorkerSpec(
-        settings, space, tuple(plugins), tuple(p or os.getcwd() for p in sys.path), str(folder), threads,
-        os.environ.get("NAS_WORKER_PLATFORMS", ""),
-    )  # fmt: skip
-    started = make_executor_settings(executor).start(spec)
+    started = make_executor_settings(executor).start(worker_spec(settings, space, plugins, folder, threads))
     if executor.get("name") != "local":
         os.environ["JAX_PLATFORMS"] = "cpu"  # accelerators are the workers'
     return started
 
 
+def worker_spec(
+    settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], folder: Path, threads: int
+) -> WorkerSpec:
+    return WorkerSpec(
+        settings, space, tuple(plugins), tuple(p or os.getcwd() for p in sys.path), str(folder), threads,
+        os.environ.get("NAS_WORKER_PLATFORMS", ""),
+    )  # fmt: skip
+
+
 def kept_predictor(
-    name: str, journal: Journal, executor: Executor, seed: int, timeout_s: float | None = None
-) -> Predictor:
-    """The run's frozen predictor of a device, fitted by a worker the first time. Raises ValueError where that fails."""
+    name: str, journal: Journal, executor: Executor, seed: int, timeout_s: float | None = None, space: Space | None = None,
+    saved: str | None = None,
+) -> Any:  # fmt: skip
+    """The run's frozen predictor of a device, fitted by a worker the first time, or read from the file `saved`.
+
+    `space` is the one that a learnt predictor is of; without it there is only the sum of layers, which fits any. How long
+    it took stands in the journal's events. Raises ValueError where it cannot be made.
+    """
     kept = journal.get(f"predictor/{name}")
     if kept is None:
-        print(f"measuring blocks on {name} for the latency predictor ...", flush=True)
-        (outcome,) = run_all(executor, [Job(-1, "fit", seed=seed, data={"device": name})], timeout_s=timeout_s)
+        data = {"device": name, "predictor": _read(name, saved)}
+        print(f"{'checking' if saved else 'measuring blocks for'} the latency predictor of {name} ...", flush=True)
+        began = time.monotonic()
+        (outcome,) = run_all(executor, [Job(-1, "fit", seed=seed, data=data)], timeout_s=timeout_s)
+        journal.add_event("fit", device=name, seconds=time.monotonic() - began, saved=saved)
         if outcome.outcome != "ok":
             raise ValueError(f"device.{name}: the latency predictor could not be made: {outcome.error}")
         kept = outcome.data["predictor"]
         journal.put(f"predictor/{name}", kept)
-    predictor = Predictor.from_dict(kept)
+    predictor = Predictor.from_dict(kept) if space is None else load_predictor(kept, space)
     error = "" if predictor.mape is None else f" to {predictor.mape:.0%} (mean error on networks left out of the fit)"
     print(f"latency on {name}: predicted{error}, measured at the end", flush=True)
     return predictor
+
+
+def _read(name: str, path: str | None) -> Any:
+    """The data of `device.<name>.predictor`; which device and space it is of is checked where the device is."""
+    if path is None:
+        return None
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"device.{name}.predictor: {path}: {error.strerror}") from None
+    except ValueError:
+        raise ValueError(f"device.{name}.predictor: {path}: no file of nas profile") from None
 
 
 def absolute_path(dataset: Mapping[str, Any]) -> dict[str, Any]:

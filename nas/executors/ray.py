@@ -27,11 +27,16 @@ class RaySettings:
     cpus: float | None = None
     gpus: float = 0
     wait_s: float = 60
+    resource: str | None = None
 
     def __post_init__(self) -> None:
         for key, low, high in (("workers", 1, 100_000), ("cpus", 0, 10_000), ("gpus", 0, 64), ("wait_s", 1, 3600)):
             if (value := getattr(self, key)) is not None and not low <= value <= high:
                 raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+
+    @property
+    def resources(self) -> dict[str, float]:
+        return {self.resource: 1} if self.resource else {}
 
     def start(self, spec: WorkerSpec) -> RayExecutor:
         return RayExecutor(spec, self)
@@ -118,7 +123,8 @@ class RayExecutor:
                 have = ", ".join(
                     sorted({f"{n.get('CPU', 0):g} CPUs and {n.get('GPU', 0):g} GPUs" for n in self._nodes()})
                 )
-                need = f"{self._cpus:g} CPUs and {self._settings.gpus:g} GPUs"
+                named = "".join(f" and the resource {name}" for name in self._settings.resources)
+                need = f"{self._cpus:g} CPUs and {self._settings.gpus:g} GPUs{named}"
                 raise ValueError(f"executor: a worker needs {need}; the nodes have {have or 'gone'}")
             time.sleep(0.5)
 
@@ -126,16 +132,20 @@ class RayExecutor:
         return [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
 
     def _fits(self, node: dict[str, float]) -> bool:
-        return node.get("CPU", 0) >= self._cpus and node.get("GPU", 0) >= self._settings.gpus
+        need = {"CPU": self._cpus, "GPU": self._settings.gpus, **self._settings.resources}
+        return all(node.get(name, 0) >= amount for name, amount in need.items())
 
     def _make_class(self) -> Any:
         environment = {**self._spec.environment(), "PYTHONPATH": os.pathsep.join(p for p in self._spec.path if p)}
+        if self._settings.resource:
+            environment["NAS_RESOURCE"] = self._settings.resource
         if not self._settings.gpus and not self._spec.platform:
             environment["JAX_PLATFORMS"] = "cpu"
         if 0 < self._settings.gpus < 1:
             environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * self._settings.gpus:.3f}"
         options = {
-            "num_cpus": self._cpus, "num_gpus": self._settings.gpus, "max_restarts": 0, "max_task_retries": 0,
+            "num_cpus": self._cpus, "num_gpus": self._settings.gpus, "resources": self._settings.resources,
+            "max_restarts": 0, "max_task_retries": 0,
             "concurrency_groups": {"work": 1, "talk": 1}, "runtime_env": {"env_vars": environment},
         }  # fmt: skip
         return self._ray.remote(**options)(_RayWorker)

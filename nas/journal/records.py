@@ -79,7 +79,7 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Latency of a whole architecture, in ms; the fingerprint tells device, versions, batch, dtype and threads."""
+    """Times of a whole architecture, in ms; the fingerprint tells device, versions, batch, dtype and threads."""
 
     arch_id: str
     device: str
@@ -88,6 +88,11 @@ class Measurement:
     p95_ms: float
     repeats: int
     info: Mapping[str, JSON] = field(default_factory=dict)
+
+    @property
+    def latency_ms(self) -> float:
+        """The one number: what predictors are fitted to and reports call measured. The median where nothing else is known."""
+        return float(self.info.get("latency_ms", self.median_ms))
 
 
 @dataclass(frozen=True)

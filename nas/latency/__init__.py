@@ -1,9 +1,11 @@
-"""Latency on a device: whole networks measured, and a frozen predictor fitted to a sample of layers and networks."""
+"""Latency on a device: networks measured, and predictors of a space, from sums of layers or learnt from whole networks."""
 
 from nas.latency.active import good_enough, next_to_measure
-from nas.latency.device import DEVICES, Device, Host, make_device
+from nas.latency.clocked import Host, LiteRT, OnnxRuntime
+from nas.latency.device import DEVICES, Device, make_device
 from nas.latency.fit import Bench, Budget, fit_layers
 from nas.latency.learnt import LatencyPredictor, fit_predictor, load_predictor
+from nas.latency.lookup import TablePredictor
 from nas.latency.predictor import MeasuredBlock, MeasuredNetwork, Predictor
 from nas.latency.timing import DeviceError, Timing
 
@@ -15,9 +17,12 @@ __all__ = [
     "DeviceError",
     "Host",
     "LatencyPredictor",
+    "LiteRT",
     "MeasuredBlock",
     "MeasuredNetwork",
+    "OnnxRuntime",
     "Predictor",
+    "TablePredictor",
     "Timing",
     "fit_layers",
     "fit_predictor",

@@ -162,10 +162,10 @@ def _predictor(
     device: tuple[str, str, Mapping[str, Any]],
     seconds: float,
 ) -> Predictor:
-    dispatch_ms = times["empty program"].quiet_ms
+    dispatch_ms = times["empty program"].latency_ms
     blocks = [(scope, Layer.of(layer), times[layer.id]) for scope, layer in sample.blocks if layer.id in times]
-    alone = [(layer, timing.quiet_ms) for _, layer, timing in blocks]
-    whole = [([Layer.of(x) for x in layer_graphs(g).values()], times[g.id].quiet_ms) for g in measured]
+    alone = [(layer, timing.latency_ms) for _, layer, timing in blocks]
+    whole = [([Layer.of(x) for x in layer_graphs(g).values()], times[g.id].latency_ms) for g in measured]
     model = fit_model(alone, whole, dispatch_ms)
     inside = [model.network_ms(layers) for layers, _ in whole]
     outside = held_out(alone, whole, dispatch_ms)
@@ -175,7 +175,7 @@ def _predictor(
         space=space.fingerprint,
         seed=seed,
         blocks=tuple(
-            MeasuredBlock(at.id, scope, t.quiet_ms, model.table[at.id], t.repeatability) for scope, at, t in blocks
+            MeasuredBlock(at.id, scope, t.latency_ms, model.table[at.id], t.repeatability) for scope, at, t in blocks
         ),
         networks=tuple(
             MeasuredNetwork(g.id, wanted[i], inside[i], outside[i] if outside else None, times[g.id].repeatability)

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nas.latency.timing import DeviceError, Program, Timing, time_programs
+from nas.latency.timing import DeviceError, Program, Rounds, Timing, time_programs
 from nas.layers import Graph
 from nas.network import apply, init
 
@@ -30,16 +30,14 @@ class HostBench:
 
     batch: int
     dtype: str
-    warmup: int
-    rounds: int
-    repeats: int
+    how: Rounds
     clock: Callable[[], float] = time.perf_counter
 
     def compile(self, graph: Graph, what: str) -> Program:
         """A program of one inference. Raises DeviceError naming `what` where the compiler refuses it."""
         dtype = jnp.dtype(self.dtype)
         try:
-            weights = _weights(graph)
+            weights = settled_values(graph)
 
             def infer(images: jax.Array) -> jax.Array:
                 return apply(graph, weights["params"], weights["stats"], images, train=False, dtype=dtype)[0]
@@ -48,22 +46,43 @@ class HostBench:
             images = jax.device_put(rng.standard_normal((self.batch, *graph.input_shape), np.float32))
             compiled = jax.jit(infer).lower(images).compile()
         except Exception as error:
-            raise DeviceError(f"{what}: cannot be compiled on {jax.default_backend()}: {_line(error)}") from error
+            raise DeviceError(f"{what}: cannot be compiled on {jax.default_backend()}: {one_line(error)}") from error
 
-        def run() -> None:
-            try:
-                compiled(images).block_until_ready()
-            except Exception as error:
-                raise DeviceError(f"{what}: fails on {jax.default_backend()}: {_line(error)}") from error
-
-        return run
+        return Compiled(lambda: compiled(images).block_until_ready(), what, _memory(compiled))
 
     def time(self, programs: Mapping[str, Program], limits_s: Mapping[str, float] | None = None) -> dict[str, Timing]:
-        settings = {"warmup": self.warmup, "rounds": self.rounds, "repeats": self.repeats, "limits_s": limits_s}
-        return time_programs(programs, self.clock, **settings)
+        return time_programs(programs, self.clock, self.how, limits_s)
 
 
-def _weights(graph: Graph) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+@dataclass(frozen=True)
+class Compiled:
+    """A program that runs once when called; `memory_bytes` as the compiler has it, where it tells."""
+
+    run: Callable[[], object]
+    what: str
+    memory_bytes: int | None
+
+    def __call__(self) -> None:
+        try:
+            self.run()
+        except Exception as error:
+            raise DeviceError(f"{self.what}: fails on {jax.default_backend()}: {one_line(error)}") from error
+
+
+def _memory(compiled: Any) -> int | None:
+    """Bytes of workspace, images, results and code; weights are constants in the code."""
+    try:
+        sizes = compiled.memory_analysis()
+    except Exception:  # a backend that does not tell raises what it likes
+        return None
+    if sizes is None:
+        return None
+    parts = ("temp_size_in_bytes", "argument_size_in_bytes", "output_size_in_bytes", "generated_code_size_in_bytes")
+    return int(sum(getattr(sizes, part, 0) for part in parts))
+
+
+def settled_values(graph: Graph) -> dict[str, dict[str, dict[str, np.ndarray]]]:
+    """Parameters and statistics as a training might leave them."""
     rng = np.random.default_rng(0)
     values = init(graph, 0)
     for kind in ("params", "stats"):
@@ -74,7 +93,7 @@ def _weights(graph: Graph) -> dict[str, dict[str, dict[str, np.ndarray]]]:
     return values
 
 
-def _line(error: Exception, limit: int = 200) -> str:
+def one_line(error: Exception, limit: int = 200) -> str:
     first = str(error).strip().split("\n", 1)[0] or type(error).__name__
     return first if len(first) <= limit else first[: limit - 3] + "..."
 
@@ -84,7 +103,7 @@ def host_info() -> dict[str, Any]:
     return {
         "backend": jax.default_backend(),
         "kind": jax.devices()[0].device_kind,
-        "processor": _processor(),
+        "processor": processor(),
         "threads": _threads(),
         "jax": jax.__version__,
         "jaxlib": version("jaxlib"),
@@ -93,13 +112,15 @@ def host_info() -> dict[str, Any]:
 
 
 def _threads() -> int:
-    """Processors that this process may use: XLA on a CPU takes one thread for each."""
+    """Processors that XLA takes a thread for on a CPU: NPROC, or else those that this process may use."""
+    if os.environ.get("NPROC", "").isdecimal():
+        return int(os.environ["NPROC"])
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _processor() -> str:
+def processor() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -26,6 +26,7 @@ import numpy as np
 from nas.arch import Arch
 from nas.latency.candidates import CANDIDATES, Candidate, Smooth
 from nas.latency.columns import NAMES, Columns, Prior, Walk
+from nas.latency.lookup import TablePredictor
 from nas.latency.predictor import Predictor
 from nas.latency.record import Record, check_made_for, scores
 from nas.regress.gp import one_thread
@@ -278,10 +279,12 @@ class LatencyPredictor:
         check_made_for(self.record, fingerprint, space, where)
 
 
-def load_predictor(data: Any, space: Space, where: str = "predictor") -> Predictor | LatencyPredictor:
-    """Either kind of predictor from its data. Raises ValueError with the reason where it is damaged, stale or foreign."""
+def load_predictor(data: Any, space: Space, where: str = "predictor") -> Predictor | LatencyPredictor | TablePredictor:
+    """Any kind of predictor from its data. Raises ValueError with the reason where it is damaged, stale or foreign."""
     if isinstance(data, Mapping) and data.get("kind") == "learnt":
         return LatencyPredictor.from_dict(data, space, where)
+    if isinstance(data, Mapping) and data.get("kind") == "table":
+        return TablePredictor.from_dict(data)
     return Predictor.from_dict(data, where)
 
 

@@ -72,7 +72,7 @@ def front_rows(
     rows = [
         FrontRow(
             trial.number, trial.arch_id, trial.metrics, reward_of(objectives, trial.metrics),
-            {m.device: m.median_ms for m in measurements if m.arch_id == trial.arch_id},
+            {m.device: m.latency_ms for m in measurements if m.arch_id == trial.arch_id},
             {m.device: m.p95_ms for m in measurements if m.arch_id == trial.arch_id},
             by_trial.get(trial.number, math.nan),
         )

@@ -34,7 +34,10 @@ class TrialRow:
 
 @dataclass(frozen=True)
 class LatencyRow:
-    """A measured architecture; `predicted_ms` is nan where no trial of it predicted this device."""
+    """A measured architecture; `predicted_ms` is nan where no trial of it predicted this device.
+
+    `counted_bytes` are the analytic peak of activations, `memory_bytes` what the compiler says of the whole program.
+    """
 
     number: int | None
     id: str
@@ -42,6 +45,9 @@ class LatencyRow:
     predicted_ms: float
     measured_ms: float
     p95_ms: float
+    counted_bytes: float = math.nan
+    memory_bytes: float = math.nan
+    energy_mj: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -177,8 +183,20 @@ def _latencies(trials: Sequence[Trial], measurements: Sequence[Measurement]) -> 
     for (arch_id, device), m in latest.items():
         trial = first.get(arch_id)
         predicted = trial.metrics.get(f"{LATENCY}/{device}", math.nan) if trial else math.nan
-        rows.append(LatencyRow(trial.number if trial else None, arch_id, device, predicted, m.median_ms, m.p95_ms))
+        counted = trial.metrics.get("memory_bytes", math.nan) if trial else math.nan
+        rows.append(
+            LatencyRow(
+                trial.number if trial else None, arch_id, device, predicted, m.latency_ms, m.p95_ms, counted,
+                _told(m, "memory_bytes"), _told(m, "energy_mj"),
+            )
+        )  # fmt: skip
     return tuple(rows)
+
+
+def _told(measurement: Measurement, name: str) -> float:
+    """What the platform told besides times; nan where it does not."""
+    value = measurement.info.get(name)
+    return float(value) if isinstance(value, int | float) else math.nan
 
 
 def _wall(events: Sequence[Event], lease: Lease | None) -> tuple[float, bool]:

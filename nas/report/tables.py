@@ -54,6 +54,8 @@ def column_label(name: str) -> str:
 
 def latency_table(rows: Sequence[LatencyRow]) -> str:
     heads = [("trial", True), ("architecture", False), ("predicted", True), ("measured", True), ("95th percentile", True), ("error", True)]
+    memory, energy = (any(not math.isnan(getattr(r, name)) for r in rows) for name in ("memory_bytes", "energy_mj"))
+    heads += [("activations", True), ("compiled memory", True)] * memory + [("energy", True)] * energy
     lines = []
     for row in rows:
         error = row.predicted_ms / row.measured_ms - 1 if row.measured_ms > 0 else math.nan
@@ -61,6 +63,8 @@ def latency_table(rows: Sequence[LatencyRow]) -> str:
                  f'<td class="mono" data-v="{escape(row.id)}">{escape(row.id)}</td>']  # fmt: skip
         cells += [number_cell(ms, show(LATENCY, ms)) for ms in (row.predicted_ms, row.measured_ms, row.p95_ms)]
         cells.append(number_cell(error, "\u2013" if math.isnan(error) else f"{100 * error:+.1f} %"))
+        cells += [number_cell(b, show("memory_bytes", b)) for b in (row.counted_bytes, row.memory_bytes) if memory]
+        cells += [number_cell(row.energy_mj, f"{number(row.energy_mj)} mJ")] * energy
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return table(heads, lines, "sortable")
 

@@ -1,0 +1,129 @@
+"""`nas profile`: networks of a space measured on a device, a latency predictor, and how good it is."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas.cli.folder import log_to, open_run, run_folder, with_paths
+from nas.cli.hydra_door import Invocation
+from nas.executors.placed import Placed
+from nas.executors.processes import ProcessesSettings
+from nas.jobs import WorkerSpec
+from nas.latency import make_device
+from nas.latency.profile import draw
+from nas.plugins import load_plugins
+from nas.profile import Profile, profile_device
+from nas.report.profile import profile_page
+from nas.settings import build
+from nas.space import Space, load_space
+from nas.versions import versions
+from nas.yamlio import write_text
+
+
+@dataclass(frozen=True)
+class ProfileCommand:
+    """The keys of conf/profile.yaml."""
+
+    space: str
+    device: Mapping[str, Any] = field(default_factory=dict)
+    samples: int = 100
+    holdout: int = 20
+    resolution: int | None = None
+    channels: int = 3
+    classes: int = 1000
+    divisor: int | None = None
+    seed: int = 0
+    threads: int = 1
+    out: str | None = None
+    run: str | None = None
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        limits = (
+            ("samples", 2, 10**6), ("holdout", 2, 10**5), ("resolution", 1, 8192), ("channels", 1, 1024),
+            ("classes", 1, 10**6), ("divisor", 1, 256), ("seed", 0, 2**31 - 1), ("threads", 1, 1024),
+        )  # fmt: skip
+        for key, low, high in limits:
+            value = getattr(self, key)
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+        if not self.device:
+            raise ValueError("device: wanted at least one")
+
+
+def profile(call: Invocation) -> None:
+    """Measures and fits, or goes on with it. Raises ValueError for the user's mistakes."""
+    command = build(ProfileCommand, call.config, "")
+    load_plugins(command.plugins, [os.getcwd()])
+    devices = {name: make_device(settings, f"device.{name}") for name, settings in command.device.items()}
+    space = _space(command)
+    drawn = draw(space, command.seed, command.samples, command.holdout)
+    folder = run_folder(command.run, ("profile", *call.overrides), call.job).absolute()
+    with open_run(folder, _identity(command, space), {"command": call.again, "versions": versions()}) as journal:
+        log_to(folder)
+        print(f"nas profile  {space.name} on {', '.join(devices)}  ({os.path.relpath(folder)})", flush=True)
+        spec = _spec(command, space, folder)
+        executor = ProcessesSettings(1).start(spec)
+        placed = Placed(executor, spec, devices)
+        try:
+            for name, device in devices.items():
+                found = profile_device(journal, placed[name], space, name, drawn, command.seed, device.timeout_s, _say)
+                _write(found, command, folder, call.again)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped; the same command goes on:\n  {call.again}") from None
+        finally:
+            placed.close()
+            executor.close()
+
+
+def _space(command: ProfileCommand) -> Space:
+    space = load_space(command.space)
+    space = space.with_divisor(command.divisor) if command.divisor else space
+    return space.fit(command.resolution, command.channels, command.classes)
+
+
+def _identity(command: ProfileCommand, space: Space) -> dict[str, Any]:
+    keys = ("seed", "resolution", "channels", "classes", "divisor", "holdout", "threads")
+    about = {"name": space.name, "fingerprint": space.fingerprint}
+    return {**{key: getattr(command, key) for key in keys}, "space": about, "device": dict(command.device)}
+
+
+def _spec(command: ProfileCommand, space: Space, folder: Path) -> WorkerSpec:
+    return WorkerSpec(
+        {"device": {name: with_paths(settings) for name, settings in command.device.items()}}, space.to_dict(),
+        command.plugins, tuple(p or os.getcwd() for p in sys.path), str(folder), command.threads,
+        os.environ.get("NAS_WORKER_PLATFORMS", ""),
+    )  # fmt: skip
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _write(found: Profile, command: ProfileCommand, folder: Path, again: str) -> None:
+    out = _out(found.device, command, folder)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, json.dumps(found.predictor.to_dict(), allow_nan=False) + "\n")
+    write_text(folder / f"profile-{found.device}.json", json.dumps(found.to_dict(), indent=1) + "\n")
+    page = folder / f"profile-{found.device}.html"
+    write_text(page, profile_page(found, command.space, again))
+    print(
+        f"{found.device}: {found.samples} samples, {len(found.rows)} held out, {found.seconds / 60:.1f} minutes of measuring\n"
+        f"  predicted against measured anew: {found.predicted.words()}\n"
+        f"  measured twice (the noise floor): {found.repeated.words()}\n"
+        f"  predictor {os.path.relpath(out)}   page {os.path.relpath(page)}",
+        flush=True,
+    )
+
+
+def _out(device: str, command: ProfileCommand, folder: Path) -> Path:
+    if command.out is None:
+        return folder / f"predictor-{device}.json"
+    path = Path(command.out)
+    return path if len(command.device) == 1 else path.with_name(f"{path.stem}-{device}{path.suffix}")

@@ -1,0 +1,57 @@
+"""Networks measured by a worker on a device, a few at a time: what hangs or dies is found and named, the rest is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nas.executors.base import Executor, run_all
+from nas.jobs import Job, Outcome
+from nas.journal import Measurement
+
+TOGETHER = 10  # networks that take turns: what is lost where one of them hangs is measured again, one by one
+
+Keep = Callable[[Measurement], Any]
+Failed = Callable[[str, str], Any]  # (architecture id, error)
+Archs = Sequence[tuple[str, Mapping[str, Any]]]  # (id, plain architecture)
+
+
+def measure_all(executor: Executor, device: str, archs: Archs, timeout_s: float, keep: Keep, failed: Failed) -> None:
+    """Measures each architecture once; every record goes to `keep` as soon as its batch is done.
+
+    A batch that takes longer than `timeout_s` a network, or whose worker dies, is ended and its members tried alone; one
+    that fails alone too, cannot be compiled or has times that are none goes to `failed`.
+    """
+    for start in range(0, len(archs), TOGETHER):
+        batch = archs[start : start + TOGETHER]
+        outcome = _measured(executor, device, batch, timeout_s)
+        if outcome.outcome == "ok":
+            _take(outcome, keep, failed)
+            continue
+        for arch_id, arch in batch:
+            alone = outcome if len(batch) == 1 else _measured(executor, device, [(arch_id, arch)], timeout_s)
+            if alone.outcome == "ok":
+                _take(alone, keep, failed)
+            else:
+                failed(arch_id, f"{arch.get('name', 'architecture')} ({arch_id}): {alone.outcome}: {alone.error}")
+
+
+def about(executor: Executor, device: str, timeout_s: float) -> tuple[str, dict[str, Any]]:
+    """(fingerprint, info) of a device where the executor runs it. Raises ValueError where it cannot be had."""
+    outcome = _measured(executor, device, [], timeout_s)
+    if outcome.outcome != "ok":
+        raise ValueError(f"device.{device}: {outcome.error}")
+    return outcome.data["fingerprint"], dict(outcome.data["info"])
+
+
+def _measured(executor: Executor, device: str, archs: Archs, timeout_s: float) -> Outcome:
+    job = Job(-1, "measure", data={"device": device, "archs": [dict(arch) for _, arch in archs]})
+    (outcome,) = run_all(executor, [job], retries=0, timeout_s=timeout_s * max(len(archs), 1))
+    return outcome
+
+
+def _take(outcome: Outcome, keep: Keep, failed: Failed) -> None:
+    for record in outcome.data["measurements"]:
+        keep(Measurement(**record))
+    for arch_id, error in outcome.data["failures"]:
+        failed(arch_id, error)

@@ -1,0 +1,149 @@
+"""A device profiled for a space: networks measured, each on record as it comes, a predictor fitted, its errors told.
+
+The networks held out are measured twice, at the beginning and, compiled anew, at the end: what the second time says of the
+first is the machine's own repeatability, the floor that no predictor gets below.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from nas.executors.base import Executor
+from nas.journal import Journal, Measurement
+from nas.latency import LatencyPredictor, fit_predictor
+from nas.latency.learnt import LEAST_NETWORKS
+from nas.latency.profile import Accuracy, Drawn, accuracy
+from nas.measuring import TOGETHER, about, measure_all
+from nas.space import Space
+
+Say = Callable[[str], Any]
+FIRST, AGAIN = "first", "again"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network held out: milliseconds predicted, measured, and measured again with its 95th percentile."""
+
+    arch_id: str
+    predicted_ms: float
+    first_ms: float
+    again_ms: float
+    again_p95_ms: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What became of one device. `predicted` and `repeated` compare with the second measurement; `seconds` were spent measuring."""
+
+    device: str
+    info: Mapping[str, Any]
+    predictor: LatencyPredictor
+    rows: tuple[Row, ...]
+    samples: int
+    seconds: float
+    predicted: Accuracy
+    repeated: Accuracy
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "device": self.device, "info": dict(self.info), "samples": self.samples, "holdout": len(self.rows),
+            "minutes": self.seconds / 60, "predicted": dataclasses.asdict(self.predicted),
+            "repeated": dataclasses.asdict(self.repeated), "failures": dict(self.failures),
+            "networks": [dataclasses.asdict(row) for row in self.rows],
+        }  # fmt: skip
+
+
+@dataclass
+class _Work:
+    """Measurements of one device in a journal, and the clock of the session."""
+
+    journal: Journal
+    executor: Executor
+    space: Space
+    device: str
+    fingerprint: str
+    timeout_s: float
+    say: Say
+    total: int
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def records(self, turn: str) -> dict[str, Measurement]:
+        """By architecture; a device or version that changed since makes a record foreign."""
+        return {
+            m.arch_id: m
+            for m in self.journal.measurements()
+            if m.device == self.device and m.fingerprint == self.fingerprint and m.info.get("turn") == turn
+        }
+
+    def measure(self, genomes: Mapping[str, Sequence[int]], turn: str, done_before: int) -> dict[str, Measurement]:
+        known = self.records(turn)
+        missing = [i for i in genomes if i not in known]
+        start, before = time.monotonic(), len(genomes) - len(missing)
+        for at in range(0, len(missing), TOGETHER):
+            batch = [(i, self.space.decode(tuple(genomes[i])).to_dict()) for i in missing[at : at + TOGETHER]]
+            began = time.monotonic()
+            measure_all(
+                self.executor, self.device, batch, self.timeout_s,
+                lambda m: self.journal.add_measurement(dataclasses.replace(m, info={**m.info, "turn": turn})), self.failed,
+            )  # fmt: skip
+            self.journal.add_event("measured", device=self.device, networks=len(batch), seconds=time.monotonic() - began)
+            done = at + len(batch)
+            each, left = (time.monotonic() - start) / done, self.total - done_before - before - done
+            self.say(f"{self.device}: {self.total - left} of {self.total} measured, {_minutes(each * left)} left")
+        return {i: m for i, m in self.records(turn).items() if i in genomes}
+
+    def failed(self, arch_id: str, error: str) -> None:
+        self.failures[arch_id] = error
+        self.journal.add_event("measure_failed", device=self.device, arch_id=arch_id, error=error)
+        self.say(f"{self.device}: not measured: {error}")
+
+
+def profile_device(
+    journal: Journal, executor: Executor, space: Space, device: str, drawn: Drawn, seed: int, timeout_s: float, say: Say
+) -> Profile:
+    """Measures what the journal does not have yet, and fits. Raises ValueError where too few networks could be measured."""
+    fingerprint, info = about(executor, device, timeout_s)
+    total = len(drawn.samples) + 2 * len(drawn.holdout)
+    work = _Work(journal, executor, space, device, fingerprint, timeout_s, say, total)
+    first = work.measure(drawn.holdout, FIRST, 0)
+    samples = work.measure(drawn.samples, FIRST, len(drawn.holdout))
+    if len(samples) < LEAST_NETWORKS:
+        reason = next(iter(work.failures.values()), "nothing was measured")
+        raise ValueError(f"device.{device}: {len(samples)} networks could be measured, wanted {LEAST_NETWORKS} or more: {reason}")
+    again = work.measure({i: g for i, g in drawn.holdout.items() if i in first}, AGAIN, len(drawn.holdout) + len(drawn.samples))
+    seconds = spent(journal, device)
+    genomes, times = [drawn.samples[i] for i in samples], [m.latency_ms for m in samples.values()]
+    say(f"{device}: fitting to {len(times)} networks ...")
+    predictor = fit_predictor(space, genomes, times, device=device, fingerprint=fingerprint, info=info, seed=seed)
+    rows = _rows(space, predictor, drawn, first, again)
+    fresh = [row.again_ms for row in rows]
+    predicted = accuracy([row.predicted_ms for row in rows], fresh)
+    repeated = accuracy([row.first_ms for row in rows], fresh)
+    return Profile(device, info, predictor, rows, len(times), seconds, predicted, repeated, work.failures)
+
+
+def _rows(
+    space: Space, predictor: LatencyPredictor, drawn: Drawn, first: Mapping[str, Measurement], again: Mapping[str, Measurement]
+) -> tuple[Row, ...]:
+    ids = [i for i in drawn.holdout if i in again]
+    if not ids:
+        return ()
+    predicted = predictor.predict_many(space, [drawn.holdout[i] for i in ids]).tolist()
+    return tuple(
+        Row(i, ms, first[i].latency_ms, again[i].latency_ms, again[i].p95_ms) for i, ms in zip(ids, predicted, strict=True)
+    )
+
+
+def spent(journal: Journal, device: str) -> float:
+    """Seconds that the batches of all sessions took, compiling and measuring."""
+    return sum(float(e.data["seconds"]) for e in journal.events() if e.kind == "measured" and e.data["device"] == device)
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 90 else f"{math.ceil(seconds / 60)} min"
