@@ -125,8 +125,9 @@ class Baselines:
         few = GaussianProcessRegressor(kernel, normalize_y=True, random_state=0)
         scale = StandardScaler().fit(x)
         few.fit(scale.transform(x[:300]), y[:300])
-        process = GaussianProcessRegressor(few.kernel_, optimizer=None, normalize_y=True).fit(scale.transform(x), y)
-        return lambda rows: process.predict(scale.transform(self.costs(rows)))
+        fixed: Any = None  # an optimizer, or none; scikit-learn declares strings alone
+        process = GaussianProcessRegressor(few.kernel_, optimizer=fixed, normalize_y=True).fit(scale.transform(x), y)
+        return lambda rows: np.asarray(process.predict(scale.transform(self.costs(rows))))
 
 
 def compared(column: Column, walk: Walk, count: int | None, seeds: int) -> dict[str, Any]:

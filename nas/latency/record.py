@@ -55,7 +55,7 @@ class Record:
         for name in names:
             if name not in data:
                 raise ValueError(f"{where}: misses the key {name}")
-        values = {name: tuple(v) if isinstance(v := data[name], list) else v for name in names}
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v := data[name], list) else v for name in names}
         values["genomes"] = tuple(tuple(int(i) for i in genome) for genome in data["genomes"])
         values["hyper"] = _hyper(data["hyper"], f"{where}.hyper")
         record = cls(**values)

@@ -40,7 +40,8 @@ class Bottleneck:
         def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
             weights, intercepts, sharpness = split(theta)
             each = x @ weights.T + intercepts
-            highest, share = logsumexp(sharpness * each, axis=1) / sharpness, softmax(sharpness * each, axis=1)
+            highest = np.asarray(logsumexp(sharpness * each, axis=1)) / sharpness
+            share = softmax(sharpness * each, axis=1)
             error = (highest - target) / target
             root = np.sqrt(1 + (error / HUBER) ** 2)
             slope = error / root / target
@@ -57,7 +58,7 @@ class Bottleneck:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """(m, f) rows -> (m,) predictions."""
         each = x @ self.weights.T + self.intercepts
-        return self.unit * logsumexp(self.sharpness * each, axis=1) / self.sharpness
+        return self.unit * np.asarray(logsumexp(self.sharpness * each, axis=1)) / self.sharpness
 
 
 def _start(x: np.ndarray, target: np.ndarray) -> np.ndarray:

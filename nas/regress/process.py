@@ -100,7 +100,7 @@ class _Evidence:
             rows, length = self.inputs[self.terms[i].block], hyper.lengths[i]
             here, longer = (hyper.amplitudes[i] * matern(rows, rows, length * far) for far in (1.0, 1.0001))
             parts += [(i, here), (n + 1 + at, (longer - here) / np.log(1.0001))]
-        total = sum(part for i, part in parts if i < n)
+        total = np.sum([part for i, part in parts if i < n], axis=0)
         total[np.diag_indices_from(total)] += hyper.noise + JITTER
         away = (theta - self.prior) / WIDTH
         try:
@@ -120,7 +120,8 @@ class _Evidence:
 
 def _inverse(lower: np.ndarray) -> np.ndarray:
     """The inverse of a matrix from its lower Cholesky factor."""
-    half, _ = lapack.dpotri(lower, lower=1)
+    (dpotri,) = lapack.get_lapack_funcs(("potri",), (lower,))
+    half, _ = dpotri(lower, lower=1)
     return np.tril(half) + np.tril(half, -1).T
 
 
