@@ -13,9 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from nas.blocks import lower
 from nas.executors.base import Executor
 from nas.journal import Journal, Measurement
-from nas.latency import LatencyPredictor, fit_predictor
+from nas.latency import LatencyPredictor, fit_predictor, good_enough, next_to_measure
 from nas.latency.learnt import LEAST_NETWORKS
 from nas.latency.profile import Accuracy, Drawn, accuracy
 from nas.measuring import TOGETHER, about, measure_all
@@ -23,6 +26,7 @@ from nas.space import Space
 
 Say = Callable[[str], Any]
 FIRST, AGAIN = "first", "again"
+MOST = 1000  # networks that samples=auto measures at most
 
 
 @dataclass(frozen=True)
@@ -105,20 +109,28 @@ class _Work:
 
 
 def profile_device(
-    journal: Journal, executor: Executor, space: Space, device: str, drawn: Drawn, seed: int, timeout_s: float, say: Say
-) -> Profile:
-    """Measures what the journal does not have yet, and fits. Raises ValueError where too few networks could be measured."""
+    journal: Journal, executor: Executor, space: Space, device: str, drawn: Drawn, seed: int, timeout_s: float, say: Say,
+    until: float | None = None,
+) -> Profile:  # fmt: skip
+    """Measures what the journal does not have yet, and fits; with `until`, more networks till the error is surely below it.
+
+    Which these are follows from what was measured, so that a killed profile goes on with the same. Raises ValueError where
+    too few networks could be measured.
+    """
     fingerprint, info = about(executor, device, timeout_s)
     total = len(drawn.samples) + 2 * len(drawn.holdout)
     work = _Work(journal, executor, space, device, fingerprint, timeout_s, say, total)
     first = work.measure(drawn.holdout, FIRST, 0)
     samples = work.measure(drawn.samples, FIRST, len(drawn.holdout))
+    chosen = dict(drawn.samples)
+    if until is not None and len(samples) >= LEAST_NETWORKS:
+        chosen, samples = _enough(work, chosen, samples, set(drawn.holdout), seed, until)
     if len(samples) < LEAST_NETWORKS:
         reason = next(iter(work.failures.values()), "nothing was measured")
         raise ValueError(f"device.{device}: {len(samples)} networks could be measured, wanted {LEAST_NETWORKS} or more: {reason}")
-    again = work.measure({i: g for i, g in drawn.holdout.items() if i in first}, AGAIN, len(drawn.holdout) + len(drawn.samples))
+    again = work.measure({i: g for i, g in drawn.holdout.items() if i in first}, AGAIN, work.total - len(first))
     seconds = spent(journal, device)
-    genomes, times = [drawn.samples[i] for i in samples], [m.latency_ms for m in samples.values()]
+    genomes, times = [chosen[i] for i in samples], [m.latency_ms for m in samples.values()]
     say(f"{device}: fitting to {len(times)} networks ...")
     predictor = fit_predictor(space, genomes, times, device=device, fingerprint=fingerprint, info=info, seed=seed)
     rows = _rows(space, predictor, drawn, first, again)
@@ -126,6 +138,26 @@ def profile_device(
     predicted = accuracy([row.predicted_ms for row in rows], fresh)
     repeated = accuracy([row.first_ms for row in rows], fresh)
     return Profile(device, info, predictor, rows, len(times), seconds, predicted, repeated, work.failures)
+
+
+def _enough(
+    work: _Work, chosen: dict[str, tuple[int, ...]], samples: dict[str, Measurement], apart: set[str], seed: int, until: float
+) -> tuple[dict[str, tuple[int, ...]], dict[str, Measurement]]:
+    """Networks that take most uncertainty away, a few at a time, until the held-out error is surely below `until`."""
+    while len(samples) < MOST:
+        genomes, times = [chosen[i] for i in samples], [m.latency_ms for m in samples.values()]
+        if good_enough(fit_predictor(work.space, genomes, times, seed=seed), until):
+            break
+        rng = np.random.default_rng([seed, len(chosen)])
+        found = next_to_measure(work.space, genomes, times, rng, TOGETHER)
+        new = {lower(work.space.decode(genome)).id: genome for genome in found}
+        new = {i: genome for i, genome in new.items() if i not in apart and i not in chosen}
+        if not new:
+            break
+        work.total += len(new)
+        chosen = {**chosen, **new}
+        samples = work.measure(chosen, FIRST, len(apart))
+    return chosen, samples
 
 
 def _rows(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from nas.cli.folder import log_to, open_run, run_folder, with_paths
 from nas.cli.hydra_door import Invocation
@@ -25,6 +25,8 @@ from nas.space import Space, load_space
 from nas.versions import versions
 from nas.yamlio import write_text
 
+AT_FIRST = 20  # networks drawn before samples=auto chooses
+
 
 @dataclass(frozen=True)
 class ProfileCommand:
@@ -32,7 +34,8 @@ class ProfileCommand:
 
     space: str
     device: Mapping[str, Any] = field(default_factory=dict)
-    samples: int = 100
+    samples: int | Literal["auto"] = 100
+    error: float = 0.05
     holdout: int = 20
     resolution: int | None = None
     channels: int = 3
@@ -51,8 +54,10 @@ class ProfileCommand:
         )  # fmt: skip
         for key, low, high in limits:
             value = getattr(self, key)
-            if value is not None and not low <= value <= high:
+            if isinstance(value, int) and not low <= value <= high:
                 raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+        if not 0 < self.error < 1:
+            raise ValueError(f"error: wanted more than 0 and less than 1 (0.05 is 5 %), got {self.error:g}")
         if not self.device:
             raise ValueError("device: wanted at least one")
 
@@ -63,7 +68,8 @@ def profile(call: Invocation) -> None:
     load_plugins(command.plugins, [os.getcwd()])
     devices = {name: make_device(settings, f"device.{name}") for name, settings in command.device.items()}
     space = _space(command)
-    drawn = draw(space, command.seed, command.samples, command.holdout)
+    auto = command.samples == "auto"
+    drawn = draw(space, command.seed, AT_FIRST if isinstance(command.samples, str) else command.samples, command.holdout)
     folder = run_folder(command.run, ("profile", *call.overrides), call.job).absolute()
     with open_run(folder, _identity(command, space), {"command": call.again, "versions": versions()}) as journal:
         log_to(folder)
@@ -73,7 +79,10 @@ def profile(call: Invocation) -> None:
         placed = Placed(executor, spec, devices)
         try:
             for name, device in devices.items():
-                found = profile_device(journal, placed[name], space, name, drawn, command.seed, device.timeout_s, _say)
+                found = profile_device(
+                    journal, placed[name], space, name, drawn, command.seed, device.timeout_s, _say,
+                    command.error if auto else None,
+                )  # fmt: skip
                 _write(found, command, folder, call.again)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped; the same command goes on:\n  {call.again}") from None
