@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,54 @@ class Job:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """How much of a training a fidelity is: epochs, the share of the training images, the image size (None: as it is)."""
+
+    epochs: int
+    share: float = 1.0
+    resolution: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"epochs: wanted 1 or more, got {self.epochs}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"shares: wanted shares above 0 up to 1, got {self.share:g}")
+        if self.resolution is not None and not 1 <= self.resolution <= 8192:
+            raise ValueError(f"resolutions: wanted 1 to 8192 pixels, got {self.resolution}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a job of a run with rungs carries in `data`: its rung, the epochs that the learning rate is laid out for, and the
+    trial that the training began with, whose checkpoint it goes on from. `more`: a later rung may go on from this one."""
+
+    rung: Rung
+    horizon: int
+    root: int
+    more: bool = False
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Training | None:
+        """From a job's data; None where its run has no rungs."""
+        kept = data.get("training")
+        return cls(**{**kept, "rung": Rung(**kept["rung"])}) if kept else None
+
+    def to_data(self) -> dict[str, Any]:
+        return {"training": dataclasses.asdict(self)}
+
+
+def training_of(rungs: Sequence[Rung], fidelity: int, root: int) -> dict[str, Any]:
+    """The data of a training on that rung; nothing where there are none."""
+    if not rungs:
+        return {}
+    level = min(fidelity, len(rungs) - 1)
+    rung = rungs[level]
+    after = rungs[level + 1] if level + 1 < len(rungs) else None
+    more = after is not None and (after.share, after.resolution) == (rung.share, rung.resolution)
+    return Training(rung, max(r.epochs for r in rungs), root, more).to_data()
 
 
 @dataclass(frozen=True)

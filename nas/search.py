@@ -18,7 +18,7 @@ import numpy as np
 
 from nas.blocks import lower
 from nas.executors.base import Event, Executor
-from nas.jobs import Job, Outcome
+from nas.jobs import Job, Outcome, training_of
 from nas.journal import Evaluation, Journal, Proposal, Trial
 
 
@@ -71,6 +71,7 @@ class Search:
         self._problem, self._controller, self._journal, self._executor = problem, controller, journal, executor
         self._settings, self._seed, self._observer = settings, seed, observer
         self._first, self._clock = list(proposed_first), clock
+        self._rungs = tuple(getattr(controller, "rungs", ()))  # what fidelities mean, where trainings differ in length
         self.trials: list[Trial] = []
         self.counted = self._idle = 0  # trained trials; proposals since the last of them
         self._seen: dict[tuple[str, int], int] = {}
@@ -107,7 +108,7 @@ class Search:
 
     def _ended(self) -> str:
         size = self._problem.space.size
-        if len(self._genomes) >= size and self._settings.repeat == "journal":
+        if len(self._genomes) >= size and self._settings.repeat == "journal" and not self._rungs:
             return f"all {size} architectures of the space were tried"
         if self._idle >= self._settings.max_screened:
             return f"the last {self._idle} proposals were repeats or broke a limit; widen the space or the limits"
@@ -184,8 +185,10 @@ class Search:
 
     def _job(self, trial: Trial) -> Job:
         arch = self._problem.space.decode(trial.genome).to_dict()
-        seed = int(np.random.default_rng([self._seed, trial.number, 2]).integers(2**31))
-        return Job(trial.number, "train", arch, trial.arch_id, trial.fidelity, seed)
+        root = root_of(self.trials, trial)
+        seed = int(np.random.default_rng([self._seed, root, 2]).integers(2**31))
+        data = training_of(self._rungs, trial.fidelity, root)
+        return Job(trial.number, "train", arch, trial.arch_id, trial.fidelity, seed, data)
 
     def _handle(self, event: Event) -> None:
         active = self._active.get(event.ticket)
@@ -229,6 +232,14 @@ class Search:
         for later in self._repeats.get(trial.number, ()):
             if not self.trials[later].done:
                 self._answer(self.trials[later])
+
+
+def root_of(trials: Sequence[Trial], trial: Trial) -> int:
+    """Number of the trial that this one's training began with: its own, or where it was promoted, that of the first rung."""
+    while trial.fidelity and trial.parent is not None:
+        trial = trials[trial.parent]
+        trial = trial if trial.repeat_of is None else trials[trial.repeat_of]
+    return trial.number
 
 
 def check_feasible(problem: Any, seed: int, samples: int = 500, steps: int = 60) -> None:

@@ -9,16 +9,17 @@ from typing import Any
 import numpy as np
 
 from nas.executors.base import Executor, run_all
-from nas.jobs import Job
-from nas.journal import Evaluation, Journal, Trial
+from nas.jobs import Job, Rung, training_of
+from nas.journal import Evaluation, Journal, Trial, scored
 from nas.measuring import measure_all
 from nas.objectives import LATENCY, Objectives
 from nas.pareto import non_dominated
+from nas.search import root_of
 
 
 def front_trials(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]:
     """Trained trials that no other dominates, in order of number."""
-    ok = [trial for trial in trials if trial.ok and trial.repeat_of is None]
+    ok = scored(trials)
     if not ok:
         return []
     mask = non_dominated(np.array([objectives.values(trial.metrics) for trial in ok]))
@@ -63,15 +64,18 @@ def demoted(journal: Journal, objectives: Objectives, front: Sequence[Trial]) ->
 
 def test_front(journal: Journal, objectives: Objectives, executor: Executor, say: Callable[[str], Any]) -> None:
     """One journalled evaluation on the test split for each member that has none."""
-    known = {e.trial for e in journal.evaluations("test")}
-    missing = [trial for trial in front_trials(journal.trials(), objectives) if trial.number not in known]
+    known, trials = {e.trial for e in journal.evaluations("test")}, journal.trials()
+    missing = [trial for trial in front_trials(trials, objectives) if trial.number not in known]
     if not missing:
         return
     say(f"scoring {len(missing)} members of the front on the test split ...")
     seeds = {e.trial: e.seed for e in journal.evaluations("search")}
+    rungs = [Rung(**rung) for rung in journal.get("rungs", [])]
     jobs = [
-        Job(t.number, "test", journal.get(f"arch/{t.arch_id}"), t.arch_id, t.fidelity, seeds[t.number]) for t in missing
-    ]
+        Job(t.number, "test", journal.get(f"arch/{t.arch_id}"), t.arch_id, t.fidelity, seeds[t.number],
+            training_of(rungs, t.fidelity, root_of(trials, t)))
+        for t in missing
+    ]  # fmt: skip
     for trial, job, outcome in zip(missing, jobs, run_all(executor, jobs), strict=True):
         journal.add_evaluation(Evaluation(
             trial.number, trial.fidelity, job.seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,

@@ -146,8 +146,19 @@ def make_plan(call: Invocation) -> Plan:
     fitted = space.fit(resolution, dataset.channels, len(dataset.classes))
     if isinstance(evaluator, OneProgram):
         evaluator.check(fitted)
+    _check_rungs(controller, evaluator, config["dataset"])
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
     return Plan(command, settings, fitted, objectives, controller, devices, config, first, _notes(space, fitted))
+
+
+def _check_rungs(controller: Any, evaluator: Any, dataset: Mapping[str, Any]) -> None:
+    """Trainings of several lengths need an evaluator that knows them, and images that can be had at each size."""
+    rungs = getattr(controller, "rungs", ())
+    if rungs and isinstance(evaluator, OneProgram):
+        raise ValueError("evaluator: one_program trains all candidates for the same time; with rungs take evaluator=scratch")
+    for rung in rungs:
+        if rung.resolution is not None:
+            dataset_settings({**dataset, "resolution": rung.resolution}, "controller.resolutions: dataset")
 
 
 def _notes(space: Space, fitted: Space) -> tuple[str, ...]:
@@ -228,6 +239,8 @@ def _problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor]) -> Pr
     if objectives.needs_target:
         objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs))
     journal.put("objectives", dataclasses.asdict(objectives))
+    if rungs := getattr(plan.controller, "rungs", ()):
+        journal.put("rungs", [dataclasses.asdict(rung) for rung in rungs])
     return Problem(plan.space, objectives, costs, table.features)
 
 

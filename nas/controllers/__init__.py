@@ -8,6 +8,7 @@ from typing import Any
 from nas.controllers.base import Controller, History, Problem, fresh
 from nas.controllers.evolution import Evolution
 from nas.controllers.guided import Guided
+from nas.controllers.halving import Halving
 from nas.controllers.local import Local
 from nas.controllers.mnasnet import Mnasnet
 from nas.controllers.nsga2 import Nsga2
@@ -25,6 +26,7 @@ CONTROLLERS: dict[str, type] = {
     "reinforce": Reinforce,
     "guided": Guided,
     "optuna": Optuna,
+    "halving": Halving,
 }
 
 __all__ = ["CONTROLLERS", "Controller", "History", "Problem", "fresh", "make_controller"]

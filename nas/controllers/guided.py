@@ -24,6 +24,8 @@ from nas.regress.gp import Hyper, Posterior, best_hyper, one_thread, standardise
 from nas.space import Genome
 
 FITTED = 400  # trials that the hyperparameters are chosen on
+FAILING_LENGTH, FAILING_NOISE, FAILING_FLOOR = 2.0, 0.05, 0.05  # squared length; variance beside 1; correlation added
+SAMPLED = 256  # genomes looked at for a proposal before the models
 GROWTH = 1.2  # they are chosen again when there are so many times the trials
 
 
@@ -39,13 +41,14 @@ class State:
 
 @dataclass(frozen=True)
 class Guided:
-    """The first `start` proposals are spread over the range of the first cheap objective.
+    """The first `start` proposals are spread over the range of the first cheap objective; None: as many as there are genes,
+    from 10 to 30. With fewer, the models never see whole regions of a large space and are sure that they are poor.
 
     Then `population` genomes evolve for `generations` under the models' optimistic values, the mean less `optimism`
     standard deviations; the best `finalists` are compared by `draws` from the models. Models know at most `points` trials.
     """
 
-    start: int = 10
+    start: int | None = None
     population: int = 100
     generations: int = 20
     optimism: float = 1.0
@@ -57,28 +60,38 @@ class Guided:
         for key, low in (
             ("start", 1), ("population", 4), ("generations", 1), ("finalists", 1), ("draws", 1), ("points", 10)
         ):  # fmt: skip
-            if not low <= getattr(self, key) <= 100_000:
+            if getattr(self, key) is not None and not low <= getattr(self, key) <= 100_000:
                 raise ValueError(f"{key}: wanted {low} to 100000, got {getattr(self, key)}")
         if not 0 <= self.optimism < math.inf:
             raise ValueError(f"optimism: wanted 0 or more, got {self.optimism:g}")
 
     def init(self, problem: Problem, seed: int) -> State:
-        return State(History(problem), surroundings_of(problem, self.start, np.random.default_rng(seed)))
+        start = min(max(len(problem.space.genes), 10), 30) if self.start is None else self.start
+        return State(History(problem), surroundings_of(problem, start, np.random.default_rng(seed)))
 
     def ask(self, state: State, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         n = len(state.history) + len(pending)
         if n < len(state.around.design):
             return Proposal(fresh(state.history, pending, lambda k: state.around.near(n, k, rng), rng))
         if not state.hypers:
-            return Proposal(fresh(state.history, pending, lambda k: state.around.uniform(k, rng), rng))
+            with one_thread():
+                order = self._safest(state, rng)
+            return Proposal(fresh(state.history, pending, lambda k: order[:k], rng))
         with one_thread():
             order = Model(self, state, pending).ordered(rng)
         return Proposal(fresh(state.history, pending, lambda k: order[:k], rng))
 
+    def _safest(self, state: State, rng: np.random.Generator) -> list[Genome]:
+        """Uniform genomes, those first that are least like the trials that failed: before there are results to learn from."""
+        rows = state.around.genes.sample(SAMPLED, rng)
+        if (success := Success.of(state.history, state.around, self.points)) is not None:
+            rows = rows[np.argsort(-success(state.around.inputs(rows)), kind="stable")]
+        return [tuple(row) for row in rows.tolist()]
+
     def tell(self, state: State, trial: Trial, rng: np.random.Generator) -> State:
         state = dataclasses.replace(state, history=state.history.add(trial))
         enough = len(state.history.ok)
-        due = enough >= max(GROWTH * state.fitted, min(self.start, 10), 2)
+        due = enough >= max(GROWTH * state.fitted, min(len(state.around.design), 10), 2)
         if not due or len(state.history) < len(state.around.design):
             return state
         with one_thread():
@@ -90,6 +103,32 @@ class Guided:
         inputs = around.inputs(history.rows[rows])
         targets = (standardised(around.to_model(k, history.values[rows, k]))[0] for k in around.costly)
         return dataclasses.replace(state, hypers=tuple(best_hyper(inputs, y) for y in targets), fitted=len(history.ok))
+
+
+@dataclass(frozen=True)
+class Success:
+    """The chance that a training gives a result: a process through 0 at trials that did and -1 at those that did not, over
+    inputs weighed by their correlation with that, since what makes trainings fail is mostly one or two choices."""
+
+    model: Posterior
+    relevance: np.ndarray
+
+    @classmethod
+    def of(cls, history: History, around: Surroundings, points: int) -> Success | None:
+        """From the last trials; None where all have a result."""
+        if len(history.ok) == len(history):
+            return None
+        last = np.arange(len(history))[-points:]
+        inputs, failed = around.inputs(history.rows[last]), np.isnan(history.rewards[last]).astype(float)
+        centred = inputs - inputs.mean(axis=0)
+        spread = np.sqrt((centred**2).sum(axis=0) * max(((failed - failed.mean()) ** 2).sum(), 1e-12))
+        relevance = np.abs(centred.T @ (failed - failed.mean())) / np.maximum(spread, 1e-12) + FAILING_FLOOR
+        relevance /= np.sqrt((relevance**2).mean())
+        return cls(Posterior(Hyper(FAILING_LENGTH, 1.0, FAILING_NOISE), inputs * relevance, -failed), relevance)
+
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """(n,) chances, never quite 0."""
+        return np.clip(1 + self.model.mean(inputs * self.relevance), 0.01, 1)
 
 
 class Model:
@@ -111,12 +150,19 @@ class Model:
         busy = [space.canonical(proposal.genome) for proposal in pending]
         self.pending = np.array(busy, np.int64).reshape(len(busy), len(space.genes))
         self.reference = self.around.reference(self.values)
+        self.success = Success.of(state.history, state.around, settings.points)
 
     def _kept(self, history: History) -> np.ndarray:
         """Positions of the trials in the models: of too many, those of the first fronts."""
         if len(history.ok) <= self.settings.points:
             return history.ok
         return np.sort(history.ok[np.argsort(ranks(history.values[history.ok]), kind="stable")[: self.settings.points]])
+
+    def _weighed(self, gains: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Gains times the chance that the training gives a result at all."""
+        if self.success is None or not len(rows):
+            return gains
+        return gains * self.success(self.around.inputs(rows))
 
     def assess(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of (n, genes) rows those that keep the limits, and their minimised values: exact, or optimistic where learnt."""
@@ -137,7 +183,7 @@ class Model:
         rows, values = self._candidates(rng)
         if not len(rows):
             return []
-        first = self._finalists(values)
+        first = self._finalists(rows, values)
         gains = self._expected(rows[first], rng)
         order = first[np.lexsort((ranks(values[first]), -gains))]
         return [tuple(row) for row in rows[order].tolist()]
@@ -178,12 +224,12 @@ class Model:
         known = np.concatenate([self.history.rows, self.pending])
         return ~np.isin(self.genes.codes(rows), self.genes.codes(known))
 
-    def _finalists(self, values: np.ndarray) -> np.ndarray:
+    def _finalists(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Positions of the candidates that gain most under optimistic values, filled up by rank."""
         n = min(self.settings.finalists, len(values))
         rank = ranks(values)
         likely = np.argsort(rank, kind="stable")[: max(4 * n, int((rank == 0).sum()))]
-        gains = hypervolume_gains(self.values, self.reference, values[likely])
+        gains = self._weighed(hypervolume_gains(self.values, self.reference, values[likely]), rows[likely])
         return likely[np.lexsort((rank[likely], -gains))[:n]]
 
     def _expected(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -196,4 +242,4 @@ class Model:
             values[:, :, axis] = self.around.from_model(axis, drawn)
         n, front = len(rows), self.values[non_dominated(self.values)]
         gains = [hypervolume_gains(np.concatenate([front, v[n:]]), self.reference, v[:n]) for v in values]
-        return np.mean(gains, axis=0)
+        return self._weighed(np.mean(gains, axis=0), rows)

@@ -77,9 +77,6 @@ class Surroundings:
         others = self.pool[rng.integers(len(self.pool), size=k)] if len(self.pool) else self.pool
         return [tuple(row) for row in np.concatenate([self.design[n : n + 1], others]).tolist()]
 
-    def uniform(self, k: int, rng: np.random.Generator) -> list[Genome]:
-        return [self.problem.space.sample(rng) for _ in range(k)]
-
 
 def surroundings_of(problem: Problem, start: int, rng: np.random.Generator) -> Surroundings:
     """Looks at about a thousand random genomes, and widens them towards the ends of the first cheap axis."""

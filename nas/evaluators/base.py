@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,8 +10,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from nas.data import Dataset, load_dataset
-from nas.jobs import Job, Outcome, Report
+from nas.data.split import subset
+from nas.jobs import Job, Outcome, Report, Rung
 
 if TYPE_CHECKING:
     from nas.train import Checkpoints
@@ -35,11 +39,33 @@ class Context:
         """Where the weights of a trial are kept."""
         return self.storage / "checkpoints" / f"trial-{number:06d}.npz"
 
-    def checkpoints(self, number: int) -> Checkpoints:
-        """Those of a trial in training, from which it goes on when its worker dies."""
+    def checkpoints(self, number: int, last: bool = False, kind: str = "") -> Checkpoints:
+        """Those of a trial in training, from which it goes on when its worker dies; `last`: and a longer one after it.
+
+        `kind` tells apart trainings of a trial on other data.
+        """
         from nas.train import Checkpoints
 
-        return Checkpoints(self.weights(number).with_suffix(""), keep=1, pause_s=CHECKPOINT_PAUSE_S, last=False)
+        folder = self.weights(number).with_suffix("")
+        return Checkpoints(folder.with_name(folder.name + kind), keep=1, pause_s=CHECKPOINT_PAUSE_S, last=last)
+
+    def dataset_at(self, rung: Rung) -> Dataset:
+        """The dataset of a rung: fewer training images, the classes in proportion, or another size."""
+        key = (rung.share, rung.resolution)
+        if key not in self._rungs:
+            found = self.dataset
+            if rung.resolution not in (None, found.resolution):
+                found = load_dataset({**self.settings["dataset"], "resolution": rung.resolution})
+            if rung.share < 1:
+                rows = subset(found.train.labels, np.arange(len(found.train)), max(round(rung.share * len(found.train)), 1), (0,))
+                train = dataclasses.replace(found.train, images=found.train.images[rows], labels=found.train.labels[rows])
+                found = dataclasses.replace(found, train=train)
+            self._rungs[key] = found
+        return self._rungs[key]
+
+    @cached_property
+    def _rungs(self) -> dict[tuple[float, int | None], Dataset]:
+        return {}
 
 
 class Evaluator(Protocol):

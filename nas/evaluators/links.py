@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.arch import Arch
+from nas.data import Dataset
 from nas.evaluators.base import Context
 from nas.evaluators.scratch import Scratch, ScratchEvaluator
 from nas.jobs import Job, Report
@@ -25,14 +26,15 @@ class LinksEvaluator(ScratchEvaluator):
 
     def __init__(self, settings: Scratch, context: Context):
         super().__init__(settings, context)
-        self._links: dict[Recipe, Any] = {}
+        self._links: dict[tuple[Recipe, int], Any] = {}
 
-    def _train_network(self, job: Job, arch: Arch, recipe: Recipe, report: Report) -> Any:
+    def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:
         from nas.train.links import Links
 
-        if recipe not in self._links:
-            self._links = {recipe: Links(self._context.dataset, recipe)}
-        return self._links[recipe].fit(
-            arch, job.seed, report=self._on_step(job, report), checkpoint=self._context.checkpoints(job.number),
+        key = (recipe, id(dataset))  # the context keeps its datasets
+        if key not in self._links:
+            self._links = {key: Links(dataset, recipe)}
+        return self._links[key].fit(
+            arch, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
             variables=self._inherited(job, arch),
         )  # fmt: skip

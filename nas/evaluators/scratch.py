@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.arch import Arch, arch_from_dict
 from nas.blocks import lower
+from nas.data import Dataset
 from nas.evaluators.base import Context, guarded
-from nas.jobs import Job, Outcome, Report
+from nas.jobs import Job, Outcome, Report, Training
 from nas.recipe import Recipe
 from nas.settings import build
 from nas.weights import Variables, load_weights, save_weights
+
+if TYPE_CHECKING:
+    from nas.train import Checkpoints
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class ScratchEvaluator:
         fit = self._fit(job, report)
         if self._settings.keep_weights:
             save_weights(self._context.weights(job.number), {"params": fit.params, "stats": fit.stats})
-        self._context.checkpoints(job.number).clear()
+        if not ((training := Training.of(job.data)) and training.more):
+            self._checkpoints(job).clear()
         return Outcome(
             job.number, "ok", metrics=fit.metrics, compile_s=fit.compile_s, train_s=fit.train_s,
             memory_bytes=fit.peak_memory_bytes, worker=self._context.worker,
@@ -57,20 +62,39 @@ class ScratchEvaluator:
         else:
             fit = self._fit(job, report)
             variables = {"params": fit.params, "stats": fit.stats}
-        dataset = self._context.dataset
-        graph = lower(arch_from_dict(dict(job.arch)))
+        arch, dataset, _ = self._task(job)
+        graph = lower(arch)
         metrics = evaluate(graph, variables, dataset.test, dataset, self._recipe.batch, self._recipe.dtype)
         return Outcome(job.number, "ok", metrics=metrics, worker=self._context.worker)
 
     def _fit(self, job: Job, report: Report) -> Any:
-        recipe = build(Recipe, job.data["recipe"], "recipe") if "recipe" in job.data else self._recipe
-        return self._train_network(job, arch_from_dict(dict(job.arch)), recipe, report)
+        return self._train_network(job, *self._task(job), report)
 
-    def _train_network(self, job: Job, arch: Arch, recipe: Recipe, report: Report) -> Any:
+    def _task(self, job: Job) -> tuple[Arch, Dataset, Recipe]:
+        """What is trained on what and how: on a rung, a part of it."""
+        arch, training = arch_from_dict(dict(job.arch)), Training.of(job.data)
+        recipe = build(Recipe, job.data["recipe"], "recipe") if "recipe" in job.data else self._recipe
+        if training is None:
+            return arch, self._context.dataset, recipe
+        dataset = self._context.dataset_at(training.rung)
+        if dataset.resolution != self._context.dataset.resolution:
+            arch = arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes))
+        return arch, dataset, replace(recipe, epochs=training.rung.epochs, schedule_epochs=training.horizon)
+
+    def _checkpoints(self, job: Job) -> Checkpoints:
+        """Rungs on the same data share those of the trial that the training began with."""
+        training = Training.of(job.data)
+        if training is None:
+            return self._context.checkpoints(job.number)
+        rung = training.rung
+        kind = f"-{rung.share:g}-{rung.resolution or 0}" if (rung.share, rung.resolution) != (1.0, None) else ""
+        return self._context.checkpoints(training.root, training.more, kind)
+
+    def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:
         from nas.train import fit
 
-        return fit(arch, self._context.dataset, recipe, job.seed, report=self._on_step(job, report),
-                   checkpoint=self._context.checkpoints(job.number), variables=self._inherited(job, arch))  # fmt: skip
+        return fit(arch, dataset, recipe, job.seed, report=self._on_step(job, report),
+                   checkpoint=self._checkpoints(job), variables=self._inherited(job, arch))  # fmt: skip
 
     def _on_step(self, job: Job, report: Report) -> Callable[[int, int, dict[str, float]], bool | None]:
         return lambda step, steps, metrics: report(job.number, step, steps, metrics)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeVar
 
@@ -58,6 +58,17 @@ class Trial:
     @property
     def ok(self) -> bool:
         return self.outcome == "ok"
+
+
+def scored(trials: Iterable[Trial]) -> list[Trial]:
+    """Trials that trained to the end; those answered by an earlier result are not new points.
+
+    Where trainings differ in length, only the longest that have a result: a short one's accuracy is not to be set beside
+    a long one's.
+    """
+    found = [trial for trial in trials if trial.ok and trial.repeat_of is None]
+    longest = max((trial.fidelity for trial in found), default=0)
+    return [trial for trial in found if trial.fidelity == longest]
 
 
 @dataclass(frozen=True)

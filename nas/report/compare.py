@@ -9,12 +9,12 @@ from html import escape
 
 import numpy as np
 
-from nas.journal import Journal
+from nas.journal import Journal, scored
 from nas.objectives import Objectives
 from nas.report import svg
 from nas.report.curves import document, hypervolume_plot
 from nas.report.format import duration, label, number, show
-from nas.report.front import box_of, hypervolumes, main_axis, scored, values_of
+from nas.report.front import box_of, hypervolumes, main_axis, values_of
 from nas.report.html import PLOT, legend, render, section, tooltips
 from nas.report.plots import MAX_POINTS, Reference, Series, front_plot, plot_costs, series_of
 from nas.report.summary import Summary, summarise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import math
 import os
@@ -147,6 +148,7 @@ def report_json(journal: Journal) -> dict[str, Any]:
         "failures": [{"number": r.number, "id": r.id, "outcome": r.outcome, "error": r.error} for r in summary.failures],
         "objectives": {"metrics": dict(summary.objectives.metrics), "limits": dict(summary.objectives.limits),
                        "reward": summary.objectives.reward, "target": summary.objectives.target},
+        "proxies": [dataclasses.asdict(row) for row in summary.proxies],
         "settings": dict(summary.settings),
         "versions": dict(summary.versions),
         "wall_s": summary.wall_s,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.journal import Evaluation, Measurement, Trial
+from nas.journal import Evaluation, Measurement, Trial, scored
 from nas.objectives import LATENCY, Objectives
 from nas.pareto import hypervolume_gains, non_dominated
 
@@ -41,11 +41,6 @@ class Progress:
     number: int
     best_reward: float
     hypervolume: float
-
-
-def scored(trials: Iterable[Trial]) -> list[Trial]:
-    """Trials that trained to the end; those answered by an earlier result are not new points."""
-    return [trial for trial in trials if trial.ok and trial.repeat_of is None]
 
 
 def values_of(trials: Sequence[Trial], objectives: Objectives) -> NDArray[np.float64]:

@@ -24,6 +24,7 @@ from nas.report.tables import (
     flat_table,
     front_table,
     latency_table,
+    proxy_table,
     screened_table,
 )
 from nas.report.text import columns, value_of
@@ -42,6 +43,7 @@ def page(summary: Summary, references: Sequence[Reference] = ()) -> str:
         _over_trials(summary),
         _latency(summary),
         section("The front", front_table(summary)) if summary.front else "",
+        _proxies(summary),
         _outcomes(summary),
         section("Settings", _details("all settings of the run", flat_table(summary.settings))),
         section("Versions", _details("what the results depend on", flat_table(summary.versions))),
@@ -216,6 +218,13 @@ def _latency(summary: Summary) -> str:
         listed = latency_table(rows) if len(rows) <= SHORT else _details("all measurements", latency_table(rows))
         parts.append(f'<p>{escape(words)}.</p><div class="latency">{figure}{listed}</div>')
     return section("Latency, predicted and measured", "".join(parts)) if parts else ""
+
+
+def _proxies(summary: Summary) -> str:
+    if not summary.proxies:
+        return ""
+    words = "How short trainings rank the architectures that were trained for longer too; these were chosen by the short ones."
+    return section("Short against long training", f'<p class="note">{words}</p>' + proxy_table(summary.proxies, summary.rungs))
 
 
 def _outcomes(summary: Summary) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from nas.journal import OUTCOMES, Event, Journal, Lease, Measurement, Trial
 from nas.objectives import LATENCY, Objectives
 from nas.report.front import FrontRow, Progress, best_row, front_rows, progress, reward_of
+from nas.report.proxy import ProxyRow, proxy_rows
 
 UNKNOWN = Objectives((("accuracy", "max"),), reward="first")
 ENDS = ("finish", "interrupted", "killed")  # what stands at the end of a session; `killed` carries the time of its last heartbeat
@@ -56,6 +57,7 @@ class Summary:
 
     `failures` are trials that were to train and did not end ok, `screened` those turned away before by a hard limit.
     `wall_s` sums the run's sessions; `wall_known` is False where one was killed, and the sum is a lower bound then.
+    `proxies` compare short with long trainings, which `rungs` describe.
     `hypervolume` of each progress entry is the dominated share of the box between the best and the worst values seen.
     """
 
@@ -78,6 +80,8 @@ class Summary:
     started: float | None
     wall_s: float
     wall_known: bool
+    proxies: tuple[ProxyRow, ...] = ()
+    rungs: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def points(self) -> tuple[TrialRow, ...]:
@@ -122,6 +126,8 @@ def summarise(journal: Journal) -> Summary:
         started=min(starts, default=None),
         wall_s=wall,
         wall_known=known,
+        proxies=proxy_rows(trials),
+        rungs=tuple(journal.get("rungs") or ()),
     )
 
 

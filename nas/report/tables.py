@@ -14,6 +14,7 @@ from nas.journal import Event
 from nas.objectives import LATENCY
 from nas.report.format import label, number, show
 from nas.report.front import FrontRow
+from nas.report.proxy import ProxyRow, rung_words
 from nas.report.summary import LatencyRow, Summary, TrialRow
 from nas.report.text import columns, value_of
 
@@ -140,3 +141,19 @@ def table(heads: Sequence[tuple[str, bool]], rows: Iterable[str], kind: str = ""
     )
     head = f"<thead><tr>{cells}</tr></thead>" if heads else ""
     return f'<div class="scroll"><table class="{kind}">{head}<tbody>{"".join(rows)}</tbody></table></div>'
+
+
+def proxy_table(rows: Sequence[ProxyRow], rungs: Sequence[Mapping[str, Any]]) -> str:
+    """As HTML; `rungs` are what the journal says of the fidelities."""
+    names = ("architectures", "Kendall tau", "Spearman rho", "best half kept")
+    heads = [("short", False), ("long", False), *((name, True) for name in names)]
+    lines = [
+        f"<tr><td>{rung_words(row.short, rungs)}</td><td>{rung_words(row.long, rungs)}</td>"
+        + number_cell(row.count, str(row.count)) + _correlation(row.tau) + _correlation(row.rho) + _correlation(row.kept) + "</tr>"
+        for row in rows
+    ]  # fmt: skip
+    return table(heads, lines)
+
+
+def _correlation(value: float) -> str:
+    return number_cell(value, "\u2013" if math.isnan(value) else f"{value:.2f}")

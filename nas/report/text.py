@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from nas.objectives import LATENCY
 from nas.report.format import show
 from nas.report.front import FrontRow
+from nas.report.proxy import proxy_text
 from nas.report.summary import Summary, metric_names
 
 HEADS = {"memory_bytes": "memory", "test_accuracy": "test", "macs": "MACs"}
@@ -25,6 +26,7 @@ def front_text(summary: Summary, limit: int = 40) -> str:
     for row, member in zip([heads, *rows], [None, *summary.front], strict=False):
         line = "  ".join(cell.ljust(w) if i == 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
         lines.append(line.rstrip() + (f"  demoted: {'; '.join(member.demoted)}" if member and member.demoted else ""))
+    lines += proxy_text(summary.proxies, summary.rungs)
     if len(summary.front) > limit:
         lines.append(f"... and {len(summary.front) - limit} more in front.csv")
     return "\n".join(line.encode("ascii", "replace").decode() for line in lines)

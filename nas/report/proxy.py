@@ -1,0 +1,73 @@
+"""How well short trainings rank what long ones do, from architectures that a run trained for both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nas.journal import Trial
+
+FEW = 5  # architectures under which a correlation says nothing
+
+
+@dataclass(frozen=True)
+class ProxyRow:
+    """Of `count` architectures with results on both rungs: Kendall's tau-b and Spearman's rho of their accuracies (nan for
+    fewer than two), and how much of the long training's best half the short one's best half has."""
+
+    short: int
+    long: int
+    count: int
+    tau: float
+    rho: float
+    kept: float
+
+
+def proxy_rows(trials: Sequence[Trial], metric: str = "accuracy") -> tuple[ProxyRow, ...]:
+    """A row for each pair of fidelities of a run, the longest last; nothing for a run of one fidelity.
+
+    Trials on upper rungs were chosen by the lower ones, so that these figures are lower than over all architectures.
+    """
+    found: dict[int, dict[str, float]] = {}
+    for trial in trials:
+        if trial.ok and trial.repeat_of is None and not math.isnan(trial.metrics.get(metric, math.nan)):
+            found.setdefault(trial.fidelity, {})[trial.arch_id] = trial.metrics[metric]
+    levels = sorted(found)
+    pairs = [(short, long) for long in levels for short in levels if short < long]
+    return tuple(_row(short, long, found[short], found[long]) for short, long in pairs)
+
+
+def _row(short: int, long: int, before: Mapping[str, float], after: Mapping[str, float]) -> ProxyRow:
+    from scipy.stats import kendalltau, spearmanr
+
+    shared = sorted(before.keys() & after.keys())
+    x, y = np.array([before[k] for k in shared]), np.array([after[k] for k in shared])
+    if len(shared) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return ProxyRow(short, long, len(shared), math.nan, math.nan, math.nan)
+    half = -(-len(shared) // 2)
+    kept = len({*np.argsort(-x, kind="stable")[:half].tolist()} & {*np.argsort(-y, kind="stable")[:half].tolist()}) / half
+    tau, rho = float(np.asarray(kendalltau(x, y))[0]), float(np.asarray(spearmanr(x, y))[0])
+    return ProxyRow(short, long, len(shared), tau, rho, kept)
+
+
+def proxy_text(rows: Sequence[ProxyRow], rungs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line a pair, for the terminal."""
+    return [
+        f"{rung_words(row.short, rungs)} ranks {rung_words(row.long, rungs)} with Kendall tau {row.tau:.2f} ({row.count} architectures"
+        + (", too few to tell)" if row.count < FEW else ")")
+        for row in rows if not math.isnan(row.tau)
+    ]  # fmt: skip
+
+
+def rung_words(fidelity: int, rungs: Sequence[Mapping[str, Any]]) -> str:
+    """`3 epochs`, `1 epoch of 25 % of the images at 16 px`."""
+    if fidelity >= len(rungs):
+        return f"rung {fidelity}"
+    rung = rungs[fidelity]
+    words = f"{rung['epochs']} epoch{'s' * (rung['epochs'] != 1)}"
+    words += f" of {rung['share']:.0%} of the images" if rung.get("share", 1) < 1 else ""
+    return words + (f" at {rung['resolution']} px" if rung.get("resolution") else "")
