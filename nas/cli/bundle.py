@@ -22,6 +22,8 @@ KEPT = ("seed", "recipe", "dataset", "weights", "train_s", "valid", "test", "ver
 def export_bundle(command: Any) -> None:
     """`command` is an ExportCommand with weights. Raises ValueError for what does not fit together; leaves all or nothing."""
     weights = Path(command.weights).expanduser()
+    if not command.weights.startswith("keras:") and not weights.is_file():
+        raise ValueError(f"weights: {weights}: no such file")
     record = _record(weights.with_name("result.json"))
     settings = command.dataset or record.get("dataset")
     if not settings:
