@@ -96,12 +96,11 @@ def test_slow_runs_say_nothing_of_the_network(rounds: list[list[float]], latency
     assert timing.runs == sum(map(len, rounds))
 
 
-@given(st.lists(st.floats(0.1, 10), min_size=1, max_size=30), st.lists(st.floats(10, 1000), max_size=10))
+@given(st.lists(st.floats(0.1, 10), min_size=10, max_size=30), st.lists(st.floats(10, 1000), max_size=10))
 def test_interruptions_move_the_latency_only_up_and_within_the_quiet_runs(quiet: list[float], interrupted: list[float]):
     alone, together = summarise([quiet]), summarise([quiet + interrupted])
     assert together.latency_ms >= alone.latency_ms - 1e-9
-    if len(interrupted) <= 2 * len(quiet):
-        assert together.latency_ms <= max(quiet) + 1e-9
+    assert together.latency_ms <= max(quiet) + 1e-9
 
 
 def test_repeatability_is_how_far_the_halves_lie_apart():
