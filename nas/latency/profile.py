@@ -63,5 +63,5 @@ def accuracy(said: Sequence[float], measured: Sequence[float]) -> Accuracy:
 
     a, b = np.asarray(said, float), np.asarray(measured, float)
     errors = np.abs(a - b) / b
-    ranks = [float(np.asarray(f(a, b))[0]) if len(a) > 1 else math.nan for f in (kendalltau, spearmanr)]
-    return Accuracy(*ranks, float(errors.mean()), float((errors <= 0.05).mean()), float((errors <= 0.10).mean()))
+    tau, rho = (float(np.asarray(f(a, b))[0]) if len(a) > 1 else math.nan for f in (kendalltau, spearmanr))
+    return Accuracy(tau, rho, float(errors.mean()), float((errors <= 0.05).mean()), float((errors <= 0.10).mean()))
