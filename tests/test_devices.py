@@ -14,6 +14,7 @@ import pytest
 
 from nas.arch import Arch
 from nas.blocks import arch_id
+from nas.executors.base import Executor
 from nas.executors.placed import Placed
 from nas.executors.processes import ProcessesSettings
 from nas.jobs import WorkerSpec
@@ -264,7 +265,7 @@ def test_one_bad_network_costs_itself_alone(tmp_path: Path, how: str, line: str)
     kept: list[Measurement] = []
     failures: dict[str, str] = {}
     try:
-        measure_all(executor, "board", archs, 10.0, kept.append, failures.__setitem__)
+        measure_all(executor, "board", archs, 6.0, kept.append, failures.__setitem__)
     finally:
         executor.close()
     assert [m.arch_id for m in kept] == [archs[0][0]]
@@ -281,7 +282,8 @@ def test_a_remote_device_is_the_node_with_the_resource(ray_cluster: Any, tmp_pat
     kept: list[Measurement] = []
     placed = Placed(cast(Executor, Nothing()), spec, devices)
     try:
-        measure_all(placed["remote"], "remote", [(arch_id(first()), first().to_dict())], 120, kept.append, lambda i, error: pytest.fail(error))
+        network = (arch_id(first()), first().to_dict())
+        measure_all(placed["remote"], "remote", [network], 120, kept.append, lambda i, error: pytest.fail(error))
     finally:
         placed.close()
     assert [(m.device, m.info["resource"]) for m in kept] == [("remote", "board")]
