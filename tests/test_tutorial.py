@@ -17,7 +17,13 @@ NET = {"name": "net", "resolution": 8, "stem": {"op": "conv", "width": 8}, "head
        "stages": [{"op": "mbconv", "expand": 4, "width": 8, "stride": 2}]}  # fmt: skip
 DATA = ["dataset=npz", "dataset.path=images.npz"]
 QUICK = ["recipe.epochs=1", "recipe.warmup_epochs=0", "recipe.batch=8"]
-DEVICE = ["device.host.networks=1", "device.host.samples=4", "device.host.seconds=0", "device.host.rounds=1", "device.host.repeats=2"]
+DEVICE = [
+    "device.host.networks=1",
+    "device.host.samples=4",
+    "device.host.seconds=0",
+    "device.host.rounds=1",
+    "device.host.repeats=2",
+]
 
 
 @pytest.mark.slow
