@@ -1,0 +1,49 @@
+"""The road of docs/tutorial.md on a few small images: train, adapt, scale, export, predict."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from nas.cli import run
+from nas.yamlio import dump_yaml
+from test_cli import here
+
+__all__ = ["here"]
+
+NET = {"name": "net", "resolution": 8, "stem": {"op": "conv", "width": 8}, "head": {"op": "classifier"},
+       "stages": [{"op": "mbconv", "expand": 4, "width": 8, "stride": 2}]}  # fmt: skip
+DATA = ["dataset=npz", "dataset.path=images.npz"]
+QUICK = ["recipe.epochs=1", "recipe.warmup_epochs=0", "recipe.batch=8"]
+DEVICE = [
+    "device.host.networks=1",
+    "device.host.samples=4",
+    "device.host.seconds=0",
+    "device.host.rounds=1",
+    "device.host.repeats=2",
+]
+
+
+@pytest.mark.slow
+def test_the_whole_road(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    np.savez("images.npz", x_train=rng.integers(0, 256, (40, 8, 8, 1), np.uint8), y_train=np.arange(40) % 2)
+    Path("net.yaml").write_text(dump_yaml(NET))
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save("x.png")
+    road = [
+        ["train", "arch=net.yaml", *DATA, *QUICK, "run=net"],
+        ["adapt", "weights=net/weights.npz", *DATA, *QUICK, *DEVICE, "executor=local", "target=0.999", "adapt.step=0.001",
+         "adapt.kinds=[expansion]", "adapt.final_epochs=1", "run=small"],
+        ["scale", "arch=net.yaml", "phi=[1]", "run=large"],
+        ["export", "weights=small/weights.npz", "formats=[source,stablehlo]"],
+        ["predict", "weights=small/bundle", "image=x.png"],
+    ]  # fmt: skip
+    for args in road:
+        assert run(args) == 0, f"nas {' '.join(args)}: {capsys.readouterr().err}"
+    assert "x.png" in capsys.readouterr().out
+    result = json.loads(Path("small/result.json").read_text())
+    assert result["final"]["latency_ms"] <= result["target_ms"]
+    assert all(ms > 0 for ms in result["measured_ms"])
+    assert Path("large/net_phi1.yaml").exists()
