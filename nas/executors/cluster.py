@@ -140,7 +140,8 @@ class Cluster:
         check_address(address)
         try:
             options: dict[str, Any] = {} if address else {"include_dashboard": False}
-            context = self.ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **options)
+            # without "local" Ray would join whatever cluster runs on this machine
+            context = self.ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ImportError) as error:
             at = address or "a local cluster"
             hint = "; ray:// needs pip install 'nas[cluster]'" if isinstance(error, ImportError) else ""
