@@ -23,6 +23,8 @@ from nas.history import History
 from nas.jobs import Job, Outcome
 from nas.journal import Evaluation, Journal, Proposal, Trial
 
+STATUS_S = 1.0
+
 
 @dataclass(frozen=True)
 class SearchSettings:
@@ -209,7 +211,10 @@ class Search:
     def _tell_status(self) -> None:
         """What `nas status` shows, written with the journal's heartbeat."""
         now, wall = self._clock(), time.time()
+        if wall - self._status.get("time", 0) < STATUS_S:
+            return
         self._status = {
+            "time": wall,
             "capacity": self._executor.capacity(),
             "dashboard": getattr(self._executor, "dashboard", ""),
             "running": [

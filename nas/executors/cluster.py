@@ -111,18 +111,20 @@ class Cluster:
             time.sleep(0.5)
         self._homeless = 0.0
 
-    def probe(self, storage: str) -> str:
+    def probe(self, storage: str, python_path: str) -> str:
         """Writes a file into the run's folder and has every node look for it. Raises ValueError naming one that does not see it.
 
         Gives the file's token, by which workers of nodes that join later look again.
         """
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as Strategy
+
         token = secrets.token_hex(8)
+        forget_probe(storage, "*")
         _probe_file(storage, token).touch()
-        strategy = self.ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-        look = self.ray.remote(num_cpus=0, max_retries=0)(sees)
+        look = self.ray.remote(num_cpus=0, max_retries=0, runtime_env={"env_vars": {"PYTHONPATH": python_path}})(sees)
         nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in self.ray.nodes() if node["Alive"]}
         asked = {
-            look.options(scheduling_strategy=strategy(node, soft=False)).remote(storage, token): node
+            look.options(scheduling_strategy=Strategy(node, soft=False)).remote(storage, token): node
             for node, resources in self.alive().items()
             if self._holds(resources)
         }
@@ -213,6 +215,12 @@ def check_seen(storage: str, token: str) -> None:
 
 def unseen(storage: str, node: str) -> str:
     return f"storage: node {node} does not see {storage}, or may not write there; give a folder that all nodes share by storage="
+
+
+def forget_probe(storage: str, token: str) -> None:
+    """Removes the driver's file; `*` for those that killed drivers have left."""
+    for left in Path(storage).glob(_probe_file(storage, token).name):
+        left.unlink(missing_ok=True)
 
 
 def _probe_file(storage: str, token: str) -> Path:

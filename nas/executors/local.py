@@ -26,7 +26,7 @@ class LocalExecutor:
         os.environ.update(spec.environment())
         self._worker = Worker(spec, dataset)
         self._queue: deque[tuple[int, Sequence[Job]]] = deque()
-        self._tickets = 0
+        self._tickets = self._announced = 0
 
     def capacity(self) -> int:
         return 1
@@ -39,14 +39,18 @@ class LocalExecutor:
     def poll(self, timeout_s: float) -> Sequence[Event]:
         if not self._queue:
             return []
-        ticket, jobs = self._queue.popleft()
+        ticket, jobs = self._queue[0]
+        if ticket != self._announced:
+            self._announced = ticket
+            return [Event(ticket, "started", number=jobs[0].number)]
+        self._queue.popleft()
         told: list[Event] = []
 
         def report(number: int, step: int, steps: int, metrics: Any) -> None:
             told.append(Event(ticket, "progress", number=number, step=step, steps=steps, metrics=dict(metrics)))
 
         outcomes = self._worker.run(jobs, report)
-        return [Event(ticket, "started", number=jobs[0].number), *told, Event(ticket, "done", tuple(outcomes))]
+        return [*told, Event(ticket, "done", tuple(outcomes))]
 
     def kill(self, ticket: int) -> None:
         self._queue = deque(item for item in self._queue if item[0] != ticket)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.executors.base import Cause, Event
-from nas.executors.cluster import Cluster, RaySettings, ship
+from nas.executors.cluster import Cluster, RaySettings, forget_probe, ship
 from nas.executors.pool import Member, Pool
 from nas.jobs import Job, NoRoom, Outcome, WorkerSpec
 
@@ -47,9 +47,10 @@ class RayExecutor(Pool[_Actor]):
         self._cluster = Cluster(settings, spec.threads)
         self._ray, self._errors = self._cluster.ray, self._cluster.errors
         self._looked = self._room = self._rest_until = 0.0
-        self._stillborn = 0
+        self._stillborn, self._token = 0, ""
         try:
-            self._token = self._cluster.probe(spec.storage) if spec.storage else ""
+            if spec.storage:
+                self._token = self._cluster.probe(spec.storage, self._python_path)
             self._dataset = ship(self._cluster, dataset) if dataset is not None else None
             self._actor_class = self._make_class()
             self._start()  # also what makes an autoscaler add a node
@@ -85,14 +86,20 @@ class RayExecutor(Pool[_Actor]):
     def close(self) -> None:
         super().close()
         self._cluster.close()
+        if self._token:
+            forget_probe(self._spec.storage, self._token)
 
     @property
     def dashboard(self) -> str:
         """Where Ray's own pages are; empty without them."""
         return self._cluster.dashboard
 
+    @property
+    def _python_path(self) -> str:
+        return os.pathsep.join(p for p in self._spec.path if p)
+
     def _make_class(self) -> Any:
-        environment = {**self._spec.environment(), "PYTHONPATH": os.pathsep.join(p for p in self._spec.path if p)}
+        environment = {**self._spec.environment(), "PYTHONPATH": self._python_path}
         if not self._settings.gpus and not self._settings.tpus and not self._spec.platform:
             environment["JAX_PLATFORMS"] = "cpu"
         if 0 < self._settings.gpus < 1:
