@@ -24,7 +24,7 @@ def cluster() -> Iterator[FakeCluster]:
 def test_nothing_is_lost_whatever_dies(cluster: FakeCluster, tmp_path: Path) -> None:
     undisturbed(tmp_path / "calm", 16)
     story = disturbed(tmp_path / "rough", cluster, kills=3, trials=16, seed=3, seconds=0.2, kinds=("worker", "driver"))
-    assert story.starts == 1 + story.killed["driver"]
+    assert story.starts == 1 + story.killed["driver"] + story.fell
     assert differences(tmp_path / "calm", tmp_path / "rough") == (0, 0, [])
 
 

@@ -37,7 +37,7 @@ def main() -> int:
             )  # fmt: skip
         lost, twice, others = differences(calm, rough)
     killed = ", ".join(f"{count} {kind}s" for kind, count in sorted(story.killed.items()))
-    print(f"killed {killed}; the driver was started {story.starts} times; {time.monotonic() - start:.0f} s")
+    print(f"killed {killed}; {story.fell} drivers fell with their node; {story.starts} starts; {time.monotonic() - start:.0f} s")
     print(f"{lost} lost, {twice} duplicated, {len(others)} differences to the undisturbed search")
     print("\n".join(others[:20]))
     if arguments.json:

@@ -30,10 +30,14 @@ SEARCH = [
 
 @dataclass
 class Story:
-    """What was done to a search, and how often its driver was started."""
+    """What was done to a search, and how often its driver was started.
+
+    `fell`: drivers that ended with the node that they were connected to, as on a real cluster.
+    """
 
     killed: Counter[str] = field(default_factory=Counter)
     starts: int = 0
+    fell: int = 0
 
 
 def search(folder: Path, trials: int, *args: str) -> subprocess.Popen[bytes]:
@@ -55,14 +59,17 @@ def disturbed(
     plan = [str(kind) for kind in rng.choice(kinds, kills, p=shares / shares.sum())]
     at = np.sort(rng.integers(1, max(trials - 3, 2), kills))
     arguments = ["executor=ray", f"executor.address={cluster.address}", f"evaluator.seconds={seconds}"]
-    driver = None
+    driver, nodes_before = None, 0
     while True:
         assert time.monotonic() < end, f"not done in {deadline_s:g} s: {_tail(folder)}"
         if driver is None or driver.poll() is not None:
             if driver is not None and driver.returncode == 0:
                 break
-            assert driver is None or driver.returncode == -signal.SIGKILL, f"exit {driver.returncode}: {_tail(folder)}"
+            if driver is not None and driver.returncode != -signal.SIGKILL:
+                assert nodes_before < story.killed["node"], f"exit {driver.returncode}: {_tail(folder)}"
+                story.fell += 1
             driver, story.starts = search(folder, trials, *arguments), story.starts + 1
+            nodes_before = story.killed["node"]
         done = finished(folder / "journal.sqlite")
         if plan and done >= at[-len(plan)]:
             if victim := _kill(plan[0], driver, cluster, rng):
