@@ -96,8 +96,14 @@ def test_an_exception_is_an_outcome_with_its_message(kind: str, start: Any) -> N
 
 @pytest.mark.parametrize("kind", APART)
 def test_workers_run_at_the_same_time(kind: str, start: Any) -> None:
-    outcomes = run_all(start(kind, seconds=0.5), jobs(6))
-    assert len({o.worker for o in outcomes}) == 2
+    executor = start(kind, seconds=1000.0)
+    for job in jobs(3):
+        executor.submit([job])
+    workers: list[str] = []
+    while len(workers) < 2:
+        workers += [event.worker for event in executor.poll(1.0) if event.kind == "started"]
+    assert len(set(workers)) == 2
+    assert [event for event in executor.poll(0.1) if event.kind == "started"] == []  # the third waits for a free one
 
 
 @pytest.mark.parametrize("kind", APART)
