@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
@@ -14,8 +15,20 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from nas.history import trained
 from nas.journal import Trial
 from nas.objectives import Objectives
+
+MAX_WORKERS = 16  # lines of the panel
+
+
+@dataclass
+class _Running:
+    """What a worker does now."""
+
+    worker: str
+    since: float
+    share: float = 0.0
 
 
 class Display:
@@ -29,7 +42,7 @@ class Display:
             if (self._console.is_terminal if live is None else live)
             else None
         )
-        self._running: dict[int, tuple[int, int]] = {}
+        self._running: dict[int, _Running] = {}
         self._front = np.empty((0, len(objectives.metrics)))
         self._best: tuple[float, Trial] | None = None
         self._counted = self._failed = self._screened = self._fresh = 0
@@ -49,32 +62,39 @@ class Display:
         """One line above the panel."""
         self._console.print(line, markup=False, soft_wrap=True)
 
-    def replayed(self, trials: list[Trial]) -> None:
+    def replayed(self, trials: Iterable[Trial]) -> None:
         """Trials that the journal had already."""
         for trial in trials:
             if trial.done:
                 self._count(trial)
 
     def trial(self, trial: Trial) -> None:
-        if not trial.done:
-            self._running[trial.number] = (0, 0) if trial.repeat_of is None else (0, -1)
-        else:
+        if trial.done:
             self._running.pop(trial.number, None)
             self._count(trial)
-            self._fresh += _trained(trial)
-            if not self._live and _trained(trial):
+            self._fresh += trained(trial)
+            if not self._live and trained(trial):
                 self.say(self._line(trial))
         self._refresh()
 
-    def progress(self, number: int, step: int, steps: int) -> None:
-        if number in self._running:
-            self._running[number] = (step, steps)
+    def started(self, number: int, worker: str) -> None:
+        self._running[number] = _Running(worker, time.monotonic())
+        self._refresh()
+
+    def progress(self, number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        if running := self._running.get(number):
+            running.share = step / steps if steps else 0.0
             self._refresh()
 
+    def lost(self, number: int, error: str) -> None:
+        """Told at once: whoever watches should know that machines die."""
+        self._running.pop(number, None)
+        self.say(f"trial {number} was lost: {error}")
+
     def _count(self, trial: Trial) -> None:
-        self._counted += _trained(trial)
+        self._counted += trained(trial)
         self._screened += trial.outcome == "infeasible"
-        self._failed += _trained(trial) and not trial.ok
+        self._failed += trained(trial) and not trial.ok
         if trial.ok and trial.repeat_of is None:
             values = self._objectives.values(trial.metrics)
             if not (self._front <= values).all(1).any():
@@ -95,6 +115,15 @@ class Display:
         left = f", {self._left()}" if self._counted < self._goal else ""
         return f"[{self._counted}/{self._goal}] trial {trial.number}: {what}  (front {len(self._front)}{left})"
 
+    def _workers(self) -> list[str]:
+        """A line a worker: the trial, how far it is, how long it runs."""
+        shown = sorted(self._running.items(), key=lambda item: (item[1].worker, item[0]))
+        lines = [
+            f"{r.worker or 'this process':<24} trial {number:<6} {100 * r.share:3.0f}%  {duration(time.monotonic() - r.since)}"
+            for number, r in shown[:MAX_WORKERS]
+        ]
+        return lines + [f"... and {len(shown) - MAX_WORKERS} more workers"] * (len(shown) > MAX_WORKERS)
+
     def _refresh(self) -> None:
         if self._live:
             self._live.update(self._panel())
@@ -109,13 +138,8 @@ class Display:
         rows: list[Any] = [head]
         if self._best:
             rows.append(Text(f"best  trial {self._best[1].number}: {shown_metrics(self._best[1].metrics)}"))
-        running = [f"{n} {100 * s // t}%" if t else f"{n} starting" for n, (s, t) in sorted(self._running.items()) if t >= 0]
-        rows.append(Text("running  " + ("  ".join(running) or "-"), style="dim"))
+        rows += [Text(line, style="dim") for line in self._workers()]
         return Group(*rows)
-
-
-def _trained(trial: Trial) -> bool:
-    return trial.repeat_of is None and trial.outcome != "infeasible"
 
 
 def shown_metrics(metrics: Mapping[str, float]) -> str:

@@ -10,6 +10,10 @@ from typing import Any
 Report = Callable[[int, int, int, Mapping[str, float]], None]  # (job number, step, steps, metrics so far)
 
 
+class NoRoom(ValueError):
+    """A disk is full: no fault of a candidate, so that the run stops, and goes on when there is room."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One piece of work. `kind`: `train` (a trial), `test`, `score` (given weights), `fit` (a predictor), `measure`."""
@@ -103,6 +107,10 @@ class WorkerSpec:
     storage: str = ""
     threads: int = 1
     platform: str = ""
+    memory_bytes: int = 0  # what a worker may take; 0: no limit
+
+    def with_memory(self, gib: float | None) -> WorkerSpec:
+        return dataclasses.replace(self, memory_bytes=int((gib or 0) * 2**30))
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)

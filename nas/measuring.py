@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nas.executors.base import Executor, run_all
+from nas.executors.base import Executor
+from nas.executors.dispatch import run_all
 from nas.jobs import Job, Outcome
 from nas.journal import Measurement
 

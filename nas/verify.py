@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nas.executors.base import Executor, run_all
+from nas.executors.base import Executor
+from nas.executors.dispatch import run_all
+from nas.history import root_of, trained
 from nas.jobs import Job, Rung, training_of
 from nas.journal import Evaluation, Journal, Trial, scored
 from nas.measuring import measure_all
 from nas.objectives import LATENCY, Objectives
 from nas.pareto import non_dominated
-from nas.search import root_of
 
 
 def front_trials(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]:
@@ -83,9 +85,54 @@ def test_front(journal: Journal, objectives: Objectives, executor: Executor, say
         ))  # fmt: skip
 
 
-def prune_weights(journal: Journal, objectives: Objectives, folder: Path) -> None:
-    """Keeps the weights of the front's members only."""
-    keep = {f"trial-{trial.number:06d}.npz" for trial in front_trials(journal.trials(), objectives)}
-    for path in (folder / "checkpoints").glob("trial-*.npz"):
-        if path.name not in keep:
-            path.unlink(missing_ok=True)
+def prune_weights(journal: Journal, objectives: Objectives, folder: Path, running: bool = False) -> list[Trial]:
+    """Keeps the weights of the front's members, and the checkpoints of trials in flight; gives the front.
+
+    While a search is `running` whose trainings are promoted, their checkpoints stay too: any may be gone on from.
+    """
+    promoted = running and bool(journal.get("rungs", []))
+    trials = journal.trials()
+    front = front_trials(trials, objectives)
+    keep = {_stem(trial) for trial in front} | {_stem(trial) for trial in trials if not trial.done}
+    for path in (folder / "checkpoints").glob("trial-*"):
+        if path.stem not in keep and not (promoted and path.is_dir()):
+            _remove(path)
+    return front
+
+
+class Keeper:
+    """Sees a run as it goes, and deletes what a trial left as soon as it is off the front: at most front + in flight stay.
+
+    A trial that is dominated once stays so, hence nothing is deleted that the end would want.
+    """
+
+    def __init__(self, journal: Journal, objectives: Objectives, folder: Path):
+        self._objectives, self._folder = objectives, folder / "checkpoints"
+        self._front = prune_weights(journal, objectives, folder, running=True)
+        self._promoted = bool(journal.get("rungs", []))
+
+    def trial(self, trial: Trial) -> None:
+        if not trial.done or not trained(trial):
+            return
+        before = [*self._front, trial]
+        self._front = front_trials(before, self._objectives)
+        kept = {member.number for member in self._front}
+        for gone in (member for member in before if member.number not in kept):
+            _remove(self._folder / f"{_stem(gone)}.npz")
+        if not self._promoted:
+            _remove(self._folder / _stem(trial))
+
+    def started(self, number: int, worker: str) -> None: ...
+    def progress(self, number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None: ...
+    def lost(self, number: int, error: str) -> None: ...
+
+
+def _stem(trial: Trial) -> str:
+    return f"trial-{trial.number:06d}"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

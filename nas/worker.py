@@ -21,8 +21,9 @@ from typing import Any
 
 from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded
-from nas.jobs import Job, Outcome, Report, WorkerSpec
+from nas.jobs import Job, NoRoom, Outcome, Report, WorkerSpec
 from nas.machine import keep_memory, use_compile_cache
+from nas.memory import run_within
 from nas.plugins import load_plugins
 from nas.space import Space, space_from_plain
 
@@ -30,17 +31,21 @@ from nas.space import Space, space_from_plain
 class Worker:
     """Runs jobs of any kind in this process, by the settings of its spec."""
 
-    def __init__(self, spec: WorkerSpec):
+    def __init__(self, spec: WorkerSpec, dataset: Any = None):
+        """`dataset`: where it is at hand already; otherwise it is read when it is needed."""
         self._spec = spec
         keep_memory()
         load_plugins(spec.plugins, spec.path)
         self._context = Context(
-            spec.settings, Path(spec.storage), f"{socket.gethostname()}/{os.getpid()}", spec.space
+            spec.settings, Path(spec.storage), f"{socket.gethostname()}/{os.getpid()}", spec.space, dataset
         )
+
+    def run_within(self, jobs: Sequence[Job], report: Report) -> tuple[list[Outcome], bool]:
+        """(outcomes, whether this process must end now), within the memory that the spec allows."""
+        return run_within(self._spec.memory_bytes, jobs, lambda: self.run(jobs, report))
 
     def run(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         """The outcomes of jobs of one kind, in order."""
-        use_compile_cache()
         kind = jobs[0].kind
         if kind in ("train", "test", "score"):
             try:
@@ -54,7 +59,10 @@ class Worker:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        return evaluator_settings(self._spec.settings["evaluator"]).make(self._context)
+        made = evaluator_settings(self._spec.settings["evaluator"]).make(self._context)
+        if "jax" in sys.modules:  # tables need none, and loading it takes a second
+            use_compile_cache()
+        return made
 
     @cached_property
     def _space(self) -> Space:
@@ -63,6 +71,7 @@ class Worker:
     def _device(self, name: str) -> Any:
         from nas.latency import make_device
 
+        use_compile_cache()
         device: Any = make_device(self._spec.settings["device"][name], f"device.{name}")
         return device.bound(self._space) if hasattr(device, "bound") else device
 
@@ -121,11 +130,13 @@ def main() -> None:
     while True:
         jobs = [Job(**job) for job in inbox.get()]
         try:
-            outcomes = worker.run(jobs, lambda *args: say({"progress": args}))
-            say({"outcomes": [outcome.to_dict() for outcome in outcomes]})
+            outcomes, spent = worker.run_within(jobs, lambda *args: say({"progress": args}))
+            say({"outcomes": [outcome.to_dict() for outcome in outcomes], "spent": spent})
+        except NoRoom as error:
+            say({"error": str(error), "cause": "disk"})
         except Exception as error:
             logging.getLogger("nas").exception("worker")
-            say({"error": f"{type(error).__name__}: {error}"})
+            say({"error": f"{type(error).__name__}: {error}", "cause": "worker"})
 
 
 def _listen(inbox: queue.SimpleQueue[Any]) -> None:

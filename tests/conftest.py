@@ -41,7 +41,7 @@ def ray_cluster() -> Iterator[Any]:
     """A local Ray of two CPUs, started once for all tests marked `ray`; gives the `ray` module."""
     import ray
 
-    ray.init(num_cpus=2, resources={"board": 1}, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=2, resources={"board": 1}, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()
 

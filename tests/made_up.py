@@ -5,6 +5,7 @@ The evaluator needs no training: accuracy is a formula of the genome's costs, so
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import signal
@@ -73,12 +74,15 @@ class Formula:
     """Accuracy from a hash and the MACs of the architecture.
 
     `fail`: share of architectures that fail by nan; `kill`: the first time that a worker gets one of this share of
-    trials, it kills itself; `seconds`: how long a trial takes.
+    trials, it kills itself; `seconds`: how long a trial takes; `eats`: trial 0 takes all the memory it gets;
+    `full`: there is no room on the disk, until a file `room` is in the storage.
     """
 
     fail: float = 0.0
     kill: float = 0.0
     seconds: float = 0.0
+    eats: bool = False
+    full: bool = False
 
     def make(self, context: Context) -> Any:
         return _Formula(self, context)
@@ -99,6 +103,11 @@ class _Formula:
         if chance < self._settings.kill and not mark.exists():
             mark.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        if self._settings.full and not Path(self._context.storage, "room").exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        hoard = []
+        while self._settings.eats and job.number == 0:
+            hoard.append(np.ones(2**22))
         if self._settings.seconds:
             time.sleep(self._settings.seconds)
         report(job.number, 1, 1, {})

@@ -39,12 +39,23 @@ def test_the_panel_shows_best_failures_and_what_runs() -> None:
     display = Display(10, AXES, live=False)
     display.replayed([trial(0, 0.5, 1000), trial(1, 0.7, 1500), trial(2, None, 1, "oom")])
     display.trial(Trial(3, (3,), "3"))
-    display.progress(3, 5, 20)
+    display.started(3, "node7/123")
+    display.progress(3, 5, 20, {"train_loss": 1.0})
     out = io.StringIO()
     Console(file=out, width=120).print(display._panel())
     text = out.getvalue()
-    for words in ("3/10 trials", "front 2", "1 failed", "best  trial 1", "3 25%", "time left unknown"):
+    for words in ("3/10 trials", "front 2", "1 failed", "best  trial 1", "node7/123", "trial 3       25%", "time left unknown"):
         assert words in text, text
+
+
+def test_many_workers_are_some_lines_and_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    display = Display(100, AXES, live=False)
+    for number in range(40):
+        display.started(number, f"node{number:02d}/1")
+    display.lost(3, "the node of worker node03/1 died")
+    assert "trial 3 was lost: the node of worker node03/1 died" in capsys.readouterr().out
+    assert len(display._workers()) == 17
+    assert "23 more workers" in display._workers()[-1]
 
 
 @pytest.mark.parametrize("seconds, words", [(5, "5 s"), (200, "3 min"), (7500, "2 h 5 min")])

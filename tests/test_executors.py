@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from nas.executors import make_executor_settings
-from nas.executors.base import Executor, run_all
-from nas.executors.ray import check_address
-from nas.jobs import Job, WorkerSpec
+from nas.executors.base import Event, Executor
+from nas.executors.cluster import check_address, check_seen, sees
+from nas.executors.dispatch import Dispatcher, run_all
+from nas.jobs import Job, NoRoom, WorkerSpec
 from nas.space import load_space
 
 HERE = str(Path(__file__).parent)
@@ -27,13 +28,14 @@ APART = [kind for kind in ALL if kind != "local"][1:]
 def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
     opened: list[Executor] = []
 
-    def open_executor(kind: str, **evaluator: Any) -> Executor:
+    def open_executor(kind: str, memory_gib: float | None = None, **evaluator: Any) -> Executor:
         if kind == "ray":
             request.getfixturevalue("ray_cluster")
         settings = {"dataset": {"name": "stripes"}, "recipe": {}, "evaluator": {"name": "formula", **evaluator}, "device": {}}
         paths = (HERE, str(Path(HERE).parent))
         spec = WorkerSpec(settings, SPACE.to_dict(), ("made_up",), paths, str(tmp_path), 1, "cpu")
-        opened.append(make_executor_settings(KINDS[kind]).start(spec))
+        limit = {} if kind == "local" else {"memory_gib": memory_gib}
+        opened.append(make_executor_settings({**KINDS[kind], **limit}).start(spec))
         return opened[-1]
 
     yield open_executor
@@ -69,7 +71,7 @@ def test_a_lost_job_is_told_with_its_cause(kind: str, start: Any) -> None:
     ticket = executor.submit(jobs(1))
     events: list[Any] = []
     while not events:
-        events += [e for e in executor.poll(1.0) if e.kind != "progress"]
+        events += [e for e in executor.poll(1.0) if e.kind not in ("started", "progress")]
     assert (events[0].ticket, events[0].kind) == (ticket, "lost")
     assert "died" in events[0].error or "signal 9" in events[0].error
 
@@ -94,8 +96,69 @@ def test_an_exception_is_an_outcome_with_its_message(kind: str, start: Any) -> N
 
 @pytest.mark.parametrize("kind", APART)
 def test_workers_run_at_the_same_time(kind: str, start: Any) -> None:
-    outcomes = run_all(start(kind, seconds=0.5), jobs(6))
-    assert len({o.worker for o in outcomes}) == 2
+    executor = start(kind, seconds=1000.0)
+    for job in jobs(3):
+        executor.submit([job])
+    workers: list[str] = []
+    while len(workers) < 2:
+        workers += [event.worker for event in executor.poll(1.0) if event.kind == "started"]
+    assert len(set(workers)) == 2
+    assert [event for event in executor.poll(0.1) if event.kind == "started"] == []  # the third waits for a free one
+
+
+@pytest.mark.parametrize("kind", APART)
+def test_a_trial_that_eats_memory_is_ended_and_the_next_one_runs(kind: str, start: Any) -> None:
+    executor = start(kind, memory_gib=1.0, eats=True)
+    hungry, modest = jobs(2)
+    (outcome,) = run_all(executor, [hungry], retries=0)
+    assert outcome.outcome == "oom"
+    assert "GiB of memory, the limit is 1" in outcome.error
+    (outcome,) = run_all(executor, [modest], retries=0)
+    assert outcome.outcome == "ok"
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_a_full_disk_stops_the_run_and_is_no_outcome(kind: str, start: Any, tmp_path: Path) -> None:
+    executor = start(kind, full=True)
+    with pytest.raises(NoRoom, match="No space left on device"):
+        run_all(executor, jobs(1))
+    (tmp_path / "room").touch()
+    assert [o.outcome for o in run_all(executor, jobs(1))] == ["ok"]
+
+
+@pytest.mark.ray
+def test_a_folder_that_a_node_does_not_see_is_an_error_that_names_both(tmp_path: Path) -> None:
+    assert not sees(str(tmp_path), "token")
+    with pytest.raises(ValueError, match=rf"storage: node \S+ does not see {tmp_path}"):
+        check_seen(str(tmp_path), "token")
+
+
+@pytest.mark.parametrize("cause, tries", [("worker", 3), ("memory", 3), ("node", 23)])
+def test_losses_are_bounded_and_nodes_are_seldom_the_candidates_fault(cause: Any, tries: int) -> None:
+    class Cursed:
+        submitted = 0
+
+        def capacity(self) -> int:
+            return 1
+
+        def submit(self, jobs: Any) -> int:
+            self.submitted += 1
+            return self.submitted
+
+        def poll(self, timeout_s: float) -> list[Event]:
+            return [Event(self.submitted, "lost", error="made up", cause=cause)]
+
+        def kill(self, ticket: int) -> None: ...
+        def close(self) -> None: ...
+
+    executor, losses = Cursed(), []
+    dispatcher = Dispatcher(executor, retries=2, lost=losses.append)
+    dispatcher.add(jobs(1)[0])
+    done = []
+    while dispatcher:
+        done += dispatcher.step(0)
+    assert (executor.submitted, len(losses)) == (tries, tries)
+    assert [outcome.outcome for _, outcome in done] == ["oom" if cause == "memory" else "lost"]
 
 
 @pytest.mark.ray
@@ -122,6 +185,9 @@ def test_a_cluster_that_is_not_there_is_an_error() -> None:
         ({"name": "ray", "adress": "auto"}, "address"),
         ({"name": "processes", "workers": 0}, "workers"),
         ({"name": "processes", "workers": "two"}, "workers"),
+        ({"name": "processes", "memory_gib": 0.01}, "memory_gib"),
+        ({"name": "ray", "gpus": 1.5}, "a fraction of one GPU or a whole number"),
+        ({"name": "ray", "tpus": 3}, "tpus: wanted 0, 1, 2, 4, 8 chips"),
     ],
 )
 def test_mistakes_name_the_key(settings: dict[str, Any], words: str) -> None:

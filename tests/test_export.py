@@ -176,7 +176,7 @@ def test_wrong_images_are_named(tmp_path: Path, content: Any, words: str) -> Non
 
 
 def test_safetensors_round_trip_and_damage() -> None:
-    arrays = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.float32([1.5])}
+    arrays = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.array([1.5], np.float32)}
     data = safetensors.to_bytes(arrays)
     back = safetensors.from_bytes(data, "x")
     assert {name: array.tolist() for name, array in back.items()} == {

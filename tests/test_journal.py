@@ -103,8 +103,8 @@ def test_retries_are_counted_and_logged(journal):
     journal.retry(0, "worker died")
     assert journal.retry(0, "node died").attempts == 2
     assert [event.data for event in journal.events("retry")] == [
-        {"number": 0, "error": "worker died"},
-        {"number": 0, "error": "node died"},
+        {"number": 0, "error": "worker died", "cause": "worker"},
+        {"number": 0, "error": "node died", "cause": "worker"},
     ]
     assert journal.finish(ok(0)).attempts == 2
 

@@ -13,10 +13,12 @@ import pytest
 from nas.controllers import CONTROLLERS, Problem, make_controller
 from nas.cost import Costs
 from nas.executors.base import Event
+from nas.executors.dispatch import AHEAD
+from nas.feasible import check_feasible
 from nas.jobs import Job, Outcome
 from nas.journal import Journal, diff
 from nas.objectives import Objectives
-from nas.search import Search, SearchSettings, check_feasible
+from nas.search import Search, SearchSettings
 from nas.space import Space, load_space, space_from_dict
 
 AXES = Objectives((("accuracy", "max"), ("params", "min")), reward="mnas_soft", cost="params", target=30_000.0)
@@ -40,7 +42,7 @@ class Shuffled:
     def submit(self, jobs: Sequence[Job]) -> int:
         self._tickets += 1
         self._running[self._tickets] = jobs[0]
-        assert len(self._running) <= self._workers
+        assert len(self._running) <= self._workers + AHEAD
         return self._tickets
 
     def poll(self, timeout_s: float) -> Sequence[Event]:
@@ -50,7 +52,8 @@ class Shuffled:
                 raise Killed
         if not self._running:
             return []
-        ticket = list(self._running)[self._rng.integers(len(self._running))]
+        at_work = list(self._running)[: self._workers]
+        ticket = at_work[self._rng.integers(len(at_work))]
         job = self._running.pop(ticket)
         if self._rng.random() < self._lose:
             return [Event(ticket, "lost", error="made up")]
@@ -72,7 +75,9 @@ def result(job: Job) -> Outcome:
 
 class Silent:
     def trial(self, trial: Any) -> None: ...
-    def progress(self, number: int, step: int, steps: int) -> None: ...
+    def started(self, number: int, worker: str) -> None: ...
+    def progress(self, number: int, step: int, steps: int, metrics: Any) -> None: ...
+    def lost(self, number: int, error: str) -> None: ...
 
 
 def problem(space: Space, objectives: Objectives = AXES) -> Problem:
@@ -196,13 +201,13 @@ def test_a_hung_trial_is_killed_and_recorded(tmp_path: Path) -> None:
         killed: list[int] = []  # noqa: RUF012
 
         def poll(self, timeout_s: float) -> Sequence[Event]:
-            return []
+            return [Event(ticket, "started", number=job.number) for ticket, job in self._running.items()]
 
         def kill(self, ticket: int) -> None:
             self.killed.append(ticket)
             super().kill(ticket)
 
-    now = iter(range(0, 10**9, 50))
+    now = iter(range(0, 10**9, 10))
     executor = Hung(0, 2)
     with Journal.create(tmp_path / "j") as journal:
         settings = SearchSettings(timeout_s=100)

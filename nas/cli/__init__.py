@@ -73,6 +73,11 @@ COMMANDS = {
             "nas report runs=[runs/a,runs/b] out=compare.html",
         ),
     ),
+    "status": Command(
+        "how a run stands, from another terminal while it goes on",
+        "nas.cli.status:status",
+        ("nas status run=runs/default", "nas status run=runs/default json=true"),
+    ),
     "export": Command(
         "a trained network as a bundle (ONNX, TFLite, StableHLO, source); an architecture as block strings or YAML",
         "nas.cli.export:export",

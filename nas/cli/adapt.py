@@ -20,7 +20,8 @@ from nas.cli.hydra_door import Invocation
 from nas.cli.work import absolute_path, kept_predictor, start_workers
 from nas.data import load_dataset
 from nas.executors import make_executor_settings
-from nas.executors.base import Executor, run_all
+from nas.executors.base import Executor
+from nas.executors.dispatch import run_all
 from nas.jobs import Job
 from nas.journal import Journal, Measurement
 from nas.latency import make_device

@@ -12,7 +12,7 @@ from typing import Any
 
 from nas.journal import Journal
 
-NOT_IDENTITY = ("trials", "samples", "run", "out", "storage", "plugins")
+NOT_IDENTITY = ("trials", "samples", "run", "out", "storage", "track", "plugins")
 
 
 def run_folder(run: str | None, overrides: Sequence[str], job: int | None) -> Path:
@@ -93,6 +93,7 @@ def _shown(value: Any) -> str:
 
 def log_to(folder: Path) -> None:
     """Sends the log, tracebacks among it, to the run's `log.txt`; standard error keeps what users must see."""
+    logging.raiseExceptions = False  # a full disk has its own line; the log's complaints would bury it
     root = logging.getLogger()
     for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
         root.removeHandler(handler)

@@ -38,7 +38,7 @@ def report(call: Invocation) -> None:
         _compare(command)
         return
     assert command.run is not None
-    folder = _folder(command.run)
+    folder = journal_folder(command.run)
     with Journal.open(folder / "journal.sqlite", read_only=True) as journal:
         if command.json:
             print(json.dumps(report_json(journal), allow_nan=False))
@@ -74,7 +74,7 @@ def _reference(name: str, journal: Journal) -> Reference:
 
 def _compare(command: ReportCommand) -> None:
     with ExitStack() as stack:
-        paths = [_folder(run) / "journal.sqlite" for run in command.runs]
+        paths = [journal_folder(run) / "journal.sqlite" for run in command.runs]
         journals = [stack.enter_context(Journal.open(path, read_only=True)) for path in paths]
         if command.json:
             print(
@@ -88,7 +88,8 @@ def _compare(command: ReportCommand) -> None:
         print(out)
 
 
-def _folder(run: str) -> Path:
+def journal_folder(run: str) -> Path:
+    """The folder of a run that there is. Raises ValueError naming the nearest one."""
     folder = Path(run)
     if not (folder / "journal.sqlite").is_file():
         around = [p.parent.name for p in folder.parent.glob("*/journal.sqlite")] if folder.parent.is_dir() else []

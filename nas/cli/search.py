@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,21 +19,23 @@ from nas.cli.hydra_door import Invocation
 from nas.cli.work import kept_predictor, start_workers, worker_spec
 from nas.controllers import Problem, make_controller
 from nas.cost import Costs
-from nas.data import dataset_settings, load_dataset
+from nas.data import Dataset, dataset_settings, load_dataset
 from nas.display import Display
 from nas.evaluators import OneProgram, evaluator_settings
 from nas.executors import make_executor_settings
 from nas.executors.base import Executor
 from nas.executors.placed import Placed
+from nas.feasible import check_feasible
 from nas.journal import Journal
 from nas.latency import make_device
 from nas.objectives import Objectives, build_objectives
 from nas.plugins import load_plugins
 from nas.report import front_text, summarise, write_outputs
-from nas.search import Search, SearchSettings, check_feasible
+from nas.search import Search, SearchSettings, Several
 from nas.settings import build
 from nas.space import Space, load_space
-from nas.verify import measure_front, prune_weights, test_front
+from nas.trackers import check_trackers, open_trackers
+from nas.verify import Keeper, measure_front, prune_weights, test_front
 from nas.versions import versions
 
 TARGET_SAMPLES = 200
@@ -56,6 +59,8 @@ class SearchCommand:
     trials: int = 24
     seed: int = 0
     run: str | None = None
+    storage: str | None = None
+    track: tuple[str, ...] = ("log", "tensorboard")
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -83,6 +88,7 @@ class Plan:
     config: Mapping[str, Any]
     first: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
+    dataset: Dataset
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -136,6 +142,7 @@ def make_plan(call: Invocation) -> Plan:
     objectives = build_objectives(command.objective, list(devices))
     controller = make_controller(command.controller)
     make_executor_settings(command.executor)
+    check_trackers(command.track)
     evaluator = evaluator_settings(command.evaluator)
     _check_recipe(command.recipe)
     space = load_space(command.space)
@@ -148,7 +155,7 @@ def make_plan(call: Invocation) -> Plan:
         evaluator.check(fitted)
     _check_rungs(controller, evaluator, config["dataset"])
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
-    return Plan(command, settings, fitted, objectives, controller, devices, config, first, _notes(space, fitted))
+    return Plan(command, settings, fitted, objectives, controller, devices, config, first, _notes(space, fitted), dataset)
 
 
 def _check_rungs(controller: Any, evaluator: Any, dataset: Mapping[str, Any]) -> None:
@@ -192,24 +199,31 @@ def _run(plan: Plan, journal: Journal, folder: Path) -> None:
     for note in plan.notes:
         print(note)
     settings = {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}
+    storage = Path(command.storage).expanduser().absolute() / folder.name if command.storage else folder
     executor = start_workers(
-        command.executor, settings, plan.space.to_dict(), command.plugins, folder, plan.settings.threads
+        command.executor, settings, plan.space.to_dict(), command.plugins, storage, plan.settings.threads, plan.dataset
     )
-    spec = worker_spec(settings, plan.space.to_dict(), command.plugins, folder, plan.settings.threads)
+    spec = worker_spec(settings, plan.space.to_dict(), command.plugins, storage, plan.settings.threads)
     placed = Placed(executor, spec, plan.devices)
+    if url := getattr(executor, "dashboard", ""):
+        print(f"Ray's dashboard: {url}")
     try:
         problem = _problem(plan, journal, placed)
         check_feasible(problem, command.seed)
-        with Display(command.trials, problem.objectives) as display:
+        with (
+            closing(open_trackers(command.track, folder, plan.config)) as trackers,
+            Display(command.trials, problem.objectives) as display,
+        ):
+            display.replayed(journal.trials())
+            observer = Several(display, trackers, Keeper(journal, problem.objectives, storage))
             loop = Search(
-                problem, plan.controller, journal, executor, plan.settings, command.seed, display, plan.first
+                problem, plan.controller, journal, executor, plan.settings, command.seed, observer, plan.first
             )  # fmt: skip
-            display.replayed(loop.trials)
             reason = loop.run(command.trials)
         if reason:
             print(f"ended early: {reason}")
             journal.add_event("ended", reason=reason)
-        prune_weights(journal, problem.objectives, folder)
+        prune_weights(journal, problem.objectives, storage)
         timeouts = {name: device.timeout_s for name, device in plan.devices.items()}
         measure_front(journal, problem.objectives, placed, timeouts, print)
         test_front(journal, problem.objectives, executor, print)

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from nas.executors import make_executor_settings
-from nas.executors.base import Executor, run_all
+from nas.executors.base import Executor
+from nas.executors.dispatch import run_all
 from nas.jobs import Job, WorkerSpec
 from nas.journal import Journal
 from nas.latency import Predictor, load_predictor
@@ -19,21 +20,25 @@ from nas.space import Space
 
 
 def start_workers(
-    executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], folder: Path,
-    threads: int,
+    executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path,
+    threads: int, dataset: Any = None,
 ) -> Executor:  # fmt: skip
-    """`settings` has what a worker needs of dataset, recipe, evaluator and device."""
-    started = make_executor_settings(executor).start(worker_spec(settings, space, plugins, folder, threads))
+    """`settings` has what a worker needs of dataset, recipe, evaluator and device; `storage` is where it leaves its files.
+
+    `dataset`, where it is loaded already, is shipped to nodes; otherwise every worker reads it.
+    """
+    storage.mkdir(parents=True, exist_ok=True)
+    started = make_executor_settings(executor).start(worker_spec(settings, space, plugins, storage, threads), dataset)
     if executor.get("name") != "local":
         os.environ["JAX_PLATFORMS"] = "cpu"  # accelerators are the workers'
     return started
 
 
 def worker_spec(
-    settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], folder: Path, threads: int
+    settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path, threads: int
 ) -> WorkerSpec:
     return WorkerSpec(
-        settings, space, tuple(plugins), tuple(p or os.getcwd() for p in sys.path), str(folder), threads,
+        settings, space, tuple(plugins), tuple(p or os.getcwd() for p in sys.path), str(storage), threads,
         os.environ.get("NAS_WORKER_PLATFORMS", ""),
     )  # fmt: skip
 

@@ -81,7 +81,8 @@ def _affine(image: Image.Image, *matrix: float) -> Image.Image:
 
 
 def _solarize_add(image: Image.Image, amount: float) -> Image.Image:
-    return image.point(lambda v: min(v + int(amount), 255) if v < GREY else v)
+    table = [min(v + int(amount), 255) if v < GREY else v for v in range(256)]
+    return image.point(table * len(image.getbands()))
 
 
 def _rotate(image: Image.Image, degrees: float) -> Image.Image:
@@ -89,7 +90,7 @@ def _rotate(image: Image.Image, degrees: float) -> Image.Image:
     return image.rotate(degrees, fillcolor=fill if len(fill) > 1 else GREY)
 
 
-def _enhance(kind: type[ImageEnhance._Enhance]) -> Operation:
+def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
     return lambda image, factor: kind(image).enhance(factor)
 
 

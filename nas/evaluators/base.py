@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +16,7 @@ import numpy as np
 
 from nas.data import Dataset, load_dataset
 from nas.data.split import subset
-from nas.jobs import Job, Outcome, Report, Rung
+from nas.jobs import Job, NoRoom, Outcome, Report, Rung
 
 if TYPE_CHECKING:
     from nas.train import Checkpoints
@@ -30,10 +32,11 @@ class Context:
     storage: Path
     worker: str = ""
     space: Mapping[str, Any] = field(default_factory=dict)  # as `Space.to_dict` gives it
+    loaded: Dataset | None = None
 
     @cached_property
     def dataset(self) -> Dataset:
-        return load_dataset(self.settings["dataset"])
+        return self.loaded or load_dataset(self.settings["dataset"])
 
     def weights(self, number: int) -> Path:
         """Where the weights of a trial are kept."""
@@ -92,7 +95,9 @@ def guarded(job: Job, worker: str, work: Callable[[], Outcome]) -> Outcome:
 
 
 def failed(job: Job, worker: str, error: Exception) -> Outcome:
-    """The outcome of a job that raised; the traceback goes to the worker's log."""
+    """The outcome of a job that raised; the traceback goes to the worker's log. Raises NoRoom where a disk is full."""
+    if any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
+        raise NoRoom(str(error)) from error
     logging.getLogger("nas").error("job %s %s of %s", job.kind, job.number, job.arch_id, exc_info=error)
     kind, text = classify(error)
     return Outcome(job.number, kind, text, worker=worker)

@@ -13,6 +13,9 @@ from nas.jobs import Job, Report
 from nas.recipe import Recipe
 
 
+RECIPES = 4  # whose programs are kept: rungs differ in theirs
+
+
 @dataclass(frozen=True)
 class Linked(Scratch):
     """`evaluator=links`: results are those of `scratch` but for rounding; only layers that are new are compiled."""
@@ -33,7 +36,7 @@ class LinksEvaluator(ScratchEvaluator):
 
         key = (recipe, id(dataset))  # the context keeps its datasets
         if key not in self._links:
-            self._links = {key: Links(dataset, recipe)}
+            self._links = dict([*self._links.items()][-RECIPES + 1 :]) | {key: Links(dataset, recipe)}
         return self._links[key].fit(
             arch, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
             variables=self._inherited(job, arch),

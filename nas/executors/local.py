@@ -6,6 +6,7 @@ import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from nas.executors.base import Event
 from nas.jobs import Job, WorkerSpec
@@ -14,18 +15,18 @@ from nas.worker import Worker
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """`executor=local`. A hung trial cannot be ended here, so `search.timeout_s` does not hold."""
+    """`executor=local`. A trial cannot be ended here, so `search.timeout_s` and limits of memory do not hold."""
 
-    def start(self, spec: WorkerSpec) -> LocalExecutor:
-        return LocalExecutor(spec)
+    def start(self, spec: WorkerSpec, dataset: Any = None) -> LocalExecutor:
+        return LocalExecutor(spec, dataset)
 
 
 class LocalExecutor:
-    def __init__(self, spec: WorkerSpec):
+    def __init__(self, spec: WorkerSpec, dataset: Any = None):
         os.environ.update(spec.environment())
-        self._worker = Worker(spec)
+        self._worker = Worker(spec, dataset)
         self._queue: deque[tuple[int, Sequence[Job]]] = deque()
-        self._tickets = 0
+        self._tickets = self._announced = 0
 
     def capacity(self) -> int:
         return 1
@@ -39,9 +40,17 @@ class LocalExecutor:
         if not self._queue:
             return []
         ticket, jobs = self._queue[0]
-        outcomes = self._worker.run(jobs, lambda *_: None)
+        if ticket != self._announced:
+            self._announced = ticket
+            return [Event(ticket, "started", number=jobs[0].number)]
         self._queue.popleft()
-        return [Event(ticket, "done", tuple(outcomes))]
+        told: list[Event] = []
+
+        def report(number: int, step: int, steps: int, metrics: Any) -> None:
+            told.append(Event(ticket, "progress", number=number, step=step, steps=steps, metrics=dict(metrics)))
+
+        outcomes = self._worker.run(jobs, report)
+        return [*told, Event(ticket, "done", tuple(outcomes))]
 
     def kill(self, ticket: int) -> None:
         self._queue = deque(item for item in self._queue if item[0] != ticket)

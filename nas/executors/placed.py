@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nas.executors.base import Executor
-from nas.executors.ray import RaySettings
+from nas.executors.cluster import RaySettings
 from nas.jobs import WorkerSpec
 from nas.latency.remote import Remote
 
@@ -23,8 +24,9 @@ class Placed(Mapping[str, Executor]):
         if not isinstance(settings, Remote):
             return self._main
         if device not in self._started:
-            there = RaySettings(settings.address, 1, 0, wait_s=settings.wait_s, resource=settings.resource)
-            self._started[device] = there.start(self._spec)
+            there = RaySettings(settings.address, 1, cpus=0, wait_s=settings.wait_s, resource=settings.resource)
+            spec = dataclasses.replace(self._spec, storage="")  # a board measures, and leaves no files
+            self._started[device] = there.start(spec)
         return self._started[device]
 
     def __iter__(self) -> Iterator[str]:

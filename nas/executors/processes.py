@@ -8,89 +8,77 @@ import os
 import selectors
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nas.executors.base import Event
+from nas.executors.pool import Member, Pool
 from nas.jobs import Job, Outcome, WorkerSpec
 
 
 @dataclass(frozen=True)
 class ProcessesSettings:
-    """`executor=processes`. `workers`: how many; null is one for every `evaluator.threads` cores."""
+    """`executor=processes`. `workers`: how many; null is one for every `search.threads` cores. `memory_gib`: what one may take."""
 
     workers: int | None = None
+    memory_gib: float | None = None
 
     def __post_init__(self) -> None:
         if self.workers is not None and not 1 <= self.workers <= 1024:
             raise ValueError(f"workers: wanted 1 to 1024, got {self.workers}")
+        check_memory(self.memory_gib)
 
-    def start(self, spec: WorkerSpec) -> ProcessExecutor:
+    def start(self, spec: WorkerSpec, dataset: Any = None) -> ProcessExecutor:
+        """Workers read the dataset themselves."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return ProcessExecutor(spec, self.workers or max(1, cores // spec.threads))
+        return ProcessExecutor(spec.with_memory(self.memory_gib), self.workers or max(1, cores // spec.threads))
 
 
-@dataclass
-class _Child:
-    """One worker process and the ticket it works on."""
+def check_memory(gib: float | None) -> None:
+    if gib is not None and not 0.1 <= gib <= 100_000:
+        raise ValueError(f"memory_gib: wanted 0.1 to 100000, or null, got {gib:g}")
+
+
+@dataclass(kw_only=True)
+class _Child(Member):
+    """One worker process."""
 
     process: subprocess.Popen[bytes]
-    ticket: int | None = None
     buffer: bytes = b""
-    jobs: Sequence[Job] = field(default_factory=tuple)
 
 
-class ProcessExecutor:
+class ProcessExecutor(Pool[_Child]):
     """Starts workers as they are needed, up to `workers`; a dead one is replaced when there is work for it."""
 
     def __init__(self, spec: WorkerSpec, workers: int):
+        super().__init__()
         self._spec, self._workers = spec, workers
-        self._children: list[_Child] = []
-        self._queue: deque[tuple[int, Sequence[Job]]] = deque()
         self._selector = selectors.DefaultSelector()
-        self._tickets = 0
         self._log = Path(spec.storage, "log.txt") if spec.storage else Path(os.devnull)
 
     def capacity(self) -> int:
         return self._workers
 
-    def submit(self, jobs: Sequence[Job]) -> int:
-        self._tickets += 1
-        self._queue.append((self._tickets, jobs))
-        self._feed()
-        return self._tickets
-
     def poll(self, timeout_s: float) -> Sequence[Event]:
         self._feed()
-        events: list[Event] = []
-        for key, _ in self._selector.select(timeout_s):
+        events = self._taken_events()
+        for key, _ in self._selector.select(0 if events else timeout_s):
             events += self._read(key.data)
         self._feed()
-        return events
-
-    def kill(self, ticket: int) -> None:
-        self._queue = deque(item for item in self._queue if item[0] != ticket)
-        for child in [c for c in self._children if c.ticket == ticket]:
-            self._bury(child)
+        return events + self._taken_events()
 
     def close(self) -> None:
-        self._queue.clear()
-        for child in list(self._children):
-            self._bury(child)
+        super().close()
         self._selector.close()
 
-    def _feed(self) -> None:
-        while self._queue:
-            child = next((c for c in self._children if c.ticket is None), None)
-            if child is None and len(self._children) < self._workers:
-                child = self._start()
-            if child is None:
-                return
-            child.ticket, child.jobs = self._queue.popleft()
-            self._send(child, [job.to_dict() for job in child.jobs])
+    def _free(self) -> _Child | None:
+        idle = next((child for child in self._members if child.ticket is None), None)
+        return idle or (self._start() if len(self._members) < self._workers else None)
+
+    def _give(self, member: _Child, jobs: Sequence[Job]) -> None:
+        self._send(member, [job.to_dict() for job in jobs])
 
     def _start(self) -> _Child:
         log = open(self._log, "ab")  # noqa: SIM115  the child keeps it
@@ -107,10 +95,10 @@ class ProcessExecutor:
             start_new_session=True,
         )
         log.close()
-        child = _Child(process)
+        child = _Child(name=str(process.pid), process=process)
         os.set_blocking(process.stdout.fileno(), False)  # type: ignore[union-attr]
         self._selector.register(process.stdout, selectors.EVENT_READ, child)  # type: ignore[arg-type]
-        self._children.append(child)
+        self._members.append(child)
         self._send(child, self._spec.to_dict())
         return child
 
@@ -138,21 +126,22 @@ class ProcessExecutor:
             return Event(child.ticket, "progress", number=number, step=step, steps=steps, metrics=metrics)
         ticket, child.ticket = child.ticket, None
         if "error" in message:
-            return Event(ticket, "lost", error=message["error"])
+            return Event(ticket, "lost", error=message["error"], cause=message["cause"])
+        if message["spent"]:
+            self._bury(child)
         return Event(ticket, "done", tuple(Outcome(**outcome) for outcome in message["outcomes"]))
 
     def _died(self, child: _Child) -> list[Event]:
         ticket, code = child.ticket, child.process.wait()
         self._bury(child)
-        cause = f"signal {-code}" if code < 0 else f"exit code {code}"
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
         hint = "; killed, as when memory runs out" if code == -9 else ""
-        return [] if ticket is None else [Event(ticket, "lost", error=f"the worker process ended with {cause}{hint}")]
+        return [] if ticket is None else [Event(ticket, "lost", error=f"the worker process ended with {how}{hint}")]
 
-    def _bury(self, child: _Child) -> None:
-        self._children.remove(child)
-        self._selector.unregister(child.process.stdout)  # type: ignore[arg-type]
-        child.process.kill()
-        for pipe in (child.process.stdin, child.process.stdout):
+    def _end(self, member: _Child) -> None:
+        self._selector.unregister(member.process.stdout)  # type: ignore[arg-type]
+        member.process.kill()
+        for pipe in (member.process.stdin, member.process.stdout):
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()  # type: ignore[union-attr]
-        child.process.wait()
+        member.process.wait()

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nas.executors.base import Executor, run_all
+from nas.executors.base import Executor
+from nas.executors.dispatch import run_all
 from nas.jobs import Job, Outcome
 from nas.journal import Evaluation, Journal, Trial
 

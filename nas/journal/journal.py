@@ -109,10 +109,10 @@ class Journal:
         with clear_errors(self.path):
             return self._database.execute("SELECT coalesce(max(number) + 1, 0) FROM trial").fetchone()[0]
 
-    def begin(self, trial: Trial) -> Trial:
-        """Commit a pending trial, before any work on it."""
+    def begin(self, trial: Trial, arch: JSON = None) -> Trial:
+        """Commit a pending trial, before any work on it; its architecture is kept under `arch/<id>` where it is new."""
         assert not trial.done, f"trial {trial.number} begins with the outcome {trial.outcome}"
-        return self._add_trial(trial)
+        return self._add_trial(trial, arch=arch)
 
     def finish(self, trial: Trial, evaluations: Iterable[Evaluation] = ()) -> Trial:
         """Commit outcome, error, metrics and `repeat_of` of a pending trial together with its evaluations."""
@@ -128,24 +128,24 @@ class Journal:
             assert changed.rowcount == 1, f"trial {number} is unknown or finished already"
         return self.trial(number)
 
-    def settle(self, trial: Trial, evaluations: Iterable[Evaluation] = ()) -> Trial:
+    def settle(self, trial: Trial, evaluations: Iterable[Evaluation] = (), arch: JSON = None) -> Trial:
         """`begin` and `finish` in one commit, for trials that need no work: screened out, or answered by a repeat."""
         assert trial.outcome in OUTCOMES, f"trial {trial.number}: outcome {trial.outcome!r}"
-        return self._add_trial(trial, evaluations)
+        return self._add_trial(trial, evaluations, arch)
 
-    def retry(self, number: int, error: str) -> Trial:
-        """Count one more lost attempt of a pending trial, with an event `retry`."""
+    def retry(self, number: int, error: str, cause: str = "worker", counts: bool = True) -> Trial:
+        """One more loss of a pending trial, as an event `retry`; added to its `attempts` where it `counts`."""
         with self._transaction() as database:
             changed = database.execute(
-                "UPDATE trial SET attempts = attempts + 1 WHERE number = ? AND outcome IS NULL", [number]
+                "UPDATE trial SET attempts = attempts + ? WHERE number = ? AND outcome IS NULL", [int(counts), number]
             )
             assert changed.rowcount == 1, f"trial {number} is unknown or finished already"
-            insert(database, Event(time.time(), "retry", {"number": number, "error": error}))
+            insert(database, Event(time.time(), "retry", {"number": number, "error": error, "cause": cause}))
         return self.trial(number)
 
-    def trials(self) -> list[Trial]:
-        """All trials, in order of number."""
-        return self._read(Trial, "ORDER BY number")
+    def trials(self, first: int = 0, end: int | None = None) -> list[Trial]:
+        """Trials first .. end - 1, or all, in order of number."""
+        return self._read(Trial, "WHERE number >= ? AND number < ? ORDER BY number", [first, 2**62 if end is None else end])
 
     def trial(self, number: int) -> Trial:
         found = self._read(Trial, "WHERE number = ?", [number])
@@ -178,11 +178,13 @@ class Journal:
         with self._transaction() as database:
             insert(database, Event(time.time(), kind, data))
 
-    def _add_trial(self, trial: Trial, evaluations: Iterable[Evaluation] = ()) -> Trial:
+    def _add_trial(self, trial: Trial, evaluations: Iterable[Evaluation] = (), arch: JSON = None) -> Trial:
         with self._transaction() as database:
             assert trial.number == self.next_number, f"trial {trial.number} is not the next, {self.next_number}"
             insert(database, trial)
             insert_evaluations(database, trial, evaluations)
+            if arch is not None:
+                database.execute("INSERT OR IGNORE INTO meta VALUES (?, ?)", [f"arch/{trial.arch_id}", to_json(arch)])
         return self.trial(trial.number)
 
     def _read(self, record: type[Record], rest: str, arguments: Iterable[Any] = ()) -> list[Record]:

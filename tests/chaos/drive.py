@@ -1,0 +1,122 @@
+"""One search under fire: a driver process, kills drawn from a seed, and the same command again whenever the driver is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from nas.journal import Journal, diff
+
+from .cluster import FakeCluster
+
+ROOT = Path(__file__).parents[2]
+KINDS, SHARES = ("worker", "node", "driver"), (0.5, 0.25, 0.25)
+SEARCH = [
+    "plugins=[made_up]", "evaluator=formula", "evaluator.fail=0.1", "device=[]", "objective=params", "controller=evolution",
+    "search.in_flight=6", "search.retries=20", "seed=4",
+]  # fmt: skip
+
+
+@dataclass
+class Story:
+    """What was done to a search, and how often its driver was started.
+
+    `fell`: drivers that ended with the node that they were connected to, as on a real cluster.
+    """
+
+    killed: Counter[str] = field(default_factory=Counter)
+    starts: int = 0
+    fell: int = 0
+
+
+def search(folder: Path, trials: int, *args: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "nas", "search", f"run={folder}", f"trials={trials}", *SEARCH, *args]
+    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    with open(f"{folder}.txt", "ab") as log:
+        return subprocess.Popen(
+            command, cwd=folder.parent, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+
+
+def disturbed(
+    folder: Path, cluster: FakeCluster, kills: int, trials: int, seed: int, seconds: float,
+    say: Callable[[str], object] = lambda line: None, kinds: Sequence[str] = KINDS, deadline_s: float = 3600,
+) -> Story:  # fmt: skip
+    """Runs a search to its end while `kills` things die, spread over its trials. Raises AssertionError where it cannot end."""
+    rng, story, end = np.random.default_rng(seed), Story(), time.monotonic() + deadline_s
+    shares = np.array([SHARES[KINDS.index(kind)] for kind in kinds])
+    plan = [str(kind) for kind in rng.choice(kinds, kills, p=shares / shares.sum())]
+    at = np.sort(rng.integers(1, max(trials - 3, 2), kills))
+    arguments = ["executor=ray", f"executor.address={cluster.address}", f"evaluator.seconds={seconds}"]
+    driver, nodes_before = None, 0
+    while True:
+        assert time.monotonic() < end, f"not done in {deadline_s:g} s: {_tail(folder)}"
+        if driver is None or driver.poll() is not None:
+            if driver is not None and driver.returncode == 0:
+                break
+            if driver is not None and driver.returncode != -signal.SIGKILL:
+                assert nodes_before < story.killed["node"], f"exit {driver.returncode}: {_tail(folder)}"
+                story.fell += 1
+            driver, story.starts = search(folder, trials, *arguments), story.starts + 1
+            nodes_before = story.killed["node"]
+        done = finished(folder / "journal.sqlite")
+        if plan and done >= at[-len(plan)]:
+            if victim := _kill(plan[0], driver, cluster, rng):
+                kind = plan.pop(0)
+                story.killed[kind] += 1
+                say(f"{done} trials done: killed {victim}")
+        else:
+            time.sleep(0.05)
+    assert not plan, f"the search ended before {len(plan)} of its kills"
+    return story
+
+
+def _kill(kind: str, driver: subprocess.Popen[bytes], cluster: FakeCluster, rng: np.random.Generator) -> str:
+    if kind == "worker":
+        return cluster.kill_worker(rng)
+    if kind == "node":
+        return cluster.kill_node(rng)
+    driver.kill()
+    driver.wait()
+    return f"driver {driver.pid}"
+
+
+def finished(journal: Path) -> int:
+    """Trials with an outcome, read as anybody may while the run is writing."""
+    if not journal.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as database:
+        try:
+            return database.execute("select count(*) from trial where outcome is not null").fetchone()[0]
+        except sqlite3.OperationalError:
+            return 0
+
+
+def undisturbed(folder: Path, trials: int) -> None:
+    """The same search in one process, left in peace."""
+    assert search(folder, trials, "executor=local", "evaluator.seconds=0").wait() == 0, _tail(folder)
+
+
+def differences(calm: Path, rough: Path) -> tuple[int, int, list[str]]:
+    """(trials lost, evaluations too many, what else differs) between a search left in peace and one under fire."""
+    with Journal.open(calm / "journal.sqlite", read_only=True) as one, Journal.open(rough / "journal.sqlite", read_only=True) as other:
+        wanted, got = one.trials(), other.trials()
+        lost = sum(not trial.done or trial.outcome == "lost" for trial in got) + max(len(wanted) - len(got), 0)
+        evaluated = Counter(evaluation.trial for evaluation in other.evaluations("search"))
+        twice = sum(count - 1 for count in evaluated.values()) + max(len(got) - len(wanted), 0)
+        return lost, twice, diff(one, other)
+
+
+def _tail(folder: Path) -> str:
+    return Path(f"{folder}.txt").read_text(errors="replace")[-2000:]
