@@ -12,7 +12,6 @@ from nas.evaluators.scratch import Scratch, ScratchEvaluator
 from nas.jobs import Job, Report
 from nas.recipe import Recipe
 
-
 RECIPES = 4  # whose programs are kept: rungs differ in theirs
 
 
