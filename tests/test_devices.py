@@ -1,9 +1,7 @@
 """Devices that run networks, devices that are files, and what becomes of those that hang, fail or lie."""
 
 import json
-import multiprocessing
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -167,33 +165,31 @@ def test_an_unknown_resource_setting_is_one_line():
 # One at a time, and energy.
 
 
-def hold(path: Path, held: Any, release: Any) -> None:
-    with machine_to_itself(path):
-        held.set()
-        release.wait(30)
+HOLDER = """
+import sys, pathlib
+from nas.latency.lock import machine_to_itself
+with machine_to_itself(pathlib.Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
 
 
 def test_one_measurement_at_a_time(tmp_path: Path):
-    context = multiprocessing.get_context("spawn")
-    held, release = context.Event(), context.Event()
     path = tmp_path / "lock"
-    other = context.Process(target=hold, args=(path, held, release))
-    other.start()
-    try:
-        assert held.wait(60)
-        with (
-            pytest.raises(DeviceError, match="another measurement on this machine has not ended"),
-            machine_to_itself(path, 0),
-        ):
-            pass
-        assert other.pid
-        os.kill(other.pid, signal.SIGKILL)
-        other.join()
-        with machine_to_itself(path, 10):
-            pass
-    finally:
-        release.set()
-        other.kill()
+    command = [sys.executable, "-c", HOLDER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        try:
+            assert other.stdout
+            assert other.stdout.readline() == "held\n"
+            with (
+                pytest.raises(DeviceError, match="another measurement on this machine has not ended"),
+                machine_to_itself(path, 0),
+            ):
+                pass
+        finally:
+            other.kill()
+    with machine_to_itself(path, 10):
+        pass
 
 
 def test_energy_is_counted_or_absent(tmp_path: Path):
