@@ -9,6 +9,7 @@ resource is taken whole while a job runs, so that one board measures one thing a
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -54,7 +55,9 @@ class Remote:
 
     def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
         self._check_place()
-        return self._inner().measure(archs, failed)
+        own = {"fingerprint": self.fingerprint()}
+        measured = self._inner().measure(archs, failed)
+        return [dataclasses.replace(m, info={**m.info, "resource": self.resource}, **own) for m in measured]
 
     def fit(self, space: Space, seed: int, progress: Any = None) -> Any:
         self._check_place()
