@@ -34,7 +34,7 @@ def main() -> None:
         def save_checkpoint(self, checkpoint_dir):
             return None
 
-    ray.init(num_cpus=arguments.workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    ray.init("local", num_cpus=arguments.workers, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     with tempfile.TemporaryDirectory() as folder:
         run = tune.RunConfig(storage_path=folder, verbose=0)
         settings = tune.TuneConfig(num_samples=arguments.trials, reuse_actors=True, max_concurrent_trials=arguments.workers)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Protocol
 
-import numpy as np
-
 from nas.journal import Journal, Trial
 
 CHUNK = 1000  # trials read at once where a resumed run is told its past
@@ -23,7 +21,7 @@ class History:
         self.counted = self.idle = self.count = 0
         self._recent: dict[int, Trial] = {}
         self._first: dict[str, int] = {}
-        self._genomes: set[bytes] = set()
+        self._genomes: set[int] = set()  # eight bytes of a hash each: they are only counted
         self._repeats: dict[int, list[int]] = {}
         for start in range(0, journal.next_number, CHUNK):
             for trial in journal.trials(start, start + CHUNK):
@@ -49,7 +47,7 @@ class History:
         if trial.number < self.count:
             return
         self.count += 1
-        self._genomes.add(np.asarray(trial.genome, np.int32).tobytes())
+        self._genomes.add(hash(trial.genome))
         self.counted, self.idle = self.counted + trained(trial), 0 if trained(trial) else self.idle + 1
         if trained(trial):
             self._first.setdefault(_key(trial.arch_id, trial.fidelity), trial.number)
