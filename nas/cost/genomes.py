@@ -18,7 +18,7 @@ from nas.blocks import builder, lower_head, lower_layer
 from nas.cost.count import alive_bytes, node_params, product
 from nas.cost.features import FEATURES, feature_row
 from nas.layers import Graph, Node, Shape, node_macs
-from nas.space import Hole, Space
+from nas.space import Hole, Pairs, Space
 
 METRICS = ("params", "macs", "memory_bytes")
 SHAPES = 1 << 20  # room for the number of a shape inside a key
@@ -191,7 +191,7 @@ class Costs:
         used = [hole.when for part in (self._skeleton, *(p for p, _ in self._parts)) for hole in part.holes]
         self._conditions = _Conditions(space, list(dict.fromkeys(when for when in used if when)))
 
-    def _part(self, pairs: Sequence[tuple[str, Any]], stage: int | None) -> tuple[_Part, _Memo]:
+    def _part(self, pairs: Pairs, stage: int | None) -> tuple[_Part, _Memo]:
         part = _Part(self.space, [value for _, value in pairs])
 
         def fill(key: int) -> int:

@@ -21,7 +21,7 @@ from nas.arch import Arch, Block
 from nas.blocks import builder, lower_head, lower_layer
 from nas.layers import Graph, Node, Shape, param_shapes
 from nas.network import norms_with_acts
-from nas.space import Hole, Space
+from nas.space import Hole, Pairs, Space
 
 PARTS: tuple[str, ...] = ("kernels", "others", "stats")
 MAX_PRIMITIVES = 4000  # of all groups together; a program of more would take minutes to compile
@@ -229,7 +229,7 @@ def _check_fixed(space: Space) -> None:
 
 
 def _slot(space: Space, arch: Arch, scope: str, blocks: Sequence[Block], stride: int, shape: Shape,
-          template: Sequence[tuple[str, Any]], optional: bool = False) -> SlotPlan:  # fmt: skip
+          template: Pairs, optional: bool = False) -> SlotPlan:  # fmt: skip
     options = dict.fromkeys(_pieces(arch, scope, block, stride, shape) for block in blocks)
     options |= {(): None} if optional else {}
     shapes = {option[-1].shape if option else shape for option in options}
