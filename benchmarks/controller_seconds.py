@@ -8,11 +8,11 @@ Each is told what it asked for. Printed is the median of the last 100 trials' as
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 
 import numpy as np
+from options import options_of, run
 from threadpoolctl import threadpool_limits
 
 from nas.controllers import CONTROLLERS, Problem, make_controller
@@ -48,12 +48,8 @@ def seconds_of(name: str, problem: Problem, trials: int) -> np.ndarray:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = {"controllers": ",".join(GOALS_MS), "trials": "10000", "guided_trials": "1000", "space": "accel_nasbench"}
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key not in options:
-            raise ValueError(f"{key}: unknown key{did_you_mean(key, options)} (keys: {', '.join(options)})")
-        options[key] = value
+    defaults = {"controllers": ",".join(GOALS_MS), "trials": "10000", "guided_trials": "1000", "space": "accel_nasbench"}
+    options = options_of(arguments, defaults)
     space = load_space(options["space"])
     costs = Costs(space)
     objectives = Objectives((("accuracy", "max"), ("macs", "min")), cost="macs", target=300e6)
@@ -72,7 +68,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run(main)

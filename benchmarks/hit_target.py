@@ -8,17 +8,16 @@ front at the target, or the optimum lies above it), by MnasNet's soft reward for
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from options import options_of, run
 from threadpoolctl import threadpool_limits
 
 from nas.bench import race
 from nas.controllers import make_controller
 from nas.objectives import Objectives
-from nas.settings import did_you_mean
 from nas.tables import Table, load_table
 
 COST = "latency_ms/a100"
@@ -42,14 +41,8 @@ def ratio(table: Table, case: str, target: float, evaluations: int, seed: int) -
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = {"path": "", "evaluations": "300", "seeds": "3", "targets": "0.08,0.13,0.2", "cases": ";".join(CASES)}
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key not in options:
-            raise ValueError(f"{key}: unknown key{did_you_mean(key, options)} (keys: {', '.join(options)})")
-        options[key] = value
-    if not options["path"]:
-        raise ValueError("path: name the folder that holds accel_nasbench")
+    defaults = {"evaluations": "300", "seeds": "3", "targets": "0.08,0.13,0.2", "cases": ";".join(CASES)}
+    options = options_of(arguments, defaults, "accel_nasbench")
     table = load_table("accel_nasbench", Path(options["path"]) / "accel_nasbench")
     with threadpool_limits(1):
         for case in options["cases"].split(";"):
@@ -60,7 +53,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run(main)

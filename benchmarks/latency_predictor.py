@@ -12,7 +12,6 @@ a perfect predictor would reach. Results go to FILE as they come; the same comma
 from __future__ import annotations
 
 import json
-import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import options_of, run
 from scipy.stats import kendalltau
 from threadpoolctl import threadpool_limits
 
@@ -35,6 +35,7 @@ from nas.tables.accel_nasbench import COLUMNS, milliseconds, read
 
 FAMILIES = {"a100": "GPU", "3090": "GPU", "tpuv2": "TPU", "tpuv3": "TPU", "zcu102": "FPGA", "vck190": "FPGA"}
 SAMPLES, FEW, SOURCE = 100, 10, 400
+DEFAULTS = {"json": "", "devices": "", "draws": "", "quick": ""}
 METRICS = ("tau", "mape", "within_5", "within_10")
 Rows = np.ndarray
 Predict = Callable[[Rows], Rows]
@@ -230,21 +231,8 @@ def speed(column: Column, walk: Walk) -> dict[str, float]:
     return out
 
 
-def options_of(arguments: Sequence[str]) -> dict[str, str]:
-    options = {"path": "", "json": "", "devices": "", "draws": "", "quick": ""}
-    rest = iter(arguments)
-    for argument in rest:
-        key, _, value = argument.removeprefix("--").partition("=")
-        if key not in options:
-            raise ValueError(f"{key}: unknown key{did_you_mean(key, options)} (keys: {', '.join(options)})")
-        options[key] = "yes" if key == "quick" else value or next(rest, "")
-    if not options["path"]:
-        raise ValueError("path: name the folder that holds the published anb_dataset_jsons.tar.gz")
-    return options
-
-
 def main(arguments: Sequence[str]) -> int:
-    options = options_of(arguments)
+    options = options_of(arguments, DEFAULTS, "the published anb_dataset_jsons.tar.gz")
     quick = bool(options["quick"])
     seeds = int(options["draws"] or (2 if quick else 10))
     columns = columns_of(Path(options["path"]))
@@ -303,9 +291,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        with warnings.catch_warnings(), threadpool_limits(1):
-            warnings.simplefilter("ignore")
-            sys.exit(main(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore")
+        run(main)

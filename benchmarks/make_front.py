@@ -8,15 +8,14 @@ The folder holds `accel_nasbench/anb_dataset_jsons.tar.gz` as published. Takes a
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from options import options_of, run
 
 from nas.pareto import hypervolume
-from nas.settings import did_you_mean
 from nas.tables import Table, load_table
 from nas.tables.front import best_front
 
@@ -37,14 +36,8 @@ def reference_of(table: Table, device: str) -> list[float]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = {"path": "", "out": str(Path(__file__).with_name("fronts.json")), "evaluations": "300000"}
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key not in options:
-            raise ValueError(f"{key}: unknown key{did_you_mean(key, options)} (keys: {', '.join(options)})")
-        options[key] = value
-    if not options["path"]:
-        raise ValueError("path: name the folder that holds accel_nasbench")
+    defaults = {"out": str(Path(__file__).with_name("fronts.json")), "evaluations": "300000"}
+    options = options_of(arguments, defaults, "accel_nasbench")
     found = {}
     for surrogate in SURROGATES:
         table = load_table("accel_nasbench", Path(options["path"]) / "accel_nasbench", surrogate=surrogate)
@@ -60,7 +53,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run(main)

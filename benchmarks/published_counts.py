@@ -10,16 +10,15 @@ network is built from the space of that name and counted in the file's own conve
 from __future__ import annotations
 
 import json
-import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+
+from options import options_of, run
 
 from nas.blocks import lower
 from nas.cost import cost
 from nas.layers import Graph
-from nas.settings import did_you_mean
 from nas.space import Genome, Space, load_space
 
 Record = tuple[str, Genome, int, int]  # name, genome, parameters, multiply-adds
@@ -87,15 +86,8 @@ def differences(table: str, folder: Path) -> tuple[int, list[str]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options: dict[str, Any] = {"path": None, "table": None}
-    for argument in arguments:
-        key, _, value = argument.partition("=")
-        if key not in options:
-            raise ValueError(f"{key}: unknown key{did_you_mean(key, options)} (keys: {', '.join(options)})")
-        options[key] = value
-    if not options["path"]:
-        raise ValueError("path: name the folder that holds accel_nasbench and nas_bench_macro")
-    if options["table"] not in (None, *TABLES):
+    options = options_of(arguments, {"table": ""}, "accel_nasbench and nas_bench_macro")
+    if options["table"] not in ("", *TABLES):
         raise ValueError(f"table: wanted one of {', '.join(TABLES)}, got {options['table']!r}")
     failed = False
     for table in [options["table"]] if options["table"] else TABLES:
@@ -106,7 +98,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run(main)

@@ -19,12 +19,12 @@ import importlib
 import importlib.util
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import options_of, run
 from threadpoolctl import threadpool_limits
 
 from nas.bench import Race, Store, best_within, grid, race, run_all, shares
@@ -52,6 +52,8 @@ OURS = [name for name in CONTROLLERS if name not in ("optuna", "halving")]
 SLOW = ("guided", "mnasnet", "optuna_tpe", "optuna_nsga2", "optuna_gp")
 QUICK_CONTROLLERS = ["random", "evolution", "nsga2", "local", "mnasnet", "reinforce", "guided"]
 MOST = {"optuna_gp": 200}  # evaluations
+DEFAULTS = dict.fromkeys(("json", "problems", "controllers", "seeds", "slow_seeds", "quick"), "")
+DEFAULTS |= {"first_seed": "0", "jobs": "2", "in_flight": "0", "show": "no"}
 TARGETS = {"a100": 0.13, "zcu102": 8.0}  # milliseconds, for controllers that follow a reward: about the mean of the space
 
 
@@ -135,20 +137,6 @@ def work(task: Mapping[str, Any]) -> dict[str, Any]:
     return {"curve": curve, "asked": found.asked, "seconds": round(found.seconds, 2)}
 
 
-def options_of(arguments: Sequence[str]) -> dict[str, str]:
-    options = {"path": "", "json": "", "problems": "", "controllers": "", "seeds": "", "slow_seeds": "", "first_seed": "0"}
-    options |= {"jobs": "2", "in_flight": "0", "quick": "", "show": "no"}
-    rest = iter(arguments)
-    for argument in rest:
-        key, _, value = argument.removeprefix("--").partition("=")
-        if key not in options:
-            raise ValueError(f"{key}: unknown key{did_you_mean(key, options)} (keys: {', '.join(options)})")
-        options[key] = "yes" if key == "quick" else value or next(rest, "")
-    if not options["path"]:
-        raise ValueError("path: name the folder that holds accel_nasbench and nas_bench_macro")
-    return options
-
-
 def chosen(given: str, default: Sequence[str], known: Sequence[str], key: str) -> list[str]:
     names = given.split(",") if given else list(default)
     for name in names:
@@ -204,7 +192,7 @@ def _cell(column: Sequence[float | None]) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = options_of(arguments)
+    options = options_of(arguments, DEFAULTS, "accel_nasbench and nas_bench_macro")
     quick = bool(options["quick"])
     installed = [name for name in RIVALS if importlib.util.find_spec(NEEDS[name]) is not None]
     for name in RIVALS.keys() - set(installed):
@@ -225,7 +213,4 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    run(main)
