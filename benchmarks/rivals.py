@@ -24,9 +24,9 @@ from nas.machine import keep_memory
 from nas.network import init
 from nas.ops import ACT_FNS
 from nas.recipe import Recipe
-from nas.train.loop import Trainer
 from nas.train.optim import Layout, optimizer
 from nas.train.task import CLASSIFICATION
+from nas.train.trainer import Trainer
 
 Step = Callable[[], float]
 CLASSES = 10

@@ -19,6 +19,7 @@ from nas.recipe import Recipe
 from nas.train import CLASSIFICATION, Checkpoints, Fit, loop
 from nas.train.checkpoint import Progress, identity_of
 from nas.train.optim import Layout, optimizer
+from nas.train.trainer import Trainer
 from nas.weights import load_weights, save_arrays
 from test_train import RECIPE, SMALL, dataset, equal
 
@@ -46,7 +47,7 @@ def compiled(recipe: Recipe) -> tuple[Any, ...]:
     """What `fit` makes before its first step, once for all trainings whose steps are the same."""
     variables = init(lower(SMALL), 0)
     layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
-    trainer = loop.Trainer(lower(SMALL), dataset(), recipe, 0, CLASSIFICATION, *layouts)
+    trainer = Trainer(lower(SMALL), dataset(), recipe, 0, CLASSIFICATION, *layouts)
     update = optimizer(recipe, trainer.steps_per_epoch)
     return trainer, variables, update, trainer.compile(trainer.start(variables, update), variables, update)
 

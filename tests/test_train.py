@@ -22,7 +22,7 @@ from nas.data.augment import Augment
 from nas.network import init
 from nas.recipe import Recipe
 from nas.settings import build
-from nas.train import Diverged, evaluate, fit, loop, score
+from nas.train import Diverged, evaluate, fit, loop, score, trainer
 from nas.train.optim import Layout, learning_rate, optimizer, ramp
 from nas.train.task import CLASSIFICATION, Task, cross_entropy
 
@@ -95,7 +95,7 @@ def test_metrics_are_those_of_what_is_returned(fitted: loop.Fit) -> None:
 
 
 def test_each_program_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = {loop: 0, score: 0}
+    calls = {trainer: 0, score: 0}
 
     def counting(module: Any) -> Any:
         inner = module.apply
@@ -109,7 +109,7 @@ def test_each_program_is_traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in calls:
         monkeypatch.setattr(module, "apply", counting(module))
     fit(SMALL, dataset(train=50, valid=11), dataclasses.replace(RECIPE, validate_every=1), 0)
-    assert calls == {loop: 1, score: 1}
+    assert calls == {trainer: 1, score: 1}
 
 
 def test_report_hears_of_every_epoch_and_can_end_it() -> None:

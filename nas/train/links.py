@@ -31,11 +31,12 @@ from nas.ops import Array
 from nas.recipe import Recipe
 from nas.train.chain import Chain, Joined, Link, cut
 from nas.train.checkpoint import Checkpoints
-from nas.train.loop import Fit, Program, Report, State, Trainer, averaged, check_io, finish, memory_bytes, silent
+from nas.train.loop import Fit, Report, check_io, finish, silent
 from nas.train.mixing import Mixed, mixed, mixed_loss
 from nas.train.optim import Packed, mix, optimizer, ramp
 from nas.train.score import prepare
 from nas.train.task import CLASSIFICATION, Task
+from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
 
 KEPT = 1000  # programs of a worker; those not used for longest go first
 

@@ -9,29 +9,22 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from nas.arch import Arch
 from nas.blocks import lower
-from nas.data.augment import augment, batches
 from nas.data.dataset import Dataset
-from nas.layers import Graph
-from nas.network import Variables, apply, init
-from nas.ops import Array, Form
+from nas.network import Variables, init
+from nas.ops import Array
 from nas.recipe import Recipe
-from nas.train.checkpoint import Checkpoints, Progress, identity_of
-from nas.train.mixing import Mixed, mixed, mixed_loss
-from nas.train.optim import Layout, Packed, Packing, learning_rate, mix, optimizer, ramp
-from nas.train.parallel import replicated, shared_batch
-from nas.train.score import Score, compile_score, prepare, run_score
+from nas.train.checkpoint import Checkpoints, Progress
+from nas.train.optim import Layout, optimizer
+from nas.train.score import run_score
 from nas.train.task import CLASSIFICATION, Task
+from nas.train.trainer import Program, State, Trainer
 
 IN_FLIGHT = 2  # steps given to the device ahead of the one whose loss is read
 REPORT_S = 1.0
@@ -68,148 +61,6 @@ class Fit:
     steps: int
     peak_memory_bytes: int | None
     curve: list[dict[str, float]]
-
-
-class State(NamedTuple):
-    """All that a step changes; `ema` is (params, stats), or nothing."""
-
-    params: Any
-    stats: Packed
-    opt: Any
-    ema: tuple[Packed, ...]
-    step: Any
-    key: Array
-
-
-Step = Callable[[State, Any, Any], tuple[State, Array]]
-
-
-@dataclass(frozen=True)
-class Trainer:
-    """Everything that stays the same during a training."""
-
-    graph: Graph
-    dataset: Dataset
-    recipe: Recipe
-    seed: int
-    task: Task
-    params: Packing
-    stats: Packing
-    checkpoint: Checkpoints | None = None
-    devices: int = 1
-
-    @property
-    def rows(self) -> int:
-        """Images a step; a multiple of the devices that share them."""
-        rows = min(self.recipe.batch, len(self.dataset.train))
-        return rows // self.devices * self.devices
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return len(self.dataset.train) // self.rows
-
-    @property
-    def valid_rows(self) -> int:
-        return min(self.recipe.batch, len(self.dataset.valid))
-
-    def start(self, variables: Variables, update: optax.GradientTransformation) -> State:
-        params, stats = self.params.pack(variables["params"], np), self.stats.pack(variables["stats"], np)
-        key = jax.random.key(np.random.SeedSequence([self.seed, 1]).generate_state(1)[0])
-        ema = (params, stats) if self.recipe.ema else ()
-        state = State(params, stats, update.init(params), ema, np.int32(0), key)
-        copied = jax.tree.map(lambda a: jnp.array(a, copy=True), state)  # a step takes its buffers over
-        return replicated(copied, self.devices)
-
-    def step(self, update: optax.GradientTransformation) -> Step:
-        """(state, images (n, h, w, c) uint8, labels (n,)) -> (state, loss); pure."""
-        graph, recipe, task = self.graph, self.recipe, self.task
-        momentum = self.momentum()
-        form: Form = "auto" if self.devices == 1 else "slices"  # XLA cannot share out our own machine code
-
-        def loss_of(tree: Any, pairs: Mixed, key: Array) -> tuple[Array, Any]:
-            options = {"train": True, "rng": key, "dtype": jnp.dtype(recipe.dtype), "momentum": 0, "form": form}
-            logits, batch_stats = apply(graph, tree, {}, pairs.images, **options)
-            return mixed_loss(task, recipe, logits, pairs).mean(), batch_stats
-
-        def step(state: State, images: Array, labels: Array) -> tuple[State, Array]:
-            inputs, key = prepare(images, graph, self.dataset), jax.random.fold_in(state.key, state.step)
-            gradient = jax.value_and_grad(loss_of, has_aux=True)
-            pairs = mixed(recipe, inputs, labels, key)
-            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), pairs, key)
-            updates, opt = update.update(self.params.pack(grads), state.opt, state.params)
-            params, count = optax.apply_updates(state.params, updates), state.step + 1
-            decay = jax.tree.map(lambda m: ramp(m, count), momentum) if recipe.norm_warmup else momentum
-            stats = jax.tree.map(mix, state.stats, self.stats.pack(batch_stats), decay)
-            ema = averaged(recipe, state.ema, (params, stats), count) if state.ema else ()
-            return State(params, stats, opt, ema, count, state.key), loss
-
-        return step
-
-    def momentum(self) -> Packed:
-        """Each batch statistic's momentum, packed as the statistics are."""
-        norms = [node for node in self.graph.nodes if node.op == "norm"]
-        full = {n.name: np.full(n.shape[2], n.attr["momentum"], np.float32) for n in norms}
-        return self.stats.pack({name: {"mean": array, "var": array} for name, array in full.items()}, np)
-
-    def compile(self, state: State, variables: Variables, update: optax.GradientTransformation) -> Program:
-        start = time.perf_counter()
-        side = self.dataset.resolution
-        shared = shared_batch(self.devices)
-        images = jax.ShapeDtypeStruct((self.rows, side, side, self.dataset.channels), jnp.uint8, sharding=shared)
-        labels = jax.ShapeDtypeStruct((self.rows,), jnp.int32, sharding=shared)
-        step = jax.jit(self.step(update), donate_argnums=0).lower(state, images, labels).compile()
-        score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
-        return Program(step, score, time.perf_counter() - start, memory_bytes(step))
-
-    def batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """One epoch of (images uint8, labels int32), shuffled and augmented."""
-        rng = np.random.default_rng([self.seed, 0, epoch])
-        train, fill = self.dataset.train, [round(255 * mean) for mean in self.dataset.mean]
-        for rows in batches(train, self.rows, rng):
-            yield augment(train.images[rows], rng, self.recipe.augment, fill), train.labels[rows]
-
-    def result(self, state: State) -> Variables:
-        """The weights and statistics to keep, as NumPy arrays."""
-        params, stats = jax.tree.map(np.array, state.ema or (state.params, state.stats))
-        return {"params": self.params.unpack(params), "stats": self.stats.unpack(stats)}
-
-    def scored(self, state: State) -> Any:
-        """What the compiled score takes as its weights."""
-        return self.result(state)
-
-    def identity(self, state: State) -> dict[str, Any]:
-        """What a checkpoint must agree in; `state` is that before the first step."""
-        return identity_of(self.graph.id, self.dataset, self.recipe, self.seed, state)
-
-    def progress(self, step: int, losses: list[float]) -> dict[str, float]:
-        rate = learning_rate(self.recipe, self.steps_per_epoch, step - 1, np)
-        return {"step": step, "train_loss": math.fsum(losses) / len(losses), "lr": float(rate)}
-
-
-def averaged(recipe: Recipe, old: Any, new: Any, count: Array) -> Any:
-    """The moving averages after `count` batches; they move with updates, which gradients accumulate for."""
-    decay = ramp(recipe.ema, count // recipe.accumulate)
-    if recipe.accumulate > 1:
-        decay = jnp.where(count % recipe.accumulate == 0, decay, 1.0)
-    return jax.tree.map(lambda a, b: mix(a, b, decay), old, new)
-
-
-@dataclass(frozen=True)
-class Program:
-    """Compiled functions of one training."""
-
-    step: Step
-    score: Score
-    compile_s: float
-    peak_memory_bytes: int | None
-
-
-def memory_bytes(compiled: Any) -> int | None:
-    counted = compiled.memory_analysis()
-    if counted is None:
-        return None
-    sizes = counted.temp_size_in_bytes, counted.argument_size_in_bytes, counted.output_size_in_bytes
-    return sum(sizes) - counted.alias_size_in_bytes
 
 
 def silent(step: int, steps: int, metrics: dict[str, float]) -> None:

@@ -30,12 +30,13 @@ from nas.ops import Array
 from nas.recipe import Recipe
 from nas.space import Space
 from nas.train.checkpoint import Checkpoints
-from nas.train.loop import Fit, Program, Report, State, Trainer, averaged, check_io, finish, memory_bytes, silent
+from nas.train.loop import Fit, Report, check_io, finish, silent
 from nas.train.mixing import mixed, mixed_loss
 from nas.train.optim import mix, optimizer, ramp
 from nas.train.score import prepare
 from nas.train.slots import PARTS, Choice, Group, Piece, SlotPlan, SpacePlan, Step, plan_space
 from nas.train.task import CLASSIFICATION, Task
+from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
 
 Areas = dict[str, Array]  # a slot's, group's or step's share of the packed kernels, other parameters and statistics
 
