@@ -22,6 +22,7 @@ from nas.executors.recorded import job_seed
 from nas.history import History, root_of
 from nas.jobs import Job, Outcome, training_of
 from nas.journal import Evaluation, Journal, Proposal, Trial
+from nas.settings import check_ranges
 
 STATUS_S = 1.0
 
@@ -39,14 +40,7 @@ class SearchSettings:
     enqueue: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for key, low, high in (
-            ("in_flight", 0, 10_000),
-            ("threads", 1, 1024),
-            ("retries", 0, 100),
-            ("max_screened", 1, 10**7),
-        ):
-            if not low <= getattr(self, key) <= high:
-                raise ValueError(f"{key}: wanted {low} to {high}, got {getattr(self, key)}")
+        check_ranges(self, in_flight=(0, 10_000), threads=(1, 1024), retries=(0, 100), max_screened=(1, 10**7))
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise ValueError(f"timeout_s: wanted more than 0 seconds or null, got {self.timeout_s:g}")
 

@@ -80,6 +80,14 @@ def did_you_mean(word: object, choices: Iterable[object]) -> str:
     return f"; did you mean {near}?" if near else ""
 
 
+def check_ranges(settings: object, **limits: tuple[float, float]) -> None:
+    """Raises ValueError naming the first field outside its (low, high), both included; what is no number passes."""
+    for key, (low, high) in limits.items():
+        value = getattr(settings, key)
+        if isinstance(value, int | float) and not low <= value <= high:
+            raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+
+
 def _convert(hint: Any, value: Any, where: str) -> Any:
     origin = typing.get_origin(hint)
     if hint is Any:

@@ -28,7 +28,7 @@ from nas.latency import make_device
 from nas.plugins import load_plugins
 from nas.recipe import Recipe
 from nas.report.trajectory import trajectory_svg
-from nas.settings import build
+from nas.settings import build, check_ranges
 from nas.versions import versions
 from nas.weights import save_weights
 from nas.yamlio import dump_yaml, write_text
@@ -61,9 +61,7 @@ class AdaptCommand:
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for key, low, high in (("seed", 0, 2**31 - 1), ("threads", 1, 1024)):
-            if not low <= getattr(self, key) <= high:
-                raise ValueError(f"{key}: wanted {low} to {high}, got {getattr(self, key)}")
+        check_ranges(self, seed=(0, 2**31 - 1), threads=(1, 1024))
         if not 0 < self.target < 1:
             raise ValueError(f"target: wanted a share between 0 and 1, got {self.target}")
         if self.target_ms is not None and self.target_ms <= 0:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from nas.bench import Store, run_all
 from nas.bench.contest import Contest, Yardstick, tasks, work
@@ -17,38 +18,31 @@ from nas.cli.hydra_door import Invocation, choices
 from nas.controllers import make_controller
 from nas.paths import CONF
 from nas.plugins import load_plugins
-from nas.settings import build, did_you_mean
+from nas.settings import build, check_ranges, did_you_mean
 from nas.yamlio import read_yaml, write_text
 
 
 @dataclass(frozen=True)
-class BenchCommand:
-    """The keys of conf/bench.yaml."""
+class BenchCommand(Contest):
+    """The keys of conf/bench.yaml: the contest, who takes part, and how."""
 
-    benchmark: Literal["accel_nasbench", "nas_bench_macro"]
-    path: str
-    surrogate: Literal["pairs", "trees"] = "pairs"
-    cost: str | None = "macs"
-    learn_cost: bool = False
-    noise: bool = False
-    floor: float = 0.5
-    limit: float | None = None
     controllers: tuple[Any, ...] = ()
     evaluations: int = 100
     seeds: int = 5
     in_flight: int = 0
     workers: int | None = None
-    front_evaluations: int = 60_000
     run: str | None = None
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for key, low, high in (("evaluations", 1, 10**6), ("seeds", 1, 10_000), ("in_flight", 0, 10_000), ("workers", 1, 1024)):
-            value = getattr(self, key)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+        check_ranges(self, evaluations=(1, 10**6), seeds=(1, 10_000), in_flight=(0, 10_000), workers=(1, 1024))
         if not self.controllers:
             raise ValueError("controllers: empty; wanted names such as [random,guided]")
+
+    @property
+    def contest(self) -> Contest:
+        shared = {field.name: getattr(self, field.name) for field in dataclasses.fields(Contest)}
+        return Contest(**{**shared, "path": str(Path(self.path).expanduser().absolute())})
 
 
 def bench(call: Invocation) -> None:
@@ -56,10 +50,7 @@ def bench(call: Invocation) -> None:
     command = build(BenchCommand, call.config, "")
     load_plugins(command.plugins, [os.getcwd()])
     controllers = dict(_controllers(command))
-    contest = Contest(
-        command.benchmark, str(Path(command.path).expanduser().absolute()), command.surrogate, command.cost, command.learn_cost,
-        command.noise, command.floor, command.limit, command.front_evaluations,
-    )  # fmt: skip
+    contest = command.contest
     contest.check()
     folder = run_folder(command.run, ["bench", *call.overrides], call.job)
     yardstick = _yardstick(contest, folder)

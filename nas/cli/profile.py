@@ -20,7 +20,7 @@ from nas.latency.profile import draw
 from nas.plugins import load_plugins
 from nas.profile import Profile, profile_device
 from nas.report.profile import profile_page
-from nas.settings import build
+from nas.settings import build, check_ranges
 from nas.space import Space, load_space
 from nas.versions import versions
 from nas.yamlio import write_text
@@ -48,14 +48,10 @@ class ProfileCommand:
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        limits = (
-            ("samples", 2, 10**6), ("holdout", 2, 10**5), ("resolution", 1, 8192), ("channels", 1, 1024),
-            ("classes", 1, 10**6), ("divisor", 1, 256), ("seed", 0, 2**31 - 1), ("threads", 1, 1024),
+        check_ranges(
+            self, samples=(2, 10**6), holdout=(2, 10**5), resolution=(1, 8192), channels=(1, 1024),
+            classes=(1, 10**6), divisor=(1, 256), seed=(0, 2**31 - 1), threads=(1, 1024),
         )  # fmt: skip
-        for key, low, high in limits:
-            value = getattr(self, key)
-            if isinstance(value, int) and not low <= value <= high:
-                raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
         if not 0 < self.error < 1:
             raise ValueError(f"error: wanted more than 0 and less than 1 (0.05 is 5 %), got {self.error:g}")
         if not self.device:

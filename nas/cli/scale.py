@@ -28,7 +28,7 @@ from nas.latency import make_device
 from nas.plugins import load_plugins
 from nas.recipe import Recipe
 from nas.scale import Coefficients, compound, family_space, grid, preset, to_budget
-from nas.settings import build
+from nas.settings import build, check_ranges
 from nas.versions import versions
 from nas.yamlio import dump_yaml, write_text
 
@@ -78,9 +78,7 @@ class ScaleCommand:
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for key, low, high in (("seed", 0, 2**31 - 1), ("threads", 1, 1024), ("divisor", 1, 256)):
-            if not low <= getattr(self, key) <= high:
-                raise ValueError(f"{key}: wanted {low} to {high}, got {getattr(self, key)}")
+        check_ranges(self, seed=(0, 2**31 - 1), threads=(1, 1024), divisor=(1, 256))
         for key in ("macs", "target_ms"):
             if any(not 0 < value < float("inf") for value in getattr(self, key)):
                 raise ValueError(f"{key}: wanted numbers above 0, got {list(getattr(self, key))}")

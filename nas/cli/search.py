@@ -32,7 +32,7 @@ from nas.objectives import Objectives, build_objectives
 from nas.plugins import load_plugins
 from nas.report import front_text, summarise, write_outputs
 from nas.search import Search, SearchSettings, Several
-from nas.settings import build
+from nas.settings import build, check_ranges
 from nas.space import Space, load_space
 from nas.trackers import check_trackers, open_trackers
 from nas.verify import Keeper, measure_front, prune_weights, test_front
@@ -64,15 +64,7 @@ class SearchCommand:
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for key, low, high in (
-            ("trials", 1, 10**7),
-            ("seed", 0, 2**31 - 1),
-            ("resolution", 1, 8192),
-            ("divisor", 1, 256),
-        ):
-            value = getattr(self, key)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+        check_ranges(self, trials=(1, 10**7), seed=(0, 2**31 - 1), resolution=(1, 8192), divisor=(1, 256))
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from nas.machine import keep_memory, use_compile_cache
 from nas.plugins import load_plugins
 from nas.recipe import Recipe
 from nas.report.trajectory import curves_svg
-from nas.settings import build
+from nas.settings import build, check_ranges
 from nas.versions import versions
 from nas.weights import Variables, save_weights
 from nas.yamlio import dump_yaml, read_yaml, write_text
@@ -48,11 +48,10 @@ class TrainCommand:
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for key, low, high in (("seed", 0, 2**31 - 1), ("resolution", 1, 8192), ("threads", 1, 1024),
-                               ("checkpoint_every", 1, 10**6), ("checkpoint_keep", 1, 10**6), ("devices", 1, 4096)):  # fmt: skip
-            value = getattr(self, key)
-            if value is not None and not low <= value <= high:
-                raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+        check_ranges(
+            self, seed=(0, 2**31 - 1), resolution=(1, 8192), threads=(1, 1024),
+            checkpoint_every=(1, 10**6), checkpoint_keep=(1, 10**6), devices=(1, 4096),
+        )  # fmt: skip
 
 
 def train(call: Invocation) -> None:
