@@ -197,16 +197,10 @@ class Journal:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         assert self._holder, f"{self.path} is open for reading"
-        with clear_errors(self.path):
-            try:
-                self._database.execute("BEGIN IMMEDIATE")
-                self._holder.check(self._database)
-                yield self._database
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:
-                    self._database.execute("ROLLBACK")
-                raise
+        with clear_errors(self.path), self._database:  # which commits, or takes back what an error leaves half done
+            self._database.execute("BEGIN IMMEDIATE")
+            self._holder.check(self._database)
+            yield self._database
 
 
 def diff(a: Journal, b: Journal) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -18,7 +19,7 @@ from nas.space import Space
 
 
 @dataclass(frozen=True)
-class Clocked:
+class Clocked(ABC):
     """Programs are warmed up `warmup` times, then measured in `rounds` of `repeats` runs, each for about `limit_s` at most.
 
     A predictor is fitted to at most `samples` layers and `networks` whole networks, within about `seconds` (two networks and
@@ -50,12 +51,13 @@ class Clocked:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: wanted more than 0 seconds, got {getattr(self, name)}")
 
+    @abstractmethod
     def info(self) -> dict[str, Any]:
         """What the times hold for, of this device alone."""
-        raise NotImplementedError
 
+    @abstractmethod
     def bench(self) -> Bench:
-        raise NotImplementedError
+        """What compiles and times graphs on this device."""
 
     def fingerprint(self) -> str:
         return info_fingerprint(self.info())

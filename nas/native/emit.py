@@ -165,8 +165,14 @@ def zero(lanes: int) -> Value:
 
 @cache
 def _target() -> Any:
+    """The target machine that modules are optimised for."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
+    return _machine()
+
+
+def _machine() -> Any:
+    """A new target machine for this processor; an engine takes over the one that it is given."""
     target = binding.Target.from_default_triple()
     features = binding.get_host_cpu_features().flatten()
     return target.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=2, jit=True)
@@ -222,10 +228,3 @@ def _options() -> Any:
     options = binding.create_pipeline_tuning_options(speed_level=2)
     options.loop_unrolling = options.loop_vectorization = options.slp_vectorization = False
     return options
-
-
-def _machine() -> Any:
-    """A target machine of its own: the engine takes it over."""
-    target = binding.Target.from_default_triple()
-    features = binding.get_host_cpu_features().flatten()
-    return target.create_target_machine(cpu=binding.get_host_cpu_name(), features=features, opt=2, jit=True)
