@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.executors.base import Event, Executor
-from nas.executors.cluster import RaySettings
 from nas.executors.local import LocalSettings
 from nas.executors.processes import ProcessesSettings
+from nas.executors.ray import RaySettings
 from nas.settings import named
 
 EXECUTORS: dict[str, type] = {"local": LocalSettings, "processes": ProcessesSettings, "ray": RaySettings}

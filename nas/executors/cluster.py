@@ -10,14 +10,11 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nas.executors.processes import check_memory
-from nas.jobs import WorkerSpec
 from nas.memory import GIB
-
-if TYPE_CHECKING:
-    from nas.executors.ray import RayExecutor
+from nas.settings import check_ranges
 
 TPU_CHIPS = (0, 1, 2, 4, 8)  # what Ray can give a worker
 PROBE_S = 60.0
@@ -27,7 +24,7 @@ log = logging.getLogger("nas")
 
 
 @dataclass(frozen=True)
-class RaySettings:
+class ClusterSettings:
     """`executor=ray`. Without an `address` a local cluster is started; `auto` joins the running one, `ray://host:10001` a remote one.
 
     `cpus`, `gpus`, `tpus`, `memory_gib` are what one worker, and so one trial, takes; `resource` is a custom one that its
@@ -44,25 +41,18 @@ class RaySettings:
     resource: str | None = None
 
     def __post_init__(self) -> None:
-        for key, low, high in (("workers", 1, 100_000), ("cpus", 0, 10_000), ("gpus", 0, 64), ("wait_s", 1, 3600)):
-            if (value := getattr(self, key)) is not None and not low <= value <= high:
-                raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+        check_ranges(self, workers=(1, 100_000), cpus=(0, 10_000), gpus=(0, 64), wait_s=(1, 3600))
         if self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus: wanted a fraction of one GPU or a whole number of them, got {self.gpus:g}")
         if self.tpus not in TPU_CHIPS:
             raise ValueError(f"tpus: wanted {', '.join(map(str, TPU_CHIPS))} chips, got {self.tpus}")
         check_memory(self.memory_gib)
 
-    def start(self, spec: WorkerSpec, dataset: Any = None) -> RayExecutor:
-        from nas.executors.ray import RayExecutor
-
-        return RayExecutor(spec.with_memory(self.memory_gib), self, dataset)
-
 
 class Cluster:
     """A connection. `need` is what a worker takes, in Ray's own words."""
 
-    def __init__(self, settings: RaySettings, threads: int):
+    def __init__(self, settings: ClusterSettings, threads: int):
         for name, value in (("USAGE_STATS_ENABLED", "0"), ("ENABLE_UV_RUN_RUNTIME_ENV", "0"), ("ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")):
             os.environ.setdefault(f"RAY_{name}", value)
         import ray

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nas.executors.base import Executor
-from nas.executors.cluster import RaySettings
+from nas.executors.ray import RaySettings
 from nas.jobs import WorkerSpec
 from nas.latency.remote import Remote
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.executors.base import Cause, Event
-from nas.executors.cluster import Cluster, RaySettings, forget_probe, ship
+from nas.executors.cluster import Cluster, ClusterSettings, forget_probe, ship
 from nas.executors.pool import Member, Pool
 from nas.jobs import Job, NoRoom, Outcome, WorkerSpec
 
@@ -41,23 +41,22 @@ class _Actor(Member):
 class RayExecutor(Pool[_Actor]):
     """One actor a worker; a dead actor is replaced, what it ran is told as lost."""
 
-    def __init__(self, spec: WorkerSpec, settings: RaySettings, dataset: Any = None):
+    def __init__(self, spec: WorkerSpec, settings: ClusterSettings, dataset: Any = None):
         super().__init__()
         self._spec, self._settings = spec, settings
         self._cluster = Cluster(settings, spec.threads)
         self._ray, self._errors = self._cluster.ray, self._cluster.errors
         self._looked = self._room = self._rest_until = 0.0
         self._stillborn, self._token = 0, ""
-        try:
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
             if spec.storage:
                 self._token = self._cluster.probe(spec.storage, self._python_path)
             self._dataset = ship(self._cluster, dataset) if dataset is not None else None
             self._actor_class = self._make_class()
             self._start()  # also what makes an autoscaler add a node
             self._cluster.wait_for_room()
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     def capacity(self) -> int:
         if time.monotonic() - self._looked > LOOK_S:
@@ -237,3 +236,9 @@ class _RayWorker:
 
     def progress(self) -> tuple[int, int, int, dict[str, float]] | None:
         return self._said
+
+
+@dataclass(frozen=True)
+class RaySettings(ClusterSettings):
+    def start(self, spec: WorkerSpec, dataset: Any = None) -> RayExecutor:
+        return RayExecutor(spec.with_memory(self.memory_gib), self, dataset)

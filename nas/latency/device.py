@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from nas.arch import Arch
 from nas.journal import Measurement
 from nas.latency.clocked import Host, LiteRT, OnnxRuntime
+from nas.latency.files import Samples, Table
 from nas.latency.fit import Progress
-from nas.latency.lookup import Samples, Table
 from nas.latency.measure import Failed
 from nas.latency.remote import Remote
 from nas.settings import named

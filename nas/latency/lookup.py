@@ -1,18 +1,13 @@
-"""Devices that are files: a published table of operations, and networks that were measured by any means.
+"""A published table of operations as a predictor: a network takes the sum of its layers.
 
-`table` reads a CSV with the columns `op,input,output,kernel,stride,expansion,se,activation,ms`, a row a layer of the
-architecture: `op` is the name of its block (`conv`, `mbconv`, `classifier`, ..), `input` and `output` are its shapes as
-`height x width x channels` (`48x48x24`), the rest its knobs. An empty cell fits anything; the first row that fits counts. A
-network takes the sum of its layers.
-
-`samples` reads a CSV with the columns `ms` and `genome` (options of the space's genes, separated by spaces) or `arch` (block
-strings, a file or a known name).
+The CSV has the columns `op,input,output,kernel,stride,expansion,se,activation,ms`, a row a layer of the architecture: `op` is
+the name of its block (`conv`, `mbconv`, `classifier`, ..), `input` and `output` are its shapes as `height x width x channels`
+(`48x48x24`), the rest its knobs. An empty cell fits anything; the first row that fits counts.
 """
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,14 +18,11 @@ from typing import Any
 import numpy as np
 
 from nas.arch import Arch, Block
-from nas.blocks import arch_id, builder, lower_head, lower_layer
+from nas.blocks import builder, lower_head, lower_layer
 from nas.blocks.registry import knob_values
-from nas.blockstrings import looks_like, parse
-from nas.journal import Measurement
-from nas.latency.measure import Failed, info_fingerprint
 from nas.latency.timing import DeviceError
 from nas.layers import Shape
-from nas.space import Space, load_arch
+from nas.space import Space
 
 COLUMNS = ("op", "input", "output", "kernel", "stride", "expansion", "se", "activation", "ms")
 MAX_ROWS = 1_000_000
@@ -68,13 +60,6 @@ def _ms(path: Path, line: int, text: str | None) -> float:
     if not (math.isfinite(value) and value > 0):
         raise DeviceError(f"{path}: line {line}: ms: wanted a time of more than 0, got {text!r}")
     return value
-
-
-def digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    except OSError as error:
-        raise DeviceError(f"{path}: {error.strerror}") from None
 
 
 @dataclass(frozen=True)
@@ -162,107 +147,10 @@ def _text(value: Any) -> str:
         return str(value)
 
 
-@dataclass(frozen=True)
-class Table:
-    """A look-up table of operations: the CSV at the top of this file."""
-
-    path: str
-    timeout_s: float = 300.0
-    predictor: str | None = None
-
-    def info(self) -> dict[str, Any]:
-        return {"device": "table", "path": Path(self.path).name, "sha256": digest(Path(self.path).expanduser())}
-
-    def fingerprint(self) -> str:
-        return info_fingerprint(self.info())
-
-    def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
-        predictor, info = self._predictor(), self.info()
-        return list(_told(archs, predictor.predict_arch, "table", info, failed))
-
-    def fit(self, space: Space, seed: int, progress: Any = None) -> TablePredictor:
-        return self._predictor()
-
-    def _predictor(self) -> TablePredictor:
-        path = Path(self.path).expanduser()
-        rows = []
-        for _, cells, ms in read_rows(path, COLUMNS):
-            given = [cells[name] for name in COLUMNS[:-1]]
-            rows.append(((*given[:3], *(_text(cell) if cell else "" for cell in given[3:])), ms))
-        return TablePredictor("table", self.fingerprint(), str(path), tuple(rows))
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Networks with their times in a CSV, as at the top of this file; the predictor is fitted to them."""
-
-    path: str
-    timeout_s: float = 300.0
-    predictor: str | None = None
-
-    def info(self) -> dict[str, Any]:
-        return {"device": "samples", "path": Path(self.path).name, "sha256": digest(Path(self.path).expanduser())}
-
-    def fingerprint(self) -> str:
-        return info_fingerprint(self.info())
-
-    def bound(self, space: Space) -> SamplesOf:
-        """The device for the networks of one space, without which genomes say nothing."""
-        return SamplesOf(self.path, self.timeout_s, self.predictor, space)
-
-
-@dataclass(frozen=True)
-class SamplesOf(Samples):
-    """Samples of one space."""
-
-    space: Space | None = None
-
-    def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
-        assert self.space is not None
-        known = {arch_id(self.space.decode(genome)): ms for genome, ms in self._rows(self.space)}
-
-        def look_up(arch: Arch) -> float:
-            if (found := known.get(arch_id(arch))) is None:
-                raise DeviceError(f"{arch.name} ({arch_id(arch)}): not among the networks of {self.path}")
-            return found
-
-        return list(_told(archs, look_up, "samples", self.info(), failed))
-
-    def fit(self, space: Space, seed: int, progress: Any = None) -> Any:
-        from nas.latency.learnt import fit_predictor
-
-        genomes, times = zip(*self._rows(space), strict=True)
-        return fit_predictor(
-            space, genomes, times, device="samples", fingerprint=self.fingerprint(), info=self.info(), seed=seed
-        )  # fmt: skip
-
-    def _rows(self, space: Space) -> list[tuple[tuple[int, ...], float]]:
-        path = Path(self.path).expanduser()
-        return [(_genome(space, cells, f"{path}: line {line}"), ms) for line, cells, ms in read_rows(path, ("ms",))]
-
-
-def _genome(space: Space, cells: Mapping[str, str], where: str) -> tuple[int, ...]:
-    try:
-        if cells.get("genome"):
-            return space.canonical(tuple(int(part) for part in cells["genome"].replace(",", " ").split()))
-        text = cells.get("arch", "")
-        if not text:
-            raise ValueError("wanted a genome or an arch")
-        return space.encode(parse(text, where="arch") if looks_like(text) else load_arch(text))
-    except ValueError as error:
-        raise DeviceError(f"{where}: {error}") from None
-
-
-def _told(
-    archs: Arch | Sequence[Arch], look_up: Any, device: str, info: Mapping[str, Any], failed: Failed | None
-) -> Iterator[Measurement]:
-    """Records without a clock: what the file says, once, without spread."""
-    for arch in [archs] if isinstance(archs, Arch) else archs:
-        try:
-            ms = look_up(arch)
-        except DeviceError as error:
-            if failed is None:
-                raise
-            failed(arch, error)
-            continue
-        yield Measurement(arch_id(arch), device, info_fingerprint(info), ms, ms, 1, dict(info))
+def read_table(path: Path, fingerprint: str) -> TablePredictor:
+    """The predictor in a CSV. Raises DeviceError naming the line that is wrong."""
+    rows = []
+    for _, cells, ms in read_rows(path, COLUMNS):
+        given = [cells[name] for name in COLUMNS[:-1]]
+        rows.append(((*given[:3], *(_text(cell) if cell else "" for cell in given[3:])), ms))
+    return TablePredictor("table", fingerprint, str(path), tuple(rows))
