@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
-import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,36 +30,28 @@ def hear_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def search(folder: Path, *args: str) -> subprocess.Popen[bytes]:
+def search(folder: Path, *args: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "nas", "search", f"run={folder}", *COMMON, *args]
-    log = open(f"{folder}.txt", "ab")  # noqa: SIM115  the child keeps it
-    process = subprocess.Popen(
-        command, cwd=folder.parent, env=environment(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=hear_ctrl_c
-    )
-    log.close()
-    return process
+    with open(f"{folder}.txt", "ab") as log:
+        return subprocess.Popen(
+            command, cwd=folder.parent, env=environment(), stdout=stdout or log, stderr=log, stdin=subprocess.DEVNULL,
+            preexec_fn=hear_ctrl_c,
+        )  # fmt: skip
 
 
-def finished(journal: Path) -> int:
-    """Trials with an outcome, read as anybody may while the run is writing."""
-    if not journal.exists():
-        return 0
-    database = sqlite3.connect(f"file:{journal}?mode=ro", uri=True)
-    try:
-        return database.execute("select count(*) from trial where outcome is not null").fetchone()[0]
-    except sqlite3.OperationalError:
-        return 0
-    finally:
-        database.close()
+def until(folder: Path, trials: int, *args: str) -> subprocess.Popen[bytes]:
+    """A search that has just said how its trial of that count went."""
+    process = search(folder, *args, stdout=subprocess.PIPE)
+    assert process.stdout
+    for line in process.stdout:
+        if (shown := re.match(rb"\[(\d+)/", line)) and int(shown[1]) >= trials:
+            return process
+    raise AssertionError(Path(f"{folder}.txt").read_text())
 
 
 def kill_after(folder: Path, trials: int, *args: str) -> None:
-    process = search(folder, *args)
-    while finished(folder / "journal.sqlite") < trials:
-        assert process.poll() is None, Path(f"{folder}.txt").read_text()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    with until(folder, trials, *args) as process:
+        process.kill()
 
 
 def run_to_the_end(folder: Path, *args: str) -> None:
@@ -91,13 +82,10 @@ def test_the_driver_killed_with_ray_and_another_number_of_workers(tmp_path: Path
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
-    process = search(tmp_path / "run", "executor=processes", "executor.workers=1", "evaluator.seconds=0.2")
-    while finished(tmp_path / "run" / "journal.sqlite") < 2:
-        assert process.poll() is None, (tmp_path / "run.txt").read_text()
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=60) == 130
-    said = (tmp_path / "run.txt").read_text()
+    with until(tmp_path / "run", 2, "executor=processes", "executor.workers=1", "evaluator.seconds=0.2") as process:
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=60)[0].decode() + (tmp_path / "run.txt").read_text()
+    assert process.returncode == 130
     assert "the same command goes on" in said
     assert "nas search" in said
     assert "trials=24" in said

@@ -8,7 +8,6 @@ import select
 import shutil
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, Self
 
@@ -78,14 +77,8 @@ class Browser:
 
     def open(self, path: Path) -> None:
         self.call("Page.navigate", url=path.absolute().as_uri())
-        self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
-
-    def wait(self, condition: str, seconds: float = 15) -> None:
-        end = time.monotonic() + seconds
-        while not self.run(condition):
-            if time.monotonic() > end:
-                raise RuntimeError(f"the page never reached: {condition}")
-            time.sleep(0.05)
+        while not self.run("document.readyState === 'complete' && location.protocol === 'file:'"):
+            self.events.append(self._read(15))
 
     def mouse(self, x: float, y: float, kind: str = "mouseMoved", **more: Any) -> None:
         self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, **more)
