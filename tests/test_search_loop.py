@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,12 @@ class Killed(Exception):
 
 
 class Shuffled:
-    """Ends jobs in an order of its own; loses a share of them; raises Killed after `polls`."""
+    """Ends jobs in an order of its own, as `make` says; loses a share of them; raises Killed after `polls`."""
 
-    def __init__(self, seed: int, workers: int, lose: float = 0.0, polls: int | None = None):
+    def __init__(
+        self, seed: int, workers: int, lose: float = 0.0, polls: int | None = None, make: Callable[[Job], Outcome] | None = None
+    ):
+        self._make = make or result
         self._rng, self._workers, self._lose, self._polls = np.random.default_rng(seed), workers, lose, polls
         self._running: dict[int, Job] = {}
         self._tickets = 0
@@ -57,7 +60,7 @@ class Shuffled:
         job = self._running.pop(ticket)
         if self._rng.random() < self._lose:
             return [Event(ticket, "lost", error="made up")]
-        return [Event(ticket, "done", (result(job),))]
+        return [Event(ticket, "done", (self._make(job),))]
 
     def kill(self, ticket: int) -> None:
         self._running.pop(ticket, None)

@@ -80,6 +80,7 @@ def test_trees_are_another_model(accel: Path) -> None:
     first, again = trees.accuracy(genomes), trees.accuracy(genomes)
     assert (first == again).all()
     assert first.std() > 0.005
+    assert [trees.accuracy(genome[None])[0] for genome in genomes] == first.tolist()
 
 
 def test_noise_belongs_to_network_and_seed(table: Table) -> None:

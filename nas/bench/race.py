@@ -50,17 +50,21 @@ def race(
             told += 1
         proposal = controller.ask(state, [t.proposal for t in done[told:]], np.random.default_rng([seed, number]))
         seconds += clock() - began
-        shown = _metrics(table, proposal.genome, noise, seed)
-        done.append(Trial.of(number, proposal, "", outcome="ok", metrics={name: shown[name] for name in axes}))
+        shown = _metrics(table, proposal.genome, axes, noise, seed)
+        done.append(Trial.of(number, proposal, "", outcome="ok", metrics=shown))
         if (key := table.key(proposal.genome)) not in known:
             known.add(key)
-            values.append(problem.objectives.values(_metrics(table, proposal.genome) if noise else shown))
+            values.append(problem.objectives.values(_metrics(table, proposal.genome, axes) if noise else shown))
     return Race(np.array(values).reshape(len(values), len(axes)), len(done), seconds)
 
 
-def _metrics(table: Table, genome: tuple[int, ...], noise: float = 0.0, seed: int = 0) -> dict[str, float]:
-    costs = {name: float(v[0]) for name, v in table.costs(np.array([genome])).items()}
-    return {**costs, **{name: float(v[0]) for name, v in table.metrics([genome], noise, seed).items()}}
+def _metrics(
+    table: Table, genome: tuple[int, ...], axes: Sequence[str], noise: float = 0.0, seed: int = 0
+) -> dict[str, float]:
+    found = table.metrics([genome], noise, seed)
+    if not found.keys() >= {*axes}:
+        found |= table.costs(np.array([genome]))
+    return {name: float(found[name][0]) for name in axes}
 
 
 def shares(values: np.ndarray, reference: Sequence[float], volume: float, budgets: Sequence[int]) -> list[float]:
