@@ -1,6 +1,7 @@
-"""What this process does for its own speed on this machine: compiled code kept between runs, memory kept between steps.
+"""What this process does for its own speed on this machine: compiled code kept between runs, memory kept between steps,
+linear algebra in one thread.
 
-Neither may ever be the cause of a failure: where something cannot be had, work goes on without it.
+None of it may ever be the cause of a failure: where something cannot be had, work goes on without it.
 `NAS_CACHE` names another folder than the user's cache, or `off`.
 """
 
@@ -13,8 +14,11 @@ import os
 import platform
 import sys
 import tempfile
+from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
+
+from threadpoolctl import ThreadpoolController
 
 COMPILED_BYTES = 2 << 30  # of XLA programs; the least recently used go first
 LEAST_COMPILE_S = 0.1  # what compiles faster is not worth a file
@@ -97,3 +101,13 @@ def keep_memory() -> bool:
         return False
     done = [mallopt(*setting) == 1 for setting in (no_maps, no_trim, one_arena, ahead)]
     return all(done)
+
+
+@cache
+def _pools() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager:
+    """Linear algebra in one thread: sums in one order on every machine, and no threads that wait for busy trainings."""
+    return _pools().limit(limits=1, user_api="blas")

@@ -14,7 +14,7 @@ from nas.controllers.surroundings import surroundings_of
 from nas.cost import Costs
 from nas.journal import Proposal, Trial
 from nas.objectives import Objectives
-from nas.regress.gp import Posterior, best_hyper, standardised
+from nas.regress.process import Process, Term, choose, standardised
 from nas.space import Genome
 from test_controllers import problem_of, search, space_of
 
@@ -48,12 +48,17 @@ def test_one_hot_has_nothing_for_inactive_genes() -> None:
     assert Genes(space).one_hot(rows).sum(axis=1).tolist() == [sum(space.active(row)) for row in rows.tolist()]
 
 
+def process_of(x: np.ndarray, y: np.ndarray) -> Process:
+    terms = (Term("linear", "x"), Term("pairs", "x"), Term("matern", "x"))
+    return Process(terms, choose(terms, {"x": x}, y, np.random.default_rng(0)), {"x": x}, y)
+
+
 def test_the_process_learns_a_smooth_function() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(120, 6)) / np.sqrt(6)
     y, _, _ = standardised(x[:, 0] + x[:, 1] * x[:, 2])
-    model = Posterior(best_hyper(x[:80], y[:80]), x[:80], y[:80])
-    mean, sd = model.mean_sd(x)
+    model = process_of(x[:80], y[:80])
+    mean, sd = model.mean({"x": x}), model.sd({"x": x}, noise=False)
     assert np.corrcoef(mean[80:], y[80:])[0, 1] > 0.95
     assert sd[:80].mean() < sd[80:].mean()
     assert np.mean(np.abs(mean - y)[80:] < 3 * sd[80:] + 0.05) > 0.9
@@ -62,9 +67,9 @@ def test_the_process_learns_a_smooth_function() -> None:
 def test_draws_have_the_mean_and_deviation_of_the_process() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(30, 4)) / 2
-    model = Posterior(best_hyper(x[:20], x[:20, 0]), x[:20], x[:20, 0])
-    mean, sd = model.mean_sd(x[20:])
-    drawn = model.sample(x[20:], 4000, rng)
+    model = process_of(x[:20], x[:20, 0] ** 2 + x[:20, 1])
+    mean, sd = model.mean({"x": x[20:]}), model.sd({"x": x[20:]}, noise=False)
+    drawn = model.sample({"x": x[20:]}, 4000, rng)
     assert drawn.mean(axis=0) == pytest.approx(mean, abs=5 * sd.max() / np.sqrt(4000) + 1e-6)
     assert drawn.std(axis=0) == pytest.approx(sd, rel=0.1, abs=1e-4)
 
@@ -112,7 +117,9 @@ def test_histories_that_part_share_only_their_past() -> None:
 
 def test_regions_that_always_fail_are_left() -> None:
     """Eight in nine genomes never give a result, among them all of the best; without learning it, 4 in 10 proposals fail."""
-    controller = make_controller({"name": "guided", "start": 12, "population": 30, "generations": 6, "finalists": 30, "draws": 8})
+    controller = make_controller(
+        {"name": "guided", "start": 12, "population": 30, "generations": 6, "finalists": 30, "draws": 8}
+    )
 
     def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
         if genome[0] or genome[6]:

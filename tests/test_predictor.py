@@ -18,14 +18,14 @@ from nas.latency import (
     load_predictor,
     next_to_measure,
 )
-from nas.latency.candidates import CANDIDATES
+from nas.latency.candidates import CANDIDATES, CENTRES
 from nas.latency.columns import Columns, Walk
 from nas.latency.learnt import LEAST_NETWORKS
 from nas.latency.record import scores
 from nas.layers import node_macs
 from nas.regress.bottleneck import Bottleneck
 from nas.regress.models import blend
-from nas.regress.process import CENTRES, Process, Term, choose
+from nas.regress.process import Process, Term, choose
 from nas.space import Space, load_space
 
 
@@ -119,7 +119,7 @@ def test_a_process_learns_a_smooth_function(rows: int):
     inputs, y = smooth_function(rows + 50)
     seen, fresh = {"a": inputs["a"][:rows]}, {"a": inputs["a"][rows:]}
     hyper = choose(TERMS, seen, y[:rows], np.random.default_rng(0))
-    process = Process(TERMS, hyper, seen, y[:rows])
+    process = Process(TERMS, hyper, seen, y[:rows], CENTRES)
     assert np.sqrt(np.mean((process.mean(fresh) - y[rows:]) ** 2)) < (0.6 if rows < 100 else 0.1)
     assert (process.sd(fresh) > 0).all()
     far = process.sd({"a": 20 * fresh["a"]}, noise=False)

@@ -3,7 +3,9 @@
 Each costly objective has a Gaussian process over the analytic per-stage costs of a genome; cheap objectives are computed,
 never learnt. A proposal is the genome with the largest expected gain of hypervolume (Emmerich et al. 2006), by draws from
 the processes over candidates that an inner NSGA-II finds in the whole space; networks still in training take part in the
-draws (Wilson et al. 2018, arXiv:1805.10196).
+draws (Wilson et al. 2018, arXiv:1805.10196). Every third proposal is bold: the largest gain if the models underestimate
+everything by several deviations (upper confidence bound). The best of billions of genomes lies far above what a model
+expects of it, so that a search by expected gains alone settles in the first good region and never tries another.
 """
 
 from __future__ import annotations
@@ -19,12 +21,15 @@ from nas.controllers.base import History, Problem, fresh
 from nas.controllers.nsga2 import best_first
 from nas.controllers.surroundings import Surroundings, surroundings_of
 from nas.journal import Proposal, Trial
+from nas.machine import one_thread
 from nas.pareto import hypervolume_gains, non_dominated, ranks
-from nas.regress.gp import Hyper, Posterior, best_hyper, one_thread, standardised
+from nas.regress.process import Hyper, Process, Term, choose, standardised
+from nas.settings import check_ranges
 from nas.space import Genome
 
-FITTED = 400  # trials that the hyperparameters are chosen on
+TERMS = (Term("linear", "costs"), Term("pairs", "costs"), Term("matern", "costs"))
 FAILING_LENGTH, FAILING_NOISE, FAILING_FLOOR = 2.0, 0.05, 0.05  # squared length; variance beside 1; correlation added
+SAFE = 0.75  # chance of a result that candidates have at least, where any do
 SAMPLED = 256  # genomes looked at for a proposal before the models
 GROWTH = 1.2  # they are chosen again when there are so many times the trials
 
@@ -46,6 +51,7 @@ class Guided:
 
     Then `population` genomes evolve for `generations` under the models' optimistic values, the mean less `optimism`
     standard deviations; the best `finalists` are compared by `draws` from the models. Models know at most `points` trials.
+    Every `bold_every`-th proposal (0: none) is the largest gain under the mean less `boldness` deviations.
     """
 
     start: int | None = None
@@ -54,16 +60,16 @@ class Guided:
     optimism: float = 1.0
     finalists: int = 100
     draws: int = 32
+    bold_every: int = 3
+    boldness: float = 4.0
     points: int = 1000
 
     def __post_init__(self) -> None:
-        for key, low in (
-            ("start", 1), ("population", 4), ("generations", 1), ("finalists", 1), ("draws", 1), ("points", 10)
-        ):  # fmt: skip
-            if getattr(self, key) is not None and not low <= getattr(self, key) <= 100_000:
-                raise ValueError(f"{key}: wanted {low} to 100000, got {getattr(self, key)}")
-        if not 0 <= self.optimism < math.inf:
-            raise ValueError(f"optimism: wanted 0 or more, got {self.optimism:g}")
+        counts = {"population": 4, "generations": 1, "finalists": 1, "draws": 1, "bold_every": 0, "points": 10}
+        check_ranges(self, start=(1, 100_000), **{key: (low, 100_000) for key, low in counts.items()})
+        for key in ("optimism", "boldness"):
+            if not 0 <= getattr(self, key) < math.inf:
+                raise ValueError(f"{key}: wanted 0 or more, got {getattr(self, key):g}")
 
     def init(self, problem: Problem, seed: int) -> State:
         start = min(max(len(problem.space.genes), 10), 30) if self.start is None else self.start
@@ -99,10 +105,10 @@ class Guided:
 
     def _fitted(self, state: State) -> State:
         history, around = state.history, state.around
-        rows = history.ok[np.linspace(0, len(history.ok) - 1, min(FITTED, len(history.ok))).astype(int)]
-        inputs = around.inputs(history.rows[rows])
-        targets = (standardised(around.to_model(k, history.values[rows, k]))[0] for k in around.costly)
-        return dataclasses.replace(state, hypers=tuple(best_hyper(inputs, y) for y in targets), fitted=len(history.ok))
+        inputs = {"costs": around.inputs(history.rows[history.ok])}
+        targets = (standardised(around.to_model(k, history.values[history.ok, k]))[0] for k in around.costly)
+        hypers = tuple(choose(TERMS, inputs, y, np.random.default_rng(len(history))) for y in targets)
+        return dataclasses.replace(state, hypers=hypers, fitted=len(history.ok))
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class Success:
     """The chance that a training gives a result: a process through 0 at trials that did and -1 at those that did not, over
     inputs weighed by their correlation with that, since what makes trainings fail is mostly one or two choices."""
 
-    model: Posterior
+    model: Process
     relevance: np.ndarray
 
     @classmethod
@@ -124,11 +130,12 @@ class Success:
         spread = np.sqrt((centred**2).sum(axis=0) * max(((failed - failed.mean()) ** 2).sum(), 1e-12))
         relevance = np.abs(centred.T @ (failed - failed.mean())) / np.maximum(spread, 1e-12) + FAILING_FLOOR
         relevance /= np.sqrt((relevance**2).mean())
-        return cls(Posterior(Hyper(FAILING_LENGTH, 1.0, FAILING_NOISE), inputs * relevance, -failed), relevance)
+        terms, hyper = TERMS[-1:], Hyper((1.0,), (FAILING_LENGTH,), FAILING_NOISE)
+        return cls(Process(terms, hyper, {"costs": inputs * relevance}, -failed), relevance)
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """(n,) chances, never quite 0."""
-        return np.clip(1 + self.model.mean(inputs * self.relevance), 0.01, 1)
+        return np.clip(1 + self.model.mean({"costs": inputs * self.relevance}), 0.01, 1)
 
 
 class Model:
@@ -140,17 +147,20 @@ class Model:
         ok = self._kept(state.history)
         self.values = state.history.values[state.history.ok]
         self.rows = state.history.rows[state.history.ok]
-        inputs = self.around.inputs(state.history.rows[ok])
+        inputs = {"costs": self.around.inputs(state.history.rows[ok])}
         self.scales, self.models = [], []
         for axis, hyper in zip(self.around.costly, state.hypers, strict=True):
             y, middle, spread = standardised(self.around.to_model(axis, state.history.values[ok, axis]))
             self.scales.append((middle, spread))
-            self.models.append(Posterior(hyper, inputs, y))
+            self.models.append(Process(TERMS, hyper, inputs, y))
         space = self.history.problem.space
         busy = [space.canonical(proposal.genome) for proposal in pending]
         self.pending = np.array(busy, np.int64).reshape(len(busy), len(space.genes))
         self.reference = self.around.reference(self.values)
         self.success = Success.of(state.history, state.around, settings.points)
+        number, every = len(state.history) + len(pending), settings.bold_every
+        self.bold = bool(every) and number % every == every - 1
+        self.optimism = settings.boldness if self.bold else settings.optimism
 
     def _kept(self, history: History) -> np.ndarray:
         """Positions of the trials in the models: of too many, those of the first fronts."""
@@ -165,16 +175,19 @@ class Model:
         return gains * self.success(self.around.inputs(rows))
 
     def assess(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of (n, genes) rows those that keep the limits, and their minimised values: exact, or optimistic where learnt."""
+        """Of (n, genes) rows those that keep the limits and will hardly fail, and their minimised values: exact, or optimistic
+        where learnt."""
         rows, values = self.around.kept(rows)
+        if len(rows) and self.success is not None:
+            chance = self.success(self.around.inputs(rows))
+            likely = chance >= min(SAFE, float(np.median(chance)))
+            rows, values = rows[likely], values[likely]
         if self.models and len(rows):
-            inputs = self.around.inputs(rows)
+            inputs = {"costs": self.around.inputs(rows)}
             for axis, model, (middle, spread) in zip(self.around.costly, self.models, self.scales, strict=True):
-                if self.settings.optimism:
-                    mean, sd = model.mean_sd(inputs)
-                    mean = mean - self.settings.optimism * sd
-                else:
-                    mean = model.mean(inputs)
+                mean = model.mean(inputs)
+                if self.optimism:
+                    mean = mean - self.optimism * model.sd(inputs, noise=False)
                 values[:, axis] = self.around.from_model(axis, middle + spread * mean)
         return rows, values
 
@@ -184,7 +197,7 @@ class Model:
         if not len(rows):
             return []
         first = self._finalists(rows, values)
-        gains = self._expected(rows[first], rng)
+        gains = self._hoped(rows[first], values[first]) if self.bold else self._expected(rows[first], rng)
         order = first[np.lexsort((ranks(values[first]), -gains))]
         return [tuple(row) for row in rows[order].tolist()]
 
@@ -232,11 +245,18 @@ class Model:
         gains = self._weighed(hypervolume_gains(self.values, self.reference, values[likely]), rows[likely])
         return likely[np.lexsort((rank[likely], -gains))[:n]]
 
+    def _hoped(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """(n,) gains of hypervolume if candidates and pending ones are as good as hoped."""
+        taken = self.values
+        if len(self.pending):
+            taken = np.concatenate([taken, self.assess(self.pending)[1]])
+        return self._weighed(hypervolume_gains(taken, self.reference, values), rows)
+
     def _expected(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(n,) gains of hypervolume, on average over joint draws of the candidates and the pending ones."""
         everyone = np.concatenate([rows, self.pending])
         values = np.repeat(self.around.cheap_values(everyone)[None], self.settings.draws, axis=0)
-        inputs = self.around.inputs(everyone)
+        inputs = {"costs": self.around.inputs(everyone)}
         for axis, model, (middle, spread) in zip(self.around.costly, self.models, self.scales, strict=True):
             drawn = middle + spread * model.sample(inputs, self.settings.draws, rng)
             values[:, :, axis] = self.around.from_model(axis, drawn)

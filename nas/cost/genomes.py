@@ -131,6 +131,7 @@ class Costs:
         )
         self._skeletons: list[tuple[int, ...]] = []
         self._warm = False
+        self._last = b"", np.zeros((0, 0), np.int64)  # costs and features of the same genomes are asked for in turn
         self._plan()
 
     def __call__(self, genomes: Any) -> dict[str, np.ndarray]:
@@ -271,7 +272,10 @@ class Costs:
         if wrong.any():
             self.space.canonical(genomes[wrong.any(axis=1).argmax()].tolist())
         self._warm_up()
-        return self._rows(genomes)
+        if self._last[0] != (asked := genomes.tobytes()):
+            self._last = asked, self._rows(genomes)
+            self._last[1].flags.writeable = False
+        return self._last[1]
 
     def _rows(self, genomes: np.ndarray) -> np.ndarray:
         n = len(genomes)

@@ -16,7 +16,7 @@ import numpy as np
 from nas.latency.candidates import Smooth
 from nas.latency.columns import Columns, Prior, Walk
 from nas.latency.learnt import LEAST_NETWORKS, LatencyPredictor, checked
-from nas.regress.gp import one_thread
+from nas.machine import one_thread
 from nas.regress.process import JITTER, Inputs
 from nas.space import Genome, Space
 

@@ -29,7 +29,7 @@ from nas.latency.columns import NAMES, Columns, Prior, Walk
 from nas.latency.lookup import TablePredictor
 from nas.latency.predictor import Predictor
 from nas.latency.record import Record, check_made_for, scores
-from nas.regress.gp import one_thread
+from nas.machine import one_thread
 from nas.regress.models import blend
 from nas.space import Space
 

@@ -6,10 +6,13 @@
     process.mean(others), process.sd(others)
 
 `inputs` maps a block's name to (n, f) rows. A linear term is a ridge on its block, a term of pairs one on all products of
-two columns, a Matern term any smooth function. Amplitudes, lengths and noise maximise the marginal likelihood (Rasmussen and
-Williams 2006, eq. 5.8 and 5.9) times a wide log-normal prior, on at most `FITTED` rows. A Matern term over more than
-`CENTRES` rows is replaced by its projection on so many of them (Nystrom), so that a prediction costs the same however many
-rows there are.
+two columns, a Matern term any smooth function (smoothness 5/2, Rasmussen and Williams 2006, eq. 4.17). Amplitudes, lengths
+and noise maximise the marginal likelihood (eq. 5.8 and 5.9) times a wide log-normal prior, on at most `FITTED` rows. With
+`centres`, a Matern term over more rows is replaced by its projection on so many of them (Nystrom), so that a prediction costs
+the same however many rows there are; deviations far from all centres are then too small.
+
+One range of lengths fits all where columns are standardised and divided by the root of their number, so that a typical
+squared distance is 2.
 """
 
 from __future__ import annotations
@@ -23,9 +26,7 @@ import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky, lapack, solve_triangular
 from scipy.optimize import minimize
 
-from nas.regress.gp import matern
-
-FITTED, CENTRES, CHUNK = 300, 400, 2048
+FITTED, CHUNK = 300, 2048
 STEPS = 60
 JITTER = 1e-7
 NOISE, LENGTH, WIDTH = 0.01, 8.0, 5.0  # the prior's medians, and its deviation in powers of e
@@ -45,6 +46,21 @@ class Hyper:
     amplitudes: tuple[float, ...]
     lengths: tuple[float, ...]
     noise: float
+
+
+def matern(a: np.ndarray, b: np.ndarray, length: float) -> np.ndarray:
+    """(n, m) correlations of smoothness 5/2 between rows; `length` is squared."""
+    squares = (a * a).sum(axis=1)[:, None] + (b * b).sum(axis=1)[None, :] - 2 * (a @ b.T)
+    ratio = np.maximum(squares, 0) * (5 / length)
+    root = np.sqrt(ratio)
+    return (1 + root + ratio / 3) * np.exp(-root)
+
+
+def standardised(values: np.ndarray) -> tuple[np.ndarray, float, float]:
+    """(values - mean) / deviation, with mean and deviation; the deviation of a constant is 1."""
+    middle, spread = float(values.mean()), float(values.std())
+    spread = spread if spread > 1e-12 else 1.0
+    return (values - middle) / spread, middle, spread
 
 
 def covariance(terms: Sequence[Term], hyper: Hyper, a: Inputs, b: Inputs) -> np.ndarray:
@@ -128,25 +144,25 @@ def _inverse(lower: np.ndarray) -> np.ndarray:
 class Process:
     """The process after the observations `y` (n,) of `inputs`."""
 
-    def __init__(self, terms: Sequence[Term], hyper: Hyper, inputs: Inputs, y: np.ndarray):
+    def __init__(self, terms: Sequence[Term], hyper: Hyper, inputs: Inputs, y: np.ndarray, centres: int | None = None):
         self.hyper, self.y = hyper, y
         self._terms, self._bases = [], {}
         self.terms: Sequence[Term] = terms
-        if len(y) > CENTRES:
-            self._project(inputs)
+        if centres is not None and len(y) > centres:
+            self._project(inputs, centres)
         self.inputs = self._seen(inputs)
         total = covariance(self.terms, self.hyper, self.inputs, self.inputs)
         total[np.diag_indices_from(total)] += hyper.noise + JITTER
         self.lower = cholesky(total, lower=True, overwrite_a=True, check_finite=False)
         self.weights = cho_solve((self.lower, True), y, check_finite=False)
 
-    def _project(self, inputs: Inputs) -> None:
-        at = np.linspace(0, len(self.y) - 1, CENTRES).astype(int)
+    def _project(self, inputs: Inputs, count: int) -> None:
+        at = np.linspace(0, len(self.y) - 1, count).astype(int)
         terms = []
         for i, term in enumerate(self.terms):
             if term.kind == "matern":
                 centres, length = inputs[term.block][at], self.hyper.lengths[i]
-                among = matern(centres, centres, length) + 1e-6 * np.eye(CENTRES)
+                among = matern(centres, centres, length) + 1e-6 * np.eye(count)
                 self._bases[f"{term.block}~{i}"] = (term.block, centres, length, cholesky(among, lower=True))
                 term = Term("linear", f"{term.block}~{i}")
             terms.append(term)
@@ -205,6 +221,12 @@ class Process:
         rows = self._seen(inputs)
         white = solve_triangular(self.lower, covariance(self.terms, self.hyper, self.inputs, rows), lower=True)
         return covariance(self.terms, self.hyper, rows, rows) - white.T @ white
+
+    def sample(self, inputs: Inputs, n: int, rng: np.random.Generator) -> np.ndarray:
+        """(n, m) joint draws, without noise."""
+        values, vectors = np.linalg.eigh(self.left(inputs))
+        root = vectors * np.sqrt(np.maximum(values, 0))
+        return self.mean(inputs) + rng.normal(size=(n, len(root))) @ root.T
 
     def _own(self, rows: Inputs) -> np.ndarray:
         """(m,) variances before any observation."""
