@@ -159,7 +159,7 @@ class Costs:
         A number means one block fed with one shape, for as long as this object lives; `layer_graph` gives its network.
         `position_groups` says which of `groups` a position belongs to.
         """
-        return self._walk(genomes)
+        return self._walk(genomes).copy()
 
     def layer_graph(self, number: int) -> Graph:
         """The layer with that number as a network of its own: its input node alone for 0 and for an identity."""
