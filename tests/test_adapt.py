@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from nas.adapt import KINDS, Adapter, AdaptSettings, absolute, changes, shrunk_space, within
+from nas.adapt.pace import Pace, steps_left
 from nas.arch import Arch, Block, Stage, arch_from_dict
 from nas.blocks import arch_id, lower
 from nas.convert.inherit import inherit
@@ -120,9 +121,11 @@ def test_the_space_of_shrunk_forms_has_the_network_and_narrower_ones() -> None:
     arch = absolute(NET)
     space = shrunk_space(arch)
     assert arch_id(space.decode(space.encode(arch))) == arch_id(arch)
-    widths = {space.decode(space.sample(np.random.default_rng(i))).stages[1].layers[0].get("width") for i in range(20)}
+    layers = [space.decode(space.sample(np.random.default_rng(i))).stages[1].layers[0] for i in range(20)]
+    assert max(widths := {layer.get("width") for layer in layers}) == 24
     assert len(widths) > 1
-    assert max(widths) == 24
+    assert {layer.get("kernel") for layer in layers} == {3, 5}
+    assert {layer.get("se_width") for layer in layers} == {0, 4}
 
 
 class Stop(BaseException):
@@ -200,6 +203,30 @@ def test_killed_and_called_again_it_goes_on(tmp_path: Path, left: int) -> None:
 def test_the_choice_of_a_step(tmp_path: Path) -> None:
     steps = {rule: adapted(tmp_path / rule, 0.7, choose=rule)[0] for rule in ("ratio", "accuracy")}
     assert all(rows[0][0] == "seed" for rows in steps.values())
+
+
+def test_how_long_it_may_still_take_is_told_now_and_then() -> None:
+    now, said = [0.0], []
+    pace = Pace(said.append, lambda: now[0])
+    for done in range(1, 5):
+        now[0] += 10
+        pace.trained(1, done, 4, 2)
+    assert said == ["step 1: 2 of 4 proposals trained, 2 more steps expected, about 100 s left".replace("100 s", "2 min")]
+    assert pace.stepped(4, 2) == ", 2 more expected, about 80 s left"
+    assert pace.stepped(4, 0) == ""
+    assert Pace(said.append).stepped(4, 2) == ", 2 more expected", "all of it was on record"
+    for step in range(0, 41, 10):
+        pace.final(step, 40)
+        now[0] += 10
+    assert said[1:] == ["final training: 50 %, about 20 s left"]
+
+
+@pytest.mark.parametrize(
+    "latencies, cut, target, steps",
+    [([10], 1, 7, 3), ([10], 1, 6.9, 4), ([10, 9.5], 1, 7, 5), ([10, 8], 1, 7, 1), ([10, 7], 1, 7, 0)],
+)
+def test_steps_left(latencies: list[float], cut: float, target: float, steps: int) -> None:
+    assert steps_left(latencies, cut, target) == steps
 
 
 def test_a_target_out_of_reach_is_an_error(tmp_path: Path) -> None:

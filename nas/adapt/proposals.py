@@ -7,8 +7,9 @@ squeeze-and-excitation, taken out. The architecture has absolute widths here (`a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from nas.arch import Arch, Block
 from nas.blocks import builder, lower_layer
@@ -143,14 +144,22 @@ def tied(arch: Arch) -> list[tuple[int, ...]]:
     return [tuple(run) for run in runs if run != [STEM]]
 
 
-def _kernels(arch: Arch) -> Iterator[Change]:
-    defaults = dict(arch.defaults)
-    for row, (place, layer) in enumerate(zip(_places(arch), _layers(arch), strict=True)):
-        kernel = layer.get("kernel", defaults.get("kernel", 3))
-        if kernel > 3 and layer.op in ("mbconv", "fused_mbconv", "sepconv", "conv"):
+def kernel_of(arch: Arch, layer: Mapping[str, Any]) -> int:
+    return layer.get("kernel", dict(arch.defaults).get("kernel", 3))
 
-            def smaller(row: int = row, kernel: int = kernel) -> Iterator[Arch]:
-                return (_replaced(arch, (row,), kernel=size) for size in range(kernel - 2, 2, -2))
+
+def smaller_kernels(arch: Arch, layer: Mapping[str, Any]) -> list[int]:
+    """Odd sizes from the next smaller one down to 3; none where the layer's kernel cannot shrink."""
+    shrinks = layer["op"] in ("mbconv", "fused_mbconv", "sepconv", "conv")
+    return list(range(kernel_of(arch, layer) - 2, 2, -2)) if shrinks else []
+
+
+def _kernels(arch: Arch) -> Iterator[Change]:
+    for row, (place, layer) in enumerate(zip(_places(arch), _layers(arch), strict=True)):
+        if sizes := smaller_kernels(arch, layer.to_dict()):
+
+            def smaller(row: int = row, sizes: list[int] = sizes) -> Iterator[Arch]:
+                return (_replaced(arch, (row,), kernel=size) for size in sizes)
 
             yield Change(f"kernel of {place}", smaller)
 

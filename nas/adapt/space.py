@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nas.adapt.proposals import STEM, STEP, tied
+from nas.adapt.proposals import STEM, STEP, kernel_of, smaller_kernels, tied
 from nas.arch import Arch
 from nas.space import Space, space_from_dict
 
@@ -12,12 +12,19 @@ SHARES = (0.25, 0.5, 0.75)
 
 
 def shrunk_space(arch: Arch) -> Space:
-    """Expansions and bottlenecks of an absolute architecture at a quarter, a half, three quarters and all of their width."""
+    """Expansions and bottlenecks of an absolute architecture at a quarter, a half, three quarters and all of their width.
+
+    With every smaller kernel, and with and without each squeeze-and-excitation, whose price no other layer tells.
+    """
     data = {k: v for k, v in arch.to_dict().items() if k != "stages"}
     layers = [layer.to_dict() for stage in arch.stages for layer in stage.layers]
     for layer in layers:
         if layer.get("hidden"):
             layer["hidden"] = {"one_of": _widths(layer["hidden"])}
+        if sizes := smaller_kernels(arch, layer):
+            layer["kernel"] = {"one_of": [*sizes[::-1], kernel_of(arch, layer)]}
+        if layer.get("se_width"):
+            layer["se_width"] = {"one_of": [0, layer["se_width"]]}
     for run in tied(arch):
         if run[0] == STEM:
             continue

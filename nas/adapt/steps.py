@@ -6,11 +6,13 @@ the journal and goes on; two runs of one seed take the same steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from nas.adapt.pace import Pace, steps_left
 from nas.adapt.proposals import KINDS, absolute, changes, within
 from nas.arch import Arch
 from nas.blocks import arch_id
@@ -83,6 +85,10 @@ class Adapter:
     path: list[Point] = field(default_factory=list)
     _next: int = 0
 
+    @cached_property
+    def pace(self) -> Pace:
+        return Pace(self.say)
+
     def run(self, arch: Arch, target_ms: float) -> list[Point]:
         """The seed network and the network after every step, the last at most `target_ms`.
 
@@ -108,7 +114,7 @@ class Adapter:
         last = self.path[-1]
         data = {"parent": last.arch.to_dict(), "weights": str(self.weights(last.number)), "recipe": dict(recipe)}
         note = {"step": last.step, "change": "final training"}
-        (trial,) = self._run([self._trial(last.arch, (last.step, -1), note, "train", data)])
+        (trial,) = self._run([self._trial(last.arch, (last.step, -1), note, "train", data)], progress=self.pace.final)
         if not trial.ok:
             raise ValueError(f"the final training ended with {trial.outcome}: {trial.error}")
         return Point(last.step, trial.number, "final training", last.arch, trial.metrics["accuracy"], last.latency_ms)
@@ -128,7 +134,8 @@ class Adapter:
             self._trial(arch, (step, i), {"step": step, "change": name}, "train", data)
             for i, (name, arch) in enumerate(proposals)
         ]
-        trials = self._run(wanted)
+        left = max(steps_left([point.latency_ms for point in self.path], cut, target_ms) - 1, 0)
+        trials = self._run(wanted, self._counted(step, wanted, left))
         points = [
             Point(step, trial.number, name, arch, trial.metrics["accuracy"], self.latency(arch))
             for trial, (name, arch) in zip(trials, proposals, strict=True) if trial.ok
@@ -141,10 +148,24 @@ class Adapter:
         for trial in trials:
             if trial.number != best.number:
                 self.weights(trial.number).unlink(missing_ok=True)
+        after = steps_left([*(point.latency_ms for point in self.path), best.latency_ms], cut, target_ms)
         self.say(
-            f"step {step}: {best.change}: accuracy {best.accuracy:.4f}, {best.latency_ms:.4f} ms ({len(points)} proposals)"
+            f"step {step}: {best.change}: accuracy {best.accuracy:.4f}, {best.latency_ms:.4f} ms "
+            f"({len(points)} proposal{'s' * (len(points) != 1)}){self.pace.stepped(len(trials), after)}"
         )
         return best
+
+    def _counted(self, step: int, wanted: Sequence[tuple[Trial, Job]], after: int) -> Callable[[Trial], None]:
+        """Hears of the trainings of a step that are not on record yet."""
+        numbers = {trial.number for trial, _ in wanted}
+        done = sum(trial.done for trial in self.journal.trials() if trial.number in numbers)
+
+        def told(trial: Trial) -> None:
+            nonlocal done
+            done += 1
+            self.pace.trained(step, done, len(wanted), after)
+
+        return told
 
     def _merit(self, last: Point, point: Point) -> float:
         if self.settings.choose == "accuracy":
@@ -172,5 +193,8 @@ class Adapter:
         trial = Trial(number, genome, found, note=note, metrics=metrics)
         return trial, Job(number, kind, arch.to_dict(), found, 0, job_seed(self.seed, number), data)
 
-    def _run(self, wanted: list[tuple[Trial, Job]]) -> list[Trial]:
-        return run_recorded(self.journal, self.executor, wanted, timeout_s=self.timeout_s)
+    def _run(
+        self, wanted: list[tuple[Trial, Job]], told: Callable[[Trial], None] = lambda trial: None,
+        progress: Callable[[int, int], None] = lambda step, steps: None,
+    ) -> list[Trial]:  # fmt: skip
+        return run_recorded(self.journal, self.executor, wanted, timeout_s=self.timeout_s, told=told, progress=progress)

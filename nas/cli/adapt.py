@@ -15,9 +15,9 @@ from nas.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
 from nas.arch import Arch
 from nas.blocks import arch_id, lower
 from nas.cli.arch import find_arch
-from nas.cli.folder import log_to, open_run, run_folder
+from nas.cli.folder import log_to, open_run, run_folder, with_paths
 from nas.cli.hydra_door import Invocation
-from nas.cli.work import absolute_path, kept_predictor, start_workers
+from nas.cli.work import kept_predictor, start_workers
 from nas.data import load_dataset
 from nas.executors import make_executor_settings
 from nas.executors.base import Executor
@@ -29,9 +29,13 @@ from nas.plugins import load_plugins
 from nas.recipe import Recipe
 from nas.report.trajectory import trajectory_svg
 from nas.settings import build, check_ranges
+from nas.space import Space
 from nas.versions import versions
 from nas.weights import save_weights
 from nas.yamlio import dump_yaml, write_text
+
+EVALUATORS = ("links", "scratch")
+TURNS = 5  # of measuring the end points
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class AdaptCommand:
     recipe: Mapping[str, Any]
     executor: Mapping[str, Any]
     device: Mapping[str, Any]
+    evaluator: Mapping[str, Any]
     arch: str | None = None
     target: float = 0.7
     target_ms: float | None = None
@@ -68,6 +73,10 @@ class AdaptCommand:
             raise ValueError(f"target_ms: wanted more than 0 or null, got {self.target_ms}")
         if len(self.device) != 1:
             raise ValueError(f"device: wanted one device, such as device=[host], got {len(self.device)}")
+        if (name := self.evaluator.get("name")) not in EVALUATORS:
+            raise ValueError(f"evaluator: wanted {' or '.join(EVALUATORS)}, which train inherited weights, got {name}")
+        if not self.evaluator.get("keep_weights", True):
+            raise ValueError("evaluator.keep_weights: wanted true, each step begins with the weights of the one before")
 
     @property
     def final_recipe(self) -> dict[str, Any]:
@@ -102,12 +111,13 @@ def adapt(call: Invocation) -> None:
     with open_run(folder, {**identity, "arch": arch_id(arch), "weights": digest}, meta) as journal:
         log_to(folder)
         save_weights(folder / "seed.npz", start)
-        settings = {"dataset": absolute_path(command.dataset), "recipe": dict(command.recipe), "device": dict(command.device),
-                    "evaluator": {"name": "scratch", "keep_weights": True}}  # fmt: skip
-        space = shrunk_space(arch).to_dict()
-        executor = start_workers(command.executor, settings, space, command.plugins, folder, command.threads)
+        devices = {name: with_paths(device) for name, device in command.device.items()}
+        settings = {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "device": devices,
+                    "evaluator": dict(command.evaluator)}  # fmt: skip
+        space = shrunk_space(arch)
+        executor = start_workers(command.executor, settings, space.to_dict(), command.plugins, folder, command.threads)
         try:
-            _run(command, arch, folder, journal, executor)
+            _run(command, arch, space, folder, journal, executor)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(f"stopped; the same command goes on:\n  {call.again}") from None
         finally:
@@ -134,9 +144,13 @@ def _start(command: AdaptCommand, arch: Arch) -> tuple[Any, str]:
     return imported.variables, digest.hexdigest()[:16]
 
 
-def _run(command: AdaptCommand, arch: Arch, folder: Path, journal: Journal, executor: Executor) -> None:
-    (name,) = command.device
-    predictor = kept_predictor(name, journal, executor, command.seed, command.timeout_s)
+def _run(
+    command: AdaptCommand, arch: Arch, space: Space, folder: Path, journal: Journal, executor: Executor
+) -> None:  # fmt: skip
+    ((name, device),) = command.device.items()
+    saved = device.get("predictor")
+    predictor = kept_predictor(name, journal, executor, command.seed, command.timeout_s, space, saved)
+    write_text(folder / f"predictor-{name}.json", json.dumps(predictor.to_dict(), allow_nan=False) + "\n")
 
     def weights(number: int) -> Path:
         return folder / "checkpoints" / f"trial-{number:06d}.npz"
@@ -180,20 +194,27 @@ def _write_steps(folder: Path, path: Sequence[Point], last: Point, target_ms: fl
 
 
 def _measured(device: str, archs: Sequence[Arch], journal: Journal, executor: Executor) -> list[float | None]:
-    """Milliseconds of whole networks, in turns in one worker; kept in the journal."""
-    known = {m.arch_id: m.median_ms for m in journal.measurements() if m.device == device}
-    missing = [arch for arch in archs if arch_id(arch) not in known]
-    if missing:
-        data = {"device": device, "archs": [arch.to_dict() for arch in archs]}
-        (outcome,) = run_all(executor, [Job(-1, "measure", data=data)])
+    """Milliseconds of whole networks, in turns in one worker; kept in the journal.
+
+    The least of `TURNS` times: other work on the machine makes a small network slower for moments, and never faster.
+    """
+    known = {m.arch_id: m.latency_ms for m in journal.measurements() if m.device == device}
+    if all(arch_id(arch) in known for arch in archs):
+        return [known[arch_id(arch)] for arch in archs]
+    data = {"device": device, "archs": [arch.to_dict() for arch in archs]}
+    found: dict[str, Measurement] = {}
+    for outcome in run_all(executor, [Job(-1 - turn, "measure", data=data) for turn in range(TURNS)]):
         if outcome.outcome != "ok":
             print(f"the networks could not be measured on {device}: {outcome.error}")
-            return [known.get(arch_id(arch)) for arch in archs]
-        for measured in outcome.data["measurements"]:
-            if measured["arch_id"] not in known:
-                journal.add_measurement(Measurement(**measured))
-            known[measured["arch_id"]] = measured["median_ms"]
-    return [known[arch_id(arch)] for arch in archs]
+            return [None for _ in archs]
+        for failed, error in outcome.data["failures"]:
+            print(f"{failed} could not be measured on {device}: {error}")
+        for measured in (Measurement(**record) for record in outcome.data["measurements"]):
+            best = found.get(measured.arch_id)
+            found[measured.arch_id] = min((m for m in (best, measured) if m), key=lambda m: m.latency_ms)
+    for measured in found.values():
+        journal.add_measurement(measured)
+    return [found[arch_id(arch)].latency_ms if arch_id(arch) in found else None for arch in archs]
 
 
 def _tested(points: Sequence[Point], journal: Journal, executor: Executor) -> list[float | None]:

@@ -49,7 +49,10 @@ def _word(override: str) -> str:
 
 
 def open_run(folder: Path, identity: Mapping[str, Any], meta: Mapping[str, Any]) -> Journal:
-    """The journal of a new run, or of one that goes on. Raises ValueError naming the first identity key that differs."""
+    """The journal of a new run, or of one that goes on. Raises ValueError naming the first identity key that differs.
+
+    A run that ended before anything was trained or measured, as after a mistake in the command, begins anew.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -64,8 +67,12 @@ def open_run(folder: Path, identity: Mapping[str, Any], meta: Mapping[str, Any])
     try:
         _same(flat(journal.get("identity", {})), flat(identity), folder)
     except ValueError:
+        empty = not journal.trials(0, 1) and not journal.measurements()
         journal.close()
-        raise
+        if not empty:
+            raise
+        path.unlink()
+        return Journal.create(path, {**meta, "identity": dict(identity)})
     return journal
 
 

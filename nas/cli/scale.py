@@ -13,10 +13,10 @@ from typing import Any, Literal
 from nas.arch import Arch
 from nas.blocks import arch_id
 from nas.cli.arch import find_arch
-from nas.cli.folder import log_to, open_run, run_folder
+from nas.cli.folder import log_to, open_run, run_folder, with_paths
 from nas.cli.hydra_door import Invocation
 from nas.cli.table import aligned
-from nas.cli.work import absolute_path, kept_predictor, start_workers
+from nas.cli.work import kept_predictor, start_workers
 from nas.cost import cost
 from nas.data import load_dataset
 from nas.executors import make_executor_settings
@@ -133,7 +133,7 @@ def scale(call: Invocation) -> None:
 
 @contextlib.contextmanager
 def _workers(command: ScaleCommand, arch: Arch, folder: Path) -> Iterator[Executor]:
-    settings = {"dataset": absolute_path(command.dataset), "recipe": dict(command.recipe), "evaluator": EVALUATOR}
+    settings = {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "evaluator": EVALUATOR}
     space = (
         family_space(arch, Coefficients(command.alpha, command.beta, command.gamma)).to_dict()
         if command.target_ms

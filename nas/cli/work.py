@@ -79,9 +79,3 @@ def _read(name: str, path: str | None) -> Any:
         raise ValueError(f"device.{name}.predictor: {path}: {error.strerror}") from None
     except ValueError:
         raise ValueError(f"device.{name}.predictor: {path}: no file of nas profile") from None
-
-
-def absolute_path(dataset: Mapping[str, Any]) -> dict[str, Any]:
-    """Workers have other working folders."""
-    path = dataset.get("path")
-    return {**dataset, "path": str(Path(path).expanduser().absolute())} if isinstance(path, str) else dict(dataset)

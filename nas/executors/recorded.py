@@ -21,10 +21,12 @@ def job_seed(seed: int, number: int) -> int:
 def run_recorded(
     journal: Journal, executor: Executor, wanted: Sequence[tuple[Trial, Job]], *, retries: int = 2,
     timeout_s: float | None = None, told: Callable[[Trial], None] = lambda trial: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Trial]:  # fmt: skip
     """Finished trials, in order. Each is on record before it starts and as soon as it ends; numbers follow on the journal's.
 
-    `told` hears of each as it ends. Raises ValueError where the journal has another architecture under a trial's number.
+    `told` hears of each as it ends, `progress` as in `run_all`. Raises ValueError where the journal has another architecture
+    under a trial's number.
     """
     known = {trial.number: trial for trial in journal.trials()}
     for trial, _ in wanted:
@@ -47,5 +49,5 @@ def run_recorded(
         known[trial.number] = journal.finish(ended, [evaluation])
         told(known[trial.number])
 
-    run_all(executor, open_jobs, retries=retries, timeout_s=timeout_s, done=done)
+    run_all(executor, open_jobs, progress, retries, timeout_s, done)
     return [known[trial.number] for trial, _ in wanted]
