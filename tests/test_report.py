@@ -22,7 +22,18 @@ from hypothesis import strategies as st
 from nas.arch import arch_from_dict
 from nas.journal import Event, Journal, Lease, Trial
 from nas.pareto import hypervolume
-from nas.report import Reference, compare, front_svg, front_text, page, report_json, summarise, write_outputs
+from nas.report import (
+    FrontRow,
+    Reference,
+    compare,
+    front_svg,
+    front_text,
+    page,
+    report_json,
+    summarise,
+    with_scaled,
+    write_outputs,
+)
 from nas.report.axes import Axis, axis
 from nas.report.files import train_command
 from nas.report.format import many, show, si, tick_labels
@@ -451,3 +462,36 @@ def test_wrecks_do_not_squeeze_the_axis() -> None:
 def test_axis_goes_down_the_page() -> None:
     assert Axis(0, 1, 300, 0).at(0.25) == 225
     assert Axis(1, 100, 0, 200, log=True).at(10) == pytest.approx(100)
+
+
+def scaled(number: int, accuracy: float, ms: float, **rest: Any) -> FrontRow:
+    return FrontRow(-number, f"{number:x}" * 12, {"accuracy": accuracy, HOST: ms}, arch=ARCH, name=f"net_phi{number}", **rest)
+
+
+def test_a_scaled_member_stands_on_the_front_where_nothing_beats_it(new: Callable[..., Journal], tmp_path: Path) -> None:
+    journal = new("run")
+    add(journal, {"accuracy": 0.9, HOST: 8.0, "params": 10.0})
+    add(journal, {"accuracy": 0.8, HOST: 4.0, "params": 8.0})
+    members = [
+        scaled(1, 0.85, 3.9, measured={"host": 4.1}, p95={"host": 5.0}), scaled(2, 0.7, 9.0), scaled(3, 0.99, math.inf),
+        scaled(4, 0.95, 12.0, note="epochs 60, not 5"),
+    ]  # fmt: skip
+    summary, beside = with_scaled(summarise(journal), members)
+    assert [row.title for row in summary.front] == ["net_phi4", "trial 0", "net_phi1"]
+    assert [reference.name for reference in beside] == ["net_phi2", "net_phi3"]
+    assert summary.best == summarise(journal).best, "what the search found stays what it was"
+    text = front_text(summary)
+    assert "net_phi4" in text
+    assert "scaled; epochs 60, not 5" in text
+    folder = journal.path.parent
+    write_outputs(folder, journal, scaled=members)
+    seen = check_sound((folder / "report.html").read_text(encoding="utf-8"))
+    marks = [str(a["class"]) for a in seen.all("path", **{"class": "front scaled", "tabindex": "0"})]
+    assert sorted(marks) == ["front scaled", "front scaled", "front scaled off"], "one has no latency to be drawn at"
+    for words in ("scaled: net_phi1", "scaled: net_phi4; epochs 60, not 5", "scaled member, beaten", "3.90 ms"):
+        assert words in seen.text, words
+    assert {path.stem for path in (folder / "front").iterdir()} == {arch_id(0), "1" * 12, "4" * 12}
+    assert "net_phi4" in (folder / "front.csv").read_text()
+    assert [row["scaled"] for row in report_json(journal, members)["front"]] == ["net_phi4", None, "net_phi1"]
+    write_outputs(folder, journal)
+    assert {path.stem for path in (folder / "front").iterdir()} == {arch_id(0), arch_id(1)}, "without them they are gone again"

@@ -14,6 +14,7 @@ from nas.cost import cost
 from nas.journal import Journal
 from nas.scale import Coefficients, compound, depth_multiplier, family_space, grid, preset, to_budget
 from nas.space import load_arch
+from report_makers import add, new_journal
 from test_cli import here
 
 __all__ = ["here"]
@@ -133,6 +134,10 @@ def test_a_grid_is_trained_once_and_its_members_are_references(here: Path, capsy
            "head": {"op": "classifier"}}  # fmt: skip
     Path("net.yaml").write_text(dump_yaml(net))
     args = ["scale", *TINY, "grid.search=true", "grid.step=0.5", "grid.tolerance=0.3", "phi=[1]", "train=true", "run=f"]
+    Path("table.csv").write_text(
+        "op,input,output,kernel,stride,expansion,se,activation,ms\nconv,,,,,,,,0.25\nclassifier,,,,,,,,0.25\n"
+    )
+    args += ["device=table", "device.table.path=table.csv"]
     assert run(args) == 0, capsys.readouterr().err
     out = capsys.readouterr().out
     assert "best: alpha" in out
@@ -147,3 +152,26 @@ def test_a_grid_is_trained_once_and_its_members_are_references(here: Path, capsy
     before = trainings()
     assert run(args) == 0
     assert trainings() == before == 4, "nothing is trained twice"
+    assert "measured ms on table" in capsys.readouterr().out
+    check_on_a_front(here, capsys)
+
+
+def check_on_a_front(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The trained member in the report of a search on the same images."""
+    recipe = json.loads(Path("f/net_phi1/result.json").read_text())["recipe"]
+    settings = {"dataset": {"name": "npz"}, "recipe": {**recipe, "epochs": 3}, "device": {"table": {"name": "table"}}}
+    axes = {"metrics": [["accuracy", "max"], ["latency_ms/table", "min"]], "reward": "first"}
+    with new_journal(Path("s"), settings=settings, objectives=axes) as journal:
+        add(journal, {"accuracy": 0.01, "latency_ms/table": 9.0})
+    assert run(["report", "run=s", "scaled=[f]", "json=true"]) == 0
+    (member,) = json.loads(capsys.readouterr().out)["front"]
+    assert member["scaled"] == "net_phi1"
+    assert member["measured_ms"]["table"] in (0.75, 1.0), "one layer or two, and stem and head"
+    assert run(["report", "run=s", "scaled=[f]"]) == 0
+    assert "scaled; epochs 1, not 3" in capsys.readouterr().out
+    for wrong, words in (
+        (["scaled=[none]"], "scaled: none: no trained members there"),
+        (["runs=[s]", "scaled=[f]"], "scaled: beside one run"),
+    ):
+        assert run(["report", *(["run=s"] if len(wrong) == 1 else []), *wrong]) == 2
+        assert words in capsys.readouterr().err

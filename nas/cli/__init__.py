@@ -70,6 +70,7 @@ COMMANDS = {
         (
             "nas report run=runs/default",
             "nas report run=runs/default json=true",
+            "nas report run=runs/default scaled=[runs/family]",
             "nas report runs=[runs/a,runs/b] out=compare.html",
         ),
     ),

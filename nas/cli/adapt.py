@@ -17,14 +17,16 @@ from nas.blocks import arch_id, lower
 from nas.cli.arch import find_arch
 from nas.cli.folder import log_to, open_run, run_folder, with_paths
 from nas.cli.hydra_door import Invocation
-from nas.cli.work import kept_predictor, start_workers
+from nas.cli.work import not_measured, workers, written_predictor
 from nas.data import load_dataset
 from nas.executors import make_executor_settings
 from nas.executors.base import Executor
 from nas.executors.dispatch import run_all
+from nas.executors.placed import Placed
 from nas.jobs import Job
-from nas.journal import Journal, Measurement
+from nas.journal import Journal
 from nas.latency import make_device
+from nas.measuring import measure_in_turns
 from nas.plugins import load_plugins
 from nas.recipe import Recipe
 from nas.report.trajectory import trajectory_svg
@@ -35,7 +37,6 @@ from nas.weights import save_weights
 from nas.yamlio import dump_yaml, write_text
 
 EVALUATORS = ("links", "scratch")
-TURNS = 5  # of measuring the end points
 
 
 @dataclass(frozen=True)
@@ -115,13 +116,9 @@ def adapt(call: Invocation) -> None:
         settings = {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "device": devices,
                     "evaluator": dict(command.evaluator)}  # fmt: skip
         space = shrunk_space(arch)
-        executor = start_workers(command.executor, settings, space.to_dict(), command.plugins, folder, command.threads)
-        try:
-            _run(command, arch, space, folder, journal, executor)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped; the same command goes on:\n  {call.again}") from None
-        finally:
-            executor.close()
+        started = (command.executor, settings, space.to_dict(), command.plugins, folder, command.threads)
+        with workers(*started, call.again) as (executor, placed):
+            _run(command, arch, space, folder, journal, executor, placed)
 
 
 def _start(command: AdaptCommand, arch: Arch) -> tuple[Any, str]:
@@ -145,12 +142,10 @@ def _start(command: AdaptCommand, arch: Arch) -> tuple[Any, str]:
 
 
 def _run(
-    command: AdaptCommand, arch: Arch, space: Space, folder: Path, journal: Journal, executor: Executor
+    command: AdaptCommand, arch: Arch, space: Space, folder: Path, journal: Journal, executor: Executor, placed: Placed
 ) -> None:  # fmt: skip
-    ((name, device),) = command.device.items()
-    saved = device.get("predictor")
-    predictor = kept_predictor(name, journal, executor, command.seed, command.timeout_s, space, saved)
-    write_text(folder / f"predictor-{name}.json", json.dumps(predictor.to_dict(), allow_nan=False) + "\n")
+    (name,) = command.device
+    predictor = written_predictor(command.device, folder, journal, placed, command.seed, command.timeout_s, space)
 
     def weights(number: int) -> Path:
         return folder / "checkpoints" / f"trial-{number:06d}.npz"
@@ -163,7 +158,7 @@ def _run(
     path = adapter.run(arch, target_ms)
     last = adapter.finish(command.final_recipe) if command.adapt.final_epochs else path[-1]
     _write_steps(folder, path, last, target_ms)
-    measured = _measured(name, [path[0].arch, last.arch], journal, executor)
+    measured = _measured(command, [path[0].arch, last.arch], journal, placed[name])
     tests = _tested([path[0], last], journal, executor)
     record = {
         "target_ms": target_ms, "device": name, "predictor_error": predictor.mape, "steps": [point.figures() for point in path],
@@ -193,28 +188,17 @@ def _write_steps(folder: Path, path: Sequence[Point], last: Point, target_ms: fl
     write_text(folder / "arch.yaml", dump_yaml(named.to_dict()))
 
 
-def _measured(device: str, archs: Sequence[Arch], journal: Journal, executor: Executor) -> list[float | None]:
-    """Milliseconds of whole networks, in turns in one worker; kept in the journal.
-
-    The least of `TURNS` times: other work on the machine makes a small network slower for moments, and never faster.
-    """
+def _measured(command: AdaptCommand, archs: Sequence[Arch], journal: Journal, executor: Executor) -> list[float | None]:
+    """Milliseconds of whole networks, in turns in one worker; kept in the journal."""
+    ((device, settings),) = command.device.items()
     known = {m.arch_id: m.latency_ms for m in journal.measurements() if m.device == device}
-    if all(arch_id(arch) in known for arch in archs):
-        return [known[arch_id(arch)] for arch in archs]
-    data = {"device": device, "archs": [arch.to_dict() for arch in archs]}
-    found: dict[str, Measurement] = {}
-    for outcome in run_all(executor, [Job(-1 - turn, "measure", data=data) for turn in range(TURNS)]):
-        if outcome.outcome != "ok":
-            print(f"the networks could not be measured on {device}: {outcome.error}")
-            return [None for _ in archs]
-        for failed, error in outcome.data["failures"]:
-            print(f"{failed} could not be measured on {device}: {error}")
-        for measured in (Measurement(**record) for record in outcome.data["measurements"]):
-            best = found.get(measured.arch_id)
-            found[measured.arch_id] = min((m for m in (best, measured) if m), key=lambda m: m.latency_ms)
-    for measured in found.values():
-        journal.add_measurement(measured)
-    return [found[arch_id(arch)].latency_ms if arch_id(arch) in found else None for arch in archs]
+    if any(arch_id(arch) not in known for arch in archs):
+        plain = [(arch_id(arch), arch.to_dict()) for arch in archs]
+        timeout_s = make_device(settings, f"device.{device}").timeout_s
+        for measured in measure_in_turns(executor, device, plain, timeout_s, not_measured).values():
+            journal.add_measurement(measured)
+            known[measured.arch_id] = measured.latency_ms
+    return [known.get(arch_id(arch)) for arch in archs]
 
 
 def _tested(points: Sequence[Point], journal: Journal, executor: Executor) -> list[float | None]:
@@ -238,4 +222,8 @@ def _finish(folder: Path, weights: Path, first: Point, last: Point, measured: Se
         score = "" if test is None else f", test {test:.4f}"
         print(f"{word:<8} {f['params']:>9,} params  {f['macs'] / 1e6:.2f} M MACs  {point.latency_ms:.4f} ms predicted, {real} on {device}  "
               f"validation {point.accuracy:.4f}{score}")  # fmt: skip
+    before, after = measured
+    if before and after:
+        share = last.latency_ms / first.latency_ms
+        print(f"latency   {share:.1%} of the seed's predicted, {after / before:.1%} measured")
     print(f"{os.path.relpath(folder)}: arch.yaml, weights.npz, steps/, trajectory.svg")

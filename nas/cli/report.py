@@ -7,12 +7,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.cli.arch import find_arch
 from nas.cli.hydra_door import Invocation
-from nas.cost import cost
+from nas.cli.members import read_member, scaled_members
 from nas.journal import Journal
-from nas.latency import Predictor
-from nas.report import Reference, compare, front_text, report_json, summarise, write_outputs
+from nas.report import Reference, compare, front_text, report_json, summarise, with_scaled, write_outputs
 from nas.settings import build, nearest
 from nas.yamlio import write_text
 
@@ -24,12 +22,16 @@ class ReportCommand:
     run: str | None = None
     runs: tuple[str, ...] = ()
     references: tuple[str, ...] = ()
+    scaled: tuple[str, ...] = ()
     out: str | None = None
     json: bool = False
 
     def __post_init__(self) -> None:
         if (self.run is None) == (not self.runs):
             raise ValueError("run: wanted either run=<folder> or runs=[<folder>,..]")
+        for key in ("references", "scaled"):
+            if self.runs and getattr(self, key):
+                raise ValueError(f"{key}: beside one run, with run=<folder>; not with runs=")
 
 
 def report(call: Invocation) -> None:
@@ -40,36 +42,19 @@ def report(call: Invocation) -> None:
     assert command.run is not None
     folder = journal_folder(command.run)
     with Journal.open(folder / "journal.sqlite", read_only=True) as journal:
+        scaled = scaled_members(command.scaled, journal)
         if command.json:
-            print(json.dumps(report_json(journal), allow_nan=False))
+            print(json.dumps(report_json(journal, scaled), allow_nan=False))
             return
         references = [_reference(name, journal) for name in command.references]
-        print(front_text(summarise(journal)))
-        for path in write_outputs(folder, journal, references):
+        print(front_text(with_scaled(summarise(journal), scaled)[0]))
+        for path in write_outputs(folder, journal, references, scaled):
             print(path)
 
 
 def _reference(name: str, journal: Journal) -> Reference:
-    """A network that `nas train` trained on the run's dataset; its latency is what the run's predictor says."""
-    path = Path(name) / "result.json"
-    arch = find_arch(str(path.with_name("arch.yaml")))
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-        accuracy, dataset = float(result["valid"]["accuracy"]), result["dataset"]["name"]
-    except OSError as error:
-        raise ValueError(f"references: {path}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError):
-        raise ValueError(f"references: {path}: not a result of nas train") from None
-    ours = journal.get("settings", {}).get("dataset", {}).get("name")
-    if dataset != ours:
-        raise ValueError(f"references: {name} was trained on {dataset}, the run searched on {ours}")
-    counted = cost(arch)
-    metrics = {"accuracy": accuracy, "params": counted.params, "macs": counted.macs, "memory_bytes": counted.peak_activation_bytes}
-    for device in journal.get("settings", {}).get("device", {}):
-        kept = journal.get(f"predictor/{device}")
-        if kept is not None and kept.get("kind") != "learnt":  # a learnt one knows the genomes of its space alone
-            metrics[f"latency_ms/{device}"] = Predictor.from_dict(kept).predict_arch(arch)
-    return Reference(arch.name, metrics)
+    found = read_member(Path(name), journal, "references")
+    return Reference(found.arch.name, found.metrics, found.measured)
 
 
 def _compare(command: ReportCommand) -> None:

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from nas.arch import Arch
-from nas.blocks import arch_id
 from nas.cli.arch import find_arch
+from nas.cli.family import Trainings
 from nas.cli.folder import log_to, open_run, run_folder, with_paths
 from nas.cli.hydra_door import Invocation
 from nas.cli.table import aligned
-from nas.cli.work import kept_predictor, start_workers
+from nas.cli.work import workers, written_predictor
 from nas.cost import cost
 from nas.data import load_dataset
 from nas.executors import make_executor_settings
-from nas.executors.base import Executor
-from nas.executors.recorded import job_seed, run_recorded
-from nas.jobs import Job
-from nas.journal import Journal, Trial
 from nas.latency import make_device
 from nas.plugins import load_plugins
 from nas.recipe import Recipe
@@ -33,6 +27,7 @@ from nas.versions import versions
 from nas.yamlio import dump_yaml, write_text
 
 EVALUATOR = {"name": "scratch", "keep_weights": True}
+Family = Sequence[tuple[float, Arch, Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -74,6 +69,7 @@ class ScaleCommand:
     train: bool = False
     seed: int = 0
     threads: int = 1
+    timeout_s: float | None = 3600
     run: str | None = None
     plugins: tuple[str, ...] = ()
 
@@ -93,7 +89,7 @@ class ScaleCommand:
 
     @property
     def in_workers(self) -> bool:
-        return bool(self.grid.search or self.target_ms or self.train)
+        return bool(self.grid.search or self.target_ms or self.train or self.device)
 
 
 def scale(call: Invocation) -> None:
@@ -116,42 +112,40 @@ def scale(call: Invocation) -> None:
         make_device(device, f"device.{name}")
     folder = run_folder(command.run, ("scale", *call.overrides), call.job).absolute()
     identity = {
-        k: v for k, v in call.config.items() if k not in ("run", "executor", "plugins", "phi", "macs", "target_ms")
+        k: v for k, v in call.config.items() if k not in ("run", "executor", "plugins", "timeout_s", "phi", "macs", "target_ms")
     }
     meta = {"settings": dict(call.config), "versions": versions(), "command": call.again}
     with open_run(folder, {**identity, "arch": fitted.to_dict()}, meta) as journal:
         log_to(folder)
-        with _workers(command, fitted, folder) as executor:
+        space = family_space(fitted, coefficients) if command.device else None
+        plain = space.to_dict() if space else {}
+        started = (command.executor, _settings(command), plain, command.plugins, folder, command.threads)
+        with workers(*started, call.again) as (executor, placed):
+            trainings = Trainings(command, folder, journal, executor)
             if command.grid.search:
-                coefficients = _search_grid(command, fitted, journal, executor)
-            family = _family(command, fitted, coefficients, journal, executor)
-            _show(family)
+                coefficients = trainings.grid(fitted, command.grid.coefficients())
+            predict = None
+            if command.target_ms and space:
+                timeout_s = command.timeout_s
+                predictor = written_predictor(command.device, folder, journal, placed, command.seed, timeout_s, space)
+                predict = predictor.predict_arch
+            family = _family(command, fitted, coefficients, predict)
+            measured = trainings.measure([arch for _, arch, _ in family], placed)
+            _show([(phi, arch, {**figures, **measured.words(arch)}) for phi, arch, figures in family])
             _write(folder, family)
             if command.train:
-                _train(command, family, folder, journal, executor)
+                trainings.members([arch for _, arch, _ in family], measured)
 
 
-@contextlib.contextmanager
-def _workers(command: ScaleCommand, arch: Arch, folder: Path) -> Iterator[Executor]:
-    settings = {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "evaluator": EVALUATOR}
-    space = (
-        family_space(arch, Coefficients(command.alpha, command.beta, command.gamma)).to_dict()
-        if command.target_ms
-        else {}
-    )
-    settings = {**settings, "device": dict(command.device)}
-    executor = start_workers(command.executor, settings, space, command.plugins, folder, command.threads)
-    try:
-        yield executor
-    finally:
-        executor.close()
+def _settings(command: ScaleCommand) -> dict[str, Any]:
+    devices = {name: with_paths(device) for name, device in command.device.items()}
+    return {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "evaluator": EVALUATOR, "device": devices}
 
 
 def _family(
-    command: ScaleCommand, arch: Arch, coefficients: Coefficients, journal: Journal | None = None,
-    executor: Executor | None = None,
-) -> list[tuple[float, Arch, dict[str, float]]]:  # fmt: skip
-    """(phi, member, figures besides params and MACs) of each member."""
+    command: ScaleCommand, arch: Arch, coefficients: Coefficients, predict: Callable[[Arch], float] | None = None
+) -> Family:  # fmt: skip
+    """(phi, member, figures besides params and MACs) of each member; `predict` says the ms that `target_ms` is of."""
     if command.preset:
         return [(phi, preset(arch, int(phi)), {}) for phi in command.phi]
     if command.macs:
@@ -161,16 +155,14 @@ def _family(
         ]
         return [(phi, member, {}) for phi, member in found]
     if command.target_ms:
-        assert journal is not None
-        assert executor is not None
+        assert predict is not None
         (name,) = command.device
-        predict = kept_predictor(name, journal, executor, command.seed).predict_arch
         found = [to_budget(arch, ms, predict, coefficients, divisor=command.divisor) for ms in command.target_ms]
         return [(phi, member, {f"predicted ms on {name}": predict(member)}) for phi, member in found]
     return [(phi, compound(arch, phi, coefficients, divisor=command.divisor), {}) for phi in command.phi]
 
 
-def _show(family: Sequence[tuple[float, Arch, Mapping[str, float]]]) -> None:
+def _show(family: Family) -> None:
     extra = list(family[0][2]) if family else []
     rows = [["member", "phi", "resolution", "layers", "params", "MACs (M)", *extra]]
     for phi, arch, figures in family:
@@ -187,73 +179,9 @@ def _show(family: Sequence[tuple[float, Arch, Mapping[str, float]]]) -> None:
     print(aligned(rows, left=1))
 
 
-def _write(folder: Path, family: Sequence[tuple[float, Arch, Mapping[str, float]]]) -> None:
+def _write(folder: Path, family: Family) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for _, arch, _ in family:
         path = folder / f"{arch.name}.yaml"
         write_text(path, dump_yaml(arch.to_dict()))
         print(os.path.relpath(path))
-
-
-def _trial(number: int, arch: Arch, seed: int, genome: tuple[int, ...], note: Mapping[str, Any]) -> tuple[Trial, Job]:
-    counted, found = cost(arch), arch_id(arch)
-    trial = Trial(number, genome, found, note=note, metrics={"params": counted.params, "macs": counted.macs})
-    return trial, Job(number, "train", arch.to_dict(), found, 0, seed)
-
-
-def _search_grid(command: ScaleCommand, arch: Arch, journal: Journal, executor: Executor) -> Coefficients:
-    """The coefficients whose member at phi 1 is the most accurate on the validation split; the cheaper one of equals."""
-    tried = command.grid.coefficients()
-    print(f"{len(tried)} combinations of alpha, beta and gamma, each trained at phi 1 ...", flush=True)
-    seed, wanted = job_seed(command.seed, 0), []
-    for i, c in enumerate(tried):
-        genome = (round(100 * c.alpha), round(100 * c.beta), round(100 * c.gamma))
-        note = {"alpha": c.alpha, "beta": c.beta, "gamma": c.gamma}
-        wanted.append(_trial(i, compound(arch, 1, c, divisor=command.divisor), seed, genome, note))
-
-    def told(trial: Trial) -> None:
-        named = ", ".join(f"{k} {v:g}" for k, v in trial.note.items())
-        print(f"{named}: {trial.metrics.get('accuracy', trial.error)}", flush=True)
-
-    done = [trial for trial in run_recorded(journal, executor, wanted, told=told) if trial.ok]
-    if not done:
-        raise ValueError("grid: none of the trainings succeeded; log.txt in the run's folder has the reasons")
-    best = max(done, key=lambda trial: (trial.metrics["accuracy"], -trial.metrics["macs"]))
-    c = tried[best.number]
-    print(
-        f"best: alpha {c.alpha:g}, beta {c.beta:g}, gamma {c.gamma:g} (product {c.product:.3f}), {best.metrics['accuracy']:.4f}"
-    )
-    return c
-
-
-def _train(
-    command: ScaleCommand, family: Sequence[tuple[float, Arch, Any]], folder: Path, journal: Journal, executor: Executor
-) -> None:
-    """Each member's folder is one of `nas train`, which a report takes as a reference."""
-    first = len(command.grid.coefficients()) if command.grid.search else 0
-    seed = job_seed(command.seed, 0)
-    known = {trial.arch_id: trial.number for trial in journal.trials() if trial.number >= first}
-    wanted = []
-    for _, arch, _ in family:
-        number = known.setdefault(arch_id(arch), first + len(known))
-        wanted.append(_trial(number, arch, seed, (number,), {"member": arch.name}))
-    wanted = sorted({trial.number: (trial, job) for trial, job in wanted}.values(), key=lambda pair: pair[0].number)
-    trained = {trial.arch_id: trial for trial in run_recorded(journal, executor, wanted)}
-    for _, arch, _ in family:
-        trial = trained[arch_id(arch)]
-        if not trial.ok:
-            print(f"{arch.name}: {trial.outcome}: {trial.error}")
-            continue
-        member = folder / arch.name
-        member.mkdir(exist_ok=True)
-        write_text(member / "arch.yaml", dump_yaml(arch.to_dict()))
-        record = {
-            "arch": arch.name, "valid": {k: trial.metrics[k] for k in ("accuracy", "loss") if k in trial.metrics},
-            "params": trial.metrics["params"], "macs": trial.metrics["macs"], "seed": seed, "recipe": dict(command.recipe),
-            "dataset": dict(command.dataset), "versions": versions(),
-        }  # fmt: skip
-        write_text(member / "result.json", json.dumps(record, indent=1) + "\n")
-        weights = folder / "checkpoints" / f"trial-{trial.number:06d}.npz"
-        if weights.exists():
-            os.replace(weights, member / "weights.npz")
-        print(f"{arch.name}: validation accuracy {trial.metrics['accuracy']:.4f}, in {os.path.relpath(member)}")

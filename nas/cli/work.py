@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nas.executors import make_executor_settings
 from nas.executors.base import Executor
 from nas.executors.dispatch import run_all
+from nas.executors.placed import Placed
 from nas.jobs import Job, WorkerSpec
 from nas.journal import Journal
-from nas.latency import Predictor, load_predictor
+from nas.latency import load_predictor, make_device
 from nas.space import Space
+from nas.yamlio import write_text
 
 
 def start_workers(
@@ -34,6 +37,24 @@ def start_workers(
     return started
 
 
+@contextlib.contextmanager
+def workers(
+    executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path,
+    threads: int, again: str,
+) -> Iterator[tuple[Executor, Placed]]:  # fmt: skip
+    """The workers, and by device those that measure on it; all end with the block. `again` is what a Ctrl-C says goes on."""
+    started = start_workers(executor, settings, space, plugins, storage, threads)
+    devices = {name: make_device(device, f"device.{name}") for name, device in settings.get("device", {}).items()}
+    placed = Placed(started, worker_spec(settings, space, plugins, storage, threads), devices)
+    try:
+        yield started, placed
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the same command goes on:\n  {again}") from None
+    finally:
+        placed.close()
+        started.close()
+
+
 def worker_spec(
     settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path, threads: int
 ) -> WorkerSpec:
@@ -44,13 +65,11 @@ def worker_spec(
 
 
 def kept_predictor(
-    name: str, journal: Journal, executor: Executor, seed: int, timeout_s: float | None = None, space: Space | None = None,
-    saved: str | None = None,
+    name: str, journal: Journal, executor: Executor, seed: int, timeout_s: float | None, space: Space, saved: str | None = None
 ) -> Any:  # fmt: skip
     """The run's frozen predictor of a device, fitted by a worker the first time, or read from the file `saved`.
 
-    `space` is the one that a learnt predictor is of; without it there is only the sum of layers, which fits any. How long
-    it took stands in the journal's events. Raises ValueError where it cannot be made.
+    How long it took stands in the journal's events. Raises ValueError where it cannot be made.
     """
     kept = journal.get(f"predictor/{name}")
     if kept is None:
@@ -63,10 +82,26 @@ def kept_predictor(
             raise ValueError(f"device.{name}: the latency predictor could not be made: {outcome.error}")
         kept = outcome.data["predictor"]
         journal.put(f"predictor/{name}", kept)
-    predictor = Predictor.from_dict(kept) if space is None else load_predictor(kept, space)
+    predictor = load_predictor(kept, space)
     error = "" if predictor.mape is None else f" to {predictor.mape:.0%} (mean error on networks left out of the fit)"
     print(f"latency on {name}: predicted{error}, measured at the end", flush=True)
     return predictor
+
+
+def written_predictor(
+    device: Mapping[str, Mapping[str, Any]], folder: Path, journal: Journal, placed: Mapping[str, Executor], seed: int,
+    timeout_s: float | None, space: Space,
+) -> Any:  # fmt: skip
+    """`kept_predictor` of the one device, and its file in the run's folder, which another run may be given."""
+    ((name, settings),) = device.items()
+    predictor = kept_predictor(name, journal, placed[name], seed, timeout_s, space, settings.get("predictor"))
+    write_text(folder / f"predictor-{name}.json", json.dumps(predictor.to_dict(), allow_nan=False) + "\n")
+    return predictor
+
+
+def not_measured(_: str, error: str) -> None:
+    """What `measure_all` tells of a network that cannot be measured."""
+    print(f"not measured: {error}", flush=True)
 
 
 def _read(name: str, path: str | None) -> Any:

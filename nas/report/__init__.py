@@ -10,6 +10,7 @@ from nas.report.files import report_json, write_outputs
 from nas.report.front import FrontRow
 from nas.report.html import page
 from nas.report.plots import Reference, front_svg
+from nas.report.scaled import with_scaled
 from nas.report.summary import Summary, summarise
 from nas.report.text import front_text
 
@@ -23,5 +24,6 @@ __all__ = [
     "page",
     "report_json",
     "summarise",
+    "with_scaled",
     "write_outputs",
 ]

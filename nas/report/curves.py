@@ -23,7 +23,7 @@ def reward_plot(summary: Summary) -> str:
     """The best reward so far as a line, each trial's own as a point."""
     best = [(entry.number, entry.best_reward) for entry in summary.progress if math.isfinite(entry.best_reward)]
     points = [row for row in series_of(summary).points if math.isfinite(row.reward)]
-    members = [row for row in summary.front if math.isfinite(row.reward)]
+    members = [row for row in summary.front if math.isfinite(row.reward) and not row.name]
     cloud = [row.reward for row in points]
     y = axis(cloud, [row.reward for row in members] + [v for _, v in best[-1:]], SIZE[1] - BOTTOM, TOP, log=False)
     x = _numbers(summary)
@@ -65,7 +65,8 @@ def latency_plot(rows: Sequence[LatencyRow]) -> str:
         at = x.at(row.predicted_ms), y.at(row.measured_ms)
         if math.isfinite(row.p95_ms):
             parts.append(svg.tag("line", x1=at[0], x2=at[0], y1=at[1], y2=y.at(row.p95_ms), class_="span"))
-        words = f"trial {row.number}, predicted {show(LATENCY, row.predicted_ms)}, measured {show(LATENCY, row.measured_ms)}"
+        title = row.name or f"trial {row.number}"
+        words = f"{title}, predicted {show(LATENCY, row.predicted_ms)}, measured {show(LATENCY, row.measured_ms)}"
         parts.append(svg.tag("circle", cx=at[0], cy=at[1], r=4.5, class_="front", data_k=row.number, tabindex=0,
                              role="img", aria_label=words))  # fmt: skip
     return _frame(x, y, LATENCY, "predicted (ms)", "measured (ms)", SQUARE[1], x_name=LATENCY) + "".join(parts)

@@ -18,21 +18,26 @@ from nas.report.format import show
 from nas.report.front import FrontRow
 from nas.report.html import page
 from nas.report.plots import Reference
+from nas.report.scaled import with_scaled
 from nas.report.summary import Summary, metric_names, summarise
 from nas.report.text import value_of
 from nas.yamlio import dump_yaml, write_text
 
 WHOLE = ("params", "macs", "memory_bytes")
-MARK = "# trial "
+MARKS = ("# trial ", "# scaled ")  # the first words of our files
 
 
-def write_outputs(run_dir: Path, journal: Journal, references: Sequence[Reference] = ()) -> list[Path]:
+def write_outputs(
+    run_dir: Path, journal: Journal, references: Sequence[Reference] = (), scaled: Sequence[FrontRow] = ()
+) -> list[Path]:  # fmt: skip
     """Writes front.csv, front/<id>.yaml, best.yaml and report.html; returns their paths, report.html last.
 
-    `references` are known networks, drawn beside the front. Every file is replaced in one step. Members that left the
-    front lose their file, other files stay. Raises ValueError naming the file where it cannot be written.
+    `references` are known networks, drawn beside the front; `scaled` members stand on it where nothing beats them. Every file
+    is replaced in one step. Members that left the front lose their file, other files stay. Raises ValueError naming the file
+    where it cannot be written.
     """
-    summary = summarise(journal)
+    summary, beside = with_scaled(summarise(journal), scaled)
+    references = [*references, *beside]
     folder = run_dir / "front"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +66,10 @@ def safe_id(row: FrontRow) -> str:
 
 
 def front_csv(summary: Summary) -> str:
-    """`number,id`, a column a metric, `measured_ms/<device>`, `test_accuracy`; `demoted` where there are limits."""
+    """`number,id`, a column a metric, `measured_ms/<device>`, `test_accuracy`; `demoted` where there are limits.
+
+    A scaled member has its name for a number.
+    """
     names = [*metric_names(summary), *(f"measured_ms/{device}" for device in summary.devices), "test_accuracy"]
     with_limits = bool(summary.objectives.limits)
     out = io.StringIO()
@@ -69,7 +77,7 @@ def front_csv(summary: Summary) -> str:
     writer.writerow(["number", "id", *names, *(["demoted"] if with_limits else [])])
     for row in summary.front:
         cells = [_cell(name, value_of(row, name)) for name in names]
-        writer.writerow([row.number, row.id, *cells, *(["; ".join(row.demoted)] if with_limits else [])])
+        writer.writerow([row.name or row.number, row.id, *cells, *(["; ".join(row.demoted)] if with_limits else [])])
     return out.getvalue()
 
 
@@ -86,7 +94,8 @@ def arch_yaml(row: FrontRow, summary: Summary, path: Path) -> str:
     parts += [f"measured on {device} {show(LATENCY, ms, '-')}" for device, ms in row.measured.items()]
     if not math.isnan(row.test_accuracy):
         parts.append(f"test accuracy {show('accuracy', row.test_accuracy)}")
-    lines = [f"trial {row.number} of {_line(summary.name)}, architecture {row.id}", _line(", ".join(parts))]
+    whose = f"scaled member {_line(row.name)} beside" if row.name else f"trial {row.number} of"
+    lines = [f"{whose} {_line(summary.name)}, architecture {row.id}", _line(", ".join(parts))]
     lines += [f"demoted: {_line('; '.join(row.demoted))}"] if row.demoted else []
     return dump_yaml(row.arch, "\n".join([*lines, train_command(path, summary.settings)]))
 
@@ -124,17 +133,18 @@ def _remove_stale(folder: Path, kept: set[Path]) -> None:
     for path in folder.glob("*.yaml"):
         if path not in kept and path.is_file():
             with path.open(encoding="utf-8", errors="replace") as file:
-                ours = file.read(len(MARK)) == MARK
+                ours = file.read(max(map(len, MARKS))).startswith(MARKS)
             if ours:
                 path.unlink()
 
 
-def report_json(journal: Journal) -> dict[str, Any]:
+def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, Any]:
     """Front, counts by outcome and settings as plain JSON; nan and infinities become null."""
-    summary = summarise(journal)
+    summary, _ = with_scaled(summarise(journal), scaled)
     front = [
         {
-            "number": row.number, "id": row.id, "metrics": dict(row.metrics), "measured_ms": dict(row.measured),
+            "number": None if row.name else row.number, "scaled": row.name or None, "id": row.id,
+            "metrics": dict(row.metrics), "measured_ms": dict(row.measured),
             "test_accuracy": row.test_accuracy, "reward": row.reward, "demoted": list(row.demoted),
         }
         for row in summary.front

@@ -21,6 +21,7 @@ class FrontRow:
     """One member. `metrics` are what the search saw, `measured` the median ms by device, `p95` likewise.
 
     `reward` and `test_accuracy` are nan where there is none; `demoted` lists the hard limits that measurement breaks.
+    `name` is that of a scaled member, which is no trial of the run (`number` is below 0), `note` what differs in its training.
     """
 
     number: int
@@ -32,6 +33,13 @@ class FrontRow:
     test_accuracy: float = math.nan
     demoted: tuple[str, ...] = ()
     arch: Mapping[str, Any] | None = None
+    name: str = ""
+    note: str = ""
+
+    @property
+    def title(self) -> str:
+        """`trial 7`, or the name of a scaled member."""
+        return self.name or f"trial {self.number}"
 
 
 @dataclass(frozen=True)
@@ -73,10 +81,14 @@ def front_rows(
         )
         for trial, on in zip(candidates, mask, strict=True) if on
     ]  # fmt: skip
+    return tuple(dataclasses.replace(row, demoted=broken_by_measurement(row, objectives)) for row in in_order(rows, objectives))
+
+
+def in_order(rows: Sequence[FrontRow], objectives: Objectives) -> list[FrontRow]:
+    """Best on the main axis first."""
     main = main_axis(objectives)
     sign = -1 if dict(objectives.metrics).get(main) == "max" else 1
-    rows.sort(key=lambda row: (sign * row.metrics[main], row.number))
-    return tuple(dataclasses.replace(row, demoted=broken_by_measurement(row, objectives)) for row in rows)
+    return sorted(rows, key=lambda row: (sign * row.metrics[main], row.number))
 
 
 def main_axis(objectives: Objectives) -> str:

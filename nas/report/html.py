@@ -39,7 +39,7 @@ def page(summary: Summary, references: Sequence[Reference] = ()) -> str:
     body = [
         _head(summary),
         _tiles(summary),
-        fronts(summary, runs, references, front_legend(summary, bool(references))),
+        fronts(summary, runs, references, front_legend(summary, references)),
         _over_trials(summary),
         _latency(summary),
         section("The front", front_table(summary)) if summary.front else "",
@@ -76,12 +76,15 @@ def tooltips(summary: Summary, runs: Sequence[Series], references: Sequence[Refe
     for run in runs:
         for row in [*run.points, *run.front]:
             values = [value_of(row, n) if isinstance(row, FrontRow) else row.metrics.get(n, math.nan) for n in names]
+            title = row.title if isinstance(row, FrontRow) else f"trial {row.number}"
             rows[f"{run.key}{row.number}"] = [
-                f"trial {row.number} \u00b7 {row.id}", *(show(_shown_as(n), v, "") for n, v in zip(names, values, strict=True)),
+                f"{title} \u00b7 {row.id}", *(show(_shown_as(n), v, "") for n, v in zip(names, values, strict=True)),
                 number(row.reward, ""),
             ]  # fmt: skip
     for reference in references:
-        cells = [show(name, reference.metrics.get(name, math.nan), "") for name in names]
+        measured = {f"measured_ms/{device}": ms for device, ms in reference.measured.items()}
+        values = {**reference.metrics, **measured}
+        cells = [show(_shown_as(name), values.get(name, math.nan), "") for name in names]
         rows[f"ref:{reference.name}"] = [reference.name, *cells, ""]
     return [*map(column_label, names), "reward"], rows
 
@@ -109,7 +112,7 @@ def fronts(summary: Summary, runs: Sequence[Series], references: Sequence[Refere
     return section("Front", legend_html + grid + note)
 
 
-def front_legend(summary: Summary, references: bool) -> str:
+def front_legend(summary: Summary, references: Sequence[Reference]) -> str:
     """Marks with their meaning, those alone that the plots show."""
     front = summary.front
     entries = [('<circle cx="8" cy="7" r="5" class="front"/>', "front, with a line through what is best in this pair of axes")]
@@ -121,7 +124,11 @@ def front_legend(summary: Summary, references: bool) -> str:
         entries.append(('<path d="M8 3L12 7L8 11L4 7Z" class="measured"/>', "measured on the device"))
     if any(row.demoted for row in front):
         entries.append(('<circle cx="8" cy="7" r="5" class="front demoted"/>', "demoted: measurement breaks a limit"))
-    if references:
+    if any(row.name for row in front):
+        entries.append(('<path d="M3 2H13V12H3Z" class="front scaled"/>', "scaled member on the front"))
+    if any(reference.scaled for reference in references):
+        entries.append(('<path d="M3 2H13V12H3Z" class="front scaled off"/>', "scaled member, beaten"))
+    if any(not reference.scaled for reference in references):
         entries.append(('<path d="M8 2L13 7L8 12L3 7Z" class="reference"/>', "known networks"))
     return legend(entries)
 
@@ -161,11 +168,11 @@ def _tiles(summary: Summary) -> str:
     rest += [f"{counts[k]} {words}" for k, words in (("infeasible", "screened out"), ("repeated", "repeats")) if k in counts]
     main = main_axis(objectives)
     tiles = [("trials trained", many(trained), ", ".join(filter(None, rest)) or "none failed"),
-             ("on the front", str(len(summary.front)), _axes(objectives.names))]  # fmt: skip
+             ("on the front", str(len(summary.front)), _axes(objectives.names) + _scaled(summary))]  # fmt: skip
     if summary.front:
         top = summary.front[0]
         tested = f", test {show('accuracy', top.test_accuracy)}" if not math.isnan(top.test_accuracy) else ""
-        tiles.append((f"best {label(main)}", show(main, top.metrics[main]), f"trial {top.number}{tested}{', demoted' * bool(top.demoted)}"))
+        tiles.append((f"best {label(main)}", show(main, top.metrics[main]), f"{top.title}{tested}{', demoted' * bool(top.demoted)}"))
     if summary.best and not math.isnan(summary.best.reward):
         tiles.append(("best reward", number(summary.best.reward), f"trial {summary.best.number}, {objectives.reward}"))
     if summary.progress and summary.progress[-1].hypervolume > 0:
@@ -181,6 +188,11 @@ def _tiles(summary: Summary) -> str:
         for a, b, c in tiles
     ]
     return f'<ul class="tiles">{"".join(items)}</ul>'
+
+
+def _scaled(summary: Summary) -> str:
+    count = sum(bool(row.name) for row in summary.front)
+    return f"; {count} scaled" if count else ""
 
 
 def _axes(names: Iterable[str]) -> str:

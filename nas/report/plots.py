@@ -22,10 +22,12 @@ MARGIN = {"left": 56, "right": 18, "top": 30, "bottom": 44}
 
 @dataclass(frozen=True)
 class Reference:
-    """A known network drawn beside the front; metrics under their full names."""
+    """A network drawn beside the front, a known one or a scaled member; metrics under their full names, measured ms by device."""
 
     name: str
     metrics: Mapping[str, float]
+    measured: Mapping[str, float] = field(default_factory=dict)
+    scaled: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def front_plot(
         parts.append(svg.path(_steps(frame, run), class_=f"line {run.colour}" if run.colour else "step"))
         parts.append(svg.group(list(_measured(frame, run)), class_="whiskers"))
         parts.append(svg.group(list(_members(frame, run)), class_="members"))
-    return "".join([*parts, *_references(frame)])
+    named = [row for run in runs for row in run.front if row.name and frame.has(row.metrics)]
+    return "".join([*parts, *_references(frame), *_names(frame, [*frame.references, *named])])
 
 
 def front_svg(summary: Summary, cost: str | None = None, references: Sequence[Reference] = (), title: str = "") -> str:
@@ -104,16 +107,17 @@ def front_svg(summary: Summary, cost: str | None = None, references: Sequence[Re
     if not summary.front or not costs:
         return svg.standalone(head + svg.text(20, 60, "no front yet"), width, height, words)
     body = front_plot([series_of(summary)], summary.objectives, cost or costs[0], references, (width, height), top)
-    return svg.standalone(head + _legend(summary, bool(references)) + body, width, height, words)
+    return svg.standalone(head + _legend(summary, any(not r.scaled for r in references)) + body, width, height, words)
 
 
 def _legend(summary: Summary, references: bool) -> str:
     parts, x = [], 24.0
     marks = [("dim", 3.0, f"{len(summary.points)} trials"), ("front", 5.0, f"front of {len(summary.front)}")]
     marks += [("measured", 4.0, "measured on the device")] if any(row.measured for row in summary.front) else []
+    marks += [("front scaled", 4.0, "scaled members")] if any(row.name for row in summary.front) else []
     marks += [("reference", 4.0, "known networks")] if references else []
     for kind, radius, words in marks:
-        shape = _diamond(x, 44, 5) if kind in ("measured", "reference") else None
+        shape = _square(x, 44) if "scaled" in kind else _diamond(x, 44, 5) if kind in ("measured", "reference") else None
         mark = svg.tag("path", d=shape, class_=kind) if shape else svg.tag("circle", cx=x, cy=44, r=radius, class_=kind)
         parts += [mark, svg.text(x + 10, 48, words)]
         x += 34 + svg.CHAR_WIDTH * len(words)
@@ -126,9 +130,9 @@ def _frame(
     quality = main_axis(objectives)
     width, height = size
     device = cost.partition("/")[2]
-    shown = [r for r in references if {cost, quality} <= r.metrics.keys()]
+    shown = [r for r in references if all(math.isfinite(r.metrics.get(name, math.nan)) for name in (cost, quality))]
     members = [row for run in runs for row in run.front]
-    extra = [ms for row in members for name, ms in row.measured.items() if name == device]
+    extra = [ms for row in [*members, *shown] for name, ms in row.measured.items() if name == device]
     kept_x = [*_column(members, cost), *_column(shown, cost), *extra]
     if cost == objectives.cost and objectives.target is not None:
         kept_x.append(objectives.target)
@@ -237,28 +241,49 @@ def _members(frame: Frame, run: Series) -> Iterator[str]:
         if row.number == run.best:
             yield svg.tag("circle", cx=x, cy=y, r=9, class_="best")
         state = " demoted" if row.demoted else "" if row.number in on_line else " off"
-        words = f"trial {row.number}, {', '.join(f'{label(n)} {show(n, row.metrics[n])}' for n in (frame.y_name, frame.x_name))}"
+        words = f"{row.title}, {', '.join(f'{label(n)} {show(n, row.metrics[n])}' for n in (frame.y_name, frame.x_name))}"
+        shape = {"d": _square(x, y)} if row.name else {"cx": x, "cy": y, "r": 5}
+        kind = f"front{f' {run.colour}' if run.colour else state}{' scaled' * bool(row.name)}"
         yield svg.tag(
-            "circle", cx=x, cy=y, r=5, class_=f"front{f' {run.colour}' if run.colour else state}", tabindex=0, role="img",
-            aria_label=words, data_k=f"{run.key}{row.number}",
+            "path" if row.name else "circle", **shape, class_=kind, tabindex=0, role="img", aria_label=words,
+            data_k=f"{run.key}{row.number}",
         )  # fmt: skip
 
 
 def _references(frame: Frame) -> Iterator[str]:
-    taken: list[tuple[float, float, float]] = []
-    for reference in sorted(frame.references, key=lambda r: r.metrics[frame.x_name]):
+    for reference in frame.references:
         x, y = frame.place(reference.metrics)
-        yield svg.tag("path", d=_diamond(x, y, 5), class_="reference", tabindex=0, data_k=f"ref:{reference.name}")
-        width = svg.CHAR_WIDTH * len(reference.name)
+        device = frame.x_name.removeprefix(f"{LATENCY}/")
+        if frame.x_name.startswith(LATENCY) and device in reference.measured:
+            end = frame.x.at(reference.measured[device])
+            yield svg.tag("line", x1=x, x2=end, y1=y, y2=y, class_="span")
+            yield svg.tag("path", d=_diamond(end, y, 4), class_="measured", data_k=f"ref:{reference.name}")
+        shape, kind = (_square(x, y), "front scaled off") if reference.scaled else (_diamond(x, y, 5), "reference")
+        yield svg.tag("path", d=shape, class_=kind, tabindex=0, data_k=f"ref:{reference.name}")
+
+
+def _names(frame: Frame, named: Sequence[Reference | FrontRow]) -> Iterator[str]:
+    """A label for each, beside its mark where there is room, over others' otherwise."""
+    taken: list[tuple[float, float, float]] = []
+    for one in sorted(named, key=lambda r: r.metrics[frame.x_name]):
+        x, y = frame.place(one.metrics)
+        width = svg.CHAR_WIDTH * len(one.name)
         spots = [(x + 9, y + 4), (x - 9 - width, y + 4), (x - width / 2, y - 10), (x - width / 2, y + 19)]
+        scaled = isinstance(one, FrontRow) or one.scaled
+        if isinstance(one, FrontRow):  # nothing is up and to the left of a front's member; its line goes on to the right
+            spots.insert(0, (x - 5 - width, y - 7))
         inside = [s for s in spots if s[0] >= frame.x.start and s[0] + width <= frame.x.end + MARGIN["right"]] or spots[1:2]
         left, base = next((s for s in inside if not _overlaps(s, width, taken)), inside[0])
         taken.append((left, base, width))
-        yield svg.text(left, base, reference.name, class_="halo named")
+        yield svg.text(left, base, one.name, class_="halo named scaled" if scaled else "halo named")
 
 
 def _overlaps(spot: tuple[float, float], width: float, taken: Sequence[tuple[float, float, float]]) -> bool:
     return any(spot[0] < x + w and x < spot[0] + width and abs(spot[1] - y) < 13 for x, y, w in taken)
+
+
+def _square(x: float, y: float, r: float = 4.8) -> str:
+    return f"M{x - r:.1f} {y - r:.1f}H{x + r:.1f}V{y + r:.1f}H{x - r:.1f}Z"
 
 
 def _diamond(x: float, y: float, r: float) -> str:

@@ -49,6 +49,7 @@ class LatencyRow:
     counted_bytes: float = math.nan
     memory_bytes: float = math.nan
     energy_mj: float = math.nan
+    name: str = ""  # of a scaled member
 
 
 @dataclass(frozen=True)

@@ -33,18 +33,25 @@ def front_table(summary: Summary) -> str:
 
 def _member(row: FrontRow, names: Sequence[str], summary: Summary) -> str:
     tags = '<span class="tag best">best</span>' if summary.best and row.number == summary.best.number else ""
+    if row.name:
+        tags += f'<span class="tag scaled" title="{escape(row.note or "trained as the search trains")}">{escape(_marked(row))}</span>'
     if row.demoted:
         tags += f'<span class="tag demoted" title="{escape("; ".join(row.demoted))}">demoted</span>'
     link = f'<span class="mono">{escape(row.id)}</span>'
     if row.arch:
         link = f'<a href="front/{quote(row.id)}.yaml">{link}</a>'
-    cells = [number_cell(row.number, str(row.number)), f'<td class="id" data-v="{escape(row.id)}">{link}{tags}</td>']
+    own = number_cell(math.nan, "\u2013") if row.name else number_cell(row.number, str(row.number))
+    cells = [own, f'<td class="id" data-v="{escape(row.id)}">{link}{tags}</td>']
     for name in names:
         value = value_of(row, name)
         shown = show(LATENCY if name.startswith("measured_ms/") else name, value)
         broken = name.startswith("measured_ms/") and row.demoted
         cells.append(number_cell(value, shown, "n bad" if broken else "n"))
     return f'<tr data-k="{row.number}">{"".join(cells)}{number_cell(row.reward, number(row.reward))}</tr>'
+
+
+def _marked(row: FrontRow) -> str:
+    return f"scaled: {row.name}" + (f"; {row.note}" if row.note else "")
 
 
 def column_label(name: str) -> str:
@@ -60,8 +67,9 @@ def latency_table(rows: Sequence[LatencyRow]) -> str:
     lines = []
     for row in rows:
         error = row.predicted_ms / row.measured_ms - 1 if row.measured_ms > 0 else math.nan
-        cells = [number_cell(math.nan if row.number is None else row.number, "" if row.number is None else str(row.number)),
-                 f'<td class="mono" data-v="{escape(row.id)}">{escape(row.id)}</td>']  # fmt: skip
+        trial = None if row.name else row.number
+        cells = [number_cell(math.nan if trial is None else trial, "" if trial is None else str(trial)),
+                 f'<td class="mono" data-v="{escape(row.id)}">{escape(row.name or row.id)}</td>']  # fmt: skip
         cells += [number_cell(ms, show(LATENCY, ms)) for ms in (row.predicted_ms, row.measured_ms, row.p95_ms)]
         cells.append(number_cell(error, "\u2013" if math.isnan(error) else f"{100 * error:+.1f} %"))
         cells += [number_cell(b, show("memory_bytes", b)) for b in (row.counted_bytes, row.memory_bytes) if memory]

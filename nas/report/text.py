@@ -25,7 +25,7 @@ def front_text(summary: Summary, limit: int = 40) -> str:
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
     for row, member in zip([heads, *rows], [None, *summary.front], strict=False):
         line = "  ".join(cell.ljust(w) if i == 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        lines.append(line.rstrip() + (f"  demoted: {'; '.join(member.demoted)}" if member and member.demoted else ""))
+        lines.append("  ".join([line.rstrip(), *(_notes(member) if member else ())]))
     lines += proxy_text(summary.proxies, summary.rungs)
     if len(summary.front) > limit:
         lines.append(f"... and {len(summary.front) - limit} more in front.csv")
@@ -74,8 +74,13 @@ def _head(name: str) -> str:
     return "measured" if kind == "measured_ms" else HEADS.get(name, name)
 
 
+def _notes(row: FrontRow) -> list[str]:
+    demoted = [f"demoted: {'; '.join(row.demoted)}"] if row.demoted else []
+    return [*demoted, f"scaled; {row.note}" if row.note else "scaled"] if row.name else demoted
+
+
 def _cells(row: FrontRow, names: list[str], best: bool) -> list[str]:
-    cells = ["*" if best else "", str(row.number), row.id]
+    cells = ["*" if best else "", row.name or str(row.number), row.id]
     for name in names:
         value = value_of(row, name)
         latency = name.partition("/")[0] in (LATENCY, "measured_ms")

@@ -2,74 +2,95 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 
 from nas.report import svg
+from nas.report.axes import axis
+from nas.report.format import tick_labels
 
-SIZE, LEFT, RIGHT, TOP, BOTTOM = (620, 380), 62, 18, 30, 46
+SIZE, LEFT, RIGHT, TOP, BOTTOM = (620, 380), 62, 24, 36, 46
 FONT = "font:11px system-ui,sans-serif"
+INK = {"fill": svg.LIGHT["muted"], "style": FONT}
+HALO = {"fill": svg.LIGHT["ink"], "style": f"{FONT};paint-order:stroke;stroke:{svg.LIGHT['paper']};stroke-width:3px"}
+
+Labels = Callable[[Sequence[float]], Sequence[str]]
 
 
 def trajectory_svg(points: Sequence[tuple[float, float, str]], target_ms: float, final: float | None = None) -> str:
     """(latency_ms, accuracy, change) of the seed and of every step; `final` is the accuracy after the last training."""
     xs, ys = [p[0] for p in points] + [target_ms], [p[1] for p in points] + ([] if final is None else [final])
-    frame = _Frame(_range(xs), _range(ys))
-    placed = [(frame.x(ms), frame.y(accuracy)) for ms, accuracy, _ in points]
+    frame = _Frame(xs, ys)
+    placed = [(frame.x.at(ms), frame.y.at(accuracy)) for ms, accuracy, _ in points]
     dots = [
         svg.tag("circle", svg.tag("title", escape(f"{change}: {accuracy:.4f}, {ms:.4f} ms")), cx=x, cy=y, r=4,
                 fill=svg.LIGHT["accent"])
-        for (x, y), (ms, accuracy, change) in zip(placed, points, strict=True)
+        + svg.text(x + 7, y - 7, "seed" if i == 0 else str(i), text_anchor="middle" if i == 0 else "start", **HALO)
+        for i, ((x, y), (ms, accuracy, change)) in enumerate(zip(placed, points, strict=True))
     ]  # fmt: skip
     line = svg.path(placed, fill="none", stroke=svg.LIGHT["accent"], stroke_width=1.6)
-    goal = svg.tag("line", x1=frame.x(target_ms), x2=frame.x(target_ms), y1=TOP, y2=SIZE[1] - BOTTOM, stroke=svg.LIGHT["bad"],
-                   stroke_dasharray="4 3")  # fmt: skip
-    star = "" if final is None else svg.tag("circle", cx=placed[-1][0], cy=frame.y(final), r=6, fill="none",
-                                            stroke=svg.LIGHT["measured"], stroke_width=2)  # fmt: skip
-    return _page(frame.axes("predicted latency, ms", "validation accuracy") + goal + line + "".join(dots) + star)
+    return _page(frame.axes("predicted latency (ms), by step", "validation accuracy", _latencies, _shares) + _goal(frame, target_ms)
+                 + line + "".join(dots) + _after(frame, placed[-1], final))  # fmt: skip
+
+
+def _goal(frame: _Frame, target_ms: float) -> str:
+    at = frame.x.at(target_ms)
+    line = svg.tag("line", x1=at, x2=at, y1=TOP, y2=SIZE[1] - BOTTOM, stroke=svg.LIGHT["bad"], stroke_dasharray="4 3")
+    return line + svg.text(at + 5, SIZE[1] - BOTTOM - 8, f"target {target_ms:.4g} ms", fill=svg.LIGHT["bad"], style=FONT)
+
+
+def _after(frame: _Frame, last: tuple[float, float], final: float | None) -> str:
+    """Up from the last step to where the last training took it."""
+    if final is None:
+        return ""
+    x, y, colour = last[0], frame.y.at(final), svg.LIGHT["measured"]
+    rise = svg.tag("line", x1=x, x2=x, y1=last[1], y2=y, stroke=colour, stroke_width=1.2)
+    ring = svg.tag("circle", cx=x, cy=y, r=5, fill=svg.LIGHT["paper"], stroke=colour, stroke_width=2)
+    return rise + ring + svg.text(x + 10, y + 4, "after the final training", fill=colour, style=FONT)
+
+
+def _latencies(ticks: Sequence[float]) -> Sequence[str]:
+    return [f"{tick:.6g}" for tick in ticks]
+
+
+def _shares(ticks: Sequence[float]) -> Sequence[str]:
+    return tick_labels("accuracy", list(ticks))
 
 
 def curves_svg(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], x_title: str, y_title: str) -> str:
     """Named lines of (x, y), each in a colour of its own, with their names at the top."""
-    xs, ys = [x for _, c in curves for x, _ in c], [y for _, c in curves for _, y in c]
-    frame, parts = _Frame(_range(xs), _range(ys)), []
+    frame, parts = _Frame([x for _, c in curves for x, _ in c], [y for _, c in curves for _, y in c]), []
     for i, (name, curve) in enumerate(curves):
         colour = svg.LIGHT[f"s{i % svg.SERIES}"]
-        parts.append(
-            svg.path([(frame.x(x), frame.y(y)) for x, y in curve], fill="none", stroke=colour, stroke_width=1.6)
-        )
-        parts.append(svg.text(LEFT + 8 + 150 * i, TOP - 10, name, fill=colour, style=FONT))
-    return _page(frame.axes(x_title, y_title) + "".join(parts))
+        placed = [(frame.x.at(x), frame.y.at(y)) for x, y in curve]
+        parts.append(svg.path(placed, fill="none", stroke=colour, stroke_width=1.6))
+        parts.append(svg.text(LEFT + 60 + 150 * i, 16, name, fill=colour, style=FONT))
+    return _page(frame.axes(x_title, y_title, _latencies, _latencies) + "".join(parts))
 
 
 class _Frame:
-    def __init__(self, x: tuple[float, float], y: tuple[float, float]):
-        self._x, self._y = x, y
+    """Linear axes around the values, with round ticks."""
 
-    def x(self, value: float) -> float:
-        return LEFT + (value - self._x[0]) / (self._x[1] - self._x[0]) * (SIZE[0] - LEFT - RIGHT)
+    def __init__(self, xs: Sequence[float], ys: Sequence[float]):
+        self.x = axis([], xs, LEFT, SIZE[0] - RIGHT, log=False)
+        self.y = axis([], ys, SIZE[1] - BOTTOM, TOP, log=False)
 
-    def y(self, value: float) -> float:
-        return SIZE[1] - BOTTOM - (value - self._y[0]) / (self._y[1] - self._y[0]) * (SIZE[1] - BOTTOM - TOP)
-
-    def axes(self, x_title: str, y_title: str) -> str:
-        parts, ink = [], {"fill": svg.LIGHT["muted"], "style": FONT}
-        for i in range(6):
-            vx, vy = (low + i / 5 * (high - low) for low, high in (self._x, self._y))
-            parts.append(
-                svg.tag("line", x1=LEFT, x2=SIZE[0] - RIGHT, y1=self.y(vy), y2=self.y(vy), stroke=svg.LIGHT["grid"])
-            )
-            parts.append(svg.text(LEFT - 6, self.y(vy) + 4, f"{vy:.4g}", text_anchor="end", **ink))
-            parts.append(svg.text(self.x(vx), SIZE[1] - BOTTOM + 16, f"{vx:.4g}", text_anchor="middle", **ink))
-        parts.append(svg.text((LEFT + SIZE[0]) / 2, SIZE[1] - 10, x_title, text_anchor="middle", **ink))
-        parts.append(svg.text(LEFT, 14, y_title, **ink))
+    def axes(self, x_title: str, y_title: str, x_labels: Labels, y_labels: Labels) -> str:
+        parts, bottom = [], SIZE[1] - BOTTOM
+        ticks = self.y.ticks(5)
+        for value, words in zip(ticks, y_labels(ticks), strict=True):
+            y = self.y.at(value)
+            parts.append(svg.tag("line", x1=LEFT, x2=SIZE[0] - RIGHT, y1=y, y2=y, stroke=svg.LIGHT["grid"]))
+            parts.append(svg.text(LEFT - 6, y + 4, words, text_anchor="end", **INK))
+        ticks = self.x.ticks(7)
+        for value, words in zip(ticks, x_labels(ticks), strict=True):
+            x = self.x.at(value)
+            parts.append(svg.tag("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, stroke=svg.LIGHT["dim"]))
+            parts.append(svg.text(x, bottom + 17, words, text_anchor="middle", **INK))
+        parts.append(svg.tag("line", x1=LEFT, x2=SIZE[0] - RIGHT, y1=bottom, y2=bottom, stroke=svg.LIGHT["dim"]))
+        parts.append(svg.text(SIZE[0] - RIGHT, SIZE[1] - 8, x_title, text_anchor="end", **INK))
+        parts.append(svg.text(10, 16, y_title, **INK))
         return "".join(parts)
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    room = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
-    return low - room, high + room
 
 
 def _page(content: str) -> str:

@@ -23,7 +23,7 @@ from devtools import Browser  # noqa: E402
 from nas.report import Reference, page, summarise  # noqa: E402
 from report_makers import HOST, fill, measure, new_journal, score_on_test  # noqa: E402
 
-MEMBERS = "[...document.querySelectorAll('svg.plot circle.front[tabindex]')]"
+MEMBERS = "[...document.querySelectorAll('svg.plot .front[tabindex]')]"
 WIDTH = 1280
 
 
