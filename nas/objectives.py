@@ -45,12 +45,17 @@ def mnas_reward(
     return np.asarray(accuracy, float) * ratio ** np.where(ratio <= 1, alpha, beta)
 
 
-def absolute_reward(quality: ArrayLike, cost: ArrayLike, target: float, beta: float = -0.10) -> NDArray[np.float64]:
+def absolute_reward(
+    quality: ArrayLike, cost: ArrayLike, target: float, beta: float = -0.10, over: float = 1.0
+) -> NDArray[np.float64]:
     """Q + beta * |T / T0 - 1|: the absolute reward of TuNAS, Bender et al. 2020 (arXiv:2008.06120).
 
-    Its optimum lies at the target, where MnasNet's drifts with the exponent. beta is negative; arrays broadcast.
+    Its optimum lies at the target where the slope beta (negative) is steeper than the front there, while MnasNet's drifts
+    with the exponent. Above the target the slope is `over` times beta, 1 as published: a steep one there keeps the optimum
+    at the target on a steep front too, and costs a search less than a steep one on both sides. Arrays broadcast.
     """
-    return np.asarray(quality, float) + beta * np.abs(np.asarray(cost, float) / target - 1)
+    away = np.asarray(cost, float) / target - 1
+    return np.asarray(quality, float) + beta * np.where(away > 0, over * away, -away)
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,8 @@ class Objectives:
     limits: tuple[tuple[str, float], ...] = ()
     reward: Reward = "mnas_soft"
     exponent: float = -0.07
-    beta: float = -0.10
+    beta: float = -0.05
+    over: float = 10.0
     cost: str = ""
     target: float | None = None
 
@@ -92,7 +98,7 @@ class Objectives:
         if not (self._has(metrics, quality) and self._has(metrics, self.cost) and metrics[self.cost] > 0):
             return math.nan
         if self.reward == "absolute":
-            return float(absolute_reward(metrics[quality], metrics[self.cost], self.target, self.beta))
+            return float(absolute_reward(metrics[quality], metrics[self.cost], self.target, self.beta, self.over))
         alpha = self.exponent if self.reward == "mnas_soft" else 0.0
         return float(mnas_reward(metrics[quality], metrics[self.cost], self.target, alpha, self.exponent))
 
@@ -132,7 +138,8 @@ class Settings:
     limits: Mapping[str, float | None] = field(default_factory=dict)
     reward: Reward = "mnas_soft"
     exponent: float | None = None
-    beta: float = -0.10
+    beta: float = -0.05
+    over: float = 10.0
     cost: str = LATENCY
     target: float | None = None
     target_ms: float | None = None
@@ -148,6 +155,7 @@ class Settings:
             slope = getattr(self, key)
             if slope is not None and not -math.inf < slope <= 0:
                 raise ValueError(f"{key}: wanted a number of at most 0, so that cost counts against, got {slope:g}")
+        _check_positive("over", self.over)
 
 
 def build_objectives(settings: Mapping[str, object], devices: Sequence[str]) -> Objectives:
@@ -178,7 +186,7 @@ def build_objectives(settings: Mapping[str, object], devices: Sequence[str]) -> 
     if DIRECTIONS.get(cost) == "max" or cost == "loss" or metrics.get(cost) == "max":
         raise ValueError(f"objective.cost: wanted a cost, such as params or latency_ms, got {cost}")
     target = read.target_ms if read.target is None else read.target
-    return Objectives(axes, bounds, read.reward, exponent, read.beta, cost, target)
+    return Objectives(axes, bounds, read.reward, exponent, read.beta, read.over, cost, target)
 
 
 def _on_every_device(metrics: Mapping[str, object], devices: Sequence[str]) -> dict[str, object]:

@@ -52,6 +52,10 @@ def test_absolute_reward(quality, cost, target, expected):
     assert absolute_reward(quality, cost, target) == pytest.approx(expected, rel=1e-12)
 
 
+def test_the_absolute_reward_is_steeper_above_the_target():
+    np.testing.assert_allclose(absolute_reward(0.5, [40, 80, 88], 80, -0.1, 5), [0.45, 0.5, 0.45])
+
+
 def test_rewards_broadcast():
     np.testing.assert_allclose(mnas_reward([0.5, 0.5], [40, 160], 80, 0, -1), [0.5, 0.25])
     np.testing.assert_allclose(absolute_reward(0.5, [80, 120], 80), [0.5, 0.45])
@@ -89,7 +93,8 @@ GOOD = {"accuracy": 0.7, "latency_ms/host": 40.0, "latency_ms/pixel": 10.0, "par
         ({"reward": "mnas_hard", "target_ms": 20}, 0.35),
         ({"reward": "mnas_hard", "target_ms": 80}, 0.7),
         ({"reward": "mnas_hard", "target_ms": 20, "exponent": -2}, 0.7 / 4),
-        ({"reward": "absolute", "target_ms": 20}, 0.6),
+        ({"reward": "absolute", "target_ms": 20}, 0.2),
+        ({"reward": "absolute", "target_ms": 20, "over": 1}, 0.65),
         ({"reward": "absolute", "target": 80, "beta": -0.2}, 0.6),
         ({"target_ms": 20, "cost": "latency_ms/pixel"}, 0.7 * 2**0.07),
         ({"target": 2e6, "cost": "params"}, 0.7 * 2**-0.07),
@@ -210,6 +215,7 @@ def test_every_device_has_an_axis():
         ({"metrics": {"params": "min"}}, "objective.reward: mnas_soft needs a metric to maximise"),
         ({"exponent": 0.07}, "objective.exponent: wanted a number of at most 0"),
         ({"beta": 0.1}, "objective.beta: wanted a number of at most 0"),
+        ({"over": 0}, "objective.over: wanted a positive number, got 0"),
         ({"target_mss": 5}, "objective.target_mss: unknown key; did you mean target_ms?"),
     ],
 )  # fmt: skip
@@ -247,6 +253,6 @@ def test_shipped_objectives(name):
     metrics, reward, exponent, cost = SHIPPED[name]
     assert text.startswith("# ")
     assert list(objectives.names) == metrics
-    assert (objectives.reward, objectives.exponent, objectives.beta, objectives.cost) == (reward, exponent, -0.10, cost)
+    assert (objectives.reward, objectives.exponent, objectives.beta, objectives.cost) == (reward, exponent, -0.05, cost)
     assert objectives.needs_target
     assert objectives.limits == ()

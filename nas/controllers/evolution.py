@@ -20,8 +20,8 @@ class Evolution:
     probability `crossover` it first takes half of the genes of a second parent.
     """
 
-    population: int = 20
-    sample: int = 10
+    population: int = 30
+    sample: int = 15
     genes: int = 1
     crossover: float = 0.0
 

@@ -25,9 +25,9 @@ class State:
 @dataclass(frozen=True)
 class Local:
     """After `start` random proposals, untried neighbours of random front members; around a front whose neighbours were all
-    tried, genomes that differ in more genes. With `reward`, the front is the one trial of the best reward."""
+    tried, genomes that differ in two or more genes. With `reward`, the front is the one trial of the best reward."""
 
-    start: int = 10
+    start: int = 30
     reward: bool = False
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class Local:
 
         def draw(n: int) -> list[Genome]:
             members = history.rows[rng.choice(state.front, size=n)].tolist()
-            return [space.mutate(member, rng) for member in members]
+            return [space.mutate(member, rng, 1 if n <= 8 else 2) for member in members]
 
         return Proposal(fresh(history, pending, draw, rng))
 

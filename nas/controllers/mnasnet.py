@@ -90,11 +90,16 @@ class Mnasnet:
         return State(History(problem), layout, params, init_optimiser(self._ppo, params))
 
     def ask(self, state: State, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
+        drawn: dict[Genome, np.ndarray] = {}
+
         def draw(n: int) -> list[Genome]:
-            return to_genomes(state.layout, rollout(state.params, state.layout, n, rng).tokens)
+            walks = rollout(state.params, state.layout, n, rng)
+            genomes = to_genomes(state.layout, walks.tokens)
+            drawn.update(zip(genomes, walks.log_probs, strict=True))
+            return genomes
 
         genome = fresh(state.history, pending, draw, rng)
-        log_probs = self._log_probs(state, genome)[: len(genome)]
+        log_probs = (drawn[genome] if genome in drawn else self._log_probs(state, genome))[: len(genome)]
         return Proposal(genome, note={"log_probs": [round(float(p), 4) for p in log_probs]})
 
     def tell(self, state: State, trial: Trial, rng: np.random.Generator) -> State:

@@ -26,14 +26,17 @@ class State:
 class Nsga2:
     """The population is the best `population` trials by non-dominated rank, then by crowding distance.
 
-    Before there are as many trials, proposals are random. Then two parents, each the better of two random members, have a
-    child: by uniform crossover with the probability `crossover`, else the first parent again; on average `genes` of its
-    genes are changed, at least one where there was no crossover.
+    Before there are as many trials, proposals are random. Then two parents have a child: the better of two random members,
+    and of `mates` found like that the one with the nearest objectives, as distant members of a front share little (Ishibuchi
+    and Shibata 2003); where that is the first again, the child is its mutant. The child comes by uniform crossover with the
+    probability `crossover`, else it is the first parent; on average `genes` of its genes are changed, at least one where
+    there was no crossover.
     """
 
-    population: int = 50
+    population: int = 30
     crossover: float = 0.9
     genes: float = 1.0
+    mates: int = 4
 
     def __post_init__(self) -> None:
         if not 2 <= self.population <= 100_000:
@@ -42,6 +45,8 @@ class Nsga2:
             raise ValueError(f"crossover: wanted a probability from 0 to 1, got {self.crossover:g}")
         if not 0 <= self.genes <= 1000:
             raise ValueError(f"genes: wanted 0 to 1000, got {self.genes:g}")
+        if not 1 <= self.mates <= 1000:
+            raise ValueError(f"mates: wanted 1 to 1000, got {self.mates}")
 
     def init(self, problem: Problem, seed: int) -> State:
         return State(History(problem))
@@ -50,13 +55,13 @@ class Nsga2:
         history, space = state.history, state.history.problem.space
         if len(history) + len(pending) < self.population or not state.population:
             return Proposal(fresh(history, pending, lambda n: [space.sample(rng) for _ in range(n)], rng))
-        parents = self._winner(state, rng), self._winner(state, rng)
-        first, second = (tuple(history.rows[i].tolist()) for i in parents)
+        parent = self._winner(state, rng)
+        first, second = (tuple(history.rows[i].tolist()) for i in (parent, self._mate(state, parent, rng)))
 
         def draw(n: int) -> list[Genome]:
             return [self._child(history.problem, first, second, rng) for _ in range(n)]
 
-        return Proposal(fresh(history, pending, draw, rng), parent=history.numbers[parents[0]])
+        return Proposal(fresh(history, pending, draw, rng), parent=history.numbers[parent])
 
     def tell(self, state: State, trial: Trial, rng: np.random.Generator) -> State:
         history = state.history.add(trial)
@@ -70,6 +75,14 @@ class Nsga2:
     def _winner(self, state: State, rng: np.random.Generator) -> int:
         """Position of the better of two random members; they are sorted."""
         return state.population[int(rng.integers(len(state.population), size=2).min())]
+
+    def _mate(self, state: State, parent: int, rng: np.random.Generator) -> int:
+        """Of `mates` winners the one whose values are nearest to those of the parent, over the population's ranges."""
+        others = [self._winner(state, rng) for _ in range(self.mates)]
+        values = np.nan_to_num(state.history.values[[parent, *others, *state.population]], posinf=0.0)
+        ranges = np.ptp(values, axis=0)
+        gaps = (values[1 : self.mates + 1] - values[0]) / np.where(ranges > 0, ranges, 1)
+        return others[int(np.square(gaps).sum(axis=1).argmin())]
 
     def _child(self, problem: Problem, first: Genome, second: Genome, rng: np.random.Generator) -> Genome:
         crossed = rng.random() < self.crossover

@@ -75,9 +75,9 @@ def init_params(layout: Layout, hidden: int, embedding: int, scale: float, rng: 
 def cell(xp: Any, params: Mapping[str, Any], x: Any, h: Any, c: Any) -> tuple[Any, Any]:
     """One LSTM step for (n, embedding) inputs, in numpy or jax.numpy: the new (n, hidden) output and memory."""
     gates = xp.concatenate([x, h], axis=1) @ params["lstm"] + params["lstm_bias"][None, :]
-    i, f, g, o = xp.split(gates, 4, axis=1)
-    i, f, o = (0.5 + 0.5 * xp.tanh(0.5 * gate) for gate in (i, f, o))  # the sigmoid that never overflows
-    c = f * c + i * xp.tanh(g)
+    n, opened = h.shape[1], 0.5 + 0.5 * xp.tanh(0.5 * gates)  # the sigmoid that never overflows
+    i, f, o = opened[:, :n], opened[:, n : 2 * n], opened[:, 3 * n :]
+    c = f * c + i * xp.tanh(gates[:, 2 * n : 3 * n])
     return o * xp.tanh(c), c
 
 

@@ -34,11 +34,11 @@ class Reinforce:
     first `warmup` trials only set the average. Trials without a result count with the worst reward so far, or `failed`.
     """
 
-    learning_rate: float = 0.1
+    learning_rate: float = 0.15
     baseline: float = 0.95
     decay: float = 0.999
     warmup: int = 20
-    entropy: float = 0.0
+    entropy: float = 0.0003
     failed: float | Literal["worst"] = "worst"
 
     def __post_init__(self) -> None:

@@ -139,7 +139,7 @@ def read_objectives(data: Any) -> Objectives:
     return Objectives(
         tuple((name, way) for name, way in data["metrics"]),
         tuple((name, limit) for name, limit in data.get("limits", ())),
-        **{key: data[key] for key in ("reward", "exponent", "beta", "cost", "target") if key in data},
+        **{key: data[key] for key in ("reward", "exponent", "beta", "over", "cost", "target") if key in data},
     )
 
 
