@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from options import options_of, run
 from threadpoolctl import threadpool_limits
 
 from nas.bench import race
@@ -22,7 +23,6 @@ from nas.objectives import Objectives
 from nas.paths import CONF
 from nas.tables import Table, load_table
 from nas.yamlio import read_yaml
-from options import options_of, run
 
 TARGETS = {"a100": (0.08, 0.13, 0.2), "zcu102": (5.0, 8.0, 11.0)}  # milliseconds
 CASES: dict[str, dict[str, Any]] = {

@@ -131,7 +131,8 @@ class Costs:
         )
         self._skeletons: list[tuple[int, ...]] = []
         self._warm = False
-        self._last = b"", np.zeros((0, 0), np.int64)  # costs and features of the same genomes are asked for in turn
+        # Costs and features of the same genomes are asked for in turn.
+        self._last: tuple[bytes | None, np.ndarray] = None, np.zeros((0, 0), np.int64)
         self._plan()
 
     def __call__(self, genomes: Any) -> dict[str, np.ndarray]:
