@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from chaos.drive import finished
 from nas.blocks import lower
 from nas.cli import run
 from nas.network import init
 from nas.space import load_arch
 from nas.weights import save_weights
 from nas.yamlio import dump_yaml
-from test_resume import environment, finished, hear_ctrl_c
+from test_resume import environment, hear_ctrl_c
 
 NET = {"name": "net", "resolution": 8, "channels": 1, "classes": 2, "stem": {"op": "conv", "width": 8}, "head": {"op": "classifier"},
        "stages": [{"op": "mbconv", "hidden": 40, "kernel": 5, "width": 16, "stride": 2}]}  # fmt: skip

@@ -108,7 +108,7 @@ def test_the_source_has_a_line_for_every_primitive() -> None:
 
 def test_a_bundle_is_read_back_and_classifies(made: Path, tmp_path: Path) -> None:
     loaded = load_bundle(made)
-    assert (loaded.classes, loaded.resolution, loaded.mean) == (DATA.classes, 8, DATA.mean)
+    assert (loaded.trained.classes, loaded.resolution, loaded.trained.mean) == (DATA.classes, 8, DATA.mean)
     for name, side in (("b.png", 8), ("a.png", 24)):
         Image.fromarray(np.full((side, side), 90, np.uint8)).save(tmp_path / name)
     files = image_files(tmp_path)

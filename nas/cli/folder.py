@@ -53,10 +53,7 @@ def open_run(folder: Path, identity: Mapping[str, Any], meta: Mapping[str, Any])
 
     A run that ended before anything was trained or measured, as after a mistake in the command, begins anew.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ValueError(f"run: cannot make the folder {folder}: {error.strerror}") from None
+    made_folder(folder)
     path = folder / "journal.sqlite"
     if not path.exists():
         others = [p.name for p in folder.iterdir() if p.name != "log.txt" and not p.name.startswith(".")]
@@ -74,6 +71,14 @@ def open_run(folder: Path, identity: Mapping[str, Any], meta: Mapping[str, Any])
         path.unlink()
         return Journal.create(path, {**meta, "identity": dict(identity)})
     return journal
+
+
+def made_folder(folder: Path) -> None:
+    """Raises ValueError where it cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"run: cannot make the folder {folder}: {error.strerror}") from None
 
 
 def _same(theirs: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -> None:

@@ -38,10 +38,10 @@ def predict(call: Invocation) -> None:
     order = np.argsort(-shares, axis=1, kind="stable")[:, : command.top]
     if command.json:
         for path, row, best in zip(files, shares, order, strict=True):
-            print(json.dumps({"image": str(path), "classes": {bundle.classes[i]: float(row[i]) for i in best}}))
+            print(json.dumps({"image": str(path), "classes": {bundle.trained.classes[i]: float(row[i]) for i in best}}))
         return
     rows = [
-        [path.name, *(f"{bundle.classes[i]} {row[i]:.1%}" for i in best)]
+        [path.name, *(f"{bundle.trained.classes[i]} {row[i]:.1%}" for i in best)]
         for path, row, best in zip(files, shares, order, strict=True)
     ]
     print(aligned(rows))

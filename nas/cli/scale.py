@@ -11,7 +11,7 @@ from typing import Any, Literal
 from nas.arch import Arch
 from nas.cli.arch import find_arch
 from nas.cli.family import Trainings
-from nas.cli.folder import log_to, open_run, run_folder, with_paths
+from nas.cli.folder import log_to, made_folder, open_run, run_folder, with_paths
 from nas.cli.hydra_door import Invocation
 from nas.cli.table import aligned
 from nas.cli.work import workers, written_predictor
@@ -180,7 +180,7 @@ def _show(family: Family) -> None:
 
 
 def _write(folder: Path, family: Family) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    made_folder(folder)
     for _, arch, _ in family:
         path = folder / f"{arch.name}.yaml"
         write_text(path, dump_yaml(arch.to_dict()))

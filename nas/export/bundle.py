@@ -48,14 +48,11 @@ class Made:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded bundle: the network, its arrays, and what its images and outputs mean."""
+    """A loaded bundle; `resolution` is that of its images, which the network may resize."""
 
     folder: Path
     arch: Arch
-    variables: Variables
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    trained: Trained
     resolution: int
     facts: Mapping[str, Any] = field(default_factory=dict)
 
@@ -213,7 +210,8 @@ def load_bundle(folder: Path) -> Bundle:
         if index["version"] != VERSION:
             raise ValueError(f"of version {index['version']}, this nas reads {VERSION}")
         digests = dict(index["sha256"])
-        meaning = tuple(index["classes"]), tuple(index["mean"]), tuple(index["std"]), int(index["resolution"])
+        classes, mean, std = (tuple(index[key]) for key in ("classes", "mean", "std"))
+        resolution = int(index["resolution"])
     except OSError as error:
         raise ValueError(f"{folder / INDEX}: {error.strerror}; wanted a folder of nas export") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -226,7 +224,11 @@ def load_bundle(folder: Path) -> Bundle:
                 raise ValueError(f"{folder / name}: changed since it was exported (its SHA-256 differs)")
         except OSError as error:
             raise ValueError(f"{folder / name}: {error.strerror}") from None
+    where = str(folder / WEIGHTS)
     arch = arch_from_dict(parse_yaml((folder / "arch.yaml").read_text(encoding="utf-8"), str(folder / "arch.yaml")))
-    arrays = safetensors.from_bytes((folder / WEIGHTS).read_bytes(), str(folder / WEIGHTS))
-    variables = safetensors.nested(arrays, init(lower(arch), 0), str(folder / WEIGHTS))
-    return Bundle(folder, arch, variables, *meaning, facts=index)
+    sizes = (len(classes), len(mean), len(std))
+    if sizes != (arch.classes, arch.channels, arch.channels):
+        raise ValueError(f"{folder / INDEX}: {sizes[0]} classes and {sizes[1]} means do not fit the network in arch.yaml")
+    graph, arrays = lower(arch), safetensors.from_bytes((folder / WEIGHTS).read_bytes(), where)
+    variables = safetensors.nested(arrays, init(graph, 0), where)
+    return Bundle(folder, arch, Trained(arch.name, graph, variables, classes, mean, std), resolution, index)

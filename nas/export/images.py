@@ -52,8 +52,8 @@ def read_image(path: Path, side: int, channels: int) -> np.ndarray:
 
 def classify(bundle: Bundle, images: np.ndarray) -> np.ndarray:
     """(n, classes) probabilities of (n, h, w, c) uint8 images."""
-    logits = own_logits(bundle.arch, bundle.variables, prepared(images, bundle.arch, bundle.mean, bundle.std)).astype(
-        np.float64
-    )
+    trained = bundle.trained
+    inputs = prepared(images, bundle.arch, trained.mean, trained.std)
+    logits = own_logits(bundle.arch, trained.variables, inputs).astype(np.float64)
     powers = np.exp(logits - logits.max(1, keepdims=True))
     return powers / powers.sum(1, keepdims=True)

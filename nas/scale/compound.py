@@ -52,9 +52,11 @@ def compound(
         return arch
     side = max(1, round(arch.resolution * c.gamma**phi))
     whole(side, 1, MAX_RESOLUTION, f"phi={phi:g}: resolution")
-    return dataclasses.replace(
-        _scaled(arch, c.beta**phi, c.alpha**phi, side, divisor, nearest), name=f"{arch.name}_phi{_short(phi)}"
-    )
+    try:
+        scaled = _scaled(arch, c.beta**phi, c.alpha**phi, side, divisor, nearest)
+    except ValueError as error:
+        raise ValueError(f"phi={phi:g}: {error}") from None
+    return dataclasses.replace(scaled, name=f"{arch.name}_phi{_short(phi)}")
 
 
 def preset(arch: Arch, phi: int) -> Arch:
