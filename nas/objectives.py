@@ -5,14 +5,16 @@
     objectives.reward_of({"accuracy": 0.7, "latency_ms/host": 25.0})    # 0.7 * (25 / 20) ** -0.07
 
 Metrics are named with unit and device: accuracy (a fraction), loss, params, macs, memory_bytes (batch 1, float32) and
-latency_ms/<device>; settings may say latency_ms for that of the first device, among the axes for that of every one.
+latency_ms/<device>; settings may say latency_ms for that of the first device, among the axes for that of every one. An
+evaluator of one's own may declare others.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -64,7 +66,8 @@ class Objectives:
 
     `metrics` are the axes of the front; `limits` hold from below for metrics to maximise, from above for the others.
     The reward weighs the first metric to maximise against `cost`, whose `target` is in the unit of `cost`; a target of
-    None is to be filled in before the first reward (`dataclasses.replace`).
+    None is to be filled in before the first reward (`dataclasses.replace`). `own` are metrics that an evaluator of one's own
+    tells of a training, and which way they are better.
     """
 
     metrics: tuple[tuple[str, Direction], ...]
@@ -75,6 +78,7 @@ class Objectives:
     over: float = 10.0
     cost: str = ""
     target: float | None = None
+    own: tuple[tuple[str, Direction], ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -122,7 +126,7 @@ class Objectives:
         return mask
 
     def _bounds(self) -> Iterator[tuple[str, float, bool]]:
-        ways = {**DIRECTIONS, **dict(self.metrics)}
+        ways = {**DIRECTIONS, **dict(self.own), **dict(self.metrics)}
         return ((name, limit, ways.get(name) == "max") for name, limit in self.limits)
 
     @staticmethod
@@ -158,18 +162,23 @@ class Settings:
         _check_positive("over", self.over)
 
 
-def build_objectives(settings: Mapping[str, object], devices: Sequence[str]) -> Objectives:
+def build_objectives(
+    settings: Mapping[str, object], devices: Sequence[str], own: Mapping[str, Direction] = MappingProxyType({})
+) -> Objectives:
     """Objectives from the settings of conf/objective/*.yaml and the names of the devices, the main one first.
 
-    Raises ValueError naming the key: unknown keys and metrics, directions that make no sense, limits and targets that
-    are not positive, a reward without its metric.
+    `own`: what the evaluator tells of a training besides, and which way it is better. Raises ValueError naming the key:
+    unknown keys and metrics, directions that make no sense, limits and targets that are not positive, a reward without its
+    metric.
     """
+    _check_own(own)
     read = build(Settings, settings, "objective")
-    metrics = _resolved(_on_every_device(read.metrics, devices), "objective.metrics", devices)
-    limits = _resolved(read.limits, "objective.limits", devices)
+    metrics = _resolved(_on_every_device(read.metrics, devices), "objective.metrics", devices, own)
+    limits = _resolved(read.limits, "objective.limits", devices, own)
+    fixed = {name: DIRECTIONS[name] for name in ("accuracy", "loss")} | dict(own)
     for name, way in metrics.items():
-        if name in ("accuracy", "loss") and way != DIRECTIONS[name]:
-            raise ValueError(f"objective.metrics.{name}: wanted {DIRECTIONS[name]}, got {way}")
+        if way != fixed.get(name, way):
+            raise ValueError(f"objective.metrics.{name}: wanted {fixed[name]}, got {way}")
     for name, limit in limits.items():
         _check_positive(f"objective.limits.{name}", limit)
         if name == "accuracy" and limit > 1:
@@ -178,7 +187,7 @@ def build_objectives(settings: Mapping[str, object], devices: Sequence[str]) -> 
         raise ValueError("objective.metrics: empty; wanted at least one metric, such as accuracy: max")
     axes, bounds = tuple(metrics.items()), tuple(limits.items())
     if read.reward == "first":
-        return Objectives(axes, bounds, "first")
+        return Objectives(axes, bounds, "first", own=tuple(own.items()))
     if "max" not in metrics.values():
         raise ValueError(f"objective.reward: {read.reward} needs a metric to maximise, such as accuracy: max")
     exponent = read.exponent if read.exponent is not None else (-1.0 if read.reward == "mnas_hard" else -0.07)
@@ -186,7 +195,15 @@ def build_objectives(settings: Mapping[str, object], devices: Sequence[str]) -> 
     if DIRECTIONS.get(cost) == "max" or cost == "loss" or metrics.get(cost) == "max":
         raise ValueError(f"objective.cost: wanted a cost, such as params or latency_ms, got {cost}")
     target = read.target_ms if read.target is None else read.target
-    return Objectives(axes, bounds, read.reward, exponent, read.beta, read.over, cost, target)
+    return Objectives(axes, bounds, read.reward, exponent, read.beta, read.over, cost, target, tuple(own.items()))
+
+
+def _check_own(own: Mapping[str, Direction]) -> None:
+    for name, way in own.items():
+        if name in DIRECTIONS or name.partition("/")[0] == LATENCY:
+            raise ValueError(f"evaluator: declares the metric {name}, which is known already")
+        if way not in ("max", "min"):
+            raise ValueError(f"evaluator: declares the metric {name} as {way!r}; wanted max or min")
 
 
 def _on_every_device(metrics: Mapping[str, object], devices: Sequence[str]) -> dict[str, object]:
@@ -201,12 +218,12 @@ def _on_every_device(metrics: Mapping[str, object], devices: Sequence[str]) -> d
     return found
 
 
-def _resolved(entries: Mapping[str, object], where: str, devices: Sequence[str]) -> dict:
+def _resolved(entries: Mapping[str, object], where: str, devices: Sequence[str], own: Iterable[str]) -> dict:
     found = {}
     for given, value in entries.items():
         if value is None and given == LATENCY:
             continue  # taken away; without a device it has no full name
-        name = _full_name(given, f"{where}.{given}", devices)
+        name = _full_name(given, f"{where}.{given}", devices, own)
         if value is None:
             continue
         if name in found:
@@ -215,8 +232,8 @@ def _resolved(entries: Mapping[str, object], where: str, devices: Sequence[str])
     return found
 
 
-def _full_name(name: str, where: str, devices: Sequence[str]) -> str:
-    known = [*DIRECTIONS, *(f"{LATENCY}/{device}" for device in devices)]
+def _full_name(name: str, where: str, devices: Sequence[str], own: Iterable[str] = ()) -> str:
+    known = [*DIRECTIONS, *own, *(f"{LATENCY}/{device}" for device in devices)]
     if name == LATENCY:
         if not devices:
             raise ValueError(f"{where}: {LATENCY} needs a device, and there is none")

@@ -6,7 +6,7 @@ A plugin is an importable module with dicts of the same names as ours, which it 
     HEADS = {"my_head": my_head}
     DATASETS = {"stripes": Stripes}             # nas.data: a frozen settings dataclass with load() -> Dataset
     CONTROLLERS = {"mine": Mine}                # nas.controllers: a frozen settings dataclass with init, ask, tell
-    EVALUATORS = {"mine": MyEvaluator}          # nas.evaluators
+    EVALUATORS = {"mine": MyEvaluator}          # nas.evaluators: settings with make(context), and METRICS of their own
     DEVICES = {"board": Board}                  # nas.latency
 
 It is imported on purpose, in the driver and in every worker, and may not replace what comes with nas.

@@ -13,7 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -84,6 +84,8 @@ class Formula:
     eats: bool = False
     full: bool = False
 
+    METRICS: ClassVar[dict[str, str]] = {"margin": "max"}
+
     def make(self, context: Context) -> Any:
         return _Formula(self, context)
 
@@ -118,7 +120,7 @@ class _Formula:
         return Outcome(
             job.number,
             "ok",
-            metrics={"accuracy": float(accuracy), "loss": float(1 - accuracy)},
+            metrics={"accuracy": float(accuracy), "loss": float(1 - accuracy), "margin": chance},
             worker=str(os.getpid()),
         )
 

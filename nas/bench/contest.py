@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -129,6 +128,5 @@ def _values(table: Table, problem: Problem, rows: np.ndarray) -> np.ndarray:
     return np.stack([found[name] * (-1 if way == "max" else 1) for name, way in problem.objectives.metrics], axis=1)
 
 
-@functools.cache
 def _table(name: str, path: str, surrogate: str) -> Table:
     return load_table(name, Path(path), **({"surrogate": surrogate} if name == "accel_nasbench" else {}))

@@ -70,7 +70,7 @@ def read_member(folder: Path, journal: Journal, key: str) -> TrainedMember:
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{key}: {path}: not a result of nas train or nas scale") from None
     settings = journal.get("settings", {})
-    ours = settings.get("dataset", {}).get("name")
+    ours = (settings.get("dataset") or {}).get("name", "no dataset")
     if dataset != ours:
         raise ValueError(f"{key}: {folder} was trained on {dataset}, the run searched on {ours}")
     counted = cost(arch)

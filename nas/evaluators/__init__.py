@@ -9,7 +9,7 @@ from nas.evaluators.base import Context, Evaluator, EvaluatorSettings
 from nas.evaluators.links import Linked
 from nas.evaluators.one_program import OneProgram
 from nas.evaluators.scratch import Scratch
-from nas.evaluators.table import AccelNasbench, NasBenchMacro
+from nas.evaluators.table import AccelNasbench, NasBenchMacro, TableSettings
 from nas.settings import named
 
 EVALUATORS: dict[str, type] = {
@@ -26,4 +26,4 @@ def evaluator_settings(settings: Mapping[str, Any], where: str = "evaluator") ->
     return named(EVALUATORS, settings, where)
 
 
-__all__ = ["EVALUATORS", "Context", "Evaluator", "EvaluatorSettings", "OneProgram", "evaluator_settings"]
+__all__ = ["EVALUATORS", "Context", "Evaluator", "EvaluatorSettings", "OneProgram", "TableSettings", "evaluator_settings"]

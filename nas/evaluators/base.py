@@ -81,7 +81,11 @@ class Evaluator(Protocol):
 
 
 class EvaluatorSettings(Protocol):
-    """A frozen settings dataclass; `make` gives the evaluator of a worker."""
+    """A frozen settings dataclass; `make` gives the evaluator of a worker.
+
+    One whose outcomes have more than accuracy and loss says so in `METRICS: ClassVar = {"f1": "max"}`, the names with the
+    way that is better; a search can then take them as axes and limits.
+    """
 
     def make(self, context: Context) -> Evaluator: ...
 

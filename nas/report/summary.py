@@ -139,6 +139,7 @@ def read_objectives(data: Any) -> Objectives:
     return Objectives(
         tuple((name, way) for name, way in data["metrics"]),
         tuple((name, limit) for name, limit in data.get("limits", ())),
+        own=tuple((name, way) for name, way in data.get("own", ())),
         **{key: data[key] for key in ("reward", "exponent", "beta", "over", "cost", "target") if key in data},
     )
 

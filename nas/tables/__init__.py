@@ -8,6 +8,7 @@ table.problem(objectives)                # for a controller
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,12 @@ TABLES: dict[str, Callable[..., Table]] = {
 __all__ = ["TABLES", "Table", "load_table"]
 
 
+@cache
 def load_table(name: str, path: Path, **settings: Any) -> Table:
-    """The table of that name in a folder. Raises ValueError for an unknown name or a folder without its file."""
+    """The table of that name in a folder. Read once a process.
+
+    Raises ValueError for an unknown name or a folder without its file.
+    """
     if name not in TABLES:
         raise ValueError(f"table: unknown {name!r}{did_you_mean(name, TABLES)} (known: {', '.join(TABLES)})")
     return TABLES[name](path, **settings)
