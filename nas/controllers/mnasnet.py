@@ -134,13 +134,18 @@ class Mnasnet:
         rewards = history.rewards
         return np.where(np.isnan(rewards), np.nanmin(rewards) if self.failed == "worst" else self.failed, rewards)
 
+    def _best(self, history: History) -> list[int]:
+        """Positions of the elite, the best first, the earlier of equals first."""
+        order = np.argsort(-history.rewards[history.ok], kind="stable")
+        return history.ok[order[: self.elite]].tolist()
+
     def _batch(self, state: State, rewards: np.ndarray, baseline: float) -> Batch:
         """The window and behind it the elite, filled up to a fixed size so that one compiled program serves all updates."""
         history, n = state.history, len(state.old)
         advantages = rewards[-n:] - baseline
         if self.normalise:
             advantages = advantages / (np.std(rewards[-n:]) + 1e-8)
-        best = sorted(history.ok, key=lambda i: -history.rewards[i])[: self.elite] if self.imitation else []
+        best = self._best(history) if self.imitation else []
         genomes = history.genomes
         tokens = to_tokens(state.layout, [*genomes[-n:], *(genomes[i] for i in best)])
         walked = rollout(state.params, state.layout, len(tokens), given=tokens)
