@@ -114,7 +114,7 @@ def test_ctrl_c_says_how_to_go_on(calm: Path) -> None:
     [
         (["evaluator=one_program"], "evaluator: wanted links or scratch, which train inherited weights, got one_program"),
         (["evaluator.keep_weights=false"], "evaluator.keep_weights: wanted true"),
-        (["device.table.path=none.csv"], "none.csv: no such file"),
+        (["device.table.path=none.csv"], "none.csv: No such file"),
         (["device=[host,table]", "device.host.seconds=0"], "device: wanted one device"),
         (["device=host", "device.host.predictor=table.csv"], "device.host.predictor: table.csv: no file of nas profile"),
         (["adapt.kinds=[]"], "adapt.kinds: wanted one or more"),
