@@ -45,6 +45,7 @@ class Display:
         self._running: dict[int, _Running] = {}
         self._front = np.empty((0, len(objectives.metrics)))
         self._best: tuple[float, Trial] | None = None
+        self._longest = 0  # fidelity of the front, as a short training's accuracy is not to be set beside a long one's
         self._counted = self._failed = self._screened = self._fresh = 0
         self._start = time.monotonic()
 
@@ -95,7 +96,9 @@ class Display:
         self._counted += trained(trial)
         self._screened += trial.outcome == "infeasible"
         self._failed += trained(trial) and not trial.ok
-        if trial.ok and trial.repeat_of is None:
+        if trial.ok and trial.repeat_of is None and trial.fidelity >= self._longest:
+            if trial.fidelity > self._longest:
+                self._longest, self._front, self._best = trial.fidelity, self._front[:0], None
             values = self._objectives.values(trial.metrics)
             if not (self._front <= values).all(1).any():
                 self._front = np.vstack([self._front[~(values <= self._front).all(1)], values])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import pytest
@@ -33,6 +34,13 @@ def test_plain_lines_tell_progress_and_front(capsys: pytest.CaptureFixture[str])
     assert "left" not in lines[3]
     assert [line.split("front ")[1][0] for line in lines] == ["1", "1", "1", "2"]
     assert "nan" in lines[2]
+
+
+def test_the_front_is_that_of_the_longest_trainings(capsys: pytest.CaptureFixture[str]) -> None:
+    with Display(5, AXES, live=False) as display:
+        for number, (accuracy, params, fidelity) in enumerate([(0.5, 1000, 0), (0.6, 2000, 0), (0.55, 1000, 1), (0.9, 3000, 0)]):
+            display.trial(dataclasses.replace(trial(number, accuracy, params), fidelity=fidelity))
+    assert [line.split("front ")[1][0] for line in capsys.readouterr().out.splitlines()] == ["1", "2", "1", "1"]
 
 
 def test_the_panel_shows_best_failures_and_what_runs() -> None:

@@ -12,7 +12,7 @@ from nas.arch import Arch
 from nas.blocks import lower
 from nas.evaluators import Context, evaluator_settings
 from nas.evaluators.links import LinksEvaluator
-from nas.jobs import Job
+from nas.jobs import Job, Rung, training_of
 from nas.space import load_arch, space_from_dict
 from nas.train import Checkpoints, fit
 from nas.train.chain import cut
@@ -126,6 +126,19 @@ def test_a_killed_training_goes_on_to_the_same_weights(links: Links, tmp_path: P
         jax.tree.leaves((resumed.params, resumed.stats)), jax.tree.leaves((whole.params, whole.stats)), strict=True
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+def test_rungs_of_one_schedule_share_their_programs(tmp_path: Path) -> None:
+    context = Context({"dataset": {"name": "digits", "train_size": 64, "valid_size": 32}, "recipe": dataclasses.asdict(RECIPE)}, tmp_path)
+    evaluator = evaluator_settings({"name": "links"}).make(context)
+    assert isinstance(evaluator, LinksEvaluator)
+    fitted, rungs = FIRST.with_io(8, 1, 10).to_dict(), (Rung(1), Rung(3))
+    traces = []
+    for rung in (0, 1):
+        (outcome,) = evaluator([Job(rung, "train", fitted, "id", rung, 3, training_of(rungs, rung, 0))], lambda *_: None)
+        assert outcome.outcome == "ok", outcome.error
+        traces.append(sum(links.traces for links in evaluator._links.values()))
+    assert traces[0] == traces[1] > 0
 
 
 def test_the_evaluator_keeps_its_programs_between_trials(tmp_path: Path) -> None:

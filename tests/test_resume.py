@@ -16,7 +16,7 @@ from nas.journal import Journal, diff
 
 HERE = Path(__file__).parent
 COMMON = [
-    "plugins=[made_up]", "evaluator=formula", "evaluator.fail=0.1", "device=[]", "objective=params", "controller=mnasnet",
+    "plugins=[made_up]", "evaluator=formula", "evaluator.fail=0.1", "device=[]", "objective=params",
     "search.in_flight=3", "seed=4", "trials=24",
 ]  # fmt: skip
 
@@ -65,12 +65,16 @@ def same(a: Path, b: Path) -> list[str]:
         return diff(one, other)
 
 
-def test_the_driver_killed_twice_in_process(tmp_path: Path) -> None:
-    run_to_the_end(tmp_path / "calm", "executor=processes", "executor.workers=1")
-    for trials in (4, 13):
-        kill_after(tmp_path / "killed", trials, "executor=local", "evaluator.seconds=0")
-    run_to_the_end(tmp_path / "killed", "executor=local")
+@pytest.mark.parametrize("controller", ["mnasnet", "halving"])
+def test_the_driver_killed_twice_in_process(tmp_path: Path, controller: str) -> None:
+    chosen = f"controller={controller}"
+    run_to_the_end(tmp_path / "calm", chosen, "executor=processes", "executor.workers=1")
+    kill_after(tmp_path / "killed", 4, chosen, "executor=local", "evaluator.seconds=0")
+    kill_after(tmp_path / "killed", 13, chosen, "executor=processes", "executor.workers=2")
+    run_to_the_end(tmp_path / "killed", chosen, "executor=local")
     assert same(tmp_path / "calm", tmp_path / "killed") == []
+    with Journal.open(tmp_path / "calm" / "journal.sqlite", read_only=True) as journal:
+        assert ({trial.fidelity for trial in journal.trials()} == {0}) == (controller != "halving")
 
 
 @pytest.mark.ray

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.arch import Arch
@@ -12,7 +12,7 @@ from nas.evaluators.scratch import Scratch, ScratchEvaluator
 from nas.jobs import Job, Report
 from nas.recipe import Recipe
 
-RECIPES = 4  # whose programs are kept: rungs differ in theirs
+RECIPES = 4  # whose programs are kept: rungs on other data need their own
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,11 @@ class LinksEvaluator(ScratchEvaluator):
     def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:
         from nas.train.links import Links
 
-        key = (recipe, id(dataset))  # the context keeps its datasets
+        shared = replace(recipe, epochs=recipe.horizon)  # rungs that differ in their epochs have the same programs
+        key = (shared, id(dataset))  # the context keeps its datasets
         if key not in self._links:
-            self._links = dict([*self._links.items()][-RECIPES + 1 :]) | {key: Links(dataset, recipe)}
+            self._links = dict([*self._links.items()][-RECIPES + 1 :]) | {key: Links(dataset, shared)}
         return self._links[key].fit(
             arch, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
-            variables=self._inherited(job, arch),
+            variables=self._inherited(job, arch), epochs=recipe.epochs,
         )  # fmt: skip

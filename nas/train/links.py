@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -154,13 +154,16 @@ class Links:
         self.traces = 0
 
     def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None,
-            variables: Any = None) -> Fit:  # fmt: skip
-        """What `nas.train.fit` gives; `compile_s` counts the links that are new."""
+            variables: Any = None, epochs: int | None = None) -> Fit:  # fmt: skip
+        """What `nas.train.fit` gives; `compile_s` counts the links that are new. `epochs`: how many, if not the recipe's."""
         check_io(arch, self._dataset)
         graph = lower(arch)
         chain = cut(graph)
         layouts = Joined.of(chain, "params"), Joined.of(chain, "stats")
-        trainer = LinkTrainer(graph, self._dataset, self._recipe, seed, self._task, *layouts, checkpoint)
+        recipe = self._recipe
+        if epochs is not None:
+            recipe = replace(recipe, epochs=epochs, schedule_epochs=recipe.horizon)
+        trainer = LinkTrainer(graph, self._dataset, recipe, seed, self._task, *layouts, checkpoint)
         update = optimizer(self._recipe, trainer.steps_per_epoch)
         began = time.perf_counter()
         state = self._start(chain, trainer, init(graph, seed) if variables is None else variables, update)
