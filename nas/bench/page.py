@@ -135,7 +135,8 @@ def _frame(x: Axis, y: Axis, title: str) -> str:
         parts.append(svg.text(x.start - 8, y.at(tick) + 4, f"{100 * tick:.4g} %", text_anchor="end"))
     for tick in x.ticks(6):
         parts.append(svg.tag("line", x1=x.at(tick), x2=x.at(tick), y1=y.start, y2=y.start + 4, class_="base"))
-        parts.append(svg.text(x.at(tick), y.start + 17, f"{int(tick):,}", text_anchor="middle"))
+        at = min(x.at(tick), SIZE[0] - len(f"{int(tick):,}") * svg.CHAR_WIDTH / 2)  # a label at the edge stays inside
+        parts.append(svg.text(at, y.start + 17, f"{int(tick):,}", text_anchor="middle"))
     parts.append(svg.tag("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="base"))
     parts.append(svg.text(x.start - 54, 16, title, class_="name"))
     parts.append(svg.text(x.end, SIZE[1] - 9, "evaluations", class_="name", text_anchor="end"))
