@@ -52,7 +52,7 @@ OURS = [name for name in CONTROLLERS if name not in ("optuna", "halving")]
 SLOW = ("guided", "mnasnet", "optuna_tpe", "optuna_nsga2", "optuna_gp")
 QUICK_CONTROLLERS = ["random", "evolution", "nsga2", "local", "mnasnet", "reinforce", "guided"]
 MOST = {"optuna_gp": 200}  # evaluations
-DEFAULTS = dict.fromkeys(("json", "problems", "controllers", "seeds", "slow_seeds", "quick"), "")
+DEFAULTS = {"json": "", "problems": "", "controllers": "", "seeds": "", "slow_seeds": "", "quick": ""}
 DEFAULTS |= {"first_seed": "0", "jobs": "2", "in_flight": "0", "show": "no"}
 TARGETS = {"a100": 0.13, "zcu102": 8.0}  # milliseconds, for controllers that follow a reward: about the mean of the space
 

@@ -5,7 +5,8 @@ never learnt. A proposal is the genome with the largest expected gain of hypervo
 the processes over candidates that an inner NSGA-II finds in the whole space; networks still in training take part in the
 draws (Wilson et al. 2018, arXiv:1805.10196). Every third proposal is bold: the largest gain if the models underestimate
 everything by several deviations (upper confidence bound). The best of billions of genomes lies far above what a model
-expects of it, so that a search by expected gains alone settles in the first good region and never tries another.
+expects of it, so that a search by expected gains alone settles in the first good region and never tries another. A space
+that is small enough to be looked at whole needs none.
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ class Model:
         self.reference = self.around.reference(self.values)
         self.success = Success.of(state.history, state.around, settings.points)
         number, every = len(state.history) + len(pending), settings.bold_every
-        self.bold = bool(every) and number % every == every - 1
+        self.bold = bool(every) and number % every == every - 1 and state.around.everything is None
         self.optimism = settings.boldness if self.bold else settings.optimism
 
     def _kept(self, history: History) -> np.ndarray:
