@@ -18,7 +18,10 @@ from nas.network import init
 from nas.space import load_arch
 from nas.weights import save_weights
 from nas.yamlio import dump_yaml
+from test_cli import here
 from test_resume import environment, hear_ctrl_c
+
+__all__ = ["here"]
 
 NET = {"name": "net", "resolution": 8, "channels": 1, "classes": 2, "stem": {"op": "conv", "width": 8}, "head": {"op": "classifier"},
        "stages": [{"op": "mbconv", "hidden": 40, "kernel": 5, "width": 16, "stride": 2}]}  # fmt: skip
@@ -125,9 +128,9 @@ def test_ctrl_c_says_how_to_go_on(calm: Path) -> None:
     ],
 )
 def test_wrong_commands_are_one_line(
-    calm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], args: list[str], words: str
-) -> None:
-    monkeypatch.chdir(calm)
+    here: Path, capsys: pytest.CaptureFixture[str], args: list[str], words: str
+) -> None:  # fmt: skip
+    make(here)
     Path("broken.npz").write_bytes(Path("net.npz").read_bytes()[:-40])
     given = {**dict(arg.split("=", 1) for arg in command("wrong", "executor=local")[1:])}
     given |= dict(arg.split("=", 1) for arg in args)
