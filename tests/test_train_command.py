@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nas.cli import run
-from nas.cli.train import RESULT
+from nas.cli.trained import RESULT
 from nas.weights import load_weights
 from nas.yamlio import dump_yaml
 from test_cli import here

@@ -20,12 +20,21 @@ Score = Callable[[Any, Any, Any, Any], dict[str, Array]]
 
 def prepare(images: Array, graph: Graph, dataset: Dataset) -> Array:
     """(n, h, w, c) uint8 -> float32, normalised by the dataset's mean and std, resized (bilinear) to the network's input."""
+    return resized(normalised(images, dataset), graph)
+
+
+def normalised(images: Array, dataset: Dataset) -> Array:
+    """(n, h, w, c) uint8 -> float32 of the same shape."""
     mean, std = (jnp.array(v, jnp.float32).reshape(1, 1, 1, -1) for v in (dataset.mean, dataset.std))
-    scaled = (images.astype(jnp.float32) / 255 - mean) / std
+    return (images.astype(jnp.float32) / 255 - mean) / std
+
+
+def resized(images: Array, graph: Graph) -> Array:
+    """(n, h, w, c) float32 -> the height and width that the network takes."""
     height, width, channels = graph.input_shape
-    if scaled.shape[1:3] == (height, width):
-        return scaled
-    return jax.image.resize(scaled, (len(images), height, width, channels), "bilinear")
+    if images.shape[1:3] == (height, width):
+        return images
+    return jax.image.resize(images, (len(images), height, width, channels), "bilinear")
 
 
 def evaluate(graph: Graph, variables: Variables, split: Split, dataset: Dataset, batch: int = 256,

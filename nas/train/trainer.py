@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,10 +20,11 @@ from nas.network import Variables, apply
 from nas.ops import Array, Form
 from nas.recipe import Recipe
 from nas.train.checkpoint import Checkpoints, identity_of
+from nas.train.distill import Teacher, distilled
 from nas.train.mixing import Mixed, mixed, mixed_loss
 from nas.train.optim import Packed, Packing, learning_rate, mix, ramp
 from nas.train.parallel import replicated, shared_batch
-from nas.train.score import Score, compile_score, prepare
+from nas.train.score import Score, compile_score, normalised, resized
 from nas.train.task import Task
 
 
@@ -38,7 +39,7 @@ class State(NamedTuple):
     key: Array
 
 
-Step = Callable[[State, Any, Any], tuple[State, Array]]
+Step = Callable[..., tuple[State, Array]]
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Trainer:
     stats: Packing
     checkpoint: Checkpoints | None = None
     devices: int = 1
+    teacher: Teacher | None = None
 
     @property
     def rows(self) -> int:
@@ -78,21 +80,24 @@ class Trainer:
         return replicated(copied, self.devices)
 
     def step(self, update: optax.GradientTransformation) -> Step:
-        """(state, images (n, h, w, c) uint8, labels (n,)) -> (state, loss); pure."""
-        graph, recipe, task = self.graph, self.recipe, self.task
+        """(state, images (n, h, w, c) uint8, labels (n,), with a teacher its variables) -> (state, loss); pure."""
+        graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
         momentum = self.momentum()
         form: Form = "auto" if self.devices == 1 else "slices"  # XLA cannot share out our own machine code
 
-        def loss_of(tree: Any, pairs: Mixed, key: Array) -> tuple[Array, Any]:
+        def loss_of(tree: Any, pairs: Mixed, key: Array, taught: Array | None) -> tuple[Array, Any]:
             options = {"train": True, "rng": key, "dtype": jnp.dtype(recipe.dtype), "momentum": 0, "form": form}
-            logits, batch_stats = apply(graph, tree, {}, pairs.images, **options)
-            return mixed_loss(task, recipe, logits, pairs).mean(), batch_stats
+            logits, batch_stats = apply(graph, tree, {}, resized(pairs.images, graph), **options)
+            losses = mixed_loss(task, recipe, logits, pairs)
+            losses = losses if taught is None else distilled(recipe, losses, logits, taught)
+            return losses.mean(), batch_stats
 
-        def step(state: State, images: Array, labels: Array) -> tuple[State, Array]:
-            inputs, key = prepare(images, graph, self.dataset), jax.random.fold_in(state.key, state.step)
+        def step(state: State, images: Array, labels: Array, known: Any = None) -> tuple[State, Array]:
+            key = jax.random.fold_in(state.key, state.step)
+            pairs = mixed(recipe, normalised(images, dataset), labels, key)
+            taught = teacher and teacher.logits(known, pairs.images, dataset, recipe.dtype, form)
             gradient = jax.value_and_grad(loss_of, has_aux=True)
-            pairs = mixed(recipe, inputs, labels, key)
-            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), pairs, key)
+            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), pairs, key, taught)
             updates, opt = update.update(self.params.pack(grads), state.opt, state.params)
             params, count = optax.apply_updates(state.params, updates), state.step + 1
             decay = jax.tree.map(lambda m: ramp(m, count), momentum) if recipe.norm_warmup else momentum
@@ -114,16 +119,29 @@ class Trainer:
         shared = shared_batch(self.devices)
         images = jax.ShapeDtypeStruct((self.rows, side, side, self.dataset.channels), jnp.uint8, sharding=shared)
         labels = jax.ShapeDtypeStruct((self.rows,), jnp.int32, sharding=shared)
-        step = jax.jit(self.step(update), donate_argnums=0).lower(state, images, labels).compile()
-        score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
-        return Program(step, score, time.perf_counter() - start, memory_bytes(step))
+        known = [replicated(jax.device_put(self.teacher.variables), self.devices)] if self.teacher else []
+        compiled = jax.jit(self.step(update), donate_argnums=0).lower(state, images, labels, *known).compile()
 
-    def batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """One epoch of (images uint8, labels int32), shuffled and augmented."""
-        rng = np.random.default_rng([self.seed, 0, epoch])
+        def step(state: State, images: Any, labels: Any) -> tuple[State, Array]:
+            return compiled(state, images, labels, *known)
+
+        score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
+        return Program(step, score, time.perf_counter() - start, memory_bytes(compiled))
+
+    def batches(self, epoch: int, start: int = 0) -> Generator[tuple[np.ndarray, np.ndarray]]:
+        """One epoch of (images uint8, labels int32), shuffled and augmented, from batch number `start` on.
+
+        Each batch has random numbers of its own, so that an epoch can go on in the middle.
+        """
+        order = batches(self.dataset.train, self.rows, np.random.default_rng([self.seed, 0, epoch]))
+        for number, rows in enumerate(order):
+            if number >= start:
+                yield self.batch(epoch, number, rows)
+
+    def batch(self, epoch: int, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         train, fill = self.dataset.train, [round(255 * mean) for mean in self.dataset.mean]
-        for rows in batches(train, self.rows, rng):
-            yield augment(train.images[rows], rng, self.recipe.augment, fill), train.labels[rows]
+        rng = np.random.default_rng([self.seed, 0, epoch, number])
+        return augment(train.images[rows], rng, self.recipe.augment, fill), train.labels[rows]
 
     def result(self, state: State) -> Variables:
         """The weights and statistics to keep, as NumPy arrays."""
@@ -136,7 +154,8 @@ class Trainer:
 
     def identity(self, state: State) -> dict[str, Any]:
         """What a checkpoint must agree in; `state` is that before the first step."""
-        return identity_of(self.graph.id, self.dataset, self.recipe, self.seed, state)
+        digest = self.teacher.digest if self.teacher else None
+        return identity_of(self.graph.id, self.dataset, self.recipe, self.seed, state, digest)
 
     def progress(self, step: int, losses: list[float]) -> dict[str, float]:
         rate = learning_rate(self.recipe, self.steps_per_epoch, step - 1, np)
