@@ -130,7 +130,7 @@ def test_parts_do_not_share_images() -> None:
 
 
 def test_what_does_not_fit_in_memory_is_refused(made: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(images_module, "_machine_memory", lambda: 1000)
+    monkeypatch.setattr(images_module, "machine_memory", lambda: 1000)
     assert "this machine has" in error_of(made)
 
 

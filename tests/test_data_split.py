@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.data import Augment, Split, augment, batches
-from nas.data.dataset import channel_statistics
 from nas.data.split import split_off, stratified_order, subset
+from nas.data.statistics import channel_statistics
 from nas.settings import build
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(np.array)

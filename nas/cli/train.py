@@ -13,7 +13,7 @@ from nas.arch import Arch, dropped_strides
 from nas.blocks import lower
 from nas.cli.arch import find_arch
 from nas.cli.epochs import Epochs
-from nas.cli.folder import run_folder
+from nas.cli.folder import make_folder, run_folder
 from nas.cli.hydra_door import Invocation
 from nas.cli.teacher import find_teacher
 from nas.cli.trained import finished, leave, summary
@@ -102,11 +102,14 @@ def train(call: Invocation) -> None:
 def _trained(call: Invocation, command: TrainCommand, arch: Arch, dataset: Dataset, recipe: Recipe,
              teacher: Teacher | None, folder: Path) -> Fit:  # fmt: skip
     from nas.train import Checkpoints, fit
+    from nas.train.parallel import shared_batch
 
+    shared_batch(command.devices)
     start = _start(command, arch) if command.weights else None
     within = None if command.checkpoint_minutes is None else 60 * command.checkpoint_minutes
     checkpoints = Checkpoints(folder / "checkpoints", command.checkpoint_keep, command.checkpoint_every, within_s=within)
     epochs = Epochs()
+    make_folder(folder)
     try:
         return fit(arch, dataset, recipe, command.seed, report=epochs, variables=start, checkpoint=checkpoints,
                    devices=command.devices, teacher=teacher)  # fmt: skip

@@ -107,7 +107,7 @@ def batches(split: Split, batch: int, rng: np.random.Generator) -> Iterator[np.n
     """
     if batch < 1:
         raise ValueError(f"batch: wanted 1 or more images, got {batch}")
-    order = rng.permutation(len(split))
+    order = split.order(rng)
     size = min(batch, len(order)) or batch
     for start in range(0, len(order) - size + 1, size):
         yield order[start : start + size]

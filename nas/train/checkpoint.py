@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nas.data.dataset import Dataset
+from nas.data.stream import Streamed
 from nas.recipe import Recipe
 from nas.weights import Variables, load_arrays, nested, save_arrays, spread
 
@@ -159,10 +160,13 @@ def identity_of(graph_id: str, dataset: Dataset, recipe: Recipe, seed: int, star
     for leaf in _leaves(start):
         digest.update(np.asarray(leaf).tobytes())
     images = [len(dataset.train), len(dataset.valid), *dataset.mean, *dataset.std]
+    streamed = dataset.train.images
+    window = streamed.window if isinstance(streamed, Streamed) else 0
     return {
         "arch": graph_id,
         "dataset": dataset.name,
         "images": images,
+        "shuffled over": f"{window} row groups" if window else "all",
         "seed": seed,
         "teacher": teacher,
         **settings,

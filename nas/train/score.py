@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nas.data.dataset import Dataset, Split
+from nas.data.stream import made
 from nas.layers import Graph
 from nas.network import Variables, apply
 from nas.ops import Array
@@ -60,10 +61,12 @@ def compile_score(graph: Graph, variables: Variables, dataset: Dataset, rows: in
 def run_score(score: Score, variables: Variables, split: Split, rows: int) -> dict[str, float]:
     """Means over a split. The last batch is filled up with images that do not count, so that one program serves all."""
     on_device = jax.device_put(variables)
-    sums = []
-    for start in range(0, len(split), rows):
+
+    def filled(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         images, labels = split.images[start : start + rows], split.labels[start : start + rows]
         missing = rows - len(labels)
         images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
-        sums.append(score(on_device, images, np.pad(labels, (0, missing)), np.arange(rows) < len(labels)))
+        return images, np.pad(labels, (0, missing)), np.arange(rows) < len(labels)
+
+    sums = [score(on_device, *batch) for batch in made(split.images, rows, filled, range(0, len(split), rows))]
     return {name: sum(float(part[name]) for part in sums) / len(split) for name in sums[0]}

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +16,7 @@ import optax
 
 from nas.data.augment import augment, batches
 from nas.data.dataset import Dataset
+from nas.data.stream import made
 from nas.layers import Graph
 from nas.network import Variables, apply
 from nas.ops import Array, Form
@@ -133,10 +135,9 @@ class Trainer:
 
         Each batch has random numbers of its own, so that an epoch can go on in the middle.
         """
-        order = batches(self.dataset.train, self.rows, np.random.default_rng([self.seed, 0, epoch]))
-        for number, rows in enumerate(order):
-            if number >= start:
-                yield self.batch(epoch, number, rows)
+        train, rng = self.dataset.train, np.random.default_rng([self.seed, 0, epoch])
+        wanted = islice(enumerate(batches(train, self.rows, rng)), start, None)
+        return made(train.images, self.rows, lambda one: self.batch(epoch, *one), wanted)
 
     def batch(self, epoch: int, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         train, fill = self.dataset.train, [round(255 * mean) for mean in self.dataset.mean]
