@@ -156,7 +156,7 @@ def test_batches_of_nothing_and_of_no_size() -> None:
 
 def test_splits_cannot_be_written_to() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        _split(3).images[0] = 1
+        _split(3).images[:][0] = 1
 
 
 def test_channel_statistics_are_those_of_numpy() -> None:

@@ -16,7 +16,7 @@ from nas.export import load_bundle
 from nas.export.bundle import INDEX
 from nas.journal import Journal
 from nas.report import summarise
-from nas.report.files import MARK
+from nas.report.files import MARKS
 from nas.space import load_arch
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _kept(path: Path) -> tuple[Arch, str]:
         return _most_accurate(path)
     if path.is_file() and path.suffix == ".npz":
         return load_arch(str(path.with_name("arch.yaml"))), str(path)
-    if path.is_file() and (found := re.match(rf"{MARK}(\d+) ", path.read_text(encoding="utf-8", errors="replace"))):
+    if path.is_file() and (found := re.match(rf"{MARKS[0]}(\d+) ", path.read_text(encoding="utf-8", errors="replace"))):
         run = next((folder for folder in path.parents[:2] if (folder / "journal.sqlite").is_file()), path.parent)
         return load_arch(str(path)), str(_weights(run, int(found[1])))
     raise ValueError(f"{path}: no trained network; wanted {WANTED}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +13,16 @@ from nas.arch import Arch, dropped_strides
 from nas.blocks import lower
 from nas.cli.arch import find_arch
 from nas.cli.epochs import Epochs
-from nas.cli.folder import make_folder, run_folder
+from nas.cli.folder import log_to, made_folder, run_folder, with_paths
 from nas.cli.hydra_door import Invocation
 from nas.cli.teacher import find_teacher
 from nas.cli.trained import finished, leave, summary
+from nas.cli.work import worker_spec
 from nas.cost import cost
 from nas.data import Dataset, load_dataset
+from nas.executors import make_executor_settings
+from nas.executors.cluster import ClusterSettings
+from nas.executors.local import LocalSettings
 from nas.machine import keep_memory, use_compile_cache
 from nas.plugins import load_plugins
 from nas.recipe import Recipe
@@ -48,12 +52,15 @@ class TrainCommand:
     checkpoint_minutes: float | None = 10
     checkpoint_keep: int = 2
     devices: int = 1
+    executor: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
+    restarts: int = 3
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_ranges(
             self, seed=(0, 2**31 - 1), resolution=(1, 8192), threads=(1, 1024), devices=(1, 4096),
             checkpoint_every=(1, 10**6), checkpoint_minutes=(0, 10**6), checkpoint_keep=(1, 10**6),
+            restarts=(0, 10**6),
         )  # fmt: skip
         if self.teacher_weights and not self.teacher:
             raise ValueError("teacher_weights: needs teacher=, the architecture that they are of")
@@ -66,6 +73,9 @@ def train(call: Invocation) -> None:
     use_compile_cache()
     load_plugins(command.plugins, [os.getcwd()])
     recipe = build(Recipe, command.recipe, "recipe")
+    executor = make_executor_settings(command.executor)
+    if not isinstance(executor, LocalSettings | ClusterSettings):
+        raise ValueError(f"executor: a training runs in this process (local) or on ray, not in {command.executor['name']}")
     arch = find_arch(command.arch)
     dataset = load_dataset(command.dataset)
     fitted = arch.with_io(command.resolution or dataset.resolution, dataset.channels, len(dataset.classes))
@@ -82,7 +92,7 @@ def train(call: Invocation) -> None:
     if dropped := dropped_strides(arch, fitted):
         print(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")
     teacher = _teacher(command, dataset) if command.teacher else None
-    result = _trained(call, command, fitted, dataset, recipe, teacher, folder)
+    result = _trained(call, command, executor, fitted, dataset, recipe, teacher, folder)
     from nas.train import agreement, evaluate
 
     variables, graph = {"params": result.params, "stats": result.stats}, lower(fitted)
@@ -99,22 +109,38 @@ def train(call: Invocation) -> None:
     print(f"weights {folder / 'weights.npz'}")
 
 
-def _trained(call: Invocation, command: TrainCommand, arch: Arch, dataset: Dataset, recipe: Recipe,
+def _trained(call: Invocation, command: TrainCommand, executor: Any, arch: Arch, dataset: Dataset, recipe: Recipe,
              teacher: Teacher | None, folder: Path) -> Fit:  # fmt: skip
-    from nas.train import Checkpoints, fit
-    from nas.train.parallel import shared_batch
+    from nas.train import Checkpoints, Crowd, fit
 
-    shared_batch(command.devices)
+    crowd = Crowd(command.devices)
+    if isinstance(executor, LocalSettings):
+        crowd.shared()
     start = _start(command, arch) if command.weights else None
     within = None if command.checkpoint_minutes is None else 60 * command.checkpoint_minutes
-    checkpoints = Checkpoints(folder / "checkpoints", command.checkpoint_keep, command.checkpoint_every, within_s=within)
+    kept = Checkpoints(folder.absolute() / "checkpoints", command.checkpoint_keep, command.checkpoint_every, within_s=within)
+    work = {"arch": arch, "recipe": recipe, "seed": command.seed, "variables": start, "checkpoint": kept, "teacher": teacher}
     epochs = Epochs()
-    make_folder(folder)
+    made_folder(folder)
     try:
-        return fit(arch, dataset, recipe, command.seed, report=epochs, variables=start, checkpoint=checkpoints,
-                   devices=command.devices, teacher=teacher)  # fmt: skip
+        if isinstance(executor, LocalSettings):
+            return fit(dataset=dataset, **work, report=epochs, crowd=crowd)
+        return _together(command, executor, work, dataset, folder, epochs)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"stopped after epoch {epochs.shown}; the same command goes on:\n  {call.again}") from None
+
+
+def _together(command: TrainCommand, executor: ClusterSettings, work: Mapping[str, Any], dataset: Dataset, folder: Path,
+              epochs: Epochs) -> Fit:  # fmt: skip
+    from nas.executors.together import train_together
+    from nas.train import Fit
+
+    log_to(folder)
+    settings = {"dataset": with_paths(command.dataset)}
+    spec = worker_spec(settings, {}, command.plugins, folder.absolute(), command.threads or 1)
+    work = {**work, "devices": command.devices}
+    fields = train_together(executor, spec, work, dataset, report=epochs, restarts=command.restarts)
+    return Fit(**fields)
 
 
 def _teacher(command: TrainCommand, dataset: Dataset) -> Teacher:

@@ -83,6 +83,17 @@ class Cluster:
         """Node id -> resources."""
         return {node["NodeID"]: node["Resources"] for node in self.ray.nodes() if node["Alive"]}
 
+    def environment(self, platform: str) -> dict[str, str]:
+        """Variables of a worker, by what it takes; `platform`: the one that JAX was told, or empty."""
+        settings, out = self._settings, {}
+        if settings.resource:
+            out["NAS_RESOURCE"] = settings.resource
+        if not settings.gpus and not settings.tpus and not platform:
+            out["JAX_PLATFORMS"] = "cpu"
+        if 0 < settings.gpus < 1:
+            out["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * settings.gpus:.3f}"
+        return out
+
     def room(self) -> int:
         """How many workers the nodes hold that are there now, each node for itself."""
         return sum(self._holds(node) for node in self.alive().values())

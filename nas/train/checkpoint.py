@@ -31,6 +31,7 @@ import numpy as np
 from nas.data.dataset import Dataset
 from nas.data.stream import Streamed
 from nas.recipe import Recipe
+from nas.train.parallel import laid_out
 from nas.weights import Variables, load_arrays, nested, save_arrays, spread
 
 NAME = re.compile(r"epoch-(\d{6})(?:-(\d{8}))?\.npz")
@@ -207,4 +208,5 @@ def _as(array: np.ndarray, leaf: Any) -> Any:
         made = jax.random.wrap_key_data(jnp.array(array), impl=jax.random.key_impl(leaf))
     else:
         made = jnp.array(array, leaf.dtype)
-    return jax.device_put(made, leaf.sharding) if isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 else made
+    many = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+    return laid_out(made, leaf.sharding) if many else made

@@ -19,13 +19,14 @@ import numpy as np
 
 from nas.arch import Arch
 from nas.blocks import lower
-from nas.data.dataset import Dataset
+from nas.data.dataset import Dataset, Split
 from nas.network import Variables, init
 from nas.ops import Array
 from nas.recipe import Recipe
 from nas.train.checkpoint import Best, Checkpoints, Progress
 from nas.train.distill import Teacher
 from nas.train.optim import Layout, optimizer
+from nas.train.parallel import ALONE, Crowd
 from nas.train.score import run_score
 from nas.train.task import CLASSIFICATION, Task
 from nas.train.trainer import Program, State, Trainer
@@ -75,12 +76,12 @@ def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
 
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
         task: Task = CLASSIFICATION, variables: Variables | None = None, checkpoint: Checkpoints | None = None,
-        devices: int = 1, teacher: Teacher | None = None) -> Fit:  # fmt: skip
+        crowd: Crowd = ALONE, teacher: Teacher | None = None) -> Fit:  # fmt: skip
     """Trains a network and validates it; `variables` are the values to start from (None: initial values from the seed).
 
     With `checkpoint` it goes on where an earlier call was killed, or from a shorter training; the result is that of a call
-    left in peace, bit for bit on a CPU. `devices`: local ones that share each batch, batch norm's statistics being those of
-    the whole batch. `teacher`: a trained network whose answers the loss follows too (`nas.train.distill`).
+    left in peace, bit for bit on a CPU. `crowd`: devices, and processes, that share each batch, batch norm's statistics
+    being those of the whole batch; one process writes. `teacher`: a trained network whose answers the loss follows too.
     `report(step, steps, metrics)` is called after every epoch, then with the key `epoch`, and about once a second; True from
     it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite, ValueError
     where the architecture's, or the teacher's, channels or classes are not the dataset's.
@@ -91,7 +92,7 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     graph = lower(arch)
     variables = init(graph, seed) if variables is None else variables
     layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
-    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, devices, teacher)
+    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, crowd, teacher)
     update = optimizer(recipe, trainer.steps_per_epoch)
     state = trainer.start(variables, update)
     program = trainer.compile(state, variables, update)
@@ -132,6 +133,7 @@ class _Run:
         self._began = time.monotonic()
         self._identity = trainer.identity(state) if kept else {}
         self.now = kept.restore(state, self._identity, trainer.recipe.epochs) if kept else Progress(state)
+        trainer.crowd.agree((self.now.epoch, len(self.now.losses)), str(kept.folder) if kept else "")
         self._before_s, self._saved_at = self.now.train_s, time.monotonic()
 
     @property
@@ -139,9 +141,14 @@ class _Run:
         """Seconds of this call and of those before it."""
         return self._before_s + time.monotonic() - self._began
 
+    @property
+    def _written(self) -> Checkpoints | None:
+        """Where this process writes; of those that train together one does."""
+        return self._trainer.checkpoint if self._trainer.crowd.leads else None
+
     def epochs(self) -> None:
         """To the end of the recipe, or to where `report` or the recipe's patience ends it."""
-        recipe, kept = self._trainer.recipe, self._trainer.checkpoint
+        recipe, kept = self._trainer.recipe, self._written
         if self.now.curve and self._report(int(self.now.state.step), self._steps, dict(self.now.curve[-1])):
             return
         for epoch in range(self.now.epoch + 1, recipe.epochs + 1):
@@ -167,7 +174,7 @@ class _Run:
 
     def _epoch(self, epoch: int) -> bool:
         """Whether `report` ended it. A loss is read when the device is some steps further."""
-        trainer, kept, state, losses = self._trainer, self._trainer.checkpoint, self.now.state, list(self.now.losses)
+        trainer, kept, state, losses = self._trainer, self._written, self.now.state, list(self.now.losses)
         before, pending, stopped, told_at = (epoch - 1) * trainer.steps_per_epoch, deque[Array](), False, time.monotonic()
 
         def settle(keep: int) -> None:
@@ -211,7 +218,12 @@ class _Run:
 
 
 def _validate(trainer: Trainer, program: Program, state: State) -> dict[str, float]:
-    metrics = run_score(program.score, trainer.scored(state), trainer.dataset.valid, trainer.valid_rows)
+    weights = trainer.scored(state)
+
+    def score(split: Split) -> dict[str, float]:
+        return run_score(program.score, weights, split, trainer.valid_rows)
+
+    metrics = trainer.crowd.means(trainer.dataset.valid, score, list(trainer.task.metrics))
     for name, value in metrics.items():
         _check_finite(value, int(state.step), f"validation {name}")
     return metrics

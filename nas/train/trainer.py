@@ -25,7 +25,7 @@ from nas.train.checkpoint import Checkpoints, identity_of
 from nas.train.distill import Teacher, distilled
 from nas.train.mixing import Mixed, mixed, mixed_loss
 from nas.train.optim import Packed, Packing, learning_rate, mix, ramp
-from nas.train.parallel import replicated, shared_batch
+from nas.train.parallel import ALONE, Crowd
 from nas.train.score import Score, compile_score, normalised, resized
 from nas.train.task import Task
 
@@ -56,14 +56,16 @@ class Trainer:
     params: Packing
     stats: Packing
     checkpoint: Checkpoints | None = None
-    devices: int = 1
+    crowd: Crowd = ALONE
     teacher: Teacher | None = None
 
     @property
     def rows(self) -> int:
-        """Images a step; a multiple of the devices that share them."""
+        """Images a step; a multiple of the devices that share them. Raises ValueError where there are fewer images."""
         rows = min(self.recipe.batch, len(self.dataset.train))
-        return rows // self.devices * self.devices
+        if rows < self.crowd.size:
+            raise ValueError(f"recipe.batch: {rows} images are too few for {self.crowd.size} devices that share them")
+        return rows // self.crowd.size * self.crowd.size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -79,13 +81,13 @@ class Trainer:
         ema = (params, stats) if self.recipe.ema else ()
         state = State(params, stats, update.init(params), ema, np.int32(0), key)
         copied = jax.tree.map(lambda a: jnp.array(a, copy=True), state)  # a step takes its buffers over
-        return replicated(copied, self.devices)
+        return self.crowd.replicated(copied)
 
     def step(self, update: optax.GradientTransformation) -> Step:
         """(state, images (n, h, w, c) uint8, labels (n,), with a teacher its variables) -> (state, loss); pure."""
         graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
         momentum = self.momentum()
-        form: Form = "auto" if self.devices == 1 else "slices"  # XLA cannot share out our own machine code
+        form: Form = "auto" if self.crowd.size == 1 else "slices"  # XLA cannot share out our own machine code
 
         def loss_of(tree: Any, pairs: Mixed, key: Array, taught: Array | None) -> tuple[Array, Any]:
             options = {"train": True, "rng": key, "dtype": jnp.dtype(recipe.dtype), "momentum": 0, "form": form}
@@ -118,20 +120,21 @@ class Trainer:
     def compile(self, state: State, variables: Variables, update: optax.GradientTransformation) -> Program:
         start = time.perf_counter()
         side = self.dataset.resolution
-        shared = shared_batch(self.devices)
+        shared = self.crowd.shared()
         images = jax.ShapeDtypeStruct((self.rows, side, side, self.dataset.channels), jnp.uint8, sharding=shared)
         labels = jax.ShapeDtypeStruct((self.rows,), jnp.int32, sharding=shared)
-        known = [replicated(jax.device_put(self.teacher.variables), self.devices)] if self.teacher else []
-        compiled = jax.jit(self.step(update), donate_argnums=0).lower(state, images, labels, *known).compile()
+        known = [self.crowd.replicated(jax.device_put(self.teacher.variables))] if self.teacher else []
+        jitted = jax.jit(self.step(update), donate_argnums=0, out_shardings=self.crowd.everywhere())
+        compiled = jitted.lower(state, images, labels, *known).compile()
 
         def step(state: State, images: Any, labels: Any) -> tuple[State, Array]:
-            return compiled(state, images, labels, *known)
+            return compiled(state, *self.crowd.batch(images, labels), *known)
 
         score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
         return Program(step, score, time.perf_counter() - start, memory_bytes(compiled))
 
     def batches(self, epoch: int, start: int = 0) -> Generator[tuple[np.ndarray, np.ndarray]]:
-        """One epoch of (images uint8, labels int32), shuffled and augmented, from batch number `start` on.
+        """One epoch of (images uint8, labels int32), shuffled and augmented, from batch number `start` on; this process' part.
 
         Each batch has random numbers of its own, so that an epoch can go on in the middle.
         """
@@ -141,8 +144,9 @@ class Trainer:
 
     def batch(self, epoch: int, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         train, fill = self.dataset.train, [round(255 * mean) for mean in self.dataset.mean]
-        rng = np.random.default_rng([self.seed, 0, epoch, number])
-        return augment(train.images[rows], rng, self.recipe.augment, fill), train.labels[rows]
+        rng, mine = np.random.default_rng([self.seed, 0, epoch, number]), self.crowd.mine(len(rows))
+        images = augment(train.images[rows[mine]], rng, self.recipe.augment, fill, mine.start, len(rows))
+        return images, train.labels[rows[mine]]
 
     def result(self, state: State) -> Variables:
         """The weights and statistics to keep, as NumPy arrays."""
