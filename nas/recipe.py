@@ -24,10 +24,12 @@ class Recipe:
     (0: none); after t updates it is min(ema, (1 + t) / (10 + t)). norm_warmup: the same ramp for the momentum of batch
     norm's averages, without which a short training leaves them near their initial values.
     validate_every: epochs between validations on the way (0: at the end alone). patience: it ends after so many of them
-    without a better accuracy (0: never).
+    without a better accuracy, and the weights of the best one are kept (0: it never does, and the last ones are).
     accumulate: batches whose mean gradient makes one update, so that batch * accumulate images count as one batch.
     mixup, cutmix: a of the Beta(a, a) that the shares of two images are drawn from (arXiv:1710.09412, arXiv:1905.04899;
     0: none); with both set each step takes one of the two.
+    distill: of a training with a teacher: the weight of the teacher's answers in the loss, the labels keep the rest.
+    temperature: what logits are divided by where the two are compared (arXiv:1503.02531).
     """
 
     epochs: int = 5
@@ -50,13 +52,15 @@ class Recipe:
     accumulate: int = 1
     mixup: float = 0.0
     cutmix: float = 0.0
+    distill: float = 0.5
+    temperature: float = 4.0
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch", "accumulate"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key}: wanted 1 or more, got {getattr(self, key)}")
-        for key in ("lr", "decay_rate", "decay_epochs"):
+        for key in ("lr", "decay_rate", "decay_epochs", "temperature"):
             if not 0 < getattr(self, key) < float("inf"):
                 raise ValueError(f"{key}: wanted a number above 0, got {getattr(self, key)}")
         for key in ("momentum", "label_smoothing", "ema"):
@@ -65,6 +69,8 @@ class Recipe:
         for key in ("weight_decay", "validate_every", "patience", "mixup", "cutmix"):
             if not 0 <= getattr(self, key) < float("inf"):
                 raise ValueError(f"{key}: wanted 0 or more, got {getattr(self, key)}")
+        if not 0 < self.distill <= 1:
+            raise ValueError(f"distill: wanted more than 0 and at most 1, got {self.distill}")
         if self.patience and not self.validate_every:
             raise ValueError("patience: needs validations on the way; set validate_every, such as 1")
         if self.horizon < self.epochs:

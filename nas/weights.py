@@ -16,19 +16,28 @@ Variables = dict[str, dict[str, dict[str, Any]]]  # collection ("params", "stats
 
 def save_weights(path: Path, variables: Variables) -> None:
     """Writes `{"params": {node: {array: ..}}, "stats": ..}`. Raises ValueError naming a path that cannot be written."""
-    flat = {
+    save_arrays(path, spread(variables))
+
+
+def load_weights(path: Path) -> Variables:
+    """The arrays of `save_weights`. Raises ValueError naming a file that is missing or damaged."""
+    return nested(load_arrays(path), path)
+
+
+def spread(variables: Variables) -> dict[str, np.ndarray]:
+    """`{"params": {node: {array: ..}}}` as `{"params|node|array": ..}`."""
+    return {
         "|".join((c, n, a)): np.asarray(v)
         for c, nodes in variables.items()
         for n, arrays in nodes.items()
         for a, v in arrays.items()
     }
-    save_arrays(path, flat)
 
 
-def load_weights(path: Path) -> Variables:
-    """The arrays of `save_weights`. Raises ValueError naming a file that is missing or damaged."""
+def nested(arrays: Mapping[str, np.ndarray], path: Path) -> Variables:
+    """What `spread` made flat. Raises ValueError naming the array of `path` that is none of a network."""
     variables: Variables = {}
-    for key, value in load_arrays(path).items():
+    for key, value in arrays.items():
         parts = key.split("|")
         if len(parts) != 3:
             raise ValueError(f"{path}: no weights file: it holds an array called {key!r}")

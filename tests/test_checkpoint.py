@@ -1,5 +1,6 @@
 """Checkpoints: a training that was killed, or made longer, gives the weights of one left in peace, bit for bit."""
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -16,7 +17,7 @@ import pytest
 from nas.blocks import lower
 from nas.network import init
 from nas.recipe import Recipe
-from nas.train import CLASSIFICATION, Checkpoints, Fit, loop
+from nas.train import CLASSIFICATION, Checkpoints, Fit, evaluate, loop
 from nas.train.checkpoint import Progress, identity_of
 from nas.train.optim import Layout, optimizer
 from nas.train.trainer import Trainer
@@ -54,7 +55,7 @@ def compiled(recipe: Recipe) -> tuple[Any, ...]:
 
 def run(folder: Path | None, recipe: Recipe, killed: int | None = None, heard: Any = None, **options: Any) -> Fit:
     """`fit` with what is compiled kept between calls."""
-    whole = dataclasses.replace(recipe, epochs=1, schedule_epochs=recipe.horizon, validate_every=0)
+    whole = dataclasses.replace(recipe, epochs=1, schedule_epochs=recipe.horizon, validate_every=0, patience=0)
     trainer, variables, update, program = compiled(whole)
     checkpoint = Checkpoints(folder, **options) if folder else None
     trainer = dataclasses.replace(trainer, recipe=recipe, checkpoint=checkpoint)
@@ -142,6 +143,36 @@ def test_how_many_and_how_often(tmp_path: Path) -> None:
     assert not kept.folder.exists()
 
 
+def test_a_kill_within_an_epoch_costs_no_more_than_that(tmp_path: Path, undisturbed: Fit) -> None:
+    heard: list[float] = []
+    with pytest.raises(Killed):
+        run(tmp_path, EVERYTHING, killed=3, heard=heard, every=9, within_s=0.0, keep=2)
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert files == ["epoch-000002-00000004.npz", "epoch-000002-00000005.npz"]
+    assert same(run(tmp_path, EVERYTHING, heard=heard), undisturbed)
+    assert heard == [1, 2, 3, 2, 3, 4]
+
+
+PATIENT = dataclasses.replace(EVERYTHING, epochs=12, validate_every=1, patience=2, lr=0.03)
+
+
+@pytest.mark.parametrize("kills", [(), (1, 2, 3, 4, 5)])
+def test_a_training_that_ends_early_keeps_its_best_weights(tmp_path: Path, kills: tuple[int, ...]) -> None:
+    for epoch in kills:
+        with contextlib.suppress(Killed):
+            run(tmp_path, PATIENT, killed=epoch)
+    ended = run(tmp_path, PATIENT)
+    seen = [entry["accuracy"] for entry in ended.curve]
+    assert len(seen) < PATIENT.epochs
+    assert ended.epoch == 1 + seen.index(max(seen)) == len(seen) - PATIENT.patience
+    assert ended.metrics["accuracy"] == max(seen)
+    weights: Any = {"params": ended.params, "stats": ended.stats}
+    again = evaluate(lower(SMALL), weights, dataset().valid, dataset(), 16)
+    assert again["accuracy"] == pytest.approx(ended.metrics["accuracy"])
+    shorter = run(None, dataclasses.replace(PATIENT, epochs=ended.epoch, patience=0))
+    assert equal((ended.params, ended.stats), (shorter.params, shorter.stats))
+
+
 @pytest.mark.parametrize("schedule", [{"schedule": "staircase"}, {"schedule": "cosine", "schedule_epochs": 6}])
 def test_more_epochs_go_on_as_if_there_had_been_no_stop(tmp_path: Path, schedule: dict[str, Any]) -> None:
     long = dataclasses.replace(EVERYTHING, epochs=4, **schedule)
@@ -164,12 +195,14 @@ COSINE = dataclasses.replace(EVERYTHING, schedule="cosine", epochs=2)
         ((0, COSINE, 96), (1, COSINE, 96), "seed was 0 and is 1 now"),
         ((0, COSINE, 96), (0, COSINE, 48), "images was "),
         ((0, COSINE, 96), (0, COSINE, 96, 1), "initial weights was "),
+        ((0, COSINE, 96), (0, COSINE, 96, 0, "a teacher"), 'teacher was null and is "a teacher" now'),
+        ((0, COSINE, 96), (0, dataclasses.replace(COSINE, patience=2, validate_every=1), 96), "keeps_best was false"),
     ],
 )
 def test_another_training_is_refused(tmp_path: Path, then: Any, now: Any, message: str) -> None:
-    def identity(seed: int, recipe: Recipe, images: int, start: int = 0) -> tuple[Any, dict[str, Any]]:
+    def identity(seed: int, recipe: Recipe, images: int, start: int = 0, teacher: Any = None) -> tuple[Any, dict[str, Any]]:
         state = {"a": np.full(3, start, np.float32)}
-        return state, identity_of("an arch", dataset(train=images), recipe, seed, state)
+        return state, identity_of("an arch", dataset(train=images), recipe, seed, state, teacher)
 
     checkpoints = Checkpoints(tmp_path)
     state, begun = identity(*then)

@@ -23,7 +23,7 @@ def test_folder_keeps_files_and_classes_in_order(tmp_path: Path) -> None:
     assert data.classes == ("cat", "dog")
     known = {pixels.tobytes(): label for pixels, label in zip(make_pixels(), make_labels(), strict=True)}
     for part in (data.train, data.valid):
-        assert [known[image.tobytes()] for image in part.images] == part.labels.tolist()
+        assert [known[image.tobytes()] for image in part.images[:]] == part.labels.tolist()
 
 
 def test_flat_folder_and_a_class_called_train(tmp_path: Path) -> None:

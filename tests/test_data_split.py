@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.data import Augment, Split, augment, batches
-from nas.data.dataset import channel_statistics
 from nas.data.split import split_off, stratified_order, subset
+from nas.data.statistics import channel_statistics
 from nas.settings import build
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(np.array)
@@ -156,7 +156,7 @@ def test_batches_of_nothing_and_of_no_size() -> None:
 
 def test_splits_cannot_be_written_to() -> None:
     with pytest.raises(ValueError, match="read-only"):
-        _split(3).images[0] = 1
+        _split(3).images[:][0] = 1
 
 
 def test_channel_statistics_are_those_of_numpy() -> None:

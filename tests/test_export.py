@@ -84,7 +84,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_format_gives_our_logits_in_a_process_without_nas(made: Path, tmp_path: Path) -> None:
-    images = prepared(DATA.test.images, ARCH, DATA.mean, DATA.std)
+    images = prepared(DATA.test.images[:], ARCH, DATA.mean, DATA.std)
     np.savez(tmp_path / "expected.npz", images=images, logits=own_logits(ARCH, WEIGHTS, images))
     command = [sys.executable, "-c", FRESH, str(made), str(tmp_path / "expected.npz")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)

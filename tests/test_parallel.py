@@ -13,12 +13,12 @@ import dataclasses, json, sys
 sys.path.insert(0, {tests!r})
 import jax
 from test_train import RECIPE, SMALL, dataset
-from nas.train import fit
+from nas.train import Crowd, fit
 assert len(jax.local_devices()) == 2
 recipe = dataclasses.replace(RECIPE, epochs=2, lr=0.05)
-print(json.dumps([[e["train_loss"] for e in fit(SMALL, dataset(), recipe, 0, devices=n).curve] for n in (1, 2)]))
+print(json.dumps([[e["train_loss"] for e in fit(SMALL, dataset(), recipe, 0, crowd=Crowd(n)).curve] for n in (1, 2)]))
 try:
-    fit(SMALL, dataset(), recipe, 0, devices=3)
+    fit(SMALL, dataset(), recipe, 0, crowd=Crowd(3))
 except ValueError as error:
     print(json.dumps(str(error)))
 """

@@ -32,7 +32,7 @@ def export_bundle(command: Any) -> None:
     arch = find_arch(command.arch or str(weights.with_name("arch.yaml")))
     dataset = load_dataset(settings)
     _check_fit(arch, dataset)
-    variables = _variables(str(command.weights), arch)
+    variables = whole_weights(str(command.weights), arch)
     made = make_bundle(
         Path(command.out).expanduser() if command.out else weights.with_name("bundle"), arch, variables, dataset,
         [name for name in names if name != "int8"], with_int8="int8" in names, latencies=_latencies(command, arch),
@@ -69,7 +69,8 @@ def _check_fit(arch: Arch, dataset: Dataset) -> None:
             raise ValueError(f"dataset: {dataset.name} has {wanted} {key}, the architecture {getattr(arch, key)}")
 
 
-def _variables(weights: str, arch: Arch) -> Any:
+def whole_weights(weights: str, arch: Arch) -> Any:
+    """The arrays of a weights file, for every layer. Raises ValueError where some are missing."""
     from nas.convert import starting_weights
 
     try:

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.arch import Arch, dropped_strides
 from nas.blocks import lower
 from nas.cli.arch import find_arch
-from nas.cli.folder import flat, run_folder
+from nas.cli.epochs import Epochs
+from nas.cli.folder import log_to, made_folder, run_folder, with_paths
 from nas.cli.hydra_door import Invocation
+from nas.cli.teacher import find_teacher
+from nas.cli.trained import finished, leave, summary
+from nas.cli.work import worker_spec
 from nas.cost import cost
-from nas.data import load_dataset
+from nas.data import Dataset, load_dataset
+from nas.executors import make_executor_settings
+from nas.executors.cluster import ClusterSettings
+from nas.executors.local import LocalSettings
 from nas.machine import keep_memory, use_compile_cache
 from nas.plugins import load_plugins
 from nas.recipe import Recipe
-from nas.report.trajectory import curves_svg
 from nas.settings import build, check_ranges
 from nas.versions import versions
-from nas.weights import Variables, save_weights
-from nas.yamlio import dump_yaml, read_yaml, write_text
+from nas.weights import Variables
 
-RESULT = "result.json"
+if TYPE_CHECKING:
+    from nas.train import Fit, Teacher
 
 
 @dataclass(frozen=True)
@@ -39,19 +43,27 @@ class TrainCommand:
     recipe: Mapping[str, Any]
     resolution: int | None = None
     weights: str | None = None
+    teacher: str | None = None
+    teacher_weights: str | None = None
     seed: int = 0
     threads: int | None = None
     run: str | None = None
     checkpoint_every: int = 1
+    checkpoint_minutes: float | None = 10
     checkpoint_keep: int = 2
     devices: int = 1
+    executor: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
+    restarts: int = 3
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_ranges(
-            self, seed=(0, 2**31 - 1), resolution=(1, 8192), threads=(1, 1024),
-            checkpoint_every=(1, 10**6), checkpoint_keep=(1, 10**6), devices=(1, 4096),
+            self, seed=(0, 2**31 - 1), resolution=(1, 8192), threads=(1, 1024), devices=(1, 4096),
+            checkpoint_every=(1, 10**6), checkpoint_minutes=(0, 10**6), checkpoint_keep=(1, 10**6),
+            restarts=(0, 10**6),
         )  # fmt: skip
+        if self.teacher_weights and not self.teacher:
+            raise ValueError("teacher_weights: needs teacher=, the architecture that they are of")
 
 
 def train(call: Invocation) -> None:
@@ -61,55 +73,82 @@ def train(call: Invocation) -> None:
     use_compile_cache()
     load_plugins(command.plugins, [os.getcwd()])
     recipe = build(Recipe, command.recipe, "recipe")
+    executor = make_executor_settings(command.executor)
+    if not isinstance(executor, LocalSettings | ClusterSettings):
+        raise ValueError(f"executor: a training runs in this process (local) or on ray, not in {command.executor['name']}")
     arch = find_arch(command.arch)
     dataset = load_dataset(command.dataset)
     fitted = arch.with_io(command.resolution or dataset.resolution, dataset.channels, len(dataset.classes))
     folder = run_folder(command.run, ("train", *call.overrides), call.job)
     settings = {"arch": fitted.to_dict(), "recipe": dataclasses.asdict(recipe), "dataset": dict(command.dataset),
-                "seed": command.seed, "weights": command.weights}  # fmt: skip
-    if _finished(folder, settings):
+                **{key: getattr(command, key) for key in ("seed", "weights", "teacher", "teacher_weights")}}  # fmt: skip
+    if finished(folder, settings):
         return
     if command.threads:
         os.environ["NPROC"] = str(command.threads)
     counted = cost(fitted)
-    print(
-        f"nas train  {fitted.name} on {dataset.name}: {counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {fitted.resolution} px"
-    )
+    size = f"{counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {fitted.resolution} px"
+    print(f"nas train  {fitted.name} on {dataset.name}: {size}")
     if dropped := dropped_strides(arch, fitted):
         print(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")
-    from nas.train import Checkpoints, evaluate, fit
+    teacher = _teacher(command, dataset) if command.teacher else None
+    result = _trained(call, command, executor, fitted, dataset, recipe, teacher, folder)
+    from nas.train import agreement, evaluate
 
-    start = _start(command, fitted) if command.weights else None
-    checkpoints = Checkpoints(folder / "checkpoints", command.checkpoint_keep, command.checkpoint_every)
-    result = fit(
-        fitted, dataset, recipe, command.seed, report=_progress(), variables=start, checkpoint=checkpoints, devices=command.devices
-    )  # fmt: skip
-    variables = {"params": result.params, "stats": result.stats}
-    test = evaluate(lower(fitted), variables, dataset.test, dataset, recipe.batch, recipe.dtype)
+    variables, graph = {"params": result.params, "stats": result.stats}, lower(fitted)
+    test = evaluate(graph, variables, dataset.test, dataset, recipe.batch, recipe.dtype)
     record = {
         "arch": fitted.name, "valid": dict(result.metrics), "test": dict(test), "params": counted.params, "macs": counted.macs,
-        "compile_s": result.compile_s, "train_s": result.train_s, "seed": command.seed, "weights": command.weights,
-        "recipe": dataclasses.asdict(recipe),
-        "dataset": dict(command.dataset), "curve": list(result.curve), "versions": versions(),
+        "compile_s": result.compile_s, "train_s": result.train_s, **{k: v for k, v in settings.items() if k != "arch"},
+        "agreement": agreement(teacher, graph, variables, dataset.test, dataset, recipe.batch) if teacher else None,
+        "epoch": result.epoch, "curve": list(result.curve), "classes": list(dataset.classes), "mean": list(dataset.mean),
+        "std": list(dataset.std), "versions": versions(),
     }  # fmt: skip
-    save_weights(folder / "weights.npz", variables)
-    write_text(folder / "arch.yaml", dump_yaml(fitted.to_dict()))
-    write_text(folder / "curve.svg", _curves(result.curve))
-    write_text(folder / RESULT, json.dumps(record, indent=1) + "\n")
-    print(_summary(record))
+    leave(folder, fitted, variables, record)
+    print(summary(record))
     print(f"weights {folder / 'weights.npz'}")
 
 
-def _summary(record: Mapping[str, Any]) -> str:
-    valid, test = record["valid"]["accuracy"], record["test"]["accuracy"]
-    return f"validation accuracy {valid:.4f}, test accuracy {test:.4f}, {record['train_s']:.0f} s of training"
+def _trained(call: Invocation, command: TrainCommand, executor: Any, arch: Arch, dataset: Dataset, recipe: Recipe,
+             teacher: Teacher | None, folder: Path) -> Fit:  # fmt: skip
+    from nas.train import Checkpoints, Crowd, fit
+
+    crowd = Crowd(command.devices)
+    if isinstance(executor, LocalSettings):
+        crowd.shared()
+    start = _start(command, arch) if command.weights else None
+    within = None if command.checkpoint_minutes is None else 60 * command.checkpoint_minutes
+    kept = Checkpoints(folder.absolute() / "checkpoints", command.checkpoint_keep, command.checkpoint_every, within_s=within)
+    work = {"arch": arch, "recipe": recipe, "seed": command.seed, "variables": start, "checkpoint": kept, "teacher": teacher}
+    epochs = Epochs()
+    made_folder(folder)
+    try:
+        if isinstance(executor, LocalSettings):
+            return fit(dataset=dataset, **work, report=epochs, crowd=crowd)
+        return _together(command, executor, work, dataset, folder, epochs)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped after epoch {epochs.shown}; the same command goes on:\n  {call.again}") from None
 
 
-def _curves(curve: Sequence[Mapping[str, float]]) -> str:
-    """Training loss and, where it was validated on the way, validation loss over the epochs."""
-    lines = [(word, [(entry["epoch"], entry[key]) for entry in curve if key in entry])
-             for word, key in (("training loss", "train_loss"), ("validation loss", "loss"))]  # fmt: skip
-    return curves_svg([(word, line) for word, line in lines if line], "epoch", "loss")
+def _together(command: TrainCommand, executor: ClusterSettings, work: Mapping[str, Any], dataset: Dataset, folder: Path,
+              epochs: Epochs) -> Fit:  # fmt: skip
+    from nas.executors.together import train_together
+    from nas.train import Fit
+
+    log_to(folder)
+    settings = {"dataset": with_paths(command.dataset)}
+    spec = worker_spec(settings, {}, command.plugins, folder.absolute(), command.threads or 1)
+    work = {**work, "devices": command.devices}
+    fields = train_together(executor, spec, work, dataset, report=epochs, restarts=command.restarts)
+    return Fit(**fields)
+
+
+def _teacher(command: TrainCommand, dataset: Dataset) -> Teacher:
+    teacher = find_teacher(command.teacher or "", command.teacher_weights, dataset)
+    counted = cost(teacher.arch)
+    size = f"{counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {teacher.arch.resolution} px"
+    print(f"teacher {teacher.arch.name} of {command.teacher}: {size}")
+    return teacher
 
 
 def _start(command: TrainCommand, arch: Arch) -> Variables:
@@ -127,39 +166,3 @@ def _start(command: TrainCommand, arch: Arch) -> Variables:
             f"{', '.join(imported.fresh)}: not in these weights for {arch.classes} classes, starts from initial values"
         )
     return imported.variables
-
-
-def _finished(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether this very training is done there, which is told. Raises ValueError where the folder holds something else."""
-    if (folder / "journal.sqlite").exists():
-        raise ValueError(f"run: {folder} holds a journal.sqlite already; choose another folder with run=")
-    if not (folder / RESULT).exists():
-        return False
-    try:
-        record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        arch = read_yaml(folder / "arch.yaml")
-        same = {"arch": arch, **{key: record[key] for key in ("recipe", "dataset", "seed", "weights")}}
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"run: {folder} holds a {RESULT} that cannot be read: {error}") from None
-    theirs, ours = flat(same), flat(json.loads(json.dumps(settings)))
-    differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
-    if differing == ["recipe.epochs"] and ours["recipe.epochs"] > theirs["recipe.epochs"]:
-        return False
-    if differing:
-        raise ValueError(f"run: {folder} holds a training with another {differing[0]}; choose another folder with run=")
-    print(f"{folder}: this training is finished: {_summary(record)}")
-    return True
-
-
-def _progress() -> Any:
-    """Prints a line an epoch."""
-    shown = 0
-
-    def report(step: int, steps: int, metrics: Mapping[str, float]) -> None:
-        nonlocal shown
-        if "epoch" in metrics and metrics["epoch"] != shown:
-            shown = metrics["epoch"]
-            text = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k not in ("epoch", "step"))
-            print(f"epoch {shown:g}  {100 * step // max(steps, 1)}%  {text}", file=sys.stdout, flush=True)
-
-    return report

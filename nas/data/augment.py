@@ -42,27 +42,32 @@ class Augment:
 
 
 def augment(
-    images: np.ndarray, rng: np.random.Generator, settings: Augment, fill: int | Sequence[int] = 0
-) -> np.ndarray:
+    images: np.ndarray, rng: np.random.Generator, settings: Augment, fill: int | Sequence[int] = 0, first: int = 0,
+    of: int | None = None,
+) -> np.ndarray:  # fmt: skip
     """New images of the same shape, (n, h, w, c) uint8.
 
-    `fill` is what cutout leaves: one level, or one a channel; the paper's is the mean of the training images.
+    `fill` is what cutout leaves: one level, or one a channel; the paper's is the mean of the training images. Where the
+    images are only a part of a batch of `of`, from number `first` on, they become what they would within the whole batch.
     Raises ValueError where the padding is too large for the images.
     """
-    if settings.crop_padding:
-        images = _crop(images, rng, settings.crop_padding, settings.padding)
+    whole, mine = of or len(images), slice(first, first + len(images))
+    if pad := settings.crop_padding:
+        images = _crop(images, rng.integers(0, 2 * pad + 1, (2, whole))[:, mine], pad, settings.padding)
     if settings.flip:
-        images = _flip(images, np.flatnonzero(rng.random(len(images)) < 0.5))
-    if settings.policy == "autoaugment":
-        images = auto_augment(images, rng)
-    if settings.policy == "randaugment":
-        images = rand_augment(images, rng, settings.layers, settings.magnitude)
+        images = _flip(images, np.flatnonzero(rng.random(whole)[mine] < 0.5))
+    if settings.policy != "none":
+        seeds = rng.integers(0, 2**63, whole)[mine]
+        auto = settings.policy == "autoaugment"
+        images = auto_augment(images, seeds) if auto else rand_augment(images, seeds, settings.layers, settings.magnitude)
     if settings.cutout:
-        images = _cutout(images, rng, settings.cutout, fill)
+        middles = [rng.integers(0, side, whole)[mine] for side in images.shape[1:3]]
+        images = _cutout(images, middles, settings.cutout, fill)
     return images
 
 
-def _crop(images: np.ndarray, rng: np.random.Generator, pad: int, padding: str) -> np.ndarray:
+def _crop(images: np.ndarray, corners: np.ndarray, pad: int, padding: str) -> np.ndarray:
+    """`corners`: (2, n), the top and left of each crop in its padded image."""
     n, h, w, c = images.shape
     if pad > MAX_PADDING or (padding == "reflect" and pad >= min(h, w)):
         raise ValueError(f"crop_padding: {pad} pixels are too many for images of {w}x{h}")
@@ -76,7 +81,7 @@ def _crop(images: np.ndarray, rng: np.random.Generator, pad: int, padding: str) 
     by_image, by_row, _ = flat.strides
     shape = (n, 2 * pad + 1, 2 * pad + 1, h, w * c)
     crops = np.lib.stride_tricks.as_strided(flat, shape, (by_image, by_row, c, by_row, 1), writeable=False)
-    top, left = rng.integers(0, 2 * pad + 1, (2, n))
+    top, left = corners
     return crops[np.arange(n), top, left].reshape(n, h, w, c)
 
 
@@ -87,10 +92,9 @@ def _flip(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return out
 
 
-def _cutout(images: np.ndarray, rng: np.random.Generator, side: int, fill: int | Sequence[int]) -> np.ndarray:
+def _cutout(images: np.ndarray, middles: Sequence[np.ndarray], side: int, fill: int | Sequence[int]) -> np.ndarray:
     out, level = images.copy(), np.asarray(fill, np.uint8)
-    top = rng.integers(0, images.shape[1], len(images)) - side // 2
-    left = rng.integers(0, images.shape[2], len(images)) - side // 2
+    top, left = (middle - side // 2 for middle in middles)
     for image, y, x in zip(out, top.tolist(), left.tolist(), strict=True):
         image[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)] = level
     return out
@@ -103,7 +107,7 @@ def batches(split: Split, batch: int, rng: np.random.Generator) -> Iterator[np.n
     """
     if batch < 1:
         raise ValueError(f"batch: wanted 1 or more images, got {batch}")
-    order = rng.permutation(len(split))
+    order = split.order(rng)
     size = min(batch, len(order)) or batch
     for start in range(0, len(order) - size + 1, size):
         yield order[start : start + size]

@@ -6,6 +6,7 @@ leaves the rest to `assemble`: labels are checked and rows chosen before any ima
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,27 +14,41 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.images import Fetched, read_images
+from nas.data.images import Fetched, Format, common_form, formats_of, machine_memory, read_images
 from nas.data.split import split_off, subset
+from nas.data.statistics import SURVEYED, channel_statistics, pieces, spread
+from nas.data.stream import MIB, Groups, Streamed
 
 TEST_SHARE = 0.2
 TEST_SEED = (20, 0)  # fixed: whatever split_seed is, the test images are the same and none is trained on
 MAX_RESOLUTION = 4096
+STREAM_ABOVE = 0.5  # share of this machine's memory
+GUESSED = 16  # images whose headers say how large a dataset is
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """images: (n, h, w, c) uint8; labels: (n,) int32. Both read-only."""
+    """images: (n, h, w, c) uint8, read-only, or `Streamed`, whose rows are read when they are asked for; labels: (n,) int32."""
 
-    images: np.ndarray
+    images: np.ndarray | Streamed
     labels: np.ndarray
 
     def __post_init__(self) -> None:
-        self.images.setflags(write=False)
-        self.labels.setflags(write=False)
+        for array in (self.images, self.labels):
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: np.ndarray) -> Split:
+        """A part of it."""
+        images = self.images.take(rows) if isinstance(self.images, Streamed) else self.images[rows]
+        return Split(images, self.labels[rows])
+
+    def order(self, rng: np.random.Generator) -> np.ndarray:
+        """(n,) row numbers in random order."""
+        return self.images.order(rng) if isinstance(self.images, Streamed) else rng.permutation(len(self))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +74,14 @@ class Dataset:
 class Part:
     """Labelled images not yet read.
 
-    labels: (n,) numbers; fetch: sorted row numbers -> their images; place: row number -> its name for errors.
+    labels: (n,) numbers; fetch: sorted row numbers -> their images; place: row number -> its name for errors. groups: where
+    rows are read in groups.
     """
 
     labels: np.ndarray
     fetch: Callable[[np.ndarray], Fetched]
     place: Callable[[int], str]
+    groups: Groups | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +117,23 @@ class DatasetSettings(ABC):
         """Reads the images; raises ValueError naming the setting, file or row that is wrong."""
 
 
+@dataclass(frozen=True)
+class StreamSettings(DatasetSettings):
+    """Of a dataset that may be larger than memory.
+
+    stream: read images when a batch needs them (None: where they would take more than half of this machine's memory).
+    stream_mib: memory for batches read ahead, and of Parquet files for the row groups that are shuffled together.
+    """
+
+    stream: bool | None = None
+    stream_mib: int = 512
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.stream_mib <= 2**24:
+            raise ValueError(f"stream_mib: wanted 1 to {2**24} MiB, got {self.stream_mib}")
+
+
 def existing_path(path: str | None, wanted: str, is_folder: bool = True) -> Path:
     """The user's `path` setting as a Path; `wanted` tells what should be there. Raises ValueError where it is not."""
     if not path:
@@ -131,9 +165,13 @@ def assemble(
         raise ValueError(f"class {names[empty[0]]} has no image in the training part")
     rows = _choose_rows(labels, settings, names)
     sources = {key: key if key in parts else "train" for key in rows}
-    images = read_images({key: parts[sources[key]].fetch(rows[key]) for key in rows}, settings.resolution)
+    chosen = {key: (parts[sources[key]], rows[key]) for key in rows}
+    if isinstance(settings, StreamSettings) and _is_streamed(chosen, settings):
+        images: Mapping[str, np.ndarray | Streamed] = _streamed(chosen, settings)
+    else:
+        images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, settings.resolution)
     splits = {key: Split(images[key], labels[sources[key]][rows[key]].astype(np.int32)) for key in rows}
-    mean, std = channel_statistics(splits["train"].images)
+    mean, std = channel_statistics(images["train"])
     size, channels = images["train"].shape[2:]
     return Dataset(name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std)
 
@@ -213,13 +251,33 @@ def _check_size(key: str, size: int, least: int, most: int, what: str) -> None:
         raise ValueError(f"{key}: wanted {least} to {most} {what}, got {size}")
 
 
-def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel of (n, h, w, c) uint8 images / 255, exact from their histograms."""
-    levels = np.arange(256) / 255
-    means, stds = [], []
-    for channel in range(images.shape[3]):
-        weights = np.bincount(images[..., channel].ravel(), minlength=256) / images[..., channel].size
-        mean = float(weights @ levels)
-        means.append(mean)
-        stds.append(max(float(np.sqrt(weights @ (levels - mean) ** 2)), 1 / 255))
-    return tuple(means), tuple(stds)
+def _is_streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: StreamSettings) -> bool:
+    """What `stream` says, or whether the images, by a few of them, would take more than half of the memory."""
+    if settings.stream is not None:
+        return settings.stream
+    part, rows = chosen["train"]
+    formats = formats_of("train", part.fetch(spread(rows, GUESSED)))
+    size = settings.resolution or max(max(one.height, one.width) for one in formats)
+    channels = max(one.channels for one in formats)
+    count = sum(len(rows) for _, rows in chosen.values())
+    wanted, have = count * size * size * channels, machine_memory()
+    if wanted <= STREAM_ABOVE * have:
+        return False
+    logging.getLogger("nas").warning(
+        "dataset: %s images of %dx%dx%d would take %.1f of %.1f GiB of memory: they are streamed (dataset.stream=false reads them all)",
+        f"{count:,}", size, size, channels, wanted / 2**30, have / 2**30,
+    )  # fmt: skip
+    return True
+
+
+def _streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: StreamSettings) -> dict[str, Streamed]:
+    """Size and colours are those of the images looked at: all, or `SURVEYED` of each part; what differs later is an error then."""
+    formats: list[Format] = []
+    for key, (part, rows) in chosen.items():
+        for some in pieces(spread(rows, SURVEYED)):
+            formats += formats_of(key, part.fetch(some))
+    size, channels = common_form(formats, settings.resolution)
+    as_found, memory = settings.resolution is None, settings.stream_mib * MIB
+    return {
+        key: Streamed(rows, size, channels, part.fetch, part.groups, memory, as_found) for key, (part, rows) in chosen.items()
+    }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.dataset import Dataset, DatasetSettings, Part, assemble, existing_path
+from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
 from nas.data.images import Encoded
 from nas.settings import did_you_mean
 
@@ -17,7 +17,7 @@ PART_FOLDERS = {"train": "train", "test": "test", "valid": "valid", "validation"
 
 
 @dataclass(frozen=True)
-class Folder(DatasetSettings):
+class Folder(StreamSettings):
     """One's own images. With <path>/train/<class> there may be test/<class> and valid/<class> beside it."""
 
     path: str | None = None

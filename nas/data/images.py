@@ -7,6 +7,7 @@ stack that cannot fit in memory, are refused before anything is decoded or alloc
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import warnings
@@ -59,17 +60,39 @@ def read_images(parts: Mapping[str, Fetched], resolution: int | None) -> dict[st
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
-        formats = [fmt for name, part in parts.items() for fmt in _formats(name, part)]
-        size = resolution or _common_size(formats)
-        channels = max(fmt.channels for fmt in formats)
+        size, channels = common_form([fmt for name, part in parts.items() for fmt in formats_of(name, part)], resolution)
         count = sum(len(part) for part in parts.values())
         check_memory(count * size * size * channels, f"{count} images of {size}x{size}x{channels}")
         return {name: _stack(part, size, channels) for name, part in parts.items()}
 
 
+def decoded(part: Fetched, size: int, channels: int, as_found: bool) -> np.ndarray:
+    """Images as (n, size, size, channels) uint8; safe in threads.
+
+    Raises ValueError naming an image that is broken, is coloured where `channels` is 1, or, with `as_found`, has another size.
+    """
+    for item in part if not isinstance(part, np.ndarray) else ():
+        fmt = _header(item)
+        if fmt.height * fmt.width > (Image.MAX_IMAGE_PIXELS or math.inf):
+            raise ValueError(f"{item.name}: more than {Image.MAX_IMAGE_PIXELS:,} pixels")
+        if as_found and (fmt.height, fmt.width) != (size, size):
+            raise ValueError(f"{item.name}: {fmt.width}x{fmt.height} pixels where others have {size}x{size}: set dataset.resolution")
+        if fmt.channels > channels:
+            raise ValueError(f"{item.name}: in colour, where the images looked at first are grey; save them all in one of the two")
+    return _stack(part, size, channels)
+
+
+def common_form(formats: Sequence[Format], resolution: int | None) -> tuple[int, int]:
+    """(size, channels) that images get: the given size, or the one that all share; 1 channel where all are grey, else 3.
+
+    Raises ValueError for images that differ in size, or are not square, without a `resolution`.
+    """
+    return resolution or _common_size(formats), max(fmt.channels for fmt in formats)
+
+
 def check_memory(wanted_bytes: int, what: str) -> None:
     """Raises ValueError where `wanted_bytes` are more than this machine's memory."""
-    limit = _machine_memory()
+    limit = machine_memory()
     if wanted_bytes > limit:
         raise ValueError(
             f"{what} need {wanted_bytes / 2**30:,.1f} GiB, this machine has {limit / 2**30:,.1f}; "
@@ -77,14 +100,16 @@ def check_memory(wanted_bytes: int, what: str) -> None:
         )
 
 
-def _machine_memory() -> int:
+def machine_memory() -> int:
+    """Bytes."""
     try:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 64 * 2**30
 
 
-def _formats(name: str, part: Fetched) -> list[Format]:
+def formats_of(name: str, part: Fetched) -> list[Format]:
+    """Size and colours of each image, from its header; of an array, of all at once."""
     if isinstance(part, np.ndarray):
         return [Format(f"{name} images", *part.shape[1:])]
     return [_header(item) for item in part]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from nas.data.dataset import Dataset, DatasetSettings, Part, assemble, existing_path
+from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
 from nas.data.images import Encoded
+from nas.data.stream import Groups
 from nas.settings import did_you_mean
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Parquet(DatasetSettings):
+class Parquet(StreamSettings):
     """A folder (or its sub-folder data) with train*.parquet and, where there, validation*.parquet and test*.parquet.
 
     image_column holds structs with `bytes`, or bytes; label_column whole numbers or texts. None: found by type.
@@ -155,17 +156,11 @@ def _part(paths: Sequence[Path], labels: Sequence[np.ndarray], image_column: str
         file = int(np.searchsorted(starts, row, side="right")) - 1
         return f"{paths[min(file, len(paths) - 1)]}: row {row - starts[file]}"
 
-    def fetch(rows: np.ndarray) -> list[Encoded]:
-        images: list[Encoded] = []
-        for path, start, stop in zip(paths, starts, starts[1:], strict=False):
-            mine = rows[(rows >= start) & (rows < stop)] - start
-            images += _guarded(path, lambda file, mine=mine, path=path: _read_rows(path, file, image_column, mine))
-        return images
-
     joined = np.concatenate(labels)
     if joined.dtype.kind == "U":
         joined = _numbered(joined, classes or [], place)
-    return Part(joined, fetch, place)
+    groups = _groups(paths, image_column, len(joined))
+    return Part(joined, groups.fetch, place, groups)
 
 
 def _numbered(labels: np.ndarray, classes: Sequence[str], place: Callable[[int], str]) -> np.ndarray:
@@ -176,20 +171,37 @@ def _numbered(labels: np.ndarray, classes: Sequence[str], place: Callable[[int],
     return np.array([number[str(label)] for label in labels])
 
 
-def _read_rows(path: Path, file: Any, column: str, rows: np.ndarray) -> list[Encoded]:
-    """The images of sorted `rows` of one file, row group by row group, so that no more than one is held whole."""
+def _groups(paths: Sequence[Path], column: str, count: int) -> Groups:
+    """The row groups of all files, by which images are read."""
+    about = [(path, i, *one) for path in paths for i, one in enumerate(_guarded(path, _sizes))]
+    starts = np.cumsum([0, *(rows for _, _, rows, _ in about)])
+    first_of = {path: int(starts[g]) for g, (path, i, _, _) in enumerate(about) if i == 0}
+
+    def load(group: int) -> pa.ChunkedArray:
+        path, i, _, _ = about[group]
+        return _guarded(path, lambda file: _column(file, i, column))
+
+    def pick(group: int, found: pa.ChunkedArray, rows: np.ndarray) -> list[Encoded]:
+        path = about[group][0]
+        images = []
+        for row, item in zip(rows - first_of[path], found.take(rows - starts[group]).to_pylist(), strict=True):
+            content = item["bytes"] if isinstance(item, dict) else item
+            if not content:
+                raise ValueError(f"{path}: row {row}: {column} has no image bytes")
+            images.append(Encoded(f"{path}: row {row}", content))
+        return images
+
+    of = np.repeat(np.arange(len(about), dtype=np.int32), np.diff(starts))
+    assert len(of) == count, "the footers count the rows that were read"
+    return Groups(of, np.array([size for _, _, _, size in about]), load, pick)
+
+
+def _sizes(file: Any) -> list[tuple[int, int]]:
+    """(rows, bytes uncompressed) of each row group."""
+    groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
+    return [(group.num_rows, group.total_byte_size) for group in groups]
+
+
+def _column(file: Any, group: int, column: str) -> pa.ChunkedArray:
     is_struct = file.schema_arrow.field(column).type.num_fields > 0
-    images: list[Encoded] = []
-    start = 0
-    for group in range(file.num_row_groups):
-        stop = start + file.metadata.row_group(group).num_rows
-        mine = rows[(rows >= start) & (rows < stop)]
-        if len(mine):
-            table = file.read_row_group(group, columns=[f"{column}.bytes" if is_struct else column])
-            for row, item in zip(mine, table.column(column).take(mine - start).to_pylist(), strict=True):
-                content = item["bytes"] if item and is_struct else item
-                if not content:
-                    raise ValueError(f"{path}: row {row}: {column} has no image bytes")
-                images.append(Encoded(f"{path}: row {row}", content))
-        start = stop
-    return images
+    return file.read_row_group(group, columns=[f"{column}.bytes" if is_struct else column]).column(column)

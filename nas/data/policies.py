@@ -6,7 +6,7 @@ lines). What a geometric operation leaves empty is grey 128.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
@@ -33,20 +33,24 @@ POLICY = (
 )  # fmt: skip
 
 
-def auto_augment(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(n, h, w, c) uint8, c 1 or 3 -> the same shape: each image by a pair of the policy drawn for it."""
-    return _each(images, lambda image: _by_pair(image, POLICY[rng.integers(len(POLICY))], rng))
+def auto_augment(images: np.ndarray, seeds: Sequence[int] | np.ndarray) -> np.ndarray:
+    """(n, h, w, c) uint8, c 1 or 3, a seed an image -> the same shape: each by a pair of the policy drawn for it."""
+
+    def change(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+        return _by_pair(image, POLICY[rng.integers(len(POLICY))], rng)
+
+    return _each(images, seeds, change)
 
 
-def rand_augment(images: np.ndarray, rng: np.random.Generator, layers: int, magnitude: float) -> np.ndarray:
-    """(n, h, w, c) uint8, c 1 or 3 -> the same shape: each image by `layers` operations drawn for it, all at `magnitude`."""
+def rand_augment(images: np.ndarray, seeds: Sequence[int] | np.ndarray, layers: int, magnitude: float) -> np.ndarray:
+    """(n, h, w, c) uint8, c 1 or 3, a seed an image -> the same shape: each by `layers` operations drawn for it, at `magnitude`."""
 
-    def change(image: Image.Image) -> Image.Image:
+    def change(image: Image.Image, rng: np.random.Generator) -> Image.Image:
         for _ in range(layers):
             image = apply(image, RANDOM[rng.integers(len(RANDOM))], magnitude, rng)
         return image
 
-    return _each(images, change)
+    return _each(images, seeds, change)
 
 
 def apply(image: Image.Image, name: str, magnitude: float, rng: np.random.Generator) -> Image.Image:
@@ -65,12 +69,14 @@ def _by_pair(
     return image
 
 
-def _each(images: np.ndarray, change: Callable[[Image.Image], Image.Image]) -> np.ndarray:
+def _each(images: np.ndarray, seeds: Sequence[int] | np.ndarray,
+          change: Callable[[Image.Image, np.random.Generator], Image.Image]) -> np.ndarray:  # fmt: skip
     if images.shape[3] not in (1, 3):
         raise ValueError(f"policy: wanted grey or colour images, got {images.shape[3]} channels")
     out = np.empty_like(images)
-    for i, image in enumerate(images):
-        changed = np.asarray(change(Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)))
+    for i, (image, seed) in enumerate(zip(images, seeds, strict=True)):
+        plane = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+        changed = np.asarray(change(plane, np.random.default_rng(seed)))
         out[i] = changed[..., None] if image.shape[2] == 1 else changed
     return out
 

@@ -61,8 +61,7 @@ class Context:
                 found = load_dataset({**self.settings["dataset"], "resolution": rung.resolution})
             if rung.share < 1:
                 rows = subset(found.train.labels, np.arange(len(found.train)), max(round(rung.share * len(found.train)), 1), (0,))
-                train = dataclasses.replace(found.train, images=found.train.images[rows], labels=found.train.labels[rows])
-                found = dataclasses.replace(found, train=train)
+                found = dataclasses.replace(found, train=found.train.take(rows))
             self._rungs[key] = found
         return self._rungs[key]
 

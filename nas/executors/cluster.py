@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.data.stream import Streamed
 from nas.executors.processes import check_memory
 from nas.memory import GIB
 from nas.settings import check_ranges
@@ -81,6 +82,17 @@ class Cluster:
     def alive(self) -> dict[str, dict[str, float]]:
         """Node id -> resources."""
         return {node["NodeID"]: node["Resources"] for node in self.ray.nodes() if node["Alive"]}
+
+    def environment(self, platform: str) -> dict[str, str]:
+        """Variables of a worker, by what it takes; `platform`: the one that JAX was told, or empty."""
+        settings, out = self._settings, {}
+        if settings.resource:
+            out["NAS_RESOURCE"] = settings.resource
+        if not settings.gpus and not settings.tpus and not platform:
+            out["JAX_PLATFORMS"] = "cpu"
+        if 0 < settings.gpus < 1:
+            out["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * settings.gpus:.3f}"
+        return out
 
     def room(self) -> int:
         """How many workers the nodes hold that are there now, each node for itself."""
@@ -171,7 +183,10 @@ def check_address(address: str | None) -> None:
 
 def ship(cluster: Cluster, dataset: Any) -> Any:
     """A reference to the dataset in the object store, None where a node's store would not hold it."""
-    size = sum(s.images.nbytes + s.labels.nbytes for s in (dataset.train, dataset.valid, dataset.test))
+    splits = dataset.train, dataset.valid, dataset.test
+    if any(isinstance(split.images, Streamed) for split in splits):
+        return None  # files, which each node reads itself
+    size = sum(s.images.nbytes + s.labels.nbytes for s in splits)
     stores = [node.get("object_store_memory", 0) for node in cluster.alive().values()]
     if size > SHIPPED_SHARE * min(stores, default=0):
         log.info("the dataset (%.2f GiB) is read by every worker: a node's object store is too small for it", size / GIB)

@@ -98,13 +98,7 @@ class RayExecutor(Pool[_Actor]):
         return os.pathsep.join(p for p in self._spec.path if p)
 
     def _make_class(self) -> Any:
-        environment = {**self._spec.environment(), "PYTHONPATH": self._python_path}
-        if self._settings.resource:
-            environment["NAS_RESOURCE"] = self._settings.resource
-        if not self._settings.gpus and not self._settings.tpus and not self._spec.platform:
-            environment["JAX_PLATFORMS"] = "cpu"
-        if 0 < self._settings.gpus < 1:
-            environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * self._settings.gpus:.3f}"
+        environment = {**self._spec.environment(), **self._cluster.environment(self._spec.platform), "PYTHONPATH": self._python_path}
         options = {
             **self._cluster.need, "max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"work": 1, "talk": 1},
             "runtime_env": {"env_vars": environment},

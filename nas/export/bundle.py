@@ -98,7 +98,7 @@ class _Making:
         trained = Trained(self.arch.name, graph, self.variables, dataset.classes, dataset.mean, dataset.std)
         (self.folder / "arch.yaml").write_text(dump_yaml(self.arch.to_dict()), encoding="utf-8")
         (self.folder / WEIGHTS).write_bytes(safetensors.to_bytes(safetensors.flat(self.variables)))
-        test = prepared(dataset.test.images, self.arch, dataset.mean, dataset.std)
+        test = prepared(dataset.test.images[:], self.arch, dataset.mean, dataset.std)
         logits = own_logits(self.arch, self.variables, test)
         sample = np.linspace(0, len(test) - 1, min(SAMPLES, len(test))).astype(int)
         differences: dict[str, float] = {}

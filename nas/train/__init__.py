@@ -8,8 +8,10 @@ Example:
 
 from nas.recipe import Recipe
 from nas.train.checkpoint import Checkpoints
+from nas.train.distill import Teacher, agreement
 from nas.train.loop import Diverged, Fit, fit
+from nas.train.parallel import Crowd
 from nas.train.score import evaluate
 from nas.train.task import CLASSIFICATION, Task
 
-__all__ = ["CLASSIFICATION", "Checkpoints", "Diverged", "Fit", "Recipe", "Task", "evaluate", "fit"]
+__all__ = ["CLASSIFICATION", "Checkpoints", "Crowd", "Diverged", "Fit", "Recipe", "Task", "Teacher", "agreement", "evaluate", "fit"]

@@ -2,8 +2,9 @@
 
     fit(arch, dataset, recipe, seed, checkpoint=Checkpoints(folder))     # kill it, call it again: the same weights, to the bit
 
-Order of images and augmentation are seeded by the epoch, dropout by the step, so the state at the end of an epoch is all
-there is to keep. A file is written under a temporary name and renamed; a damaged one is left for the one before it.
+Order of images and augmentation are seeded by epoch and batch, dropout by the step, so the state, and where an epoch is under
+way the losses of its batches so far, are all there is to keep; where a training ends early, the best weights too. A file is
+written under a temporary name and renamed; a damaged one is left for the one before it.
 
 More epochs go on from a shorter training's last checkpoint, step by step as if there had been no stop, provided that the
 learning rate of an epoch does not depend on how many there are: constant, staircase, or a cosine over `schedule_epochs`.
@@ -21,27 +22,42 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nas.data.dataset import Dataset
+from nas.data.stream import Streamed
 from nas.recipe import Recipe
-from nas.weights import load_arrays, save_arrays
+from nas.train.parallel import laid_out
+from nas.weights import Variables, load_arrays, nested, save_arrays, spread
 
-NAME = re.compile(r"epoch-(\d{6})\.npz")
+NAME = re.compile(r"epoch-(\d{6})(?:-(\d{8}))?\.npz")
 WITHOUT_EFFECT = ("epochs", "schedule_epochs", "validate_every", "patience")  # of a recipe, on the steps that are taken
+OF_A_TEACHER = ("distill", "temperature")
+
+
+class Best(NamedTuple):
+    """The weights with the best validation accuracy so far, NumPy arrays, and the epoch after which they were."""
+
+    epoch: int
+    variables: Variables
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands. curve: an entry an epoch, as `Fit` has it; train_s: seconds of training so far."""
+    """Where a training stands. curve: an entry for each whole epoch, as `Fit` has it; train_s: seconds of training so far.
+
+    losses: of the batches of an epoch that is under way. best: where the recipe has patience, once it has validated.
+    """
 
     state: Any
     curve: tuple[dict[str, float], ...] = ()
     train_s: float = 0.0
+    losses: tuple[float, ...] = ()
+    best: Best | None = None
 
     @property
     def epoch(self) -> int:
@@ -52,7 +68,8 @@ class Progress:
 class Checkpoints:
     """Where and how often.
 
-    keep: newest ones that stay. every: epochs between them. pause_s: and at least so many seconds, so that short trainings
+    keep: newest ones that stay. every: epochs between them. within_s: and within an epoch, so many seconds after the last
+    one (None: never). pause_s: and at least so many seconds, so that short trainings
     do not spend their time on files. last: the end of the training is kept too, whatever `every` and `pause_s` say, for
     a longer training to go on from.
     """
@@ -62,13 +79,15 @@ class Checkpoints:
     every: int = 1
     pause_s: float = 0.0
     last: bool = True
+    within_s: float | None = None
 
     def __post_init__(self) -> None:
         for key in ("keep", "every"):
             if getattr(self, key) < 1:
                 raise ValueError(f"checkpoint.{key}: wanted 1 or more, got {getattr(self, key)}")
-        if not 0 <= self.pause_s < float("inf"):
-            raise ValueError(f"checkpoint.pause_s: wanted 0 or more seconds, got {self.pause_s}")
+        for key in ("pause_s", "within_s"):
+            if (value := getattr(self, key)) is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"checkpoint.{key}: wanted 0 or more seconds, got {value}")
 
     def due(self, epoch: int, epochs: int, saved_at: float) -> bool:
         """Whether to write after this epoch; `saved_at` is `time.monotonic` of the last one, or of the start."""
@@ -76,15 +95,23 @@ class Checkpoints:
             return self.last
         return epoch % self.every == 0 and time.monotonic() - saved_at >= self.pause_s
 
+    def due_within(self, saved_at: float) -> bool:
+        """Whether to write in the middle of an epoch."""
+        return self.within_s is not None and time.monotonic() - saved_at >= self.within_s
+
     def save(self, progress: Progress, identity: Mapping[str, Any]) -> None:
         """Writes a checkpoint and removes those that are over `keep`. Raises ValueError for a folder one cannot write in."""
-        about = {"identity": dict(identity), "curve": progress.curve, "train_s": progress.train_s}
+        best, batch = progress.best, len(progress.losses)
+        about = {"identity": dict(identity), "curve": progress.curve, "train_s": progress.train_s,
+                 "losses": progress.losses, "best": best.epoch if best else None}  # fmt: skip
         arrays = {f"{i}": np.asarray(leaf) for i, leaf in enumerate(_leaves(progress.state))}
+        arrays |= spread(best.variables) if best else {}
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
-        save_arrays(self.folder / f"epoch-{progress.epoch:06d}.npz", arrays)
+        name = f"epoch-{progress.epoch:06d}" + (f"-{batch:08d}" if batch else "")
+        save_arrays(self.folder / f"{name}.npz", arrays)
         for left in self.folder.glob(".epoch-*.tmp"):
             left.unlink(missing_ok=True)
-        older = [path for path, epoch in self._files() if epoch <= progress.epoch]
+        older = [path for path, place in self._files() if place <= (progress.epoch, batch)]
         for path in older[self.keep :]:
             path.unlink(missing_ok=True)
 
@@ -94,16 +121,19 @@ class Checkpoints:
         `start` is the state before the first step, whose form the restored one has. Raises ValueError naming the key in
         which the training that left the checkpoints differs from this one.
         """
-        for path in [path for path, epoch in self._files() if epoch <= epochs]:
+        for path in [path for path, place in self._files() if place <= (epochs, 0)]:
             try:
                 arrays = load_arrays(path)
                 about = json.loads(arrays.pop("about").tobytes())
                 curve, train_s, theirs = tuple(about["curve"]), float(about["train_s"]), about["identity"]
+                losses, best_epoch = tuple(about["losses"]), about["best"]
             except (ValueError, KeyError, TypeError) as error:
                 logging.getLogger("nas").warning("%s; trying the one before it", " ".join(str(error).split()))
                 continue
             _check_same(self.folder, theirs, json.loads(json.dumps(dict(identity))))
-            return Progress(_restored(start, [arrays[key] for key in sorted(arrays, key=int)]), curve, train_s)
+            state = [arrays.pop(key) for key in sorted(filter(str.isdecimal, arrays), key=int)]
+            best = Best(best_epoch, nested(arrays, path)) if best_epoch else None
+            return Progress(_restored(start, state), curve, train_s, losses, best)
         return Progress(start)
 
     def clear(self) -> None:
@@ -113,26 +143,33 @@ class Checkpoints:
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
-    def _files(self) -> list[tuple[Path, int]]:
-        """(file, its epoch), newest first."""
+    def _files(self) -> list[tuple[Path, tuple[int, int]]]:
+        """(file, (whole epochs, batches of the next)), newest first."""
         found = ((path, NAME.fullmatch(path.name)) for path in self.folder.glob("epoch-*.npz"))
-        return sorted(((path, int(m[1])) for path, m in found if m), key=lambda pair: -pair[1])
+        return sorted(((path, (int(m[1]), int(m[2] or 0))) for path, m in found if m), key=lambda pair: pair[1], reverse=True)
 
 
-def identity_of(graph_id: str, dataset: Dataset, recipe: Recipe, seed: int, start: Any) -> dict[str, Any]:
-    """What must be equal for a training to go on from another's checkpoint: all that its steps depend on."""
-    settings = {f"recipe.{k}": v for k, v in dataclasses.asdict(recipe).items() if k not in WITHOUT_EFFECT}
+def identity_of(graph_id: str, dataset: Dataset, recipe: Recipe, seed: int, start: Any,
+                teacher: str | None = None) -> dict[str, Any]:  # fmt: skip
+    """What must be equal for a training to go on from another's checkpoint: all that its steps and their best depend on."""
+    idle = WITHOUT_EFFECT if teacher else (*WITHOUT_EFFECT, *OF_A_TEACHER)
+    settings = {f"recipe.{k}": v for k, v in dataclasses.asdict(recipe).items() if k not in idle}
+    settings["keeps_best"] = recipe.patience > 0
     if recipe.schedule == "cosine":
         settings["recipe.schedule_epochs"] = recipe.horizon
     digest = hashlib.sha256()
     for leaf in _leaves(start):
         digest.update(np.asarray(leaf).tobytes())
     images = [len(dataset.train), len(dataset.valid), *dataset.mean, *dataset.std]
+    streamed = dataset.train.images
+    window = streamed.window if isinstance(streamed, Streamed) else 0
     return {
         "arch": graph_id,
         "dataset": dataset.name,
         "images": images,
+        "shuffled over": f"{window} row groups" if window else "all",
         "seed": seed,
+        "teacher": teacher,
         **settings,
         "start": digest.hexdigest()[:16],
     }
@@ -171,4 +208,5 @@ def _as(array: np.ndarray, leaf: Any) -> Any:
         made = jax.random.wrap_key_data(jnp.array(array), impl=jax.random.key_impl(leaf))
     else:
         made = jnp.array(array, leaf.dtype)
-    return jax.device_put(made, leaf.sharding) if isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1 else made
+    many = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
+    return laid_out(made, leaf.sharding) if many else made

@@ -34,7 +34,7 @@ from nas.train.checkpoint import Checkpoints
 from nas.train.loop import Fit, Report, check_io, finish, silent
 from nas.train.mixing import Mixed, mixed, mixed_loss
 from nas.train.optim import Packed, mix, optimizer, ramp
-from nas.train.score import prepare
+from nas.train.score import normalised, prepare, resized
 from nas.train.task import CLASSIFICATION, Task
 from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
 
@@ -136,9 +136,9 @@ class Batches:
 
     def mixed(self, images: Array, labels: Array, key: Array, step: Array) -> tuple[Array, Mixed]:
         """(images for the first link, labels for the last)."""
-        inputs = prepare(images, self.graph, self.dataset)
-        pairs = mixed(self.recipe, inputs, labels, jax.random.fold_in(key, step))
-        return pairs.images.astype(jnp.dtype(self.recipe.dtype)), pairs._replace(images=jnp.zeros(()))
+        pairs = mixed(self.recipe, normalised(images, self.dataset), labels, jax.random.fold_in(key, step))
+        inputs = resized(pairs.images, self.graph)
+        return inputs.astype(jnp.dtype(self.recipe.dtype)), pairs._replace(images=jnp.zeros(()))
 
 
 def _never(node: Node, x: Array, index: int) -> Array:

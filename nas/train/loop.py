@@ -6,22 +6,27 @@ the result is a function of (arch, dataset, recipe, seed).
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import math
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from nas.arch import Arch
 from nas.blocks import lower
-from nas.data.dataset import Dataset
+from nas.data.dataset import Dataset, Split
 from nas.network import Variables, init
 from nas.ops import Array
 from nas.recipe import Recipe
-from nas.train.checkpoint import Checkpoints, Progress
+from nas.train.checkpoint import Best, Checkpoints, Progress
+from nas.train.distill import Teacher
 from nas.train.optim import Layout, optimizer
+from nas.train.parallel import ALONE, Crowd
 from nas.train.score import run_score
 from nas.train.task import CLASSIFICATION, Task
 from nas.train.trainer import Program, State, Trainer
@@ -49,7 +54,8 @@ class Fit:
 
     params, stats: NumPy arrays by node and name, the moving averages where the recipe has them. metrics: of the
     validation split. train_loss: mean over the last epoch. steps: updates made. peak_memory_bytes: of the compiled
-    training step by XLA's own count, None where the backend gives none. curve: one dict an epoch.
+    training step by XLA's own count, None where the backend gives none. curve: one dict an epoch. epoch: after which the
+    weights were these, the last or the best.
     """
 
     params: dict[str, dict[str, np.ndarray]]
@@ -61,6 +67,7 @@ class Fit:
     steps: int
     peak_memory_bytes: int | None
     curve: list[dict[str, float]]
+    epoch: int
 
 
 def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
@@ -69,20 +76,23 @@ def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
 
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
         task: Task = CLASSIFICATION, variables: Variables | None = None, checkpoint: Checkpoints | None = None,
-        devices: int = 1) -> Fit:  # fmt: skip
+        crowd: Crowd = ALONE, teacher: Teacher | None = None) -> Fit:  # fmt: skip
     """Trains a network and validates it; `variables` are the values to start from (None: initial values from the seed).
 
     With `checkpoint` it goes on where an earlier call was killed, or from a shorter training; the result is that of a call
-    left in peace, bit for bit on a CPU. `devices`: local ones that share each batch, batch norm's statistics being those of
-    the whole batch. `report(step, steps, metrics)` is called after every epoch, then with the key
-    `epoch`, and about once a second; True from it ends the training, and what was reached is validated. Raises Diverged
-    for a loss that is NaN or infinite, ValueError where the architecture's channels or classes are not the dataset's.
+    left in peace, bit for bit on a CPU. `crowd`: devices, and processes, that share each batch, batch norm's statistics
+    being those of the whole batch; one process writes. `teacher`: a trained network whose answers the loss follows too.
+    `report(step, steps, metrics)` is called after every epoch, then with the key `epoch`, and about once a second; True from
+    it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite, ValueError
+    where the architecture's, or the teacher's, channels or classes are not the dataset's.
     """
     check_io(arch, dataset)
+    if teacher:
+        teacher.check(dataset)
     graph = lower(arch)
     variables = init(graph, seed) if variables is None else variables
     layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
-    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, devices)
+    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, crowd, teacher)
     update = optimizer(recipe, trainer.steps_per_epoch)
     state = trainer.start(variables, update)
     program = trainer.compile(state, variables, update)
@@ -91,13 +101,12 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
 
 def finish(trainer: Trainer, program: Program, state: State, report: Report) -> Fit:
     """Runs all epochs with compiled functions, from the trainer's checkpoint where there is one, and validates."""
-    start = time.perf_counter()
-    state, curve, train_s = _run(trainer, program, state, report)
-    metrics = {name: value for name, value in curve[-1].items() if name in trainer.task.metrics}
-    metrics = metrics or _validate(trainer, program, state)
-    return Fit(**trainer.result(state), metrics=metrics, train_loss=curve[-1]["train_loss"],
-               compile_s=program.compile_s, train_s=train_s + time.perf_counter() - start, steps=int(state.step),
-               peak_memory_bytes=program.peak_memory_bytes, curve=curve)  # fmt: skip
+    run = _Run(trainer, program, state, report)
+    run.epochs()
+    variables, metrics, epoch = run.kept()
+    return Fit(**variables, metrics=metrics, train_loss=run.now.curve[-1]["train_loss"], epoch=epoch,
+               compile_s=program.compile_s, train_s=run.train_s, steps=int(run.now.state.step),
+               peak_memory_bytes=program.peak_memory_bytes, curve=list(run.now.curve))  # fmt: skip
 
 
 def check_io(arch: Arch, dataset: Dataset) -> None:
@@ -109,66 +118,112 @@ def check_io(arch: Arch, dataset: Dataset) -> None:
             raise ValueError(f"{arch.name}: {key}: {dataset.name} has {value}, {got}; fit it by {fix}")
 
 
-def _run(trainer: Trainer, program: Program, state: State,
-         report: Report) -> tuple[State, list[dict[str, float]], float]:  # fmt: skip
-    """Epochs until the recipe ends or `report` says so; an entry of the curve for each; seconds of earlier calls."""
-    epochs, every, kept = trainer.recipe.epochs, trainer.recipe.validate_every, trainer.checkpoint
-    steps, identity = epochs * trainer.steps_per_epoch, trainer.identity(state) if kept else {}
-    done = kept.restore(state, identity, epochs) if kept else Progress(state)
-    state, curve, began = done.state, list(done.curve), time.monotonic()
-    saved_at = began
-    if curve and report(int(state.step), steps, dict(curve[-1])):
-        return state, curve, done.train_s
-    for epoch in range(done.epoch + 1, epochs + 1):
-        if stale(curve, trainer.recipe.patience):
-            break
-        state, losses, stop = _run_epoch(trainer, program, state, epoch, report)
-        curve.append({"epoch": epoch, **trainer.progress(int(state.step), losses)})
-        if every and epoch % every == 0 and not stop:
-            curve[-1].update(_validate(trainer, program, state))
-        if kept and not stop and kept.due(epoch, epochs, saved_at):
-            kept.save(Progress(state, tuple(curve), done.train_s + time.monotonic() - began), identity)
-            saved_at = time.monotonic()
-        if stop or report(int(state.step), steps, dict(curve[-1])):
-            break
-    return state, curve, done.train_s
-
-
 def stale(curve: Sequence[Mapping[str, float]], patience: int) -> bool:
     """Whether the last `patience` validations brought no better accuracy; 0 means never."""
     seen = [entry["accuracy"] for entry in curve if "accuracy" in entry]
     return bool(patience) and len(seen) > patience and max(seen[-patience:]) <= max(seen[:-patience])
 
 
-def _run_epoch(trainer: Trainer, program: Program, state: State, epoch: int,
-               report: Report) -> tuple[State, list[float], bool]:  # fmt: skip
-    """(state, losses of its steps, whether `report` ended it). A loss is read when the device is some steps further."""
-    before, steps = (epoch - 1) * trainer.steps_per_epoch, trainer.recipe.epochs * trainer.steps_per_epoch
-    losses: list[float] = []
-    pending: deque[Array] = deque()
+class _Run:
+    """One call of `finish`: `now` moves from the start, or from a checkpoint, to the end."""
 
-    def settle(keep: int) -> None:
-        while len(pending) > keep:
-            losses.append(float(pending.popleft()))
-            _check_finite(losses[-1], before + len(losses), "training loss")
+    def __init__(self, trainer: Trainer, program: Program, state: State, report: Report):
+        self._trainer, self._program, self._report = trainer, program, report
+        kept, self._steps = trainer.checkpoint, trainer.recipe.epochs * trainer.steps_per_epoch
+        self._began = time.monotonic()
+        self._identity = trainer.identity(state) if kept else {}
+        self.now = kept.restore(state, self._identity, trainer.recipe.epochs) if kept else Progress(state)
+        trainer.crowd.agree((self.now.epoch, len(self.now.losses)), str(kept.folder) if kept else "")
+        self._before_s, self._saved_at = self.now.train_s, time.monotonic()
 
-    last_report = time.monotonic()
-    for images, labels in trainer.batches(epoch):
-        state, loss = program.step(state, images, labels)
-        pending.append(loss)
-        settle(IN_FLIGHT)
-        if losses and time.monotonic() - last_report > REPORT_S:
-            last_report = time.monotonic()
-            done = before + len(losses)
-            if report(done, steps, trainer.progress(done, losses)):
-                settle(0)
-                return state, losses, True
-    settle(0)
-    return state, losses, False
+    @property
+    def train_s(self) -> float:
+        """Seconds of this call and of those before it."""
+        return self._before_s + time.monotonic() - self._began
+
+    @property
+    def _written(self) -> Checkpoints | None:
+        """Where this process writes; of those that train together one does."""
+        return self._trainer.checkpoint if self._trainer.crowd.leads else None
+
+    def epochs(self) -> None:
+        """To the end of the recipe, or to where `report` or the recipe's patience ends it."""
+        recipe, kept = self._trainer.recipe, self._written
+        if self.now.curve and self._report(int(self.now.state.step), self._steps, dict(self.now.curve[-1])):
+            return
+        for epoch in range(self.now.epoch + 1, recipe.epochs + 1):
+            if stale(self.now.curve, recipe.patience):
+                return
+            stopped = self._epoch(epoch)
+            if recipe.validate_every and epoch % recipe.validate_every == 0 and not stopped:
+                self._validated()
+            if kept and not stopped and kept.due(epoch, recipe.epochs, self._saved_at):
+                self._save(kept)
+            if stopped or self._report(int(self.now.state.step), self._steps, dict(self.now.curve[-1])):
+                return
+
+    def kept(self) -> tuple[Variables, dict[str, float], int]:
+        """(weights, their validation, after which epoch they were): the last ones, or the best where the recipe has patience."""
+        trainer, best, curve = self._trainer, self.now.best, self.now.curve
+        names = trainer.task.metrics
+        metrics = {name: value for name, value in curve[-1].items() if name in names}
+        metrics = metrics or _validate(trainer, self._program, self.now.state)
+        if best is None or metrics["accuracy"] > curve[best.epoch - 1]["accuracy"]:
+            return trainer.result(self.now.state), metrics, len(curve)
+        return best.variables, {name: curve[best.epoch - 1][name] for name in names}, best.epoch
+
+    def _epoch(self, epoch: int) -> bool:
+        """Whether `report` ended it. A loss is read when the device is some steps further."""
+        trainer, kept, state, losses = self._trainer, self._written, self.now.state, list(self.now.losses)
+        before, pending, stopped, told_at = (epoch - 1) * trainer.steps_per_epoch, deque[Array](), False, time.monotonic()
+
+        def settle(keep: int) -> None:
+            while len(pending) > keep:
+                losses.append(float(pending.popleft()))
+                _check_finite(losses[-1], before + len(losses), "training loss")
+
+        with contextlib.closing(trainer.batches(epoch, len(losses))) as batches:
+            for images, labels in batches:
+                state, loss = self._program.step(state, images, labels)
+                pending.append(loss)
+                settle(IN_FLIGHT)
+                if kept and kept.due_within(self._saved_at):
+                    settle(0)
+                    if len(losses) < trainer.steps_per_epoch:
+                        self._moved(state, losses=tuple(losses))
+                        self._save(kept)
+                if losses and time.monotonic() - told_at > REPORT_S:
+                    told_at, done = time.monotonic(), before + len(losses)
+                    if stopped := bool(self._report(done, self._steps, trainer.progress(done, losses))):
+                        break
+        settle(0)
+        entry = {"epoch": epoch, **trainer.progress(int(state.step), losses)}
+        self._moved(state, losses=(), curve=(*self.now.curve, entry))
+        return stopped
+
+    def _validated(self) -> None:
+        trainer, state, curve = self._trainer, self.now.state, self.now.curve
+        entry = {**curve[-1], **_validate(trainer, self._program, state)}
+        curve, best = (*curve[:-1], entry), self.now.best
+        if trainer.recipe.patience and (best is None or entry["accuracy"] > curve[best.epoch - 1]["accuracy"]):
+            best = Best(len(curve), trainer.result(state))
+        self._moved(state, curve=curve, best=best)
+
+    def _moved(self, state: State, **changes: Any) -> None:
+        self.now = dataclasses.replace(self.now, state=state, **changes)
+
+    def _save(self, kept: Checkpoints) -> None:
+        kept.save(dataclasses.replace(self.now, train_s=self.train_s), self._identity)
+        self._saved_at = time.monotonic()
 
 
 def _validate(trainer: Trainer, program: Program, state: State) -> dict[str, float]:
-    metrics = run_score(program.score, trainer.scored(state), trainer.dataset.valid, trainer.valid_rows)
+    weights = trainer.scored(state)
+
+    def score(split: Split) -> dict[str, float]:
+        return run_score(program.score, weights, split, trainer.valid_rows)
+
+    metrics = trainer.crowd.means(trainer.dataset.valid, score, list(trainer.task.metrics))
     for name, value in metrics.items():
         _check_finite(value, int(state.step), f"validation {name}")
     return metrics

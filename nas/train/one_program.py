@@ -33,7 +33,7 @@ from nas.train.checkpoint import Checkpoints
 from nas.train.loop import Fit, Report, check_io, finish, silent
 from nas.train.mixing import mixed, mixed_loss
 from nas.train.optim import mix, optimizer, ramp
-from nas.train.score import prepare
+from nas.train.score import normalised, prepare, resized
 from nas.train.slots import PARTS, Choice, Group, Piece, SlotPlan, SpacePlan, Step, plan_space
 from nas.train.task import CLASSIFICATION, Task
 from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
@@ -248,12 +248,12 @@ class _Functions:
 
     def step(self, state: State, inputs: Any, images: Array, labels: Array) -> tuple[State, Array]:
         recipe, task, plan = self.trainer.recipe, self.trainer.task, self.plan
-        x, key = prepare(images, self.trainer.graph, self.trainer.dataset), jax.random.fold_in(state.key, state.step)
-
-        pairs = mixed(recipe, x, labels, key)
+        key = jax.random.fold_in(state.key, state.step)
+        pairs = mixed(recipe, normalised(images, self.trainer.dataset), labels, key)
+        x = resized(pairs.images, self.trainer.graph)
 
         def loss_of(areas: Any) -> tuple[Array, Array]:
-            logits, batch_stats = forward(plan, areas, inputs, pairs.images, key, Mode(True, jnp.dtype(recipe.dtype)))
+            logits, batch_stats = forward(plan, areas, inputs, x, key, Mode(True, jnp.dtype(recipe.dtype)))
             return mixed_loss(task, recipe, logits, pairs).mean(), batch_stats
 
         areas = self.areas(state.params, {"others": jnp.zeros(plan.sizes["stats"], jnp.float32)})

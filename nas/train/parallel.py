@@ -1,4 +1,4 @@
-"""Data parallel training over the devices of one process: the batch is split among them, everything else is on each.
+"""Data parallel training: each batch is split among devices, of this process or of several on other hosts; the rest is on each.
 
 XLA sees one program over the whole batch and puts the sums over images together across devices, batch norm's statistics and
 gradients alike: losses are those of one device, up to the order of sums.
@@ -6,25 +6,109 @@ gradients alike: losses are those of one device, up to the order of sums.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from nas.data.dataset import Split
 
-def shared_batch(devices: int) -> NamedSharding | None:
-    """How images and labels are laid out; None for one device."""
-    return None if devices == 1 else NamedSharding(_mesh(devices), PartitionSpec("batch"))
-
-
-def replicated(tree: Any, devices: int) -> Any:
-    """Arrays on every device. Raises ValueError where there are fewer of them."""
-    return tree if devices == 1 else jax.device_put(tree, NamedSharding(_mesh(devices), PartitionSpec()))
+PATIENCE_S = 100  # after which processes take one that is silent for dead
 
 
-def _mesh(devices: int) -> Mesh:
-    found = jax.local_devices()
-    if len(found) < devices:
-        raise ValueError(f"devices: wanted {devices}, this machine has {len(found)} ({found[0].platform})")
-    return Mesh(np.array(found[:devices]), ("batch",))
+@dataclass(frozen=True)
+class Crowd:
+    """Who trains together: `hosts` processes with `devices` of each, of which this is number `rank`; number 0 writes files."""
+
+    devices: int = 1
+    hosts: int = 1
+    rank: int = 0
+
+    @property
+    def size(self) -> int:
+        """Devices that share a batch."""
+        return self.devices * self.hosts
+
+    @property
+    def leads(self) -> bool:
+        return self.rank == 0
+
+    def mine(self, rows: int) -> slice:
+        """This process' part of a batch."""
+        each = rows // self.hosts
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def shared(self) -> NamedSharding | None:
+        """How images and labels are laid out; None for one device. Raises ValueError where there are fewer devices."""
+        return None if self.size == 1 else NamedSharding(self._mesh(), PartitionSpec("batch"))
+
+    def everywhere(self) -> NamedSharding | None:
+        """How all the rest is laid out."""
+        return None if self.size == 1 else NamedSharding(self._mesh(), PartitionSpec())
+
+    def replicated(self, tree: Any) -> Any:
+        """Arrays on every device."""
+        layout = self.everywhere()
+        return tree if layout is None else jax.tree.map(lambda leaf: laid_out(leaf, layout), tree)
+
+    def batch(self, *arrays: np.ndarray) -> Sequence[Any]:
+        """This process' parts of a batch as the whole one, where several share it."""
+        if self.hosts == 1:
+            return arrays
+        shared = self.shared()
+        assert shared is not None
+        return [jax.make_array_from_process_local_data(shared, array) for array in arrays]
+
+    def means(self, split: Split, score: Callable[[Split], Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:
+        """A split's metrics, each process scoring a part of it; equal in all."""
+        if self.hosts == 1:
+            return dict(score(split))
+        from jax.experimental import multihost_utils
+
+        part = split.take(np.arange(self.rank, len(split), self.hosts))
+        found = score(part) if len(part) else dict.fromkeys(names, 0.0)
+        sums = np.array([found[name] * len(part) for name in names], np.float32)
+        whole = np.asarray(multihost_utils.process_allgather(sums)).astype(np.float64).sum(0) / len(split)
+        return dict(zip(names, whole.tolist(), strict=True))
+
+    def agree(self, place: Sequence[int], what: str) -> None:
+        """Raises ValueError in every process where they stand at different places."""
+        if self.hosts == 1:
+            return
+        from jax.experimental import multihost_utils
+
+        found = np.asarray(multihost_utils.process_allgather(np.array(place, np.int32)))
+        if (found != found[0]).any():
+            raise ValueError(f"{what}: the workers do not see the same files; give a folder that all nodes share by run=")
+
+    def _mesh(self) -> Mesh:
+        found = [[d for d in jax.devices() if d.process_index == p] for p in range(self.hosts)]
+        for own in found:
+            if len(own) < self.devices:
+                platform = jax.devices()[0].platform
+                raise ValueError(f"devices: wanted {self.devices}, this machine has {len(own)} ({platform})")
+        return Mesh(np.array([d for own in found for d in own[: self.devices]]), ("batch",))
+
+
+ALONE = Crowd()
+
+
+def laid_out(leaf: Any, layout: Any) -> Any:
+    """An array, or random keys, that every process has whole, as a layout over all their devices has it."""
+    if layout.is_fully_addressable:
+        return jax.device_put(leaf, layout)
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(laid_out(jax.random.key_data(leaf), layout), impl=jax.random.key_impl(leaf))
+    whole = np.asarray(leaf)
+    return jax.make_array_from_callback(whole.shape, layout, lambda part: whole[part])
+
+
+def join(address: str, devices: int, hosts: int, rank: int) -> Crowd:
+    """Makes this process one of `hosts` that train together; before JAX is used. `address`: host:port of number 0."""
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    jax.distributed.initialize(address, hosts, rank, heartbeat_timeout_seconds=PATIENCE_S)
+    return Crowd(devices, hosts, rank)

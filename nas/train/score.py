@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nas.data.dataset import Dataset, Split
+from nas.data.stream import made
 from nas.layers import Graph
 from nas.network import Variables, apply
 from nas.ops import Array
@@ -20,12 +21,21 @@ Score = Callable[[Any, Any, Any, Any], dict[str, Array]]
 
 def prepare(images: Array, graph: Graph, dataset: Dataset) -> Array:
     """(n, h, w, c) uint8 -> float32, normalised by the dataset's mean and std, resized (bilinear) to the network's input."""
+    return resized(normalised(images, dataset), graph)
+
+
+def normalised(images: Array, dataset: Dataset) -> Array:
+    """(n, h, w, c) uint8 -> float32 of the same shape."""
     mean, std = (jnp.array(v, jnp.float32).reshape(1, 1, 1, -1) for v in (dataset.mean, dataset.std))
-    scaled = (images.astype(jnp.float32) / 255 - mean) / std
+    return (images.astype(jnp.float32) / 255 - mean) / std
+
+
+def resized(images: Array, graph: Graph) -> Array:
+    """(n, h, w, c) float32 -> the height and width that the network takes."""
     height, width, channels = graph.input_shape
-    if scaled.shape[1:3] == (height, width):
-        return scaled
-    return jax.image.resize(scaled, (len(images), height, width, channels), "bilinear")
+    if images.shape[1:3] == (height, width):
+        return images
+    return jax.image.resize(images, (len(images), height, width, channels), "bilinear")
 
 
 def evaluate(graph: Graph, variables: Variables, split: Split, dataset: Dataset, batch: int = 256,
@@ -51,10 +61,12 @@ def compile_score(graph: Graph, variables: Variables, dataset: Dataset, rows: in
 def run_score(score: Score, variables: Variables, split: Split, rows: int) -> dict[str, float]:
     """Means over a split. The last batch is filled up with images that do not count, so that one program serves all."""
     on_device = jax.device_put(variables)
-    sums = []
-    for start in range(0, len(split), rows):
+
+    def filled(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         images, labels = split.images[start : start + rows], split.labels[start : start + rows]
         missing = rows - len(labels)
         images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
-        sums.append(score(on_device, images, np.pad(labels, (0, missing)), np.arange(rows) < len(labels)))
+        return images, np.pad(labels, (0, missing)), np.arange(rows) < len(labels)
+
+    sums = [score(on_device, *batch) for batch in made(split.images, rows, filled, range(0, len(split), rows))]
     return {name: sum(float(part[name]) for part in sums) / len(split) for name in sums[0]}

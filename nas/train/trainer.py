@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple
 
 import jax
@@ -15,15 +16,17 @@ import optax
 
 from nas.data.augment import augment, batches
 from nas.data.dataset import Dataset
+from nas.data.stream import made
 from nas.layers import Graph
 from nas.network import Variables, apply
 from nas.ops import Array, Form
 from nas.recipe import Recipe
 from nas.train.checkpoint import Checkpoints, identity_of
+from nas.train.distill import Teacher, distilled
 from nas.train.mixing import Mixed, mixed, mixed_loss
 from nas.train.optim import Packed, Packing, learning_rate, mix, ramp
-from nas.train.parallel import replicated, shared_batch
-from nas.train.score import Score, compile_score, prepare
+from nas.train.parallel import ALONE, Crowd
+from nas.train.score import Score, compile_score, normalised, resized
 from nas.train.task import Task
 
 
@@ -38,7 +41,7 @@ class State(NamedTuple):
     key: Array
 
 
-Step = Callable[[State, Any, Any], tuple[State, Array]]
+Step = Callable[..., tuple[State, Array]]
 
 
 @dataclass(frozen=True)
@@ -53,13 +56,16 @@ class Trainer:
     params: Packing
     stats: Packing
     checkpoint: Checkpoints | None = None
-    devices: int = 1
+    crowd: Crowd = ALONE
+    teacher: Teacher | None = None
 
     @property
     def rows(self) -> int:
-        """Images a step; a multiple of the devices that share them."""
+        """Images a step; a multiple of the devices that share them. Raises ValueError where there are fewer images."""
         rows = min(self.recipe.batch, len(self.dataset.train))
-        return rows // self.devices * self.devices
+        if rows < self.crowd.size:
+            raise ValueError(f"recipe.batch: {rows} images are too few for {self.crowd.size} devices that share them")
+        return rows // self.crowd.size * self.crowd.size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -75,24 +81,27 @@ class Trainer:
         ema = (params, stats) if self.recipe.ema else ()
         state = State(params, stats, update.init(params), ema, np.int32(0), key)
         copied = jax.tree.map(lambda a: jnp.array(a, copy=True), state)  # a step takes its buffers over
-        return replicated(copied, self.devices)
+        return self.crowd.replicated(copied)
 
     def step(self, update: optax.GradientTransformation) -> Step:
-        """(state, images (n, h, w, c) uint8, labels (n,)) -> (state, loss); pure."""
-        graph, recipe, task = self.graph, self.recipe, self.task
+        """(state, images (n, h, w, c) uint8, labels (n,), with a teacher its variables) -> (state, loss); pure."""
+        graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
         momentum = self.momentum()
-        form: Form = "auto" if self.devices == 1 else "slices"  # XLA cannot share out our own machine code
+        form: Form = "auto" if self.crowd.size == 1 else "slices"  # XLA cannot share out our own machine code
 
-        def loss_of(tree: Any, pairs: Mixed, key: Array) -> tuple[Array, Any]:
+        def loss_of(tree: Any, pairs: Mixed, key: Array, taught: Array | None) -> tuple[Array, Any]:
             options = {"train": True, "rng": key, "dtype": jnp.dtype(recipe.dtype), "momentum": 0, "form": form}
-            logits, batch_stats = apply(graph, tree, {}, pairs.images, **options)
-            return mixed_loss(task, recipe, logits, pairs).mean(), batch_stats
+            logits, batch_stats = apply(graph, tree, {}, resized(pairs.images, graph), **options)
+            losses = mixed_loss(task, recipe, logits, pairs)
+            losses = losses if taught is None else distilled(recipe, losses, logits, taught)
+            return losses.mean(), batch_stats
 
-        def step(state: State, images: Array, labels: Array) -> tuple[State, Array]:
-            inputs, key = prepare(images, graph, self.dataset), jax.random.fold_in(state.key, state.step)
+        def step(state: State, images: Array, labels: Array, known: Any = None) -> tuple[State, Array]:
+            key = jax.random.fold_in(state.key, state.step)
+            pairs = mixed(recipe, normalised(images, dataset), labels, key)
+            taught = teacher and teacher.logits(known, pairs.images, dataset, recipe.dtype, form)
             gradient = jax.value_and_grad(loss_of, has_aux=True)
-            pairs = mixed(recipe, inputs, labels, key)
-            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), pairs, key)
+            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), pairs, key, taught)
             updates, opt = update.update(self.params.pack(grads), state.opt, state.params)
             params, count = optax.apply_updates(state.params, updates), state.step + 1
             decay = jax.tree.map(lambda m: ramp(m, count), momentum) if recipe.norm_warmup else momentum
@@ -111,19 +120,33 @@ class Trainer:
     def compile(self, state: State, variables: Variables, update: optax.GradientTransformation) -> Program:
         start = time.perf_counter()
         side = self.dataset.resolution
-        shared = shared_batch(self.devices)
+        shared = self.crowd.shared()
         images = jax.ShapeDtypeStruct((self.rows, side, side, self.dataset.channels), jnp.uint8, sharding=shared)
         labels = jax.ShapeDtypeStruct((self.rows,), jnp.int32, sharding=shared)
-        step = jax.jit(self.step(update), donate_argnums=0).lower(state, images, labels).compile()
-        score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
-        return Program(step, score, time.perf_counter() - start, memory_bytes(step))
+        known = [self.crowd.replicated(jax.device_put(self.teacher.variables))] if self.teacher else []
+        jitted = jax.jit(self.step(update), donate_argnums=0, out_shardings=self.crowd.everywhere())
+        compiled = jitted.lower(state, images, labels, *known).compile()
 
-    def batches(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """One epoch of (images uint8, labels int32), shuffled and augmented."""
-        rng = np.random.default_rng([self.seed, 0, epoch])
+        def step(state: State, images: Any, labels: Any) -> tuple[State, Array]:
+            return compiled(state, *self.crowd.batch(images, labels), *known)
+
+        score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
+        return Program(step, score, time.perf_counter() - start, memory_bytes(compiled))
+
+    def batches(self, epoch: int, start: int = 0) -> Generator[tuple[np.ndarray, np.ndarray]]:
+        """One epoch of (images uint8, labels int32), shuffled and augmented, from batch number `start` on; this process' part.
+
+        Each batch has random numbers of its own, so that an epoch can go on in the middle.
+        """
+        train, rng = self.dataset.train, np.random.default_rng([self.seed, 0, epoch])
+        wanted = islice(enumerate(batches(train, self.rows, rng)), start, None)
+        return made(train.images, self.rows, lambda one: self.batch(epoch, *one), wanted)
+
+    def batch(self, epoch: int, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         train, fill = self.dataset.train, [round(255 * mean) for mean in self.dataset.mean]
-        for rows in batches(train, self.rows, rng):
-            yield augment(train.images[rows], rng, self.recipe.augment, fill), train.labels[rows]
+        rng, mine = np.random.default_rng([self.seed, 0, epoch, number]), self.crowd.mine(len(rows))
+        images = augment(train.images[rows[mine]], rng, self.recipe.augment, fill, mine.start, len(rows))
+        return images, train.labels[rows[mine]]
 
     def result(self, state: State) -> Variables:
         """The weights and statistics to keep, as NumPy arrays."""
@@ -136,7 +159,8 @@ class Trainer:
 
     def identity(self, state: State) -> dict[str, Any]:
         """What a checkpoint must agree in; `state` is that before the first step."""
-        return identity_of(self.graph.id, self.dataset, self.recipe, self.seed, state)
+        digest = self.teacher.digest if self.teacher else None
+        return identity_of(self.graph.id, self.dataset, self.recipe, self.seed, state, digest)
 
     def progress(self, step: int, losses: list[float]) -> dict[str, float]:
         rate = learning_rate(self.recipe, self.steps_per_epoch, step - 1, np)

@@ -1,0 +1,94 @@
+"""Distillation (arXiv:1503.02531): a trained network answers for every image of a batch, and the loss follows its answers too."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nas.arch import Arch
+from nas.blocks import lower
+from nas.data.dataset import Dataset, Split
+from nas.layers import Graph
+from nas.network import Variables, apply
+from nas.ops import Array, Form
+from nas.recipe import Recipe
+from nas.train.score import normalised, resized
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A trained network. mean, std: a channel, what its own images (/ 255) were normalised by; classes: their names, or None."""
+
+    arch: Arch
+    variables: Variables
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...] | None = None
+
+    def check(self, dataset: Dataset) -> None:
+        """Raises ValueError where its answers would not be about the dataset's classes, or its images have other channels."""
+        if self.arch.channels != dataset.channels:
+            raise ValueError(f"teacher: {self.arch.name} takes {self.arch.channels} channels, {dataset.name} has {dataset.channels}")
+        theirs, ours = self.classes or (), dataset.classes
+        if self.arch.classes != len(ours):
+            raise ValueError(f"teacher: {self.arch.name} knows {self.arch.classes} classes, {dataset.name} has {len(ours)}")
+        for i, (one, other) in enumerate(zip(theirs, ours, strict=False)):
+            if one != other:
+                raise ValueError(f"teacher: class {i} of {self.arch.name} is {one!r}, of {dataset.name} {other!r}")
+
+    @property
+    def digest(self) -> str:
+        """Which network it is: what a checkpoint must agree in."""
+        graph, digest = lower(self.arch), hashlib.sha256()
+        digest.update(repr((graph.id, self.mean, self.std)).encode())
+        for leaf in jax.tree.leaves(self.variables):
+            digest.update(np.asarray(leaf).tobytes())
+        return digest.hexdigest()[:16]
+
+    def logits(self, variables: Variables, images: Array, dataset: Dataset, dtype: str, form: Form) -> Array:
+        """(n, h, w, c), normalised as `dataset` says and mixed -> (n, classes), without a gradient.
+
+        `variables` are its own, handed in so that a compiled step takes them as an input; images are resized to its size.
+        """
+        mean, std, own_mean, own_std = (
+            jnp.array(v, jnp.float32).reshape(1, 1, 1, -1) for v in (dataset.mean, dataset.std, self.mean, self.std)
+        )
+        graph = lower(self.arch)
+        same = (tuple(dataset.mean), tuple(dataset.std)) == (tuple(self.mean), tuple(self.std))
+        seen = images if same else (images * std + mean - own_mean) / own_std
+        params, stats = variables["params"], variables["stats"]
+        out, _ = apply(graph, params, stats, resized(seen, graph), train=False, dtype=jnp.dtype(dtype), form=form)
+        return jax.lax.stop_gradient(out)
+
+
+def distilled(recipe: Recipe, hard: Array, logits: Array, taught: Array) -> Array:
+    """(n,) losses: (1 - w) hard + w T^2 KL(softmax(taught / T) || softmax(logits / T)), w and T being the recipe's.
+
+    T^2 keeps the gradient's size whatever T is, section 2 of Hinton et al. 2015 (arXiv:1503.02531).
+    """
+    temperature, weight = recipe.temperature, recipe.distill
+    wanted, got = jax.nn.log_softmax(taught / temperature), jax.nn.log_softmax(logits / temperature)
+    soft = (jnp.exp(wanted) * (wanted - got)).sum(1)
+    return (1 - weight) * hard + weight * temperature**2 * soft
+
+
+def agreement(teacher: Teacher, graph: Graph, variables: Variables, split: Split, dataset: Dataset, batch: int = 256) -> float:
+    """The share of a split's images to which a network and its teacher give the same class."""
+
+    @jax.jit
+    def same(ours: Variables, theirs: Variables, images: Array) -> Array:
+        seen = normalised(images, dataset)
+        logits, _ = apply(graph, ours["params"], ours["stats"], resized(seen, graph), train=False)
+        return logits.argmax(1) == teacher.logits(theirs, seen, dataset, "float32", "auto").argmax(1)
+
+    rows, count = min(batch, len(split)), 0
+    ours, theirs = jax.device_put(variables), jax.device_put(teacher.variables)
+    for start in range(0, len(split), rows):
+        images = split.images[start : start + rows]
+        padded = np.pad(images, ((0, rows - len(images)), (0, 0), (0, 0), (0, 0)))
+        count += int(same(ours, theirs, padded)[: len(images)].sum())
+    return count / len(split)
