@@ -36,7 +36,8 @@ def find_teacher(source: str, weights: str | None, dataset: Dataset) -> Teacher:
     try:
         if weights is None and (path / INDEX).is_file():
             bundle = load_bundle(path)
-            teacher = Teacher(bundle.arch, bundle.variables, bundle.mean, bundle.std, bundle.classes)
+            known = bundle.trained
+            teacher = Teacher(bundle.arch, known.variables, known.mean, known.std, known.classes)
         else:
             arch, file = (_fitted(find_arch(source), dataset), weights) if weights else _kept(path)
             said = {} if weights else _meaning(Path(file).with_name("result.json"))

@@ -14,7 +14,6 @@ from nas.weights import Variables, save_weights
 from nas.yamlio import dump_yaml, read_yaml, write_text
 
 RESULT = "result.json"
-LATER = {"teacher": None, "teacher_weights": None}  # what records of older trainings do not have, as they would have it
 
 
 def leave(folder: Path, arch: Arch, variables: Variables, record: Mapping[str, Any]) -> None:
@@ -42,7 +41,7 @@ def finished(folder: Path, settings: Mapping[str, Any]) -> bool:
     if not (folder / RESULT).exists():
         return False
     try:
-        record = LATER | json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         arch = read_yaml(folder / "arch.yaml")
         same = {"arch": arch, **{key: record[key] for key in settings if key != "arch"}}
         told = summary(record)
