@@ -48,10 +48,14 @@ class Genomes:
             visit(i)
         return tuple(order)
 
+    @cached_property
+    def _conditional(self) -> tuple[int, ...]:
+        return tuple(i for i in self.order if () not in self.genes[i].when)
+
     def active(self, genome: Sequence[int]) -> list[bool]:
         """Which genes matter in this genome."""
-        on = [False] * len(self.genes)
-        for i in self.order:
+        on = [True] * len(self.genes)
+        for i in self._conditional:
             on[i] = any(holds(rule, on, genome) for rule in self.genes[i].when)
         return on
 
