@@ -43,7 +43,7 @@ def by_controller(records: Sequence[Record], problem: str, wanted: Sequence[str]
     for record in records:
         if record["problem"] == problem:
             found.setdefault(record["controller"], []).append(record)
-    budget = str(BUDGETS[kind_of(problem)][-2 if kind_of(problem) == "macro" else 1])
+    budget = str(BUDGETS[kind_of(problem)][2 if kind_of(problem) == "macro" else 1])
     sign = 1 if kind_of(problem) == "macro" else -1
 
     def rank(name: str) -> float:
