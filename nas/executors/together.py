@@ -119,7 +119,8 @@ class _Attempt:
                 self._pass_on(self._got(0, talk), report)
                 talk = None
                 time.sleep(LOOK_S if left else 0)
-        self._pass_on(self._got(0, self._talk(self._partners[0], "told")), report)
+        for last in (talk, self._talk(self._partners[0], "told")):
+            self._pass_on(self._got(0, last) if last else [], report)
         return self._ray.get(runs[0])
 
     def _pass_on(self, told: Sequence[Any], report: Report) -> None:
