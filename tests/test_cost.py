@@ -102,7 +102,8 @@ def test_after_the_first_call_few_layers_are_new():
 
 def test_no_genomes_and_no_genes():
     assert costs_of("mnasnet")(np.zeros((0, 49), int))["macs"].shape == (0,)
-    assert Costs(SPACES["resnet18"])([()])["params"].tolist() == [11_689_512]
+    fixed = Costs(SPACES["resnet18"])
+    assert [fixed([()] * n)["params"].tolist() for n in (1, 2)] == [[11_689_512], [11_689_512] * 2]
 
 
 @pytest.mark.parametrize(

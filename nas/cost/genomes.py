@@ -132,7 +132,7 @@ class Costs:
         self._skeletons: list[tuple[int, ...]] = []
         self._warm = False
         # Costs and features of the same genomes are asked for in turn.
-        self._last: tuple[bytes | None, np.ndarray] = None, np.zeros((0, 0), np.int64)
+        self._last: tuple[tuple[int, bytes] | None, np.ndarray] = None, np.zeros((0, 0), np.int64)
         self._plan()
 
     def __call__(self, genomes: Any) -> dict[str, np.ndarray]:
@@ -273,7 +273,7 @@ class Costs:
         if wrong.any():
             self.space.canonical(genomes[wrong.any(axis=1).argmax()].tolist())
         self._warm_up()
-        if self._last[0] != (asked := genomes.tobytes()):
+        if self._last[0] != (asked := (len(genomes), genomes.tobytes())):
             self._last = asked, self._rows(genomes)
             self._last[1].flags.writeable = False
         return self._last[1]
