@@ -28,14 +28,14 @@ from rivals import RECIPE, available, machine, naive_flax, pytorch, random_datas
 from turns import Arm, serve
 
 from nas.arch import Arch
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.core.machine import keep_memory
 from nas.data import Dataset, load_dataset
-from nas.machine import keep_memory
 from nas.recipe import Recipe
 from nas.space import Space, load_space
 from nas.train import fit
-from nas.train.links import Links
-from nas.train.one_program import compile_space
+from nas.train.compilation.layerwise import Links
+from nas.train.compilation.switched import compile_space
 
 Train = Callable[[Arch, int], None]
 NAMES = ("links", "one_program", "scratch", "flax", "torch")

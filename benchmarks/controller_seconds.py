@@ -15,14 +15,15 @@ import numpy as np
 from options import options_of, run
 from threadpoolctl import threadpool_limits
 
-from nas.controllers import CONTROLLERS, Problem, make_controller
+from nas.controllers import CONTROLLERS, make_controller
+from nas.core.paths import CONF
+from nas.core.settings import did_you_mean
+from nas.core.yamlio import read_yaml
 from nas.cost import Costs
-from nas.journal import Trial
 from nas.objectives import Objectives
-from nas.paths import CONF
-from nas.settings import did_you_mean
+from nas.problem import Problem
+from nas.records import Trial
 from nas.space import load_space
-from nas.yamlio import read_yaml
 
 GOALS_MS = {"random": 5, "evolution": 5, "nsga2": 5, "local": 5, "mnasnet": 50, "reinforce": 50, "guided": 200}
 IN_FLIGHT = 4

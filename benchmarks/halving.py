@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from options import options_of, run
 
+from nas.core.yamlio import write_text
 from nas.journal import Journal
-from nas.pareto import hypervolume
+from nas.objectives.pareto import hypervolume
 from nas.report.proxy import proxy_rows, proxy_text
-from nas.yamlio import write_text
 
 SPACE = """name: few_layers
 resolution: 8

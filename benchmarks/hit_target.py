@@ -17,12 +17,12 @@ import numpy as np
 from options import options_of, run
 from threadpoolctl import threadpool_limits
 
-from nas.bench import race
 from nas.controllers import make_controller
+from nas.core.paths import CONF
+from nas.core.yamlio import read_yaml
 from nas.objectives import Objectives
-from nas.paths import CONF
-from nas.tables import Table, load_table
-from nas.yamlio import read_yaml
+from nas.tabular import Table, load_table
+from nas.workflows.bench import race
 
 TARGETS = {"a100": (0.08, 0.13, 0.2), "zcu102": (5.0, 8.0, 11.0)}  # milliseconds
 CASES: dict[str, dict[str, Any]] = {

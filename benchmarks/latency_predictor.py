@@ -25,13 +25,13 @@ from options import options_of, run
 from scipy.stats import kendalltau
 from threadpoolctl import threadpool_limits
 
+from nas.core.settings import did_you_mean
 from nas.latency import LatencyPredictor, fit_predictor
-from nas.latency.columns import Walk
-from nas.latency.learnt import scores
-from nas.regress.models import Pairs, trees
-from nas.settings import did_you_mean
+from nas.latency.predictors.columns import Walk
+from nas.latency.predictors.learned import scores
 from nas.space import load_space
-from nas.tables.accel_nasbench import COLUMNS, milliseconds, read
+from nas.surrogates.models import Pairs, trees
+from nas.tabular.accel_nasbench import COLUMNS, milliseconds, read
 
 FAMILIES = {"a100": "GPU", "3090": "GPU", "tpuv2": "TPU", "tpuv3": "TPU", "zcu102": "FPGA", "vck190": "FPGA"}
 SAMPLES, FEW, SOURCE = 100, 10, 400

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from options import options_of, run
 
-from nas.pareto import hypervolume
-from nas.tables import Table, load_table
-from nas.tables.front import best_front
+from nas.objectives.pareto import hypervolume
+from nas.tabular import Table, load_table
+from nas.tabular.front import best_front
 
 DEVICES = ("a100", "zcu102")
 SURROGATES = ("pairs", "trees")

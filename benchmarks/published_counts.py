@@ -16,9 +16,9 @@ from pathlib import Path
 
 from options import options_of, run
 
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.graph import Graph
 from nas.cost import cost
-from nas.layers import Graph
 from nas.space import Genome, Space, load_space
 
 Record = tuple[str, Genome, int, int]  # name, genome, parameters, multiply-adds

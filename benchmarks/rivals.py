@@ -18,14 +18,14 @@ import numpy as np
 import optax
 from flax import nnx
 
+from nas.arch.graph import Graph, Node, pads
+from nas.core.machine import keep_memory
 from nas.data import Dataset, Split
-from nas.layers import Graph, Node, pads
-from nas.machine import keep_memory
-from nas.network import init
-from nas.ops import ACT_FNS
+from nas.nn.network import init
+from nas.nn.ops import ACT_FNS
 from nas.recipe import Recipe
+from nas.tasks.classification import CLASSIFICATION
 from nas.train.optim import Layout, optimizer
-from nas.train.task import CLASSIFICATION
 from nas.train.trainer import Trainer
 
 Step = Callable[[], float]

@@ -16,10 +16,10 @@ import numpy as np
 from options import options_of, run
 from search_quality import BUDGETS, PROBLEMS, kind_of
 
-from nas.bench import Store, grid
-from nas.bench.contest import Contest, Yardstick
-from nas.bench.page import Results, curves_svg
-from nas.yamlio import write_text
+from nas.core.yamlio import write_text
+from nas.workflows.bench import Store, grid
+from nas.workflows.bench.contest import Contest, Yardstick
+from nas.workflows.bench.page import Results, curves_svg
 
 MEASURES = {"front": "share", "accuracy": "best", "macro": "regret"}
 UNITS = {"front": 1.0, "accuracy": 0.01, "macro": 0.01}  # of the records, as fractions

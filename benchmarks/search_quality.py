@@ -27,13 +27,14 @@ import numpy as np
 from options import options_of, run
 from threadpoolctl import threadpool_limits
 
-from nas.bench import Race, Store, best_within, grid, race, run_all, shares
-from nas.controllers import CONTROLLERS, Problem, make_controller
+from nas.controllers import CONTROLLERS, make_controller
+from nas.core.paths import CONF
+from nas.core.settings import did_you_mean
+from nas.core.yamlio import read_yaml
 from nas.objectives import Objectives
-from nas.paths import CONF
-from nas.settings import did_you_mean
-from nas.tables import Table, load_table
-from nas.yamlio import read_yaml
+from nas.problem import Problem
+from nas.tabular import Table, load_table
+from nas.workflows.bench import Race, Store, best_within, grid, race, run_all, shares
 
 FRONTS = [f"{s}/{d}{n}" for n in ("", "/noise") for s in ("pairs", "trees") for d in ("a100", "zcu102")]
 PROBLEMS = [*FRONTS, "pairs/a100/learnt", "pairs/zcu102/learnt", "accuracy", "macro"]

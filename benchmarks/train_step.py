@@ -21,9 +21,9 @@ from rivals import ARMS, CLASSES, available, machine, set_threads
 from turns import Arm, serve
 
 from nas.arch import Arch
-from nas.blocks import lower
-from nas.cli.arch import find_arch
-from nas.layers import Graph
+from nas.arch.blocks import lower
+from nas.arch.find import find_arch
+from nas.arch.graph import Graph
 from nas.space import load_space
 
 

@@ -5,7 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nas.data.augment import Augment
+
+@dataclass(frozen=True)
+class Augment:
+    """crop_padding: pixels of `padding` added on each side before a crop of the own size at a random place (0: none).
+
+    flip: mirror left and right, every second image. cutout: side in pixels of a square blanked around a random point,
+    cut off at the border (arXiv:1708.04552; 0: none). policy: after crop and flip, AutoAugment (ImageNet's) or RandAugment
+    of `layers` operations at `magnitude` (0 to 30); see `nas.data.policies`.
+    """
+
+    crop_padding: int = 0
+    padding: Literal["zero", "reflect"] = "zero"
+    flip: bool = False
+    cutout: int = 0
+    policy: Literal["none", "autoaugment", "randaugment"] = "none"
+    layers: int = 2
+    magnitude: float = 9.0
+
+    def __post_init__(self) -> None:
+        for key in ("crop_padding", "cutout"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key}: wanted 0 or more pixels, got {getattr(self, key)}")
+        if not 1 <= self.layers <= 16:
+            raise ValueError(f"layers: wanted 1 to 16, got {self.layers}")
+        if not 0 <= self.magnitude <= 30:
+            raise ValueError(f"magnitude: wanted 0 to 30, got {self.magnitude}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nas.journal import Evaluation, Journal, Measurement, Trial
+from nas.journal import Journal
+from nas.records import Evaluation, Measurement, Trial
 
 HOST = "latency_ms/host"
 OBJECTIVES = {

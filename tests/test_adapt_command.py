@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from chaos.drive import finished
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
 from nas.cli import run
-from nas.network import init
-from nas.space import load_arch
-from nas.weights import save_weights
-from nas.yamlio import dump_yaml
+from nas.core.yamlio import dump_yaml
+from nas.nn.network import init
+from nas.nn.weights import save_weights
 from test_cli import here
 from test_resume import environment, hear_ctrl_c
 

@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas.arch import Arch, Block, arch_from_dict, dropped_strides
-from nas.blocks import arch_id, lower
+from nas.arch.blocks import arch_id, lower
+from nas.arch.files import load_arch
+from nas.core.paths import SPACES
+from nas.core.yamlio import dump_yaml, parse_yaml
 from nas.cost import cost
-from nas.paths import SPACES
-from nas.space import load_arch, load_space, space_from_dict
-from nas.yamlio import dump_yaml, parse_yaml
+from nas.space import load_space, space_from_dict
 
 NAMES = sorted(path.stem for path in (SPACES / "reference").glob("*.yaml"))
 STEM = {"op": "conv", "kernel": 3, "stride": 2, "width": 8}

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.bench import Store, best_within, grid, race, run_all
-from nas.bench.contest import Contest, Yardstick
-from nas.bench.statistics import differences, quartiles
 from nas.cli import run
 from nas.controllers import make_controller
 from nas.objectives import Objectives
-from nas.pareto import hypervolume
-from nas.tables import load_table
+from nas.objectives.pareto import hypervolume
+from nas.tabular import load_table
+from nas.workflows.bench import Store, best_within, grid, race, run_all
+from nas.workflows.bench.contest import Contest, Yardstick
+from nas.workflows.bench.statistics import differences, quartiles
 from table_makers import write_accel, write_macro
 
 OBJECTIVES = Objectives((("accuracy", "max"), ("macs", "min")), reward="first")

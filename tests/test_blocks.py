@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from nas.arch import Arch, arch_from_dict
-from nas.blocks import BLOCKS, HEADS, WIDTHS, arch_id, knob_values, knobs_of, lower, make_divisible
-from nas.blocks.registry import resolve
+from nas.arch.blocks import BLOCKS, HEADS, WIDTHS, arch_id, knob_values, knobs_of, lower, make_divisible
+from nas.arch.blocks.registry import resolve
+from nas.arch.graph import ACTS, Graph, param_shapes
 from nas.cost import Costs, cost
-from nas.layers import ACTS, Graph, param_shapes
 from nas.space import space_from_dict
 
 CASES: dict[str, dict[str, Any]] = {

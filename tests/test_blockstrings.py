@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas import blockstrings
-from nas.blocks import arch_id, lower
+from nas.arch import blockstrings
+from nas.arch.blocks import arch_id, lower
+from nas.arch.files import load_arch
+from nas.core.paths import SPACES
 from nas.cost import cost
-from nas.paths import SPACES
-from nas.space import load_arch, load_space
+from nas.space import load_space
 
 A1 = {
     "tf": "r1_k3_s11_e1_i32_o16_noskip,r2_k3_s22_e6_i16_o24,r3_k5_s22_e3_i24_o40_se0.25,r4_k3_s22_e6_i40_o80,"

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.blocks import lower
-from nas.network import init
+from nas.arch.blocks import lower
+from nas.nn.network import init
+from nas.nn.weights import load_weights, save_arrays
 from nas.recipe import Recipe
 from nas.train import CLASSIFICATION, Checkpoints, Fit, evaluate, loop
 from nas.train.checkpoint import Progress, identity_of
 from nas.train.optim import Layout, optimizer
 from nas.train.trainer import Trainer
-from nas.weights import load_weights, save_arrays
 from test_train import RECIPE, SMALL, dataset, equal
 
 EVERYTHING = dataclasses.replace(

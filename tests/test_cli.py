@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from nas.cli import COMMANDS, run
-from nas.cli.folder import run_folder
 from nas.cli.hydra_door import quoted
+from nas.workflows.run_folder import run_folder
 
 HERE = Path(__file__).parent
 FAST = ["evaluator=formula", "plugins=[made_up]", "device=[]", "objective=params", "controller=random", "executor=local"]

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.controllers import CONTROLLERS, Problem, make_controller
-from nas.controllers.base import LISTED, Controller
-from nas.journal import Proposal, Trial
+from nas.controllers import CONTROLLERS, make_controller
+from nas.controllers.base import Controller
+from nas.core.paths import CONF
+from nas.core.yamlio import read_yaml
 from nas.objectives import Objectives
-from nas.paths import CONF
+from nas.problem import LISTED, Problem
+from nas.records import Proposal, Trial
 from nas.space import Genome, Space, space_from_dict
-from nas.yamlio import read_yaml
 
 NAMES = sorted(path.stem for path in (CONF / "controller").glob("*.yaml"))
 # The baseline itself, settings made for thousands of trials (their first update comes when others are done), a library, and

@@ -15,14 +15,14 @@ import pytest
 
 from data_makers import make_pixels, png
 from keras_models import application, randomise, without_initial_values
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
+from nas.arch.graph import Graph
 from nas.cli import run
 from nas.convert import import_layers, layers_of, read_layers, starting_weights
 from nas.convert.keras import CLASSES, Layer, keras_order
-from nas.layers import Graph
-from nas.network import init
-from nas.space import load_arch
-from nas.weights import Variables, load_weights, save_weights
+from nas.nn.network import init
+from nas.nn.weights import Variables, load_weights, save_weights
 
 # Keras 3.15's own variables meet NumPy 2 so when it saves them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")

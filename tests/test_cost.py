@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.arch import Arch, arch_from_dict
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
 from nas.cost import FEATURES, METRICS, Costs, cost, cost_json, cost_table, layer_features
-from nas.space import Space, load_arch, load_space, space_from_dict
+from nas.space import Space, load_space, space_from_dict
 
 
 def everything() -> Space:

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.data import Augment, Split, augment, batches
+from nas.core.settings import build
+from nas.data import Split, augment, batches
 from nas.data.split import split_off, stratified_order, subset
 from nas.data.statistics import channel_statistics
-from nas.settings import build
+from nas.recipe import Augment
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(np.array)
 ALL_ON = Augment(crop_padding=2, flip=True, cutout=3)

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from nas.controllers import CONTROLLERS, make_controller
-from nas.jobs import Job, Outcome
-from nas.journal import Journal, Trial
-from nas.search import Search, SearchSettings
+from nas.journal import Journal
+from nas.records import Job, Outcome, Trial
 from nas.space import Space, space_from_dict
+from nas.workflows.search.loop import Search, SearchSettings
 from test_controllers import LIGHT, MBCONV
 from test_search_loop import AXES, ONLY, Shuffled, Silent, problem
 

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from nas.arch import Arch
-from nas.blocks import arch_id
-from nas.executors.base import Executor
-from nas.executors.placed import Placed
-from nas.executors.processes import ProcessesSettings
-from nas.jobs import WorkerSpec
-from nas.journal import Journal, Measurement
+from nas.arch.blocks import arch_id
+from nas.journal import Journal
 from nas.latency import DeviceError, fit_predictor, load_predictor, make_device
-from nas.latency.energy import energy_mj
-from nas.latency.lock import machine_to_itself
+from nas.latency.devices.energy import energy_mj
+from nas.latency.devices.lock import machine_to_itself
 from nas.latency.profile import accuracy, draw
-from nas.measuring import measure_all
+from nas.records import Measurement, WorkerSpec
+from nas.runtime.base import Executor
+from nas.runtime.measuring import measure_all
+from nas.runtime.placed import Placed
+from nas.runtime.processes import ProcessesSettings
 from nas.space import Space, load_space
 
 QUICK = {"warmup": 1, "rounds": 2, "repeats": 2}

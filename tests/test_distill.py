@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nas.blocks import lower
-from nas.network import init
+from nas.arch.blocks import lower
+from nas.nn.network import init
 from nas.recipe import Recipe
 from nas.train import Checkpoints, Fit, Teacher, agreement, fit
 from nas.train.distill import distilled

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.executors import make_executor_settings
-from nas.executors.base import Event, Executor
-from nas.executors.cluster import check_address, check_seen, sees
-from nas.executors.dispatch import Dispatcher, run_all
-from nas.jobs import Job, NoRoom, WorkerSpec
+from nas.records import Job, NoRoom, WorkerSpec
+from nas.runtime import make_executor_settings
+from nas.runtime.base import Event, Executor
+from nas.runtime.cluster import check_address, check_seen, sees
+from nas.runtime.dispatch import Dispatcher, run_all
 from nas.space import load_space
 
 HERE = str(Path(__file__).parent)

@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 
 from nas.arch import Arch, Block, Stage
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.graph import ACTS as EVERY_ACT
 from nas.cli import run
 from nas.data import Dataset, Split
-from nas.export import FORMATS, Bundle, bundle, load_bundle, make_bundle, safetensors
-from nas.export.bundle import own_logits, prepared
-from nas.export.images import classify, image_files, read_image
-from nas.export.source import ACTS, LINES
-from nas.layers import ACTS as EVERY_ACT
-from nas.network import LAYERS, RANDOM
-from nas.weights import save_weights
+from nas.nn.network import LAYERS, RANDOM
+from nas.nn.weights import save_weights
+from nas.workflows.export import FORMATS, Bundle, bundle, load_bundle, make_bundle, safetensors
+from nas.workflows.export.bundle import own_logits, prepared
+from nas.workflows.export.images import classify, image_files, read_image
+from nas.workflows.export.source import ACTS, LINES
 from test_cli import here
 from test_deploy import settled
 
@@ -199,7 +199,7 @@ def test_safetensors_round_trip_and_damage() -> None:
     ],
 )
 def test_wrong_commands_are_named(here: Path, capsys: pytest.CaptureFixture[str], args: list[str], words: str) -> None:
-    from nas.yamlio import dump_yaml
+    from nas.core.yamlio import dump_yaml
 
     Path("w").mkdir()
     Path("w/arch.yaml").write_text(dump_yaml(ARCH.with_io(classes=10).to_dict()))

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas import weights
 from nas.cli import run
-from nas.export import make_bundle
+from nas.core.yamlio import dump_yaml
 from nas.journal import Journal
-from nas.weights import save_weights
-from nas.yamlio import dump_yaml
+from nas.nn import weights
+from nas.nn.weights import save_weights
+from nas.workflows.export import make_bundle
 from test_adapt_command import command, make
 from test_cli import here
 from test_export import ARCH, DATA, WEIGHTS

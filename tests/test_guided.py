@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.controllers import History, Problem, make_controller
+from nas.controllers import History, make_controller
 from nas.controllers.genes import Genes
 from nas.controllers.surroundings import surroundings_of
 from nas.cost import Costs
-from nas.journal import Proposal, Trial
 from nas.objectives import Objectives
-from nas.regress.process import Process, Term, choose, standardised
+from nas.problem import Problem
+from nas.records import Proposal, Trial
 from nas.space import Genome
+from nas.surrogates.process import Process, Term, choose, standardised
 from test_controllers import problem_of, search, space_of
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from nas.controllers import make_controller
 from nas.evaluators import Context, evaluator_settings
-from nas.jobs import Job, Rung, Training, training_of
-from nas.journal import Journal, Trial, scored
+from nas.journal import Journal
+from nas.records import Job, Rung, Training, Trial, scored, training_of
 from nas.report.proxy import proxy_rows, proxy_text
-from nas.search import Search, SearchSettings, root_of
 from nas.space import Genome, load_space
+from nas.workflows.search.loop import Search, SearchSettings, root_of
 from test_controllers import problem_of, search
 from test_search_loop import Killed, Shuffled, Silent, problem
 

@@ -14,15 +14,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.blocks import arch_id, lower
+from nas.arch.blocks import arch_id, lower
+from nas.arch.graph import Graph, node_macs
 from nas.cost import FEATURES, cost
 from nas.latency import Budget, DeviceError, Host, LiteRT, OnnxRuntime, Predictor, Timing, fit_layers, make_device
-from nas.latency.cut import layer_graphs
-from nas.latency.fit import sample_space, spread
-from nas.latency.measure import measure_networks
-from nas.latency.model import Layer, fit_model, held_out
+from nas.latency.devices.measure import measure_networks
+from nas.latency.predictors.cut import layer_graphs
+from nas.latency.predictors.fit import sample_space, spread
+from nas.latency.predictors.model import Layer, fit_model, held_out
 from nas.latency.timing import Program, Rounds, summarise, time_programs
-from nas.layers import Graph, node_macs
 from nas.space import Space, load_space, space_from_dict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -388,7 +388,7 @@ def test_one_network_that_fails_does_not_lose_the_others():
 
 
 def test_the_host_names_the_network_it_cannot_compile(monkeypatch: pytest.MonkeyPatch):
-    from nas.latency import host
+    from nas.latency.devices import host
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nmore of it")

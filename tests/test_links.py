@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from nas.arch import Arch
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
 from nas.evaluators import Context, evaluator_settings
-from nas.evaluators.links import LinksEvaluator
-from nas.jobs import Job, Rung, training_of
-from nas.space import load_arch, space_from_dict
+from nas.evaluators.layerwise import LinksEvaluator
+from nas.records import Job, Rung, training_of
+from nas.space import space_from_dict
 from nas.train import Checkpoints, fit
-from nas.train.chain import cut
-from nas.train.links import Links
+from nas.train.compilation.chain import cut
+from nas.train.compilation.layerwise import Links
 from test_one_program import RECIPE, SPACE
 from test_train import dataset
 

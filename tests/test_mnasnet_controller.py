@@ -13,15 +13,16 @@ import jax
 import numpy as np
 import pytest
 
-from nas.controllers import Problem, make_controller
+from nas.controllers import make_controller
 from nas.controllers.mnasnet import Mnasnet, State
 from nas.controllers.policy import Layout, Params, init_params, layout_of, rollout, to_genomes, to_tokens
 from nas.controllers.ppo import Batch, Ppo, _loss, _walk, init_optimiser, update
-from nas.journal import Trial
+from nas.core.paths import CONF
+from nas.core.yamlio import read_yaml
 from nas.objectives import Objectives
-from nas.paths import CONF
+from nas.problem import Problem
+from nas.records import Trial
 from nas.space import Genome, Space, space_from_dict
-from nas.yamlio import read_yaml
 
 gradient = jax.jit(jax.grad(_loss), static_argnums=2)
 PPO = Ppo(clip=0.2, passes=1, learning_rate=0.01, entropy=0.0, imitation=0.0)

@@ -11,9 +11,9 @@ import pytest
 from flax import nnx
 
 from nas.arch import Arch, Block, Stage
-from nas.blocks import lower
-from nas.layers import Builder, Graph, node_macs, param_shapes
-from nas.network import Network, apply, init
+from nas.arch.blocks import lower
+from nas.arch.graph import Builder, Graph, node_macs, param_shapes
+from nas.nn.network import Network, apply, init
 from nas.space import load_space
 
 SMALL = Arch(

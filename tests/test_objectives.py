@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.core.paths import CONF
 from nas.objectives import Objectives, absolute_reward, build_objectives, mnas_reward
-from nas.paths import CONF
 
 NAN, INF = math.nan, math.inf
 FRONT = {"accuracy": "max", "latency_ms/host": "min"}

@@ -9,19 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nas.blocks import lower
-from nas.data.augment import Augment
+from nas.arch.blocks import lower
 from nas.evaluators import Context, evaluator_settings
-from nas.evaluators.one_program import OneProgram
-from nas.jobs import Job, WorkerSpec
-from nas.network import apply, init
-from nas.recipe import Recipe
+from nas.evaluators.switched import OneProgram
+from nas.nn.network import apply, init
+from nas.nn.weights import load_weights
+from nas.recipe import Augment, Recipe
+from nas.records import Job, WorkerSpec
+from nas.runtime.worker import Worker
 from nas.space import Genome, Space, load_space, space_from_dict
-from nas.train import fit, one_program
-from nas.train.one_program import Mode, SpaceProgram, compile_space
-from nas.train.slots import Placement, SpacePlan, plan_space
-from nas.weights import load_weights
-from nas.worker import Worker
+from nas.train import fit
+from nas.train.compilation import switched as one_program
+from nas.train.compilation.slots import Placement, SpacePlan, plan_space
+from nas.train.compilation.switched import Mode, SpaceProgram, compile_space
 from test_train import dataset
 
 SPACE = {

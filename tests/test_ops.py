@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas import native, ops
-from nas.layers import ACTS, out_size, pads
+from nas.arch.graph import ACTS, out_size, pads
+from nas.nn import native, ops
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:

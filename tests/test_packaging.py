@@ -94,7 +94,7 @@ def installed(home: Path, tmp_path: Path) -> Nas:
 
 
 def test_installed_package_finds_its_own_files(home: Path, installed: Nas) -> None:
-    code = "import nas, nas.paths as p; print(nas.__file__, p.CONF / 'search.yaml', p.SPACES / 'tiny.yaml', sep='\\n')"
+    code = "import nas, nas.core.paths as p; print(nas.__file__, p.CONF / 'search.yaml', p.SPACES / 'tiny.yaml', sep='\\n')"
     for line in installed("python", "-c", code).stdout.splitlines():
         assert Path(line).is_relative_to(home.resolve())
         assert Path(line).is_file()

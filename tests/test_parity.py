@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from keras_models import answers, application, images, randomise
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
+from nas.arch.graph import Graph
 from nas.convert import import_layers, layers_of
-from nas.layers import Graph
-from nas.network import Variables, apply, init
-from nas.space import load_arch
+from nas.nn.network import Variables, apply, init
 
 TOLERANCE = 1e-4  # of the largest difference to the standard deviation of the logits
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.data.augment import Augment, augment
+from nas.data.augment import augment
 from nas.data.policies import OPERATIONS, POLICY, RANDOM, apply, auto_augment, rand_augment
-from nas.recipe import Recipe
+from nas.recipe import Augment, Recipe
+from nas.tasks.classification import CLASSIFICATION
 from nas.train.loop import stale
 from nas.train.mixing import mixed, mixed_loss
-from nas.train.task import CLASSIFICATION
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.graph import node_macs
 from nas.cost import FEATURES, HARDWARE, Costs, hardware_row
 from nas.latency import (
     Budget,
@@ -18,15 +19,14 @@ from nas.latency import (
     load_predictor,
     next_to_measure,
 )
-from nas.latency.candidates import CANDIDATES, CENTRES
-from nas.latency.columns import Columns, Walk
-from nas.latency.learnt import LEAST_NETWORKS
-from nas.latency.record import scores
-from nas.layers import node_macs
-from nas.regress.bottleneck import Bottleneck
-from nas.regress.models import blend
-from nas.regress.process import Process, Term, choose
+from nas.latency.predictors.candidates import CANDIDATES, CENTRES
+from nas.latency.predictors.columns import Columns, Walk
+from nas.latency.predictors.learned import LEAST_NETWORKS
+from nas.latency.predictors.record import scores
 from nas.space import Space, load_space
+from nas.surrogates.bottleneck import Bottleneck
+from nas.surrogates.models import blend
+from nas.surrogates.process import Process, Term, choose
 
 
 @functools.cache
@@ -86,7 +86,7 @@ def test_layers_of_genomes_are_those_of_their_architectures():
 
 
 def test_hardware_features_by_hand():
-    from nas.layers import Builder, Graph
+    from nas.arch.graph import Builder, Graph
 
     g = Builder()
     x = g.input((4, 4, 12))

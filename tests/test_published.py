@@ -12,7 +12,7 @@ import pytest
 
 from nas.cli import run
 from nas.evaluators import evaluator_settings
-from nas.evaluators.table import TableSettings
+from nas.evaluators.tabular import TableSettings
 from nas.journal import Journal, diff
 from nas.objectives import build_objectives
 from nas.space import load_space

@@ -5,11 +5,12 @@ import dataclasses
 import pytest
 
 from nas.arch import Arch
-from nas.blocks import arch_id
+from nas.arch.blocks import arch_id
+from nas.arch.files import load_arch
+from nas.core.paths import SPACES
 from nas.cost import cost
-from nas.paths import SPACES
-from nas.scale import depth_multiplier, width_multiplier, with_resolution
-from nas.space import load_arch, load_space
+from nas.space import load_space
+from nas.workflows.scale import depth_multiplier, width_multiplier, with_resolution
 
 # Parameters without batch norm's moving statistics; what torchvision and Keras ship agrees with their own counts.
 GOLDEN = {

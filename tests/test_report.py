@@ -20,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.arch import arch_from_dict
-from nas.journal import Event, Journal, Lease, Trial
-from nas.pareto import hypervolume
+from nas.journal import Journal, Lease
+from nas.objectives.pareto import hypervolume
+from nas.records import Event, Trial
 from nas.report import (
     FrontRow,
     Reference,
@@ -38,7 +39,7 @@ from nas.report.axes import Axis, axis
 from nas.report.files import train_command
 from nas.report.format import many, show, si, tick_labels
 from nas.report.front import hypervolumes
-from nas.verify import front_trials
+from nas.workflows.search.finish import front_trials
 from report_makers import ARCH, HOST, OBJECTIVES, add, arch_id, fill, measure, new_journal, score_on_test
 
 EVIL = "</script><script>alert('x')</script><img src=http://example.com onerror=alert(1)>&\"'\0"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.settings import build, did_you_mean, nearest
+from nas.core.settings import build, did_you_mean, nearest
 
 
 @dataclass(frozen=True)

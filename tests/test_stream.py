@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from data_makers import N, error_of, make_folder, make_parquet, make_pixels, png, same, spoil
-from nas.blocks import lower
+from nas.arch.blocks import lower
 from nas.data import Dataset, dataset, load_dataset, statistics
-from nas.data.augment import Augment, batches
+from nas.data.augment import batches
 from nas.data.images import Encoded
 from nas.data.stream import MIB, Groups, Streamed, made
-from nas.network import init
-from nas.recipe import Recipe
+from nas.nn.network import init
+from nas.recipe import Augment, Recipe
 from nas.train import CLASSIFICATION, loop
 from nas.train.optim import Layout, optimizer
 from nas.train.trainer import Trainer

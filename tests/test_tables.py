@@ -12,12 +12,11 @@ import pytest
 
 from nas.controllers import make_controller
 from nas.evaluators import Context, evaluator_settings
-from nas.jobs import Job
-from nas.journal import Trial
 from nas.objectives import Objectives
+from nas.records import Job, Trial
 from nas.space import load_space
-from nas.tables import Table, load_table
-from nas.tables.nas_bench_macro import canonical
+from nas.tabular import Table, load_table
+from nas.tabular.nas_bench_macro import canonical
 from table_makers import write_accel, write_macro
 
 

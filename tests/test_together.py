@@ -12,11 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from nas.data.augment import Augment
-from nas.executors.cluster import ClusterSettings
-from nas.executors.together import train_together
-from nas.jobs import WorkerSpec
-from nas.recipe import Recipe
+from nas.recipe import Augment, Recipe
+from nas.records import WorkerSpec
+from nas.runtime.cluster import ClusterSettings
+from nas.runtime.together import train_together
 from nas.train import Checkpoints, Fit, fit
 from test_train import SMALL, dataset
 

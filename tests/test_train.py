@@ -16,15 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.arch import Arch, Block, Stage
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.core.settings import build
 from nas.data import Dataset, Split
-from nas.data.augment import Augment
-from nas.network import init
-from nas.recipe import Recipe
-from nas.settings import build
+from nas.nn.network import init
+from nas.recipe import Augment, Recipe
+from nas.tasks.classification import CLASSIFICATION, Task, cross_entropy
 from nas.train import Diverged, evaluate, fit, loop, score, trainer
 from nas.train.optim import Layout, learning_rate, optimizer, ramp
-from nas.train.task import CLASSIFICATION, Task, cross_entropy
 
 RECIPES = sorted((Path(__file__).parent.parent / "conf" / "recipe").glob("*.yaml"))
 

@@ -14,12 +14,12 @@ import pytest
 
 import nas.train
 from nas.arch import arch_from_dict
-from nas.blocks import lower
+from nas.arch.blocks import lower
 from nas.cli import run
-from nas.cli.trained import RESULT
-from nas.network import init
-from nas.weights import load_weights, save_weights
-from nas.yamlio import dump_yaml
+from nas.core.yamlio import dump_yaml
+from nas.nn.network import init
+from nas.nn.weights import load_weights, save_weights
+from nas.workflows.trained import RESULT
 from test_cli import here
 from test_train import equal
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nas.cli import run
-from nas.yamlio import dump_yaml
+from nas.core.yamlio import dump_yaml
 from test_cli import here
 
 __all__ = ["here"]

@@ -11,30 +11,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
 from nas.arch import Arch
-from nas.blocks import arch_id, lower
-from nas.cli.arch import find_arch
-from nas.cli.folder import log_to, open_run, run_folder, with_paths
-from nas.cli.hydra_door import Invocation
-from nas.cli.work import not_measured, workers, written_predictor
+from nas.arch.blocks import arch_id, lower
+from nas.arch.find import find_arch
+from nas.core.plugins import load_plugins
+from nas.core.settings import build, check_ranges
+from nas.core.versions import versions
+from nas.core.yamlio import dump_yaml, write_text
 from nas.data import load_dataset
-from nas.executors import make_executor_settings
-from nas.executors.base import Executor
-from nas.executors.dispatch import run_all
-from nas.executors.placed import Placed
-from nas.jobs import Job
 from nas.journal import Journal
 from nas.latency import make_device
-from nas.measuring import measure_in_turns
-from nas.plugins import load_plugins
+from nas.nn.weights import save_weights
 from nas.recipe import Recipe
+from nas.records import Job
 from nas.report.trajectory import trajectory_svg
-from nas.settings import build, check_ranges
+from nas.runtime import make_executor_settings
+from nas.runtime.base import Executor
+from nas.runtime.dispatch import run_all
+from nas.runtime.measuring import measure_in_turns
+from nas.runtime.placed import Placed
 from nas.space import Space
-from nas.versions import versions
-from nas.weights import save_weights
-from nas.yamlio import dump_yaml, write_text
+from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
+from nas.workflows.invocation import Invocation
+from nas.workflows.run_folder import log_to, open_run, run_folder, with_paths
+from nas.workflows.workers import not_measured, workers, written_predictor
 
 EVALUATORS = ("links", "scratch")
 

@@ -7,13 +7,13 @@ import os
 from dataclasses import dataclass
 
 from nas.arch import dropped_strides
-from nas.blocks import arch_id
-from nas.cli.arch import find_arch
-from nas.cli.hydra_door import Invocation
-from nas.cli.table import aligned
+from nas.arch.blocks import arch_id
+from nas.arch.find import find_arch
+from nas.core.plugins import load_plugins
+from nas.core.settings import build
+from nas.core.text import aligned
 from nas.cost import cost, cost_json, cost_table
-from nas.plugins import load_plugins
-from nas.settings import build
+from nas.workflows.invocation import Invocation
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nas.arch import Arch
-from nas.blockstrings import format
-from nas.cli.arch import find_arch, strings_yaml
-from nas.cli.bundle import export_bundle
-from nas.cli.hydra_door import Invocation
-from nas.plugins import load_plugins
-from nas.settings import build
-from nas.yamlio import dump_yaml, write_text
+from nas.arch.blockstrings import format
+from nas.arch.find import find_arch, strings_yaml
+from nas.core.plugins import load_plugins
+from nas.core.settings import build
+from nas.core.yamlio import dump_yaml, write_text
+from nas.workflows.export.sources import export_bundle
+from nas.workflows.invocation import Invocation
 
 STRINGS = ("timm", "tf", "yaml")
 BUNDLED = ("stablehlo", "source", "onnx", "tflite", "int8")

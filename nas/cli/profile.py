@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nas.cli.folder import log_to, open_run, run_folder, with_paths
-from nas.cli.hydra_door import Invocation
-from nas.executors.placed import Placed
-from nas.executors.processes import ProcessesSettings
-from nas.jobs import WorkerSpec
+from nas.core.plugins import load_plugins
+from nas.core.settings import build, check_ranges
+from nas.core.versions import versions
+from nas.core.yamlio import write_text
 from nas.latency import make_device
 from nas.latency.profile import draw
-from nas.plugins import load_plugins
-from nas.profile import Profile, profile_device
+from nas.records import WorkerSpec
 from nas.report.profile import profile_page
-from nas.settings import build, check_ranges
+from nas.runtime.placed import Placed
+from nas.runtime.processes import ProcessesSettings
 from nas.space import Space, load_space
-from nas.versions import versions
-from nas.yamlio import write_text
+from nas.workflows.invocation import Invocation
+from nas.workflows.profile import Profile, profile_device
+from nas.workflows.run_folder import log_to, open_run, run_folder, with_paths
 
 AT_FIRST = 20  # networks drawn before samples=auto chooses
 

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.cli.hydra_door import Invocation
-from nas.cli.members import read_member, scaled_members
+from nas.core.settings import build, nearest
+from nas.core.yamlio import write_text
 from nas.journal import Journal
 from nas.report import Reference, compare, front_text, report_json, summarise, with_scaled, write_outputs
-from nas.settings import build, nearest
-from nas.yamlio import write_text
+from nas.workflows.invocation import Invocation
+from nas.workflows.members import read_member, scaled_members
 
 
 @dataclass(frozen=True)

@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nas.arch import Arch
-from nas.cli.arch import find_arch
-from nas.cli.family import Trainings
-from nas.cli.folder import log_to, made_folder, open_run, run_folder, with_paths
-from nas.cli.hydra_door import Invocation
-from nas.cli.table import aligned
-from nas.cli.work import workers, written_predictor
+from nas.arch.find import find_arch
+from nas.core.plugins import load_plugins
+from nas.core.settings import build, check_ranges
+from nas.core.text import aligned
+from nas.core.versions import versions
+from nas.core.yamlio import dump_yaml, write_text
 from nas.cost import cost
 from nas.data import load_dataset
-from nas.executors import make_executor_settings
 from nas.latency import make_device
-from nas.plugins import load_plugins
 from nas.recipe import Recipe
-from nas.scale import Coefficients, compound, family_space, grid, preset, to_budget
-from nas.settings import build, check_ranges
-from nas.versions import versions
-from nas.yamlio import dump_yaml, write_text
+from nas.runtime import make_executor_settings
+from nas.workflows.invocation import Invocation
+from nas.workflows.run_folder import log_to, made_folder, open_run, run_folder, with_paths
+from nas.workflows.scale import Coefficients, compound, family_space, grid, preset, to_budget
+from nas.workflows.scale.trainings import Trainings
+from nas.workflows.workers import workers, written_predictor
 
 EVALUATOR = {"name": "scratch", "keep_weights": True}
 Family = Sequence[tuple[float, Arch, Mapping[str, float]]]

@@ -7,12 +7,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nas.cli.hydra_door import Invocation
 from nas.cli.report import journal_folder
-from nas.display import duration
+from nas.core.settings import build
 from nas.journal import Journal, Lease
 from nas.report import front_text, summarise
-from nas.settings import build
+from nas.report.panel import duration
+from nas.workflows.invocation import Invocation
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nas.controllers.base import History, Problem, fresh
+from nas.controllers.base import History, fresh
 from nas.controllers.policy import Layout, Params, init_params, layout_of, rollout, to_genomes, to_tokens
 from nas.controllers.ppo import Batch, Ppo, init_optimiser, update
-from nas.journal import Proposal, Trial
+from nas.problem import Problem
+from nas.records import Proposal, Trial
 from nas.space import Genome
 
 

@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from nas.controllers.base import History, Problem, fresh
-from nas.journal import Proposal, Trial
+from nas.controllers.base import History, fresh
+from nas.problem import Problem
+from nas.records import Proposal, Trial
 from nas.space import Genome
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.controllers.base import Problem
 from nas.controllers.genes import Genes
-from nas.pareto import non_dominated
+from nas.objectives.pareto import non_dominated
+from nas.problem import Problem
 from nas.space import Genome
 
 LISTED = 20_000  # spaces up to this size are looked at whole

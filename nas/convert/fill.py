@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.weights import Variables
+from nas.nn.weights import Variables
 
 Arrays = Mapping[str, np.ndarray]
 

@@ -12,9 +12,9 @@ import math
 
 import numpy as np
 
-from nas.layers import Graph, Node
-from nas.network import init
-from nas.weights import Variables
+from nas.arch.graph import Graph, Node
+from nas.nn.network import init
+from nas.nn.weights import Variables
 
 WITHOUT_CHANNELS = ("concat", "channels", "shuffle")
 

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from nas.arch.graph import Graph
 from nas.convert.fill import Arrays, Imported, copied, fill
-from nas.layers import Graph
-from nas.weights import Variables
+from nas.nn.weights import Variables
 
 # Class name in snake case, as weight files have it -> kind, and the names of its arrays in the order that Keras keeps.
 CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from nas import __version__
+from nas.arch.graph import Graph, Node, pads, pool_pads
 from nas.convert.fold import Arrays, folded
-from nas.layers import Graph, Node, pads, pool_pads
-from nas.versions import needed
+from nas.core.version import __version__
+from nas.core.versions import needed
 
 OPSET, IR_VERSION = 17, 8  # the first that have every operation used here; older runtimes refuse newer ones
 BATCH = "N"

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
 from nas.data.images import Encoded
-from nas.settings import did_you_mean
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 PART_FOLDERS = {"train": "train", "test": "test", "valid": "valid", "validation": "valid", "val": "valid"}

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, DatasetSettings, Part, assemble, existing_path
 from nas.data.images import check_memory
-from nas.settings import did_you_mean
 
 
 @dataclass(frozen=True)

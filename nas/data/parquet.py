@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
 from nas.data.images import Encoded
 from nas.data.stream import Groups
-from nas.settings import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa

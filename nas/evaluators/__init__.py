@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nas.core.settings import named
 from nas.evaluators.base import Context, Evaluator, EvaluatorSettings
-from nas.evaluators.links import Linked
-from nas.evaluators.one_program import OneProgram
+from nas.evaluators.layerwise import Linked
 from nas.evaluators.scratch import Scratch
-from nas.evaluators.table import AccelNasbench, NasBenchMacro, TableSettings
-from nas.settings import named
+from nas.evaluators.switched import OneProgram
+from nas.evaluators.tabular import AccelNasbench, NasBenchMacro, TableSettings
 
 EVALUATORS: dict[str, type] = {
     "scratch": Scratch,

@@ -16,7 +16,7 @@ import numpy as np
 
 from nas.data import Dataset, load_dataset
 from nas.data.split import subset
-from nas.jobs import Job, NoRoom, Outcome, Report, Rung
+from nas.records import Job, NoRoom, Outcome, Report, Rung
 
 if TYPE_CHECKING:
     from nas.train import Checkpoints

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.arch import Arch, arch_from_dict
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.core.settings import build
 from nas.data import Dataset
 from nas.evaluators.base import Context, guarded
-from nas.jobs import Job, Outcome, Report, Training
+from nas.nn.weights import Variables, load_weights, save_weights
 from nas.recipe import Recipe
-from nas.settings import build
-from nas.weights import Variables, load_weights, save_weights
+from nas.records import Job, Outcome, Report, Training
 
 if TYPE_CHECKING:
     from nas.train import Checkpoints

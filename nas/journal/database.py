@@ -15,8 +15,8 @@ try:
 except ImportError:  # Windows, where a second writer is then not noticed
     fcntl = None
 
-from nas.journal.records import JSON
 from nas.journal.rows import META, TABLES, to_json
+from nas.records import JSON
 
 SCHEMA = 1
 APPLICATION = 0x6E617301  # "nas" in the file's header: `file journal.sqlite` shows it

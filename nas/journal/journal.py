@@ -21,8 +21,8 @@ from nas.journal.database import (
     write_schema,
 )
 from nas.journal.lease import Lease, read_lease, take
-from nas.journal.records import JSON, OUTCOMES, Evaluation, Event, Measurement, Purpose, Record, Trial
 from nas.journal.rows import from_json, insert, insert_evaluations, metrics_json, put, select, table, text, to_json
+from nas.records import JSON, OUTCOMES, Evaluation, Event, Measurement, Purpose, Record, Trial
 
 
 class Journal:

@@ -9,8 +9,9 @@ from html import escape
 
 import numpy as np
 
-from nas.journal import Journal, scored
+from nas.journal import Journal
 from nas.objectives import Objectives
+from nas.records import scored
 from nas.report import svg
 from nas.report.curves import document, hypervolume_plot
 from nas.report.format import duration, label, number, show

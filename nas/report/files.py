@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.core.yamlio import dump_yaml, write_text
 from nas.journal import Journal
 from nas.objectives import LATENCY
 from nas.report.format import show
@@ -21,7 +22,6 @@ from nas.report.plots import Reference
 from nas.report.scaled import with_scaled
 from nas.report.summary import Summary, metric_names, summarise
 from nas.report.text import value_of
-from nas.yamlio import dump_yaml, write_text
 
 WHOLE = ("params", "macs", "memory_bytes")
 MARKS = ("# trial ", "# scaled ")  # the first words of our files

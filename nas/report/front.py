@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.journal import Evaluation, Measurement, Trial, scored
 from nas.objectives import LATENCY, Objectives
-from nas.pareto import hypervolume_gains, non_dominated
+from nas.objectives.pareto import hypervolume_gains, non_dominated
+from nas.records import Evaluation, Measurement, Trial, scored
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nas.objectives import DIRECTIONS, LATENCY, Objectives
-from nas.pareto import non_dominated
+from nas.objectives.pareto import non_dominated
 from nas.report import svg
 from nas.report.axes import Axis, axis
 from nas.report.format import axis_title, is_share, label, show, tick_labels

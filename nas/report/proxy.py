@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.journal import Trial
+from nas.records import Trial
 
 FEW = 5  # architectures under which a correlation says nothing
 

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nas.journal import OUTCOMES, Event, Journal, Lease, Measurement, Trial
+from nas.journal import Journal, Lease
 from nas.objectives import LATENCY, Objectives
+from nas.records import OUTCOMES, Event, Measurement, Trial
 from nas.report.front import FrontRow, Progress, best_row, front_rows, progress, reward_of
 from nas.report.proxy import ProxyRow, proxy_rows
 

@@ -10,8 +10,8 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from nas.journal import Event
 from nas.objectives import LATENCY
+from nas.records import Event
 from nas.report.format import label, number, show
 from nas.report.front import FrontRow
 from nas.report.proxy import ProxyRow, rung_words

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from nas.arch import mapping, shown
-from nas.settings import nearest
+from nas.core.settings import nearest
 from nas.space.template import Gene, Hole, Pairs, Rule
 
 MAX_OPTIONS, MAX_GENES = 1000, 2000

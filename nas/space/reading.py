@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import MAX_LAYERS, SCALARS, Arch, arch_from_dict, is_word, known_keys, mapping, shown, whole
+from nas.arch.files import SPACE_ONLY
 from nas.space.checking import check
 from nas.space.choices import Choices, Pending, Place
 from nas.space.space import Space
 from nas.space.template import Pairs, StageTemplate
 
-SPACE_ONLY = ("forbid", "divisor")
 TOP = ("name", "resolution", "defaults", "stem", "stages", "head", *SCALARS, *SPACE_ONLY)
 MAX_STAGES, MAX_DIVISOR = 100, 256
 

@@ -30,9 +30,9 @@ import numpy as np
 
 from nas.data.dataset import Dataset
 from nas.data.stream import Streamed
+from nas.nn.weights import Variables, load_arrays, nested, save_arrays, spread
 from nas.recipe import Recipe
 from nas.train.parallel import laid_out
-from nas.weights import Variables, load_arrays, nested, save_arrays, spread
 
 NAME = re.compile(r"epoch-(\d{6})(?:-(\d{8}))?\.npz")
 WITHOUT_EFFECT = ("epochs", "schedule_epochs", "validate_every", "patience")  # of a recipe, on the steps that are taken

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from nas.arch import Arch
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.graph import Graph
 from nas.data.dataset import Dataset, Split
-from nas.layers import Graph
-from nas.network import Variables, apply
-from nas.ops import Array, Form
+from nas.nn.network import Variables, apply
+from nas.nn.ops import Array, Form
 from nas.recipe import Recipe
 from nas.train.score import normalised, resized
 

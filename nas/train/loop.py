@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 
 from nas.arch import Arch
-from nas.blocks import lower
+from nas.arch.blocks import lower
 from nas.data.dataset import Dataset, Split
-from nas.network import Variables, init
-from nas.ops import Array
+from nas.nn.network import Variables, init
+from nas.nn.ops import Array
 from nas.recipe import Recipe
+from nas.tasks.classification import CLASSIFICATION, Task
 from nas.train.checkpoint import Best, Checkpoints, Progress
 from nas.train.distill import Teacher
 from nas.train.optim import Layout, optimizer
 from nas.train.parallel import ALONE, Crowd
 from nas.train.score import run_score
-from nas.train.task import CLASSIFICATION, Task
 from nas.train.trainer import Program, State, Trainer
 
 IN_FLIGHT = 2  # steps given to the device ahead of the one whose loss is read

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nas.arch.graph import Graph
 from nas.data.dataset import Dataset, Split
 from nas.data.stream import made
-from nas.layers import Graph
-from nas.network import Variables, apply
-from nas.ops import Array
-from nas.train.task import CLASSIFICATION, Task
+from nas.nn.network import Variables, apply
+from nas.nn.ops import Array
+from nas.tasks.classification import CLASSIFICATION, Task
 
 Score = Callable[[Any, Any, Any, Any], dict[str, Array]]
 

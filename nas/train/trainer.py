@@ -14,20 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from nas.arch.graph import Graph
 from nas.data.augment import augment, batches
 from nas.data.dataset import Dataset
 from nas.data.stream import made
-from nas.layers import Graph
-from nas.network import Variables, apply
-from nas.ops import Array, Form
+from nas.nn.network import Variables, apply
+from nas.nn.ops import Array, Form
 from nas.recipe import Recipe
+from nas.tasks.classification import Task
 from nas.train.checkpoint import Checkpoints, identity_of
 from nas.train.distill import Teacher, distilled
 from nas.train.mixing import Mixed, mixed, mixed_loss
 from nas.train.optim import Packed, Packing, learning_rate, mix, ramp
 from nas.train.parallel import ALONE, Crowd
 from nas.train.score import Score, compile_score, normalised, resized
-from nas.train.task import Task
 
 
 class State(NamedTuple):
