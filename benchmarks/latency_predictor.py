@@ -6,7 +6,7 @@ The folder holds the published `anb_dataset_jsons.tar.gz` of Accel-NASBench; thr
 For every column: models of 80 % of the networks, scored on the other 20 %; of 100 networks of the 80 % (mean of the draws);
 and of 10 networks with predictors of devices of other families (GPU, TPU, FPGA) as priors. A network that stands twice is on
 one side. The noise floor comes from the networks that stand twice: the deviation of one measurement, and Kendall's tau that
-a perfect predictor would reach. Results go to FILE as they come; the same command goes on from there.
+a perfect predictor would reach. Results go to FILE as they come; the same command resumes from there.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ SURROGATES = ("pairs", "trees")
 
 
 def values_of(table: Table, device: str, genomes: np.ndarray) -> np.ndarray:
-    """(n, 2) minimised values: minus accuracy, milliseconds."""
+    """(n, 2) minimized values: minus accuracy, milliseconds."""
     found = table.metrics(genomes)
     return np.stack([-found["accuracy"], found[f"latency_ms/{device}"]], axis=1)
 

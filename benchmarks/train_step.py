@@ -2,7 +2,7 @@
 
     NPROC=2 python benchmarks/train_step.py [--networks tiny mobilenet_v3_small_32] [--rounds 5] [--json step.json]
 
-Each arm has a process of its own; they take turns, `--steps` steps a turn, so that a ratio compares neighbours in time. Min,
+Each arm has a process of its own; they take turns, `--steps` steps a turn, so that a ratio compares neighbors in time. Min,
 median and max are over turns.
 """
 

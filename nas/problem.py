@@ -28,7 +28,7 @@ class Problem:
     features: Callable[[np.ndarray], np.ndarray] | None = None
 
     def feasible(self, genomes: Sequence[Genome]) -> np.ndarray:
-        """(n,) mask of genomes whose costs keep all hard limits."""
+        """(n,) mask of genomes whose costs keep all constraints."""
         if not genomes or not self.objectives.limits:
             return np.ones(len(genomes), bool)
         rows = np.array(genomes, np.int64).reshape(len(genomes), len(self.space.genes))

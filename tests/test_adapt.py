@@ -239,5 +239,5 @@ def test_a_target_out_of_reach_is_an_error(tmp_path: Path) -> None:
     [({"step": 0}, "step"), ({"decay": 2}, "decay"), ({"kinds": ()}, "kinds"), ({"max_steps": 0}, "max_steps")],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=f"{words}: wanted"):
+    with pytest.raises(ValueError, match=f"{words}: expected"):
         AdaptSettings(**settings)

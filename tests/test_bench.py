@@ -164,9 +164,9 @@ def test_bench_of_models_with_a_latency(tmp_path: Path, capsys: pytest.CaptureFi
         (["controllers=[{name: local, strat: 3}]"], "controllers[0].strat: unknown key; did you mean start?"),
         (["cost=latency_ms/a100"], "cost: latency_ms/a100 is not in this table"),
         (["cost=mac"], "did you mean macs?"),
-        (["limit=-1"], "limit: wanted a positive number"),
+        (["limit=-1"], "limit: expected a positive number"),
         (["cost=null", "limit=3"], "limit: a limit of the cost, and cost is null"),
-        (["seeds=0"], "seeds: wanted 1 to 10000, got 0"),
+        (["seeds=0"], "seeds: expected 1 to 10000, got 0"),
         (["path=nowhere"], "path: no file"),
     ],
 )

@@ -178,7 +178,7 @@ def test_make_divisible(width: float):
         ({"op": "bottleneck", "width": 24, "groups": 4}, "stages[0].conv2.conv: 4 groups do not divide 6"),
         ({"op": "mbconv", "width": 8}, "stages[0].expand: set either expand (a ratio) or hidden (a width)"),
         ({"op": "conv"}, "stages[0]: conv needs the knob width"),
-        ({"op": "conv", "width": 8, "act": "rel"}, "stages[0].act: wanted one of none, relu"),
+        ({"op": "conv", "width": 8, "act": "rel"}, "stages[0].act: expected one of none, relu"),
         ({"op": "conv", "width": 8, "padding": "valid", "kernel": 31}, "stages[0].conv: a 31x31 window does not fit"),
         ({"op": "inception", "width1": 8}, "stages[0]: inception needs the knob reduce3"),
         ({"op": "classifier"}, "stages[0].op: unknown 'classifier'"),

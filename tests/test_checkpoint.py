@@ -214,7 +214,7 @@ def test_another_training_is_refused(tmp_path: Path, then: Any, now: Any, messag
 
 
 def test_wrong_settings_and_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"checkpoint.keep: wanted 1 or more"):
+    with pytest.raises(ValueError, match=r"checkpoint.keep: expected 1 or more"):
         Checkpoints(tmp_path, keep=0)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"file/epoch-000001\.npz: "):

@@ -110,7 +110,7 @@ def test_no_genomes_and_no_genes():
 @pytest.mark.parametrize(
     "genomes, words",
     [
-        ([[0, 1]], r"wanted whole numbers of shape \(n, 49\)"),
+        ([[0, 1]], r"expected whole numbers of shape \(n, 49\)"),
         (np.zeros((1, 49)), "got float64"),
         ([[9] * 49], "has options 0 to"),
         ([[-1] * 49], "has options 0 to"),

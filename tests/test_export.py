@@ -53,7 +53,7 @@ from pathlib import Path
 import numpy as np
 folder = Path(sys.argv[1])
 with np.load(sys.argv[2]) as arrays:
-    images, wanted = arrays["images"], arrays["logits"]
+    images, expected = arrays["images"], arrays["logits"]
 got = {}
 from jax import export
 got["stablehlo"] = export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call(images)
@@ -67,7 +67,7 @@ got["onnx"] = session.run(None, {"images": images.transpose(0, 3, 1, 2).copy()})
 from ai_edge_litert.interpreter import Interpreter
 run = Interpreter(model_path=str(folder / "model.tflite"), num_threads=1).get_signature_runner()
 got["tflite"] = np.concatenate([run(images=image[None])["logits"] for image in images])
-print(json.dumps({name: float(np.abs(np.asarray(logits) - wanted).max()) for name, logits in got.items()}))
+print(json.dumps({name: float(np.abs(np.asarray(logits) - expected).max()) for name, logits in got.items()}))
 """
 
 
@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     [
         (b"no image", "not an image that can be read"),
         (None, "no such file or folder"),
-        ("wide", "wanted a square image"),
+        ("wide", "expected a square image"),
     ],
 )
 def test_wrong_images_are_named(tmp_path: Path, content: Any, words: str) -> None:
@@ -191,7 +191,7 @@ def test_safetensors_round_trip_and_damage() -> None:
     "args, words",
     [
         (["weights=none.npz", "dataset=digits"], "none.npz"),
-        (["weights=w/weights.npz"], "dataset: wanted the dataset"),
+        (["weights=w/weights.npz"], "dataset: expected the dataset"),
         (["weights=w/weights.npz", "formats=[timm]"], "formats: timm is of an architecture alone"),
         (["arch=mnasnet_a1", "formats=[onnx]"], "formats: onnx needs weights="),
         (["weights=w/broken.npz", "dataset=digits", "arch=w/arch.yaml"], "broken.npz: no weights file"),

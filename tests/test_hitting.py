@@ -1,4 +1,4 @@
-"""One search ends at the latency that was asked for: with the absolute reward, or with a hard limit."""
+"""One search ends at the latency that was asked for: with the absolute reward, or with a constraint."""
 
 from __future__ import annotations
 

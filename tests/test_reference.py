@@ -120,9 +120,9 @@ def v2(width: float, depth: float, resolution: int) -> Arch:
     ],
 )
 def test_files_are_what_the_multipliers_give(arch: Arch, name: str):
-    wanted = load_arch(name)
-    assert dataclasses.replace(arch, name=name, head=wanted.head) == wanted
-    assert arch.head.get("width") == wanted.head.get("width")
+    expected = load_arch(name)
+    assert dataclasses.replace(arch, name=name, head=expected.head) == expected
+    assert arch.head.get("width") == expected.head.get("width")
 
 
 @pytest.mark.parametrize(
@@ -163,11 +163,11 @@ def test_depth_multiplier_leaves_out_the_last_layers():
 @pytest.mark.parametrize(
     "call, words",
     [
-        (lambda arch: width_multiplier(arch, 0), "alpha: wanted a number from 0.001"),
+        (lambda arch: width_multiplier(arch, 0), "alpha: expected a number from 0.001"),
         (lambda arch: width_multiplier(arch, 2, head="growing"), "did you mean 'grow'"),
-        (lambda arch: width_multiplier(arch, 64, head="scale"), "width: wanted a whole number from 1 to 65536"),
-        (lambda arch: depth_multiplier(arch, 60), "layers: wanted a whole number from 1 to 1000"),
-        (lambda arch: with_resolution(arch, 0), "resolution: wanted a whole number"),
+        (lambda arch: width_multiplier(arch, 64, head="scale"), "width: expected a whole number from 1 to 65536"),
+        (lambda arch: depth_multiplier(arch, 60), "layers: expected a whole number from 1 to 1000"),
+        (lambda arch: with_resolution(arch, 0), "resolution: expected a whole number"),
     ],
 )
 def test_multipliers_refuse(call, words: str):

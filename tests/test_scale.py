@@ -106,9 +106,9 @@ def test_a_family_space_holds_its_members() -> None:
     [
         (["preset=efficientnet", "phi=[9]"], "phi: preset efficientnet has 0 to 8"),
         (["preset=efficientnet", "macs=[1e6]"], "preset: its coefficients are fixed"),
-        (["target_ms=[1]"], "target_ms: wanted one device"),
-        (["alpha=0.5"], "alpha: wanted a number from 1 to 8"),
-        (["macs=[-1]"], "macs: wanted numbers above 0"),
+        (["target_ms=[1]"], "target_ms: expected one device"),
+        (["alpha=0.5"], "alpha: expected a number from 1 to 8"),
+        (["macs=[-1]"], "macs: expected numbers above 0"),
         (["grid.search=true", "grid.step=0.3", "grid.tolerance=0.01"], "grid: no alpha beta^2 gamma^2"),
     ],
 )

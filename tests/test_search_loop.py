@@ -189,7 +189,7 @@ def test_screened_trials_do_not_count_and_are_told(tmp_path: Path) -> None:
 def test_a_space_of_one_ends_with_a_word(tmp_path: Path, controller: str) -> None:
     """Where trainings differ in length, the one architecture goes on to the others before that."""
     space = space_from_dict(ONLY, "one.yaml").fit(8, 1, 10)
-    words = "were repeats" if controller == "halving" else "all 1 architectures"
+    words = "were repeats" if controller == "asha" else "all 1 architectures"
     assert words in run(tmp_path / "j", Shuffled(0, 2), space=space, controller=controller, max_screened=20)
 
 

@@ -35,7 +35,7 @@ def test_genomes_round_trip_and_moves_stay_inside(name: str, seed: int) -> None:
     space = SPACE_CACHE[name]
     rng = np.random.default_rng(seed)
     a, b = space.sample(rng), space.sample(rng)
-    for genome in (a, space.mutate(a, rng), space.cross(a, b, rng), next(space.neighbours(a))):
+    for genome in (a, space.mutate(a, rng), space.cross(a, b, rng), next(space.neighbors(a))):
         assert space.canonical(genome) == genome
         assert space.allowed(genome)
     arch = space.decode(a)

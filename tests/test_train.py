@@ -1,4 +1,4 @@
-"""Training: the optimisers by hand, schedules, packing, and `fit` from seed to metrics."""
+"""Training: the optimizers by hand, schedules, packing, and `fit` from seed to metrics."""
 
 import copy
 import dataclasses
@@ -295,11 +295,11 @@ def test_the_recipes_that_others_name_exist() -> None:
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"epochs": 0}, "recipe.epochs: wanted 1 or more, got 0"),
-        ({"lr": 0}, "recipe.lr: wanted a number above 0, got 0"),
-        ({"ema": 1}, "recipe.ema: wanted 0 or more and less than 1, got 1"),
-        ({"weight_decay": -1}, "recipe.weight_decay: wanted 0 or more, got -1"),
-        ({"warmup_epochs": 9}, r"recipe.warmup_epochs: wanted 0 to 5 \(epochs\), got 9"),
+        ({"epochs": 0}, "recipe.epochs: expected 1 or more, got 0"),
+        ({"lr": 0}, "recipe.lr: expected a number above 0, got 0"),
+        ({"ema": 1}, "recipe.ema: expected 0 or more and less than 1, got 1"),
+        ({"weight_decay": -1}, "recipe.weight_decay: expected 0 or more, got -1"),
+        ({"warmup_epochs": 9}, r"recipe.warmup_epochs: expected 0 to 5 \(epochs\), got 9"),
         ({"optimizer": "rmsprob"}, "recipe.optimizer: .* did you mean rmsprop"),
         ({"augment": {"flipp": True}}, "recipe.augment.flipp: unknown key; did you mean flip"),
     ],

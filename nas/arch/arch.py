@@ -118,9 +118,9 @@ class Arch:
             classes=self.classes if classes is None else classes,
         )
         strides = self.strides()
-        wanted = min(self.min_feature_map, _last_map(self.resolution, strides))
+        expected = min(self.min_feature_map, _last_map(self.resolution, strides))
         for i, stride in enumerate(strides):
-            if fitted.resolution >= self.resolution or _last_map(fitted.resolution, strides) >= wanted:
+            if fitted.resolution >= self.resolution or _last_map(fitted.resolution, strides) >= expected:
                 break
             strides[i] = 1 if stride > 1 else stride
         return fitted.with_strides(strides) if strides != self.strides() else fitted
@@ -175,9 +175,9 @@ def arch_from_dict(data: Any, where: str = "arch") -> Arch:
             raise ValueError(f"{where}: misses the key {key}")
     stages = data["stages"]
     if not isinstance(stages, list) or not stages or len(stages) > MAX_STAGES:
-        raise ValueError(f"{where}: stages: wanted a list of 1 to {MAX_STAGES} stages, got {shown(stages)}")
+        raise ValueError(f"{where}: stages: expected a list of 1 to {MAX_STAGES} stages, got {shown(stages)}")
     if not is_word(data.get("name", "arch")):
-        raise ValueError(f"{where}: name: wanted a word, got {shown(data['name'])}")
+        raise ValueError(f"{where}: name: expected a word, got {shown(data['name'])}")
     arch = Arch(
         name=data.get("name", "arch"),
         resolution=whole(data["resolution"], 1, MAX_RESOLUTION, f"{where}: resolution"),
@@ -217,10 +217,10 @@ def _block(data: Any, where: str) -> Block:
         raise ValueError(f"{where}: misses the key op")
     op = data.pop("op")
     if not isinstance(op, str):
-        raise ValueError(f"{where}.op: wanted the name of a block, got {shown(op)}")
+        raise ValueError(f"{where}.op: expected the name of a block, got {shown(op)}")
     for key, value in data.items():
         if isinstance(value, Mapping):
-            raise ValueError(f"{where}.{key}: wanted a plain value, got {shown(value)}")
+            raise ValueError(f"{where}.{key}: expected a plain value, got {shown(value)}")
     return Block.of(op, **data)
 
 
@@ -232,7 +232,7 @@ def _stage(data: Any, where: str) -> Stage:
         repeat = whole(common.pop("repeat", 1), 1, MAX_LAYERS, f"{where}.repeat")
         return Stage((_block(common, where),) * repeat, stride)
     if not isinstance(layers, list) or not 1 <= len(layers) <= MAX_LAYERS:
-        raise ValueError(f"{where}.layers: wanted a list of 1 to {MAX_LAYERS} layers, got {shown(layers)}")
+        raise ValueError(f"{where}.layers: expected a list of 1 to {MAX_LAYERS} layers, got {shown(layers)}")
     if common.pop("repeat", len(layers)) != len(layers):
         raise ValueError(f"{where}.repeat: the stage lists {len(layers)} layers; leave repeat out")
     merged = []
@@ -246,7 +246,7 @@ def _stage(data: Any, where: str) -> Stage:
 
 def mapping(data: Any, where: str) -> Mapping[str, Any]:
     if not isinstance(data, Mapping) or not all(is_word(key) for key in data):
-        raise ValueError(f"{where}: wanted keys and values, got {shown(data)}")
+        raise ValueError(f"{where}: expected keys and values, got {shown(data)}")
     return data
 
 
@@ -267,13 +267,13 @@ def known_keys(data: Mapping[str, Any], allowed: Sequence[str], where: str) -> N
 
 def whole(value: Any, low: int, high: int, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{where}: wanted a whole number from {low} to {high}, got {shown(value)}")
+        raise ValueError(f"{where}: expected a whole number from {low} to {high}, got {shown(value)}")
     return value
 
 
 def number(value: Any, low: float, high: float, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{where}: wanted a number from {low:g} to {high:g}, got {shown(value)}")
+        raise ValueError(f"{where}: expected a number from {low:g} to {high:g}, got {shown(value)}")
     return value
 
 
@@ -281,7 +281,7 @@ def choice(value: Any, allowed: Sequence[str], where: str) -> str:
     if not isinstance(value, str) or value not in allowed:
         near = nearest(str(value), allowed) if isinstance(value, str) else None
         hint = f"; did you mean {near!r}?" if near else ""
-        raise ValueError(f"{where}: wanted one of {', '.join(allowed)}, got {shown(value)}{hint}")
+        raise ValueError(f"{where}: expected one of {', '.join(allowed)}, got {shown(value)}{hint}")
     return value
 
 
@@ -299,7 +299,7 @@ def _frozen(value: Any) -> Knob:
     if isinstance(value, list | tuple):
         return tuple(_frozen(item) for item in value)
     if isinstance(value, dict):
-        raise ValueError(f"wanted a plain value, got {shown(value)}")
+        raise ValueError(f"expected a plain value, got {shown(value)}")
     return value
 
 

@@ -19,7 +19,7 @@ def load_arch(name: str, spaces: Path = SPACES) -> Arch:
     path = find_file(name, spaces)
     data = mapping(read_yaml(path), str(path))
     if '"one_of":' in json.dumps(data, default=str):
-        raise ValueError(f"{path}: a space with choices in it; wanted an architecture")
+        raise ValueError(f"{path}: a space with choices in it; expected an architecture")
     arch = arch_from_dict({"name": path.stem, **{k: v for k, v in data.items() if k not in SPACE_ONLY}}, str(path))
     lower(arch, str(path))
     return arch

@@ -23,7 +23,7 @@ def find_arch(arch: str) -> Arch:
     form, text = _strings(data["blocks"], f"{path}: blocks")
     keys = {"name": path.stem, **{k: v for k, v in mapping(data, str(path)).items() if k != "blocks"}}
     if "stages" in keys:
-        raise ValueError(f"{path}: has both blocks and stages; wanted one of them")
+        raise ValueError(f"{path}: has both blocks and stages; expected one of them")
     return parse(text, form, keys, str(path))
 
 
@@ -33,11 +33,11 @@ def _strings(blocks: Any, where: str) -> tuple[str | None, str]:
     if isinstance(blocks, Mapping):
         if len(blocks) != 1 or next(iter(blocks)) not in FORMS:
             wrong = next((str(key) for key in blocks if key not in FORMS), "both forms")
-            raise ValueError(f"{where}: wanted one of {', '.join(FORMS)}, got {shown(wrong)}{did_you_mean(wrong, FORMS)}")
+            raise ValueError(f"{where}: expected one of {', '.join(FORMS)}, got {shown(wrong)}{did_you_mean(wrong, FORMS)}")
         ((form, blocks),) = blocks.items()
     listed = blocks if isinstance(blocks, list) else [blocks]
     if not listed or not all(isinstance(text, str) for text in listed):
-        raise ValueError(f"{where}: wanted block strings, got {shown(blocks)}")
+        raise ValueError(f"{where}: expected block strings, got {shown(blocks)}")
     return form, ",".join(listed)
 
 

@@ -115,5 +115,5 @@ Every setting is a key=value pair; `nas <command> --help` explains them and list
 
 {examples}
 
-A run lives in one folder (runs/<name>): the same command goes on where it stopped, a larger trials= extends it.
+A run lives in one folder (runs/<name>): the same command resumes where it stopped, a larger trials= extends it.
 Results: report.html, front.csv, front/<id>.yaml and best.yaml in that folder."""

@@ -36,7 +36,7 @@ from nas.workflows.invocation import Invocation
 from nas.workflows.run_folder import log_to, open_run, run_folder, with_paths
 from nas.workflows.workers import not_measured, workers, written_predictor
 
-EVALUATORS = ("links", "scratch")
+EVALUATORS = ("layerwise", "scratch")
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ class AdaptCommand:
     def __post_init__(self) -> None:
         check_ranges(self, seed=(0, 2**31 - 1), threads=(1, 1024))
         if not 0 < self.target < 1:
-            raise ValueError(f"target: wanted a share between 0 and 1, got {self.target}")
+            raise ValueError(f"target: expected a share between 0 and 1, got {self.target}")
         if self.target_ms is not None and self.target_ms <= 0:
-            raise ValueError(f"target_ms: wanted more than 0 or null, got {self.target_ms}")
+            raise ValueError(f"target_ms: expected more than 0 or null, got {self.target_ms}")
         if len(self.device) != 1:
-            raise ValueError(f"device: wanted one device, such as device=[host], got {len(self.device)}")
+            raise ValueError(f"device: expected one device, such as device=[host], got {len(self.device)}")
         if (name := self.evaluator.get("name")) not in EVALUATORS:
-            raise ValueError(f"evaluator: wanted {' or '.join(EVALUATORS)}, which train inherited weights, got {name}")
+            raise ValueError(f"evaluator: expected {' or '.join(EVALUATORS)}, which train inherited weights, got {name}")
         if not self.evaluator.get("keep_weights", True):
-            raise ValueError("evaluator.keep_weights: wanted true, each step begins with the weights of the one before")
+            raise ValueError("evaluator.keep_weights: expected true, each step begins with the weights of the one before")
 
     @property
     def final_recipe(self) -> dict[str, Any]:

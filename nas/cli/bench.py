@@ -38,7 +38,7 @@ class BenchCommand(Contest):
     def __post_init__(self) -> None:
         check_ranges(self, evaluations=(1, 10**6), seeds=(1, 10_000), in_flight=(0, 10_000), workers=(1, 1024))
         if not self.controllers:
-            raise ValueError("controllers: empty; wanted names such as [random,guided]")
+            raise ValueError("controllers: empty; expected names such as [random,bayesian]")
 
     @property
     def contest(self) -> Contest:

@@ -40,7 +40,7 @@ COMMANDS = {
         "compare controllers on a published table of trained networks",
         "nas.cli.bench:bench",
         (
-            "nas bench path=downloads/nas_bench_macro controllers=[random,guided] evaluations=60 seeds=10",
+            "nas bench path=downloads/nas_bench_macro controllers=[random,bayesian] evaluations=60 seeds=10",
             "nas bench benchmark=accel_nasbench path=downloads/accel_nasbench cost=latency_ms/a100 evaluations=300",
         ),
     ),

@@ -31,7 +31,7 @@ class CostCommand:
         for key, high in (("resolution", 8192), ("channels", 65_536), ("classes", 1_000_000)):
             value = getattr(self, key)
             if value is not None and not 1 <= value <= high:
-                raise ValueError(f"{key}: wanted 1 to {high}, got {value}")
+                raise ValueError(f"{key}: expected 1 to {high}, got {value}")
 
 
 def show_cost(call: Invocation) -> None:

@@ -26,7 +26,7 @@ class PredictCommand:
 
     def __post_init__(self) -> None:
         if self.top < 1:
-            raise ValueError(f"top: wanted 1 or more, got {self.top}")
+            raise ValueError(f"top: expected 1 or more, got {self.top}")
 
 
 def predict(call: Invocation) -> None:

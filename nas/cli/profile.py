@@ -53,9 +53,9 @@ class ProfileCommand:
             classes=(1, 10**6), divisor=(1, 256), seed=(0, 2**31 - 1), threads=(1, 1024),
         )  # fmt: skip
         if not 0 < self.error < 1:
-            raise ValueError(f"error: wanted more than 0 and less than 1 (0.05 is 5 %), got {self.error:g}")
+            raise ValueError(f"error: expected more than 0 and less than 1 (0.05 is 5 %), got {self.error:g}")
         if not self.device:
-            raise ValueError("device: wanted at least one")
+            raise ValueError("device: expected at least one")
 
 
 def profile(call: Invocation) -> None:
@@ -81,7 +81,7 @@ def profile(call: Invocation) -> None:
                 )  # fmt: skip
                 _write(found, command, folder, call.again)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped; the same command goes on:\n  {call.again}") from None
+            raise KeyboardInterrupt(f"stopped; the same command resumes:\n  {call.again}") from None
         finally:
             placed.close()
             executor.close()

@@ -77,11 +77,11 @@ class ScaleCommand:
         check_ranges(self, seed=(0, 2**31 - 1), threads=(1, 1024), divisor=(1, 256))
         for key in ("macs", "target_ms"):
             if any(not 0 < value < float("inf") for value in getattr(self, key)):
-                raise ValueError(f"{key}: wanted numbers above 0, got {list(getattr(self, key))}")
+                raise ValueError(f"{key}: expected numbers above 0, got {list(getattr(self, key))}")
         if self.macs and self.target_ms:
-            raise ValueError("macs: wanted either macs or target_ms, got both")
+            raise ValueError("macs: expected either macs or target_ms, got both")
         if self.target_ms and len(self.device) != 1:
-            raise ValueError(f"target_ms: wanted one device, such as device=[host], got {len(self.device)}")
+            raise ValueError(f"target_ms: expected one device, such as device=[host], got {len(self.device)}")
         if self.preset and (self.macs or self.target_ms or self.grid.search):
             raise ValueError("preset: its coefficients are fixed; leave macs, target_ms and grid.search out")
         if self.preset and any(phi != int(phi) for phi in self.phi):

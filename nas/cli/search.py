@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nas.core.versions import versions
 from nas.journal import Journal
-from nas.report import front_text, summarise, write_outputs
+from nas.report import front_text, summarize, write_outputs
 from nas.report.panel import Display
 from nas.report.trackers import open_trackers
 from nas.runtime.placed import Placed
@@ -37,7 +37,7 @@ def search(call: Invocation) -> None:
             print(
                 f"{shown}: this run is finished, {journal.get('finished')} trials; a larger trials= goes on from there"
             )
-            print(front_text(summarise(journal)))
+            print(front_text(summarize(journal)))
             return
         try:
             _run(plan, journal, folder)
@@ -45,9 +45,9 @@ def search(call: Invocation) -> None:
             done = sum(trial.done for trial in journal.trials())
             journal.add_event("interrupted")
             raise KeyboardInterrupt(
-                f"stopped with {done} trials on record in {shown}; the same command goes on:\n  {call.again}"
+                f"stopped with {done} trials on record in {shown}; the same command resumes:\n  {call.again}"
             ) from None
-        print(front_text(summarise(journal)))
+        print(front_text(summarize(journal)))
         print(f"\nreport  {shown}/report.html\nbest    {shown}/best.yaml   (nas train arch={shown}/best.yaml)")
 
 

@@ -111,11 +111,11 @@ def train(call: Invocation) -> None:
 
 def _trained(call: Invocation, command: TrainCommand, executor: Any, arch: Arch, dataset: Dataset, recipe: Recipe,
              teacher: Teacher | None, folder: Path) -> Fit:  # fmt: skip
-    from nas.train import Checkpoints, Crowd, fit
+    from nas.train import Checkpoints, DeviceMesh, fit
 
-    crowd = Crowd(command.devices)
+    mesh = DeviceMesh(command.devices)
     if isinstance(executor, LocalSettings):
-        crowd.shared()
+        mesh.shared()
     start = _start(command, arch) if command.weights else None
     within = None if command.checkpoint_minutes is None else 60 * command.checkpoint_minutes
     kept = Checkpoints(folder.absolute() / "checkpoints", command.checkpoint_keep, command.checkpoint_every, within_s=within)
@@ -124,10 +124,10 @@ def _trained(call: Invocation, command: TrainCommand, executor: Any, arch: Arch,
     made_folder(folder)
     try:
         if isinstance(executor, LocalSettings):
-            return fit(dataset=dataset, **work, report=epochs, crowd=crowd)
+            return fit(dataset=dataset, **work, report=epochs, mesh=mesh)
         return _together(command, executor, work, dataset, folder, epochs)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped after epoch {epochs.shown}; the same command goes on:\n  {call.again}") from None
+        raise KeyboardInterrupt(f"stopped after epoch {epochs.shown}; the same command resumes:\n  {call.again}") from None
 
 
 def _together(command: TrainCommand, executor: ClusterSettings, work: Mapping[str, Any], dataset: Dataset, folder: Path,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nas.controllers.asha import Halving
+from nas.controllers.asha import Asha
 from nas.controllers.base import CONTROLLERS, Controller, History, fresh, make_controller
-from nas.controllers.bayesian import Guided
+from nas.controllers.bayesian import Bayesian
 from nas.controllers.evolution import Evolution
 from nas.controllers.local import Local
 from nas.controllers.mnasnet import Mnasnet
@@ -21,9 +21,9 @@ CONTROLLERS |= {
     "local": Local,
     "mnasnet": Mnasnet,
     "reinforce": Reinforce,
-    "guided": Guided,
+    "bayesian": Bayesian,
     "optuna": Optuna,
-    "halving": Halving,
+    "asha": Asha,
 }
 
 __all__ = ["CONTROLLERS", "Controller", "History", "Problem", "fresh", "make_controller"]

@@ -117,7 +117,7 @@ class History:
 
     @property
     def values(self) -> np.ndarray:
-        """(trials, axes) minimised values, inf without a result."""
+        """(trials, axes) minimized values, inf without a result."""
         return self.log.values[: self.length] if self.log else np.zeros((0, len(self.problem.objectives.names)))
 
     @property
@@ -136,7 +136,7 @@ class History:
 
 
 def results_of(objectives: Objectives, trial: Trial) -> tuple[float, tuple[float, ...]]:
-    """Reward and minimised values of a trial; nan and infs where it failed or misses a metric."""
+    """Reward and minimized values of a trial; nan and infs where it failed or misses a metric."""
     nothing = (math.nan, (math.inf,) * len(objectives.names))
     if trial.outcome != "ok":
         return nothing
@@ -146,7 +146,7 @@ def results_of(objectives: Objectives, trial: Trial) -> tuple[float, tuple[float
 
 
 def fresh(history: History, pending: Sequence[Proposal], draw: Draw, rng: np.random.Generator) -> Genome:
-    """A genome that is neither pending nor told and keeps the hard limits, as like the `draw` as can be had.
+    """A genome that is neither pending nor told and keeps the constraints, as like the `draw` as can be had.
 
     `draw(n)` gives n genomes of the controller's liking. Where they bring nothing after a bounded number, their
     mutants are looked through, then all genomes of a small space or uniform samples of a large one. Of what is left,

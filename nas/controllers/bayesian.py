@@ -1,7 +1,7 @@
-"""Search guided by models of the trials so far: the fewest trainings for a front, a few dozen milliseconds a proposal.
+"""Search bayesian by models of the trials so far: the fewest trainings for a front, a few dozen milliseconds a proposal.
 
 Each costly objective has a Gaussian process over the analytic per-stage costs of a genome; cheap objectives are computed,
-never learnt. A proposal is the genome with the largest expected gain of hypervolume (Emmerich et al. 2006), by draws from
+never learned. A proposal is the genome with the largest expected gain of hypervolume (Emmerich et al. 2006), by draws from
 the processes over candidates that an inner NSGA-II finds in the whole space; networks still in training take part in the
 draws (Wilson et al. 2018, arXiv:1805.10196). Every third proposal is bold: the largest gain if the models underestimate
 everything by several deviations (upper confidence bound). The best of billions of genomes lies far above what a model
@@ -27,7 +27,7 @@ from nas.objectives.pareto import hypervolume_gains, non_dominated, ranks
 from nas.problem import Problem
 from nas.records import Proposal, Trial
 from nas.space import Genome
-from nas.surrogates.process import Hyper, Process, Term, choose, standardised
+from nas.surrogates.process import Hyper, Process, Term, choose, standardized
 
 TERMS = (Term("linear", "costs"), Term("pairs", "costs"), Term("matern", "costs"))
 FAILING_LENGTH, FAILING_NOISE, FAILING_FLOOR = 2.0, 0.05, 0.05  # squared length; variance beside 1; correlation added
@@ -47,7 +47,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class Guided:
+class Bayesian:
     """The first `start` proposals are spread over the range of the first cheap objective; None: as many as there are genes,
     from 10 to 30. With fewer, the models never see whole regions of a large space and are sure that they are poor.
 
@@ -71,7 +71,7 @@ class Guided:
         check_ranges(self, start=(1, 100_000), **{key: (low, 100_000) for key, low in counts.items()})
         for key in ("optimism", "boldness"):
             if not 0 <= getattr(self, key) < math.inf:
-                raise ValueError(f"{key}: wanted 0 or more, got {getattr(self, key):g}")
+                raise ValueError(f"{key}: expected 0 or more, got {getattr(self, key):g}")
 
     def init(self, problem: Problem, seed: int) -> State:
         start = min(max(len(problem.space.genes), 10), 30) if self.start is None else self.start
@@ -108,7 +108,7 @@ class Guided:
     def _fitted(self, state: State) -> State:
         history, around = state.history, state.around
         inputs = {"costs": around.inputs(history.rows[history.ok])}
-        targets = (standardised(around.to_model(k, history.values[history.ok, k]))[0] for k in around.costly)
+        targets = (standardized(around.to_model(k, history.values[history.ok, k]))[0] for k in around.costly)
         hypers = tuple(choose(TERMS, inputs, y, np.random.default_rng(len(history))) for y in targets)
         return dataclasses.replace(state, hypers=hypers, fitted=len(history.ok))
 
@@ -128,9 +128,9 @@ class Success:
             return None
         last = np.arange(len(history))[-points:]
         inputs, failed = around.inputs(history.rows[last]), np.isnan(history.rewards[last]).astype(float)
-        centred = inputs - inputs.mean(axis=0)
-        spread = np.sqrt((centred**2).sum(axis=0) * max(((failed - failed.mean()) ** 2).sum(), 1e-12))
-        relevance = np.abs(centred.T @ (failed - failed.mean())) / np.maximum(spread, 1e-12) + FAILING_FLOOR
+        centered = inputs - inputs.mean(axis=0)
+        spread = np.sqrt((centered**2).sum(axis=0) * max(((failed - failed.mean()) ** 2).sum(), 1e-12))
+        relevance = np.abs(centered.T @ (failed - failed.mean())) / np.maximum(spread, 1e-12) + FAILING_FLOOR
         relevance /= np.sqrt((relevance**2).mean())
         terms, hyper = TERMS[-1:], Hyper((1.0,), (FAILING_LENGTH,), FAILING_NOISE)
         return cls(Process(terms, hyper, {"costs": inputs * relevance}, -failed), relevance)
@@ -143,7 +143,7 @@ class Success:
 class Model:
     """The models of one moment, and the search for the best proposal under them."""
 
-    def __init__(self, settings: Guided, state: State, pending: Sequence[Proposal]):
+    def __init__(self, settings: Bayesian, state: State, pending: Sequence[Proposal]):
         self.settings, self.history, self.around = settings, state.history, state.around
         self.genes = state.around.genes
         ok = self._kept(state.history)
@@ -152,7 +152,7 @@ class Model:
         inputs = {"costs": self.around.inputs(state.history.rows[ok])}
         self.scales, self.models = [], []
         for axis, hyper in zip(self.around.costly, state.hypers, strict=True):
-            y, middle, spread = standardised(self.around.to_model(axis, state.history.values[ok, axis]))
+            y, middle, spread = standardized(self.around.to_model(axis, state.history.values[ok, axis]))
             self.scales.append((middle, spread))
             self.models.append(Process(TERMS, hyper, inputs, y))
         space = self.history.problem.space
@@ -177,8 +177,8 @@ class Model:
         return gains * self.success(self.around.inputs(rows))
 
     def assess(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of (n, genes) rows those that keep the limits and will hardly fail, and their minimised values: exact, or optimistic
-        where learnt."""
+        """Of (n, genes) rows those that keep the limits and will hardly fail, and their minimized values: exact, or optimistic
+        where learned."""
         rows, values = self.around.kept(rows)
         if len(rows) and self.success is not None:
             chance = self.success(self.around.inputs(rows))

@@ -20,7 +20,7 @@ WITHOUT_CHANNELS = ("concat", "channels", "shuffle")
 
 
 def inherit(parent: Graph, child: Graph, variables: Variables, seed: int) -> Variables:
-    """The child's variables: the parent's by the names of layers, cut to the channels that stay, kernels to their centre.
+    """The child's variables: the parent's by the names of layers, cut to the channels that stay, kernels to their center.
 
     Layers that the parent has not start from their initial values. Raises ValueError naming a layer that is wider than the
     parent's, or whose channels cannot be followed.

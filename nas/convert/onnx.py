@@ -25,7 +25,7 @@ BATCH = "N"
 
 
 def onnx_bytes(graph: Graph, variables: Mapping[str, Arrays], name: str = "network") -> bytes:
-    """The serialised model, checked. Raises ValueError for a primitive that has no ONNX form, or where `onnx` is missing."""
+    """The serialized model, checked. Raises ValueError for a primitive that has no ONNX form, or where `onnx` is missing."""
     onnx = needed("onnx", "onnx")
     deployed, arrays = folded(graph, variables)
     writer = _Writer(onnx.helper, onnx.numpy_helper, deployed, arrays)

@@ -36,7 +36,7 @@ def build(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
     `__post_init__` of `cls` refuses.
     """
     if not isinstance(mapping, Mapping):
-        raise ValueError(f"{where}: wanted settings as a mapping, got {_shown(mapping)}")
+        raise ValueError(f"{where}: expected settings as a mapping, got {_shown(mapping)}")
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in mapping:
         if key not in fields:
@@ -58,9 +58,9 @@ def named(registry: Mapping[str, type[T]], mapping: Mapping[str, Any], where: st
     Raises ValueError as `build` does, and for a missing or unknown name.
     """
     if not isinstance(mapping, Mapping):
-        raise ValueError(f"{where}: wanted settings as a mapping, got {_shown(mapping)}")
+        raise ValueError(f"{where}: expected settings as a mapping, got {_shown(mapping)}")
     if "name" not in mapping:
-        raise ValueError(f"{where}.name: missing; wanted one of {_listed(registry)}")
+        raise ValueError(f"{where}.name: missing; expected one of {_listed(registry)}")
     name = mapping["name"]
     if not isinstance(name, str) or name not in registry:
         raise ValueError(f"{where}.name: unknown {name!r}{did_you_mean(name, registry)} (known: {_listed(registry)})")
@@ -85,7 +85,7 @@ def check_ranges(settings: object, **limits: tuple[float, float]) -> None:
     for key, (low, high) in limits.items():
         value = getattr(settings, key)
         if isinstance(value, int | float) and not low <= value <= high:
-            raise ValueError(f"{key}: wanted {low} to {high}, got {value}")
+            raise ValueError(f"{key}: expected {low} to {high}, got {value}")
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -116,7 +116,7 @@ def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
     else:
         ok = isinstance(value, hint)
     if not ok:
-        raise ValueError(f"{where}: wanted {_wanted(hint)}, got {_shown(value)}")
+        raise ValueError(f"{where}: expected {_wanted(hint)}, got {_shown(value)}")
     return value
 
 
@@ -134,19 +134,19 @@ def _convert_union(hint: Any, value: Any, where: str) -> Any:
             return _convert(member, value, where)
         except ValueError:
             continue
-    raise ValueError(f"{where}: wanted {_wanted(hint)}, got {_shown(value)}")
+    raise ValueError(f"{where}: expected {_wanted(hint)}, got {_shown(value)}")
 
 
 def _convert_literal(hint: Any, value: Any, where: str) -> Any:
     choices = typing.get_args(hint)
     if not any(type(value) is type(choice) and value == choice for choice in choices):
-        raise ValueError(f"{where}: wanted {_wanted(hint)}, got {_shown(value)}{did_you_mean(value, choices)}")
+        raise ValueError(f"{where}: expected {_wanted(hint)}, got {_shown(value)}{did_you_mean(value, choices)}")
     return value
 
 
 def _items(value: Any, where: str) -> Sequence[Any]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
-        raise ValueError(f"{where}: wanted a list, got {_shown(value)}")
+        raise ValueError(f"{where}: expected a list, got {_shown(value)}")
     return value
 
 
@@ -156,7 +156,7 @@ def _convert_tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
     if args[-1] is Ellipsis:
         args = (args[0],) * len(items)
     if len(args) != len(items):
-        raise ValueError(f"{where}: wanted a list of {len(args)}, got {len(items)} in {_shown(value)}")
+        raise ValueError(f"{where}: expected a list of {len(args)}, got {len(items)} in {_shown(value)}")
     return tuple(_convert(arg, item, f"{where}[{i}]") for i, (arg, item) in enumerate(zip(args, items, strict=True)))
 
 
@@ -167,7 +167,7 @@ def _convert_list(hint: Any, value: Any, where: str) -> list[Any]:
 
 def _convert_mapping(hint: Any, value: Any, where: str) -> dict[Any, Any]:
     if not isinstance(value, Mapping):
-        raise ValueError(f"{where}: wanted a mapping, got {_shown(value)}")
+        raise ValueError(f"{where}: expected a mapping, got {_shown(value)}")
     key_hint, item_hint = typing.get_args(hint) or (Any, Any)
     return {_convert(key_hint, k, where): _convert(item_hint, v, _join(where, k)) for k, v in value.items()}
 

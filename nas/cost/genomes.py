@@ -266,7 +266,7 @@ class Costs:
             or not (np.issubdtype(genomes.dtype, np.integer) or genomes.size == 0)
         ):
             raise ValueError(
-                f"{self.space.name}: wanted whole numbers of shape (n, {len(counts)}), got {genomes.dtype} {genomes.shape}"
+                f"{self.space.name}: expected whole numbers of shape (n, {len(counts)}), got {genomes.dtype} {genomes.shape}"
             )
         genomes = genomes.astype(np.int64)
         wrong = (genomes < 0) | (genomes >= counts)

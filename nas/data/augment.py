@@ -78,7 +78,7 @@ def batches(split: Split, batch: int, rng: np.random.Generator) -> Iterator[np.n
     A split smaller than one batch gives one batch of all its rows. Raises ValueError for a batch below 1.
     """
     if batch < 1:
-        raise ValueError(f"batch: wanted 1 or more images, got {batch}")
+        raise ValueError(f"batch: expected 1 or more images, got {batch}")
     order = split.order(rng)
     size = min(batch, len(order)) or batch
     for start in range(0, len(order) - size + 1, size):

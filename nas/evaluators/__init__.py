@@ -7,15 +7,15 @@ from typing import Any
 
 from nas.core.settings import named
 from nas.evaluators.base import Context, Evaluator, EvaluatorSettings
-from nas.evaluators.layerwise import Linked
+from nas.evaluators.layerwise import LayerwiseSettings
 from nas.evaluators.scratch import Scratch
-from nas.evaluators.switched import OneProgram
+from nas.evaluators.switched import Switched
 from nas.evaluators.tabular import AccelNasbench, NasBenchMacro, TableSettings
 
 EVALUATORS: dict[str, type] = {
     "scratch": Scratch,
-    "links": Linked,
-    "one_program": OneProgram,
+    "layerwise": LayerwiseSettings,
+    "switched": Switched,
     "accel_nasbench": AccelNasbench,
     "nas_bench_macro": NasBenchMacro,
 }
@@ -26,4 +26,4 @@ def evaluator_settings(settings: Mapping[str, Any], where: str = "evaluator") ->
     return named(EVALUATORS, settings, where)
 
 
-__all__ = ["EVALUATORS", "Context", "Evaluator", "EvaluatorSettings", "OneProgram", "TableSettings", "evaluator_settings"]
+__all__ = ["EVALUATORS", "Context", "Evaluator", "EvaluatorSettings", "Switched", "TableSettings", "evaluator_settings"]

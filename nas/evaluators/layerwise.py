@@ -12,12 +12,12 @@ from nas.evaluators.scratch import Scratch, ScratchEvaluator
 from nas.recipe import Recipe
 from nas.records import Job, Report
 
-RECIPES = 4  # whose programs are kept: rungs on other data need their own
+RECIPES = 4  # whose programs are kept: fidelities on other data need their own
 
 
 @dataclass(frozen=True)
-class Linked(Scratch):
-    """`evaluator=links`: results are those of `scratch` but for rounding; only layers that are new are compiled."""
+class LayerwiseSettings(Scratch):
+    """`evaluator=layerwise`: results are those of `scratch` but for rounding; only layers that are new are compiled."""
 
     def make(self, context: Context) -> LinksEvaluator:
         return LinksEvaluator(self, context)
@@ -31,12 +31,12 @@ class LinksEvaluator(ScratchEvaluator):
         self._links: dict[tuple[Recipe, int], Any] = {}
 
     def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:
-        from nas.train.compilation.layerwise import Links
+        from nas.train.compilation.layerwise import Layerwise
 
-        shared = replace(recipe, epochs=recipe.horizon)  # rungs that differ in their epochs have the same programs
+        shared = replace(recipe, epochs=recipe.horizon)  # fidelities that differ in their epochs have the same programs
         key = (shared, id(dataset))  # the context keeps its datasets
         if key not in self._links:
-            self._links = dict([*self._links.items()][-RECIPES + 1 :]) | {key: Links(dataset, shared)}
+            self._links = dict([*self._links.items()][-RECIPES + 1 :]) | {key: Layerwise(dataset, shared)}
         return self._links[key].fit(
             arch, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
             variables=self._inherited(job, arch), epochs=recipe.epochs,

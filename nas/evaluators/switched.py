@@ -14,13 +14,13 @@ from nas.space import Space, space_from_plain
 
 
 @dataclass(frozen=True)
-class OneProgram(Scratch):
-    """`evaluator=one_program`: results are those of `scratch`. `fallback` trains from scratch where the space has no program."""
+class Switched(Scratch):
+    """`evaluator=switched`: results are those of `scratch`. `fallback` trains from scratch where the space has no program."""
 
     fallback: bool = False
 
-    def make(self, context: Context) -> OneProgramEvaluator:
-        return OneProgramEvaluator(self, context)
+    def make(self, context: Context) -> SwitchedEvaluator:
+        return SwitchedEvaluator(self, context)
 
     def check(self, space: Space) -> None:
         """Raises ValueError naming the gene where one program cannot hold the space, unless `fallback` is set."""
@@ -30,10 +30,10 @@ class OneProgram(Scratch):
             plan_space(space)
 
 
-class OneProgramEvaluator(ScratchEvaluator):
+class SwitchedEvaluator(ScratchEvaluator):
     """Keeps the compiled program of its space; the first trial's `compile_s` has its compilation, the others' is 0."""
 
-    def __init__(self, settings: OneProgram, context: Context):
+    def __init__(self, settings: Switched, context: Context):
         super().__init__(settings, context)
         self._fallback = settings.fallback
         self._program: Any = None

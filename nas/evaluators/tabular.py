@@ -46,7 +46,7 @@ class TableSettings:
     def check(self, space: Space) -> None:
         """Raises ValueError for a space that is not the table's own."""
         if space.fingerprint != load_space(self.NAME).fingerprint:
-            raise ValueError(f"space: wanted {self.NAME}, whose networks evaluator={self.NAME} knows, got {space.name}")
+            raise ValueError(f"space: expected {self.NAME}, whose networks evaluator={self.NAME} knows, got {space.name}")
 
     def make(self, context: Context) -> TableEvaluator:
         return TableEvaluator(self.table(), self.noise, context)
@@ -56,7 +56,7 @@ class TableSettings:
 class AccelNasbench(TableSettings):
     """`evaluator=accel_nasbench`: models of 4,623 ImageNet trainings and of six devices' times; `path` has the archive.
 
-    The times of `devices` are exact costs of a search: axes, hard limits and targets that no training is needed for.
+    The times of `devices` are exact costs of a search: axes, constraints and targets that no training is needed for.
     """
 
     surrogate: Literal["pairs", "trees"] = "pairs"

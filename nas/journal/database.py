@@ -158,4 +158,4 @@ def _check_schema(path: Path, database: sqlite3.Connection) -> None:
     if version > SCHEMA:
         raise JournalError(f"{path}: written by a newer nas (schema {version}, this one knows {SCHEMA}); upgrade nas")
     if version < SCHEMA:
-        raise JournalError(f"{path}: schema {version} is not understood, wanted {SCHEMA}")
+        raise JournalError(f"{path}: schema {version} is not understood, expected {SCHEMA}")

@@ -68,7 +68,7 @@ class Journal:
             if not path.exists():
                 raise JournalError(f"{path}: no such file")
             if path.is_dir():
-                raise JournalError(f"{path}: a folder, wanted the journal file in it")
+                raise JournalError(f"{path}: a folder, expected the journal file in it")
             if read_only:
                 return cls(path, open_to_read(path, held), held, None)
             locked = lock(path, held)

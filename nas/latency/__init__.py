@@ -1,4 +1,4 @@
-"""Latency on a device: networks measured, and predictors of a space, from sums of layers or learnt from whole networks."""
+"""Latency on a device: networks measured, and predictors of a space, from sums of layers or learned from whole networks."""
 
 from nas.latency.devices.clocked import Host, LiteRT, OnnxRuntime
 from nas.latency.devices.registry import DEVICES, Device, make_device

@@ -14,7 +14,7 @@ from nas.arch.blocks import lower
 from nas.latency.predictors.learned import LatencyPredictor
 from nas.space import Space
 
-TRIES = 200  # draws for each network wanted, before a small space is taken to have no more
+TRIES = 200  # draws for each network expected, before a small space is taken to have no more
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def draw(space: Space, seed: int, samples: int, holdout: int) -> Drawn:
         genome = space.canonical(space.sample(rng))
         found.setdefault(lower(space.decode(genome)).id, genome)
     if len(found) < samples + holdout:
-        raise ValueError(f"samples: {space.name} gave {len(found)} different networks, wanted {samples} and {holdout} held out")
+        raise ValueError(f"samples: {space.name} gave {len(found)} different networks, expected {samples} and {holdout} held out")
     rows = list(found.items())
     return Drawn(dict(rows[holdout:]), dict(rows[:holdout]))
 

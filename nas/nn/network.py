@@ -73,7 +73,7 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
     in; batch statistics and sums stay float32. Raises ValueError for images of another shape, or a missing key.
     """
     if tuple(images.shape[1:]) != graph.input_shape:
-        raise ValueError(f"images: wanted shape (n, {_listed(graph.input_shape)}), got ({_listed(images.shape)})")
+        raise ValueError(f"images: expected shape (n, {_listed(graph.input_shape)}), got ({_listed(images.shape)})")
 
     def random(node: Node, x: Array, index: int) -> Array:
         if rng is None:
@@ -169,7 +169,7 @@ class Network(nnx.Module):
         logits = network(images, train=True, rng=jax.random.key(1))   # moves the batch statistics
         graphdef, state = nnx.split(network)
 
-    `images` are (n, h, w, c), normalised; logits (n, classes) float32. Values are at `params[node name][array name]`.
+    `images` are (n, h, w, c), normalized; logits (n, classes) float32. Values are at `params[node name][array name]`.
     """
 
     def __init__(self, arch: Arch | Graph, seed: int = 0, *, dtype: Any = jnp.float32):

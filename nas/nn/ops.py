@@ -196,10 +196,10 @@ _native_norm.defvjp(_native_norm_forward, _native_norm_backward)
 def _norm_by_batch(x: Array, scale: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
     wide = x.astype(jnp.float32)
     mean = wide.mean((0, 1, 2))
-    centred = wide - _channels(mean)
-    variance = jnp.square(centred).mean((0, 1, 2))
+    centered = wide - _channels(mean)
+    variance = jnp.square(centered).mean((0, 1, 2))
     factor = lax.rsqrt(variance + eps) * scale
-    return (centred * _channels(factor) + _channels(bias)).astype(x.dtype), mean, variance
+    return (centered * _channels(factor) + _channels(bias)).astype(x.dtype), mean, variance
 
 
 def _norm_forward(x: Array, scale: Array, bias: Array, eps: float) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
@@ -211,10 +211,10 @@ def _norm_backward(eps: float, saved: tuple[Array, ...], grads: tuple[Array, ...
     """The gradient in closed form: two sums over the batch where autodiff takes four."""
     x, scale, mean, inverse = saved
     g, count = grads[0].astype(jnp.float32), x.size // x.shape[3]
-    centred = x.astype(jnp.float32) - _channels(mean)
+    centered = x.astype(jnp.float32) - _channels(mean)
     d_bias = g.sum((0, 1, 2))
-    d_scale = (g * centred).sum((0, 1, 2)) * inverse
-    slope = centred * _channels(inverse * d_scale / count)
+    d_scale = (g * centered).sum((0, 1, 2)) * inverse
+    slope = centered * _channels(inverse * d_scale / count)
     dx = _channels(scale * inverse) * (g - _channels(d_bias / count) - slope)
     return dx.astype(x.dtype), d_scale, d_bias
 

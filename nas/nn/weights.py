@@ -68,7 +68,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         with open(path, "rb") as file:  # opened here, because np.load leaves a file that is no zip open
             arrays = np.load(file, allow_pickle=False)
             if not isinstance(arrays, np.lib.npyio.NpzFile):
-                raise ValueError("one array, wanted a zip of named ones")
+                raise ValueError("one array, expected a zip of named ones")
             return {key: arrays[key] for key in arrays.files}
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None

@@ -1,7 +1,7 @@
-"""What a search is after: the axes of its front, its hard limits, and the one number that rewards a controller.
+"""What a search is after: the axes of its front, its constraints, and the one number that rewards a controller.
 
     objectives = build_objectives({"metrics": {"accuracy": "max", "latency_ms": "min"}, "target_ms": 20}, ["host"])
-    objectives.values({"accuracy": 0.7, "latency_ms/host": 25.0})       # [-0.7, 25.0]: minimised, for nas.objectives.pareto
+    objectives.values({"accuracy": 0.7, "latency_ms/host": 25.0})       # [-0.7, 25.0]: minimized, for nas.objectives.pareto
     objectives.reward_of({"accuracy": 0.7, "latency_ms/host": 25.0})    # 0.7 * (25 / 20) ** -0.07
 
 Metrics are named with unit and device: accuracy (a fraction), loss, params, macs, memory_bytes (batch 1, float32) and
@@ -64,8 +64,8 @@ def absolute_reward(
 class Objectives:
     """Resolved objectives; metric names are full ones.
 
-    `metrics` are the axes of the front; `limits` hold from below for metrics to maximise, from above for the others.
-    The reward weighs the first metric to maximise against `cost`, whose `target` is in the unit of `cost`; a target of
+    `metrics` are the axes of the front; `limits` hold from below for metrics to maximize, from above for the others.
+    The reward weighs the first metric to maximize against `cost`, whose `target` is in the unit of `cost`; a target of
     None is to be filled in before the first reward (`dataclasses.replace`). `own` are metrics that an evaluator of one's own
     tells of a training, and which way they are better.
     """
@@ -89,7 +89,7 @@ class Objectives:
         return self.reward != "first" and self.target is None
 
     def values(self, metrics: Mapping[str, float]) -> NDArray[np.float64]:
-        """The axes as minimised values, shape (d,): maximised ones negated, missing ones and nan as inf."""
+        """The axes as minimized values, shape (d,): maximized ones negated, missing ones and nan as inf."""
         signed = [metrics.get(name, math.nan) * (-1 if way == "max" else 1) for name, way in self.metrics]
         return np.array([math.inf if math.isnan(value) else value for value in signed])
 
@@ -158,7 +158,7 @@ class Settings:
         for key in ("exponent", "beta"):
             slope = getattr(self, key)
             if slope is not None and not -math.inf < slope <= 0:
-                raise ValueError(f"{key}: wanted a number of at most 0, so that cost counts against, got {slope:g}")
+                raise ValueError(f"{key}: expected a number of at most 0, so that cost counts against, got {slope:g}")
         _check_positive("over", self.over)
 
 
@@ -178,22 +178,22 @@ def build_objectives(
     fixed = {name: DIRECTIONS[name] for name in ("accuracy", "loss")} | dict(own)
     for name, way in metrics.items():
         if way != fixed.get(name, way):
-            raise ValueError(f"objective.metrics.{name}: wanted {fixed[name]}, got {way}")
+            raise ValueError(f"objective.metrics.{name}: expected {fixed[name]}, got {way}")
     for name, limit in limits.items():
         _check_positive(f"objective.limits.{name}", limit)
         if name == "accuracy" and limit > 1:
-            raise ValueError(f"objective.limits.accuracy: wanted a fraction of at most 1, got {limit:g}")
+            raise ValueError(f"objective.limits.accuracy: expected a fraction of at most 1, got {limit:g}")
     if not metrics:
-        raise ValueError("objective.metrics: empty; wanted at least one metric, such as accuracy: max")
+        raise ValueError("objective.metrics: empty; expected at least one metric, such as accuracy: max")
     axes, bounds = tuple(metrics.items()), tuple(limits.items())
     if read.reward == "first":
         return Objectives(axes, bounds, "first", own=tuple(own.items()))
     if "max" not in metrics.values():
-        raise ValueError(f"objective.reward: {read.reward} needs a metric to maximise, such as accuracy: max")
+        raise ValueError(f"objective.reward: {read.reward} needs a metric to maximize, such as accuracy: max")
     exponent = read.exponent if read.exponent is not None else (-1.0 if read.reward == "mnas_hard" else -0.07)
     cost = _full_name(read.cost, "objective.cost", devices)
     if DIRECTIONS.get(cost) == "max" or cost == "loss" or metrics.get(cost) == "max":
-        raise ValueError(f"objective.cost: wanted a cost, such as params or latency_ms, got {cost}")
+        raise ValueError(f"objective.cost: expected a cost, such as params or latency_ms, got {cost}")
     target = read.target_ms if read.target is None else read.target
     return Objectives(axes, bounds, read.reward, exponent, read.beta, read.over, cost, target, tuple(own.items()))
 
@@ -203,7 +203,7 @@ def _check_own(own: Mapping[str, Direction]) -> None:
         if name in DIRECTIONS or name.partition("/")[0] == LATENCY:
             raise ValueError(f"evaluator: declares the metric {name}, which is known already")
         if way not in ("max", "min"):
-            raise ValueError(f"evaluator: declares the metric {name} as {way!r}; wanted max or min")
+            raise ValueError(f"evaluator: declares the metric {name} as {way!r}; expected max or min")
 
 
 def _on_every_device(metrics: Mapping[str, object], devices: Sequence[str]) -> dict[str, object]:
@@ -245,7 +245,7 @@ def _full_name(name: str, where: str, devices: Sequence[str], own: Iterable[str]
 
 def _check_positive(where: str, value: float | None) -> None:
     if value is not None and not 0 < value < math.inf:
-        raise ValueError(f"{where}: wanted a positive number, got {value:g}")
+        raise ValueError(f"{where}: expected a positive number, got {value:g}")
 
 
 def _both(value: float, limit: float) -> tuple[str, str]:

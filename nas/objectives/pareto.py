@@ -1,6 +1,6 @@
 """Dominance, fronts, crowding and exact hypervolume: numpy in, numpy out.
 
-Every function takes *minimised* values of shape (n, d), one row a point. `+inf` and `nan` both mean that a value is
+Every function takes *minimized* values of shape (n, d), one row a point. `+inf` and `nan` both mean that a value is
 missing or hopeless: such a row is *incomplete*, it is never on a front, ranks behind every complete one and spans no
 volume. `-inf` is an ordinary, unbeatable value.
 
@@ -86,7 +86,7 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
 def hypervolume_gains(values: ArrayLike, reference: ArrayLike, candidates: ArrayLike) -> Floats:
     """What each candidate, shape (m, d), alone would add to the hypervolume of `values`: (m,), never negative.
 
-    Vectorised over the candidates in one and two dimensions, one volume a candidate above. Errors as `hypervolume`.
+    Vectorized over the candidates in one and two dimensions, one volume a candidate above. Errors as `hypervolume`.
     """
     points, offers = _table(values), _table(candidates)
     corner = _reference(reference, points.shape[1])

@@ -1,6 +1,6 @@
 """What a run is made of, as frozen dataclasses: trials, jobs, outcomes, measurements, events. No SQLite, no JAX."""
 
-from nas.records.jobs import Job, NoRoom, Outcome, Report, Rung, Training, WorkerSpec, training_of
+from nas.records.jobs import DiskFullError, Fidelity, Job, Outcome, Report, Training, WorkerSpec, training_of
 from nas.records.trials import (
     JSON,
     OUTCOMES,
@@ -18,17 +18,17 @@ from nas.records.trials import (
 __all__ = [
     "JSON",
     "OUTCOMES",
+    "DiskFullError",
     "Evaluation",
     "Event",
+    "Fidelity",
     "Job",
     "Measurement",
-    "NoRoom",
     "Outcome",
     "Proposal",
     "Purpose",
     "Record",
     "Report",
-    "Rung",
     "Training",
     "Trial",
     "WorkerSpec",

@@ -10,7 +10,7 @@ from typing import Any
 Report = Callable[[int, int, int, Mapping[str, float]], None]  # (job number, step, steps, metrics so far)
 
 
-class NoRoom(ValueError):
+class DiskFullError(ValueError):
     """A disk is full: no fault of a candidate, so that the run stops, and goes on when there is room."""
 
 
@@ -31,7 +31,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Rung:
+class Fidelity:
     """How much of a training a fidelity is: epochs, the share of the training images, the image size (None: as it is)."""
 
     epochs: int
@@ -40,42 +40,42 @@ class Rung:
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
-            raise ValueError(f"epochs: wanted 1 or more, got {self.epochs}")
+            raise ValueError(f"epochs: expected 1 or more, got {self.epochs}")
         if not 0 < self.share <= 1:
-            raise ValueError(f"shares: wanted shares above 0 up to 1, got {self.share:g}")
+            raise ValueError(f"shares: expected shares above 0 up to 1, got {self.share:g}")
         if self.resolution is not None and not 1 <= self.resolution <= 8192:
-            raise ValueError(f"resolutions: wanted 1 to 8192 pixels, got {self.resolution}")
+            raise ValueError(f"resolutions: expected 1 to 8192 pixels, got {self.resolution}")
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a job of a run with rungs carries in `data`: its rung, the epochs that the learning rate is laid out for, and the
-    trial that the training began with, whose checkpoint it goes on from. `more`: a later rung may go on from this one."""
+    """What a job of a run with fidelities carries in `data`: its fidelity, the epochs that the learning rate is laid out for, and the
+    trial that the training began with, whose checkpoint it goes on from. `more`: a later fidelity may go on from this one."""
 
-    rung: Rung
+    fidelity: Fidelity
     horizon: int
     root: int
     more: bool = False
 
     @classmethod
     def of(cls, data: Mapping[str, Any]) -> Training | None:
-        """From a job's data; None where its run has no rungs."""
+        """From a job's data; None where its run has no fidelities."""
         kept = data.get("training")
-        return cls(**{**kept, "rung": Rung(**kept["rung"])}) if kept else None
+        return cls(**{**kept, "fidelity": Fidelity(**kept["fidelity"])}) if kept else None
 
     def to_data(self) -> dict[str, Any]:
         return {"training": dataclasses.asdict(self)}
 
 
-def training_of(rungs: Sequence[Rung], fidelity: int, root: int) -> dict[str, Any]:
-    """The data of a training on that rung; nothing where there are none."""
-    if not rungs:
+def training_of(fidelities: Sequence[Fidelity], fidelity: int, root: int) -> dict[str, Any]:
+    """The data of a training on that fidelity; nothing where there are none."""
+    if not fidelities:
         return {}
-    level = min(fidelity, len(rungs) - 1)
-    rung = rungs[level]
-    after = rungs[level + 1] if level + 1 < len(rungs) else None
-    more = after is not None and (after.share, after.resolution) == (rung.share, rung.resolution)
-    return Training(rung, max(r.epochs for r in rungs), root, more).to_data()
+    level = min(fidelity, len(fidelities) - 1)
+    chosen = fidelities[level]
+    after = fidelities[level + 1] if level + 1 < len(fidelities) else None
+    more = after is not None and (after.share, after.resolution) == (chosen.share, chosen.resolution)
+    return Training(chosen, max(r.epochs for r in fidelities), root, more).to_data()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ Purpose = Literal["search", "test"]
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a controller asks for. `fidelity` is a rung number; `note` is its own JSON and comes back with the trial."""
+    """What a controller asks for. `fidelity` is a fidelity number; `note` is its own JSON and comes back with the trial."""
 
     genome: tuple[int, ...]
     fidelity: int = 0

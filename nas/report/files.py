@@ -20,7 +20,7 @@ from nas.report.front import FrontRow
 from nas.report.html import page
 from nas.report.plots import Reference
 from nas.report.scaled import with_scaled
-from nas.report.summary import Summary, metric_names, summarise
+from nas.report.summary import Summary, metric_names, summarize
 from nas.report.text import value_of
 
 WHOLE = ("params", "macs", "memory_bytes")
@@ -36,7 +36,7 @@ def write_outputs(
     is replaced in one step. Members that left the front lose their file, other files stay. Raises ValueError naming the file
     where it cannot be written.
     """
-    summary, beside = with_scaled(summarise(journal), scaled)
+    summary, beside = with_scaled(summarize(journal), scaled)
     references = [*references, *beside]
     folder = run_dir / "front"
     try:
@@ -140,7 +140,7 @@ def _remove_stale(folder: Path, kept: set[Path]) -> None:
 
 def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, Any]:
     """Front, counts by outcome and settings as plain JSON; nan and infinities become null."""
-    summary, _ = with_scaled(summarise(journal), scaled)
+    summary, _ = with_scaled(summarize(journal), scaled)
     front = [
         {
             "number": None if row.name else row.number, "scaled": row.name or None, "id": row.id,

@@ -44,9 +44,9 @@ class ClusterSettings:
     def __post_init__(self) -> None:
         check_ranges(self, workers=(1, 100_000), cpus=(0, 10_000), gpus=(0, 64), wait_s=(1, 3600))
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(f"gpus: wanted a fraction of one GPU or a whole number of them, got {self.gpus:g}")
+            raise ValueError(f"gpus: expected a fraction of one GPU or a whole number of them, got {self.gpus:g}")
         if self.tpus not in TPU_CHIPS:
-            raise ValueError(f"tpus: wanted {', '.join(map(str, TPU_CHIPS))} chips, got {self.tpus}")
+            raise ValueError(f"tpus: expected {', '.join(map(str, TPU_CHIPS))} chips, got {self.tpus}")
         check_memory(self.memory_gib)
 
 
@@ -162,11 +162,11 @@ class Cluster:
         return min(rooms, default=1)
 
 
-def _words(resources: dict[str, float], wanted: dict[str, float]) -> str:
-    """`2 CPUs and 1 GPUs`: CPUs always, others where they are wanted."""
-    units = [f"{resources.get(name, 0):g} {name}s" for name in ("CPU", "GPU", "TPU") if name == "CPU" or wanted.get(name)]
-    units += [f"{resources.get('memory', 0) / GIB:.3g} GiB"] if wanted.get("memory") else []
-    units += [f"{resources.get(name, 0):g} {name}" for name in wanted if name not in ("CPU", "GPU", "TPU", "memory")]
+def _words(resources: dict[str, float], expected: dict[str, float]) -> str:
+    """`2 CPUs and 1 GPUs`: CPUs always, others where they are expected."""
+    units = [f"{resources.get(name, 0):g} {name}s" for name in ("CPU", "GPU", "TPU") if name == "CPU" or expected.get(name)]
+    units += [f"{resources.get('memory', 0) / GIB:.3g} GiB"] if expected.get("memory") else []
+    units += [f"{resources.get(name, 0):g} {name}" for name in expected if name not in ("CPU", "GPU", "TPU", "memory")]
     return " and ".join(units)
 
 

@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from nas.records import Job, NoRoom, Outcome
+from nas.records import DiskFullError, Job, Outcome
 from nas.runtime.base import Cause, Event, Executor
 
 AHEAD = 2  # jobs that wait in the executor, so that a worker is not idle while the driver records what it did
@@ -94,9 +94,9 @@ class Dispatcher:
         return job, outcome
 
     def _again(self, job: Job, event: Event) -> list[tuple[Job, Outcome]]:
-        """Another try, or none left. Raises NoRoom for a full disk, which no other try would find emptier."""
+        """Another try, or none left. Raises DiskFullError for a full disk, which no other try would find emptier."""
         if event.cause == "disk":
-            raise NoRoom(f"{event.error}; with room again, the same command goes on")
+            raise DiskFullError(f"{event.error}; with room again, the same command resumes")
         self._nodes[job.number] += event.cause == "node"
         counts = event.cause != "node" or self._nodes[job.number] > NODE_LOSSES
         self._tries[job.number] += counts

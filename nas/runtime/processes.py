@@ -27,7 +27,7 @@ class ProcessesSettings:
 
     def __post_init__(self) -> None:
         if self.workers is not None and not 1 <= self.workers <= 1024:
-            raise ValueError(f"workers: wanted 1 to 1024, got {self.workers}")
+            raise ValueError(f"workers: expected 1 to 1024, got {self.workers}")
         check_memory(self.memory_gib)
 
     def start(self, spec: WorkerSpec, dataset: Any = None) -> ProcessExecutor:
@@ -38,7 +38,7 @@ class ProcessesSettings:
 
 def check_memory(gib: float | None) -> None:
     if gib is not None and not 0.1 <= gib <= 100_000:
-        raise ValueError(f"memory_gib: wanted 0.1 to 100000, or null, got {gib:g}")
+        raise ValueError(f"memory_gib: expected 0.1 to 100000, or null, got {gib:g}")
 
 
 @dataclass(kw_only=True)

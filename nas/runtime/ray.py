@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.records import Job, NoRoom, Outcome, WorkerSpec
+from nas.records import DiskFullError, Job, Outcome, WorkerSpec
 from nas.runtime.base import Cause, Event
 from nas.runtime.cluster import Cluster, ClusterSettings, forget_probe, ship
 from nas.runtime.pool import Member, Pool
@@ -144,8 +144,8 @@ class RayExecutor(Pool[_Actor]):
             outcomes, spent = self._ray.get(actor.run)
         except self._errors.RayTaskError as error:
             actor.ticket = actor.run = actor.talk = None
-            cause = "disk" if isinstance(error.cause, NoRoom) else "worker"
-            return [Event(ticket, "lost", error=_last_line(error).removeprefix("nas.records.NoRoom: "), cause=cause)]
+            cause = "disk" if isinstance(error.cause, DiskFullError) else "worker"
+            return [Event(ticket, "lost", error=_last_line(error).removeprefix("nas.records.DiskFullError: "), cause=cause)]
         except self._errors.RayError as error:
             cause = self._cause(actor, error)
             self._bury(actor)

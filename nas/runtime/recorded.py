@@ -1,4 +1,4 @@
-"""Trainings outside the search loop, numbered and journalled like a search's trials: what is on record is not run again."""
+"""Trainings outside the search loop, numbered and journaled like a search's trials: what is on record is not run again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def job_seed(seed: int, number: int) -> int:
 
 
 def run_recorded(
-    journal: Journal, executor: Executor, wanted: Sequence[tuple[Trial, Job]], *, retries: int = 2,
+    journal: Journal, executor: Executor, expected: Sequence[tuple[Trial, Job]], *, retries: int = 2,
     timeout_s: float | None = None, told: Callable[[Trial], None] = lambda trial: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Trial]:  # fmt: skip
@@ -29,14 +29,14 @@ def run_recorded(
     under a trial's number.
     """
     known = {trial.number: trial for trial in journal.trials()}
-    for trial, _ in wanted:
+    for trial, _ in expected:
         if trial.number not in known:
             known[trial.number] = journal.begin(trial)
         elif known[trial.number].arch_id != trial.arch_id:
             raise ValueError(
                 f"trial {trial.number}: the journal has another architecture; its settings or its code changed"
             )
-    open_jobs = [job for trial, job in wanted if not known[trial.number].done]
+    open_jobs = [job for trial, job in expected if not known[trial.number].done]
 
     def done(i: int, outcome: Outcome) -> None:
         job, trial = open_jobs[i], known[open_jobs[i].number]
@@ -50,4 +50,4 @@ def run_recorded(
         told(known[trial.number])
 
     run_all(executor, open_jobs, progress, retries, timeout_s, done)
-    return [known[trial.number] for trial, _ in wanted]
+    return [known[trial.number] for trial, _ in expected]

@@ -46,7 +46,7 @@ def train_together(settings: ClusterSettings, spec: WorkerSpec, work: Mapping[st
                 return _Attempt(cluster, settings, spec, token, count).run([load], [shipped], report, started)
             except Lost as lost:
                 if attempt == restarts:
-                    raise ValueError(f"executor: a worker died for the {attempt + 1}. time: {lost}; the same command goes on") from None
+                    raise ValueError(f"executor: a worker died for the {attempt + 1}. time: {lost}; the same command resumes") from None
                 log.warning("%s; the training goes on from its last checkpoint (restart %d of %d)", lost, attempt + 1, restarts)
         raise AssertionError("the last attempt returns or raises")
     finally:
@@ -60,14 +60,14 @@ def _python_path(spec: WorkerSpec) -> str:
 
 
 def _room(cluster: Cluster, settings: ClusterSettings) -> int:
-    """How many workers; waits for nodes where there is no room for those wanted."""
+    """How many workers; waits for nodes where there is no room for those expected."""
     cluster.wait_for_room()
     if settings.workers is None:
         return cluster.room()
     end = time.monotonic() + settings.wait_s
     while cluster.room() < settings.workers:
         if time.monotonic() > end:
-            raise ValueError(f"executor.workers: wanted {settings.workers}, the nodes have room for {cluster.room()}")
+            raise ValueError(f"executor.workers: expected {settings.workers}, the nodes have room for {cluster.room()}")
         time.sleep(0.5)
     return settings.workers
 
@@ -173,11 +173,11 @@ class _Partner:
         keep_memory()
         load_plugins(self._spec.plugins, self._spec.path)
         arguments = dict(ray.get(work[0]))
-        crowd = join(address, arguments.pop("devices"), count, rank)
+        mesh = join(address, arguments.pop("devices"), count, rank)
         use_compile_cache()
         found = received(dataset) or load_dataset(self._spec.settings["dataset"])
-        fitted = fit(dataset=found, **arguments, crowd=crowd, report=self._report)
-        return dict(vars(fitted)) if crowd.leads else None
+        fitted = fit(dataset=found, **arguments, mesh=mesh, report=self._report)
+        return dict(vars(fitted)) if mesh.leads else None
 
     def _report(self, step: int, steps: int, metrics: dict[str, float]) -> None:
         self._told.append((step, steps, dict(metrics)))

@@ -23,7 +23,7 @@ from nas.core.machine import keep_memory, use_compile_cache
 from nas.core.plugins import load_plugins
 from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded
-from nas.records import Job, NoRoom, Outcome, Report, WorkerSpec
+from nas.records import DiskFullError, Job, Outcome, Report, WorkerSpec
 from nas.runtime.memory import run_within
 from nas.space import Space, space_from_plain
 
@@ -132,7 +132,7 @@ def main() -> None:
         try:
             outcomes, spent = worker.run_within(jobs, lambda *args: say({"progress": args}))
             say({"outcomes": [outcome.to_dict() for outcome in outcomes], "spent": spent})
-        except NoRoom as error:
+        except DiskFullError as error:
             say({"error": str(error), "cause": "disk"})
         except Exception as error:
             logging.getLogger("nas").exception("worker")

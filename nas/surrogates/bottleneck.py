@@ -47,9 +47,9 @@ class Bottleneck:
             slope = error / root / target
             pulled = theta[-1] - np.log(SHARPNESS)
             value = HUBER**2 * float((root - 1).sum()) + 0.5 * penalty * float((weights**2).sum()) + 0.005 * pulled**2
-            towards = (slope[:, None] * share).T
+            toward = (slope[:, None] * share).T
             sharper = slope @ ((share * each).sum(axis=1) - highest) + 0.01 * pulled
-            gradient = [(towards @ x + penalty * weights).ravel(), towards.sum(axis=1), [sharper]]
+            gradient = [(toward @ x + penalty * weights).ravel(), toward.sum(axis=1), [sharper]]
             return value, np.concatenate(gradient)
 
         found = minimize(loss, _start(x, target), jac=True, method="L-BFGS-B", options={"maxiter": STEPS})

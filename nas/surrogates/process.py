@@ -7,11 +7,11 @@
 
 `inputs` maps a block's name to (n, f) rows. A linear term is a ridge on its block, a term of pairs one on all products of
 two columns, a Matern term any smooth function (smoothness 5/2, Rasmussen and Williams 2006, eq. 4.17). Amplitudes, lengths
-and noise maximise the marginal likelihood (eq. 5.8 and 5.9) times a wide log-normal prior, on at most `FITTED` rows. With
-`centres`, a Matern term over more rows is replaced by its projection on so many of them (Nystrom), so that a prediction costs
-the same however many rows there are; deviations far from all centres are then too small.
+and noise maximize the marginal likelihood (eq. 5.8 and 5.9) times a wide log-normal prior, on at most `FITTED` rows. With
+`centers`, a Matern term over more rows is replaced by its projection on so many of them (Nystrom), so that a prediction costs
+the same however many rows there are; deviations far from all centers are then too small.
 
-One range of lengths fits all where columns are standardised and divided by the root of their number, so that a typical
+One range of lengths fits all where columns are standardized and divided by the root of their number, so that a typical
 squared distance is 2.
 """
 
@@ -56,7 +56,7 @@ def matern(a: np.ndarray, b: np.ndarray, length: float) -> np.ndarray:
     return (1 + root + ratio / 3) * np.exp(-root)
 
 
-def standardised(values: np.ndarray) -> tuple[np.ndarray, float, float]:
+def standardized(values: np.ndarray) -> tuple[np.ndarray, float, float]:
     """(values - mean) / deviation, with mean and deviation; the deviation of a constant is 1."""
     middle, spread = float(values.mean()), float(values.std())
     spread = spread if spread > 1e-12 else 1.0
@@ -144,12 +144,12 @@ def _inverse(lower: np.ndarray) -> np.ndarray:
 class Process:
     """The process after the observations `y` (n,) of `inputs`."""
 
-    def __init__(self, terms: Sequence[Term], hyper: Hyper, inputs: Inputs, y: np.ndarray, centres: int | None = None):
+    def __init__(self, terms: Sequence[Term], hyper: Hyper, inputs: Inputs, y: np.ndarray, centers: int | None = None):
         self.hyper, self.y = hyper, y
         self._terms, self._bases = [], {}
         self.terms: Sequence[Term] = terms
-        if centres is not None and len(y) > centres:
-            self._project(inputs, centres)
+        if centers is not None and len(y) > centers:
+            self._project(inputs, centers)
         self.inputs = self._seen(inputs)
         total = covariance(self.terms, self.hyper, self.inputs, self.inputs)
         total[np.diag_indices_from(total)] += hyper.noise + JITTER
@@ -161,17 +161,17 @@ class Process:
         terms = []
         for i, term in enumerate(self.terms):
             if term.kind == "matern":
-                centres, length = inputs[term.block][at], self.hyper.lengths[i]
-                among = matern(centres, centres, length) + 1e-6 * np.eye(count)
-                self._bases[f"{term.block}~{i}"] = (term.block, centres, length, cholesky(among, lower=True))
+                centers, length = inputs[term.block][at], self.hyper.lengths[i]
+                among = matern(centers, centers, length) + 1e-6 * np.eye(count)
+                self._bases[f"{term.block}~{i}"] = (term.block, centers, length, cholesky(among, lower=True))
                 term = Term("linear", f"{term.block}~{i}")
             terms.append(term)
         self.terms = terms
 
     def _seen(self, inputs: Inputs) -> dict[str, np.ndarray]:
         out = dict(inputs)
-        for name, (block, centres, length, lower) in self._bases.items():
-            out[name] = solve_triangular(lower, matern(centres, inputs[block], length), lower=True).T
+        for name, (block, centers, length, lower) in self._bases.items():
+            out[name] = solve_triangular(lower, matern(centers, inputs[block], length), lower=True).T
         return out
 
     @cached_property

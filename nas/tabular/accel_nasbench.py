@@ -44,7 +44,7 @@ def load(path: Path, surrogate: str = "pairs", held_out: bool = False) -> Table:
     Raises ValueError where the file is missing or the surrogate unknown.
     """
     if surrogate not in SURROGATES:
-        raise ValueError(f"surrogate: wanted pairs or trees, got {surrogate!r}{did_you_mean(surrogate, SURROGATES)}")
+        raise ValueError(f"surrogate: expected pairs or trees, got {surrogate!r}{did_you_mean(surrogate, SURROGATES)}")
     space = load_space("accel_nasbench")
     costs = Costs(space)
     records = list(read(path, space))
@@ -69,7 +69,7 @@ def read(path: Path, space: Space) -> Iterator[tuple[Genome, Mapping[str, Any]]]
     """The published records with their genomes."""
     file = path / ARCHIVE if path.is_dir() else path
     if not file.is_file():
-        raise ValueError(f"path: no file {file}; wanted the folder that holds the published {ARCHIVE}")
+        raise ValueError(f"path: no file {file}; expected the folder that holds the published {ARCHIVE}")
     with tarfile.open(file) as archive:
         for member in archive:
             if (content := archive.extractfile(member)) is not None:

@@ -43,11 +43,11 @@ class Table:
             accuracy = accuracy + noise * np.array(draws)
         return {"accuracy": accuracy, **self.times(rows)}
 
-    def problem(self, objectives: Objectives, learnt: Sequence[str] = ()) -> Problem:
-        """The table's space under `objectives`; device times are known before training but for those named in `learnt`."""
+    def problem(self, objectives: Objectives, learned: Sequence[str] = ()) -> Problem:
+        """The table's space under `objectives`; device times are known before training but for those named in `learned`."""
 
         def costs(genomes: np.ndarray) -> Metrics:
-            times = {name: ms for name, ms in self.times(genomes).items() if name not in learnt}
+            times = {name: ms for name, ms in self.times(genomes).items() if name not in learned}
             return {**self.costs(genomes), **times}
 
         return Problem(self.space, objectives, costs, self.costs.features)

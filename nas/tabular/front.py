@@ -15,7 +15,7 @@ POPULATION = 300
 
 
 def best_front(space: Space, values_of: Callable[[np.ndarray], np.ndarray], evaluations: int) -> np.ndarray:
-    """(n, axes) minimised values that hold the front; `values_of` maps (n, genes) to (n, axes).
+    """(n, axes) minimized values that hold the front; `values_of` maps (n, genes) to (n, axes).
 
     Of a larger space it is the last population of a generational NSGA-II without repeats.
     """

@@ -34,7 +34,7 @@ def load(path: Path) -> Table:
     """
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
-        raise ValueError(f"path: no file {file}; wanted the folder that holds the published {FILE}")
+        raise ValueError(f"path: no file {file}; expected the folder that holds the published {FILE}")
     records = json.loads(file.read_text())
     runs: dict[str, list[float]] = {}
     for key, record in records.items():

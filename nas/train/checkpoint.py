@@ -84,10 +84,10 @@ class Checkpoints:
     def __post_init__(self) -> None:
         for key in ("keep", "every"):
             if getattr(self, key) < 1:
-                raise ValueError(f"checkpoint.{key}: wanted 1 or more, got {getattr(self, key)}")
+                raise ValueError(f"checkpoint.{key}: expected 1 or more, got {getattr(self, key)}")
         for key in ("pause_s", "within_s"):
             if (value := getattr(self, key)) is not None and not 0 <= value < float("inf"):
-                raise ValueError(f"checkpoint.{key}: wanted 0 or more seconds, got {value}")
+                raise ValueError(f"checkpoint.{key}: expected 0 or more seconds, got {value}")
 
     def due(self, epoch: int, epochs: int, saved_at: float) -> bool:
         """Whether to write after this epoch; `saved_at` is `time.monotonic` of the last one, or of the start."""

@@ -81,7 +81,7 @@ def read_member(folder: Path, journal: Journal, key: str) -> TrainedMember:
         if device in times and kept.get("fingerprint") in (None, times[device][2]):
             same[device] = times[device]
             metrics[f"{LATENCY}/{device}"] = times[device][0]
-        if kept.get("kind") == "layers":  # a learnt one knows the genomes of its space alone
+        if kept.get("kind") == "layers":  # a learned one knows the genomes of its space alone
             metrics[f"{LATENCY}/{device}"] = Predictor.from_dict(kept).predict_arch(arch)
     note = _differences(settings.get("recipe", {}), recipe)
     ms, p95 = ({device: pair[i] for device, pair in same.items()} for i in (0, 1))

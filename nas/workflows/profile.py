@@ -94,7 +94,7 @@ def profile_device(
         chosen, samples = _enough(work, chosen, samples, set(drawn.holdout), seed, until)
     if len(samples) < LEAST_NETWORKS:
         reason = next(iter(work.failures.values()), "nothing was measured")
-        raise ValueError(f"device.{device}: {len(samples)} networks could be measured, wanted {LEAST_NETWORKS} or more: {reason}")
+        raise ValueError(f"device.{device}: {len(samples)} networks could be measured, expected {LEAST_NETWORKS} or more: {reason}")
     again = work.measure({i: g for i, g in drawn.holdout.items() if i in first}, AGAIN, work.total - len(first))
     seconds = spent(journal, device)
     genomes, times = [chosen[i] for i in samples], [m.latency_ms for m in samples.values()]

@@ -13,7 +13,7 @@ from nas.arch.files import load_arch
 from nas.arch.find import find_arch
 from nas.data import Dataset
 from nas.journal import Journal
-from nas.report import summarise
+from nas.report import summarize
 from nas.report.files import MARKS
 from nas.workflows.export import load_bundle
 from nas.workflows.export.bundle import INDEX
@@ -28,7 +28,7 @@ WANTED = "a bundle, a folder of nas train or nas search, a file of its front/, o
 def find_teacher(source: str, weights: str | None, dataset: Dataset) -> Teacher:
     """What `teacher=` and `teacher_weights=` name. Raises ValueError, one line, where it is not there or not for the dataset.
 
-    Images are normalised as the teacher's own were where it says how, as bundles and trainings do, else as the dataset's.
+    Images are normalized as the teacher's own were where it says how, as bundles and trainings do, else as the dataset's.
     """
     from nas.train import Teacher
 
@@ -66,12 +66,12 @@ def _kept(path: Path) -> tuple[Arch, str]:
     if path.is_file() and (found := re.match(rf"{MARKS[0]}(\d+) ", path.read_text(encoding="utf-8", errors="replace"))):
         run = next((folder for folder in path.parents[:2] if (folder / "journal.sqlite").is_file()), path.parent)
         return load_arch(str(path)), str(_weights(run, int(found[1])))
-    raise ValueError(f"{path}: no trained network; wanted {WANTED}")
+    raise ValueError(f"{path}: no trained network; expected {WANTED}")
 
 
 def _most_accurate(run: Path) -> tuple[Arch, str]:
     with Journal.open(run / "journal.sqlite", read_only=True) as journal:
-        front = [row for row in summarise(journal).front if row.arch is not None and "accuracy" in row.metrics]
+        front = [row for row in summarize(journal).front if row.arch is not None and "accuracy" in row.metrics]
     if not front:
         raise ValueError(f"{run}: its front is empty")
     best = max(front, key=lambda row: row.metrics["accuracy"])

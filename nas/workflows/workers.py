@@ -49,7 +49,7 @@ def workers(
     try:
         yield started, placed
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; the same command goes on:\n  {again}") from None
+        raise KeyboardInterrupt(f"stopped; the same command resumes:\n  {again}") from None
     finally:
         placed.close()
         started.close()

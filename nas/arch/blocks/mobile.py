@@ -38,8 +38,8 @@ def expanded(g: Builder, x: int, expand: float, hidden: int, divisor: int) -> in
         raise ValueError("expand: set either expand (a ratio) or hidden (a width)")
     if hidden:
         return hidden
-    wanted = g.width(x) * expand
-    return max(1, make_divisible(wanted, divisor) if divisor > 1 else round(wanted))
+    expected = g.width(x) * expand
+    return max(1, make_divisible(expected, divisor) if divisor > 1 else round(expected))
 
 
 def mbconv(g: Builder, x: int, *, stride: int = 1, width: int, kernel: int = 3, expand: float = 0, hidden: int = 0,

@@ -125,9 +125,9 @@ def _check_knob(name: str, value: Any, parameter: inspect.Parameter, where: str)
     elif kind == "Sequence[int]":
         _check_widths(value, where)
     elif kind == "bool" and not isinstance(value, bool):
-        raise ValueError(f"{where}: wanted true or false, got {shown(value)}")
+        raise ValueError(f"{where}: expected true or false, got {shown(value)}")
     elif kind == "str" and not isinstance(value, str):
-        raise ValueError(f"{where}: wanted a word, got {shown(value)}")
+        raise ValueError(f"{where}: expected a word, got {shown(value)}")
 
 
 def _check_padding(value: Any, where: str) -> None:
@@ -139,6 +139,6 @@ def _check_padding(value: Any, where: str) -> None:
 
 def _check_widths(value: Any, where: str) -> None:
     if not isinstance(value, tuple) or len(value) > MAX_DENSE:
-        raise ValueError(f"{where}: wanted a list of at most {MAX_DENSE} widths, got {shown(value)}")
+        raise ValueError(f"{where}: expected a list of at most {MAX_DENSE} widths, got {shown(value)}")
     for width in value:
         whole(width, 1, MAX_WIDTH, where)

@@ -53,7 +53,7 @@ def form_of(text: str) -> str:
 def read_string(string: str, form: str, where: str) -> LayerString:
     place = f"{where}: {shown(string)}"
     if len(string) > 200 or not string:
-        raise ValueError(f"{place}: wanted a block string such as ir_r2_k3_s2_e6_c24 or r2_k3_s22_e6_i16_o24")
+        raise ValueError(f"{place}: expected a block string such as ir_r2_k3_s2_e6_c24 or r2_k3_s22_e6_i16_o24")
     parts = string.split("_")
     kind = "ir"
     if form == "timm":
@@ -90,7 +90,7 @@ def _tf_layer(tokens: Mapping[str, str], place: str) -> LayerString:
         stride = stride[0]
     if tokens.get("a") not in (None, *TF_ACTS):
         raise ValueError(
-            f"{place}: a{tokens['a']}: wanted a0 (ReLU) or a1 (swish); MixNet's expansions are not among our blocks"
+            f"{place}: a{tokens['a']}: expected a0 (ReLU) or a1 (swish); MixNet's expansions are not among our blocks"
         )
     fused = {_int(tokens, key, place, 0, 1, default=0) for key in ("c", "f")} == {0, 1} or tokens.get("c") == "1"
     _int(tokens, "d", place, 0, 0, default=0)
@@ -150,8 +150,8 @@ def _int(tokens: Mapping[str, str], key: str, place: str, low: int, high: int, d
         return default
     text = tokens[key]
     if not re.fullmatch(r"\d{1,6}", text) or not low <= int(text) <= high:
-        wanted = f"{key}{low}" if low == high else f"{key} and a whole number from {low} to {high}"
-        raise ValueError(f"{place}: {key}{text}: wanted {wanted}")
+        expected = f"{key}{low}" if low == high else f"{key} and a whole number from {low} to {high}"
+        raise ValueError(f"{place}: {key}{text}: expected {expected}")
     return int(text)
 
 
@@ -161,5 +161,5 @@ def _float(tokens: Mapping[str, str], key: str, place: str, default: float | Non
             raise ValueError(f"{place}: misses the token {key}")
         return default
     if not re.fullmatch(r"\d{1,3}(\.\d{1,20})?", tokens[key]):
-        raise ValueError(f"{place}: {key}{tokens[key]}: wanted {key} and a number")
+        raise ValueError(f"{place}: {key}{tokens[key]}: expected {key} and a number")
     return float(tokens[key])

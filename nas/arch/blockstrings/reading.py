@@ -22,7 +22,7 @@ def parse(text: str, form: str | None = None, keys: Mapping[str, Any] | None = N
     """
     form = form or form_of(text)
     if form not in FORMS:
-        raise ValueError(f"{where}: wanted form {' or '.join(FORMS)}, got {shown(form)}")
+        raise ValueError(f"{where}: expected form {' or '.join(FORMS)}, got {shown(form)}")
     stages = [[read_string(s.strip(), form, where) for s in stage.split("+")] for stage in text.split(",")]
     if len(stages) > MAX_STAGES or sum(layer.repeat for stage in stages for layer in stage) > MAX_LAYERS:
         raise ValueError(f"{where}: more than {MAX_STAGES} stages or {MAX_LAYERS} layers")

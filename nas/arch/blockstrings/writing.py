@@ -29,7 +29,7 @@ class BlockStrings:
 def format(arch: Arch, form: str) -> BlockStrings:
     """The strings of an architecture. Raises ValueError naming the layer, or the knob, that the form cannot express."""
     if form not in FORMS:
-        raise ValueError(f"{arch.name}: wanted form {' or '.join(FORMS)}, got {shown(form)}")
+        raise ValueError(f"{arch.name}: expected form {' or '.join(FORMS)}, got {shown(form)}")
     defaults = dict(arch.defaults)
     width = stem_width(arch)
     stages = []
@@ -132,13 +132,13 @@ def _kind(op: str, values: Mapping[str, Any], width: int, form: str, place: str)
     return kinds[1], ratio, hidden
 
 
-def _ratio(wanted: int, base: int, fits: Callable[[float], bool], place: str) -> float:
+def _ratio(expected: int, base: int, fits: Callable[[float], bool], place: str) -> float:
     """The shortest decimal that gives a width from another."""
-    for exact in (wanted / base, (wanted + 0.5) / base):
+    for exact in (expected / base, (expected + 0.5) / base):
         for digits in range(10):
             if fits(round(exact, digits)):
                 return round(exact, digits)
-    raise ValueError(f"{place}: no ratio gives {wanted} of {base} channels in this form")
+    raise ValueError(f"{place}: no ratio gives {expected} of {base} channels in this form")
 
 
 def _text(layer: LayerString, form: str, place: str) -> str:

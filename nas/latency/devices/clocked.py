@@ -43,13 +43,13 @@ class Clocked(ABC):
     def __post_init__(self) -> None:
         for name in ("batch", "rounds", "repeats", "networks"):
             if getattr(self, name) < 1:
-                raise ValueError(f"{name}: wanted 1 or more, got {getattr(self, name)}")
+                raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
         for name in ("warmup", "samples", "seconds"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{name}: wanted 0 or more, got {getattr(self, name)}")
+                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         for name in ("limit_s", "timeout_s"):
             if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: wanted more than 0 seconds, got {getattr(self, name)}")
+                raise ValueError(f"{name}: expected more than 0 seconds, got {getattr(self, name)}")
 
     @abstractmethod
     def info(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Clocked(ABC):
 
 @dataclass(frozen=True)
 class Host(Clocked):
-    """The XLA executable on JAX's default backend, compiled ahead of time, synchronised and warmed up.
+    """The XLA executable on JAX's default backend, compiled ahead of time, synchronized and warmed up.
 
     Threads are those of the process.
     """
@@ -146,4 +146,4 @@ class OnnxRuntime(Clocked):
 
 def _check_threads(threads: int) -> None:
     if not 1 <= threads <= 1024:
-        raise ValueError(f"threads: wanted 1 to 1024, got {threads}")
+        raise ValueError(f"threads: expected 1 to 1024, got {threads}")

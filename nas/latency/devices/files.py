@@ -121,7 +121,7 @@ def _genome(space: Space, cells: Mapping[str, str], where: str) -> tuple[int, ..
             return space.canonical(tuple(int(part) for part in cells["genome"].replace(",", " ").split()))
         text = cells.get("arch", "")
         if not text:
-            raise ValueError("wanted a genome or an arch")
+            raise ValueError("expected a genome or an arch")
         return space.encode(parse(text, where="arch") if looks_like(text) else load_arch(text))
     except ValueError as error:
         raise DeviceError(f"{where}: {error}") from None

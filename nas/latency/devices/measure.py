@@ -36,10 +36,10 @@ def measure_networks(
     Two spellings of one network run once. Without `failed` the first that cannot be compiled or run raises its DeviceError;
     with it, the others are measured all the same and their records returned, in the order of `archs`.
     """
-    wanted = [archs] if isinstance(archs, Arch) else list(archs)
+    expected = [archs] if isinstance(archs, Arch) else list(archs)
     ids: list[str] = []
     programs: dict[str, Program] = {}
-    for arch in wanted:
+    for arch in expected:
         graph = lower(arch)
         ids.append(graph.id)
         if graph.id in programs:

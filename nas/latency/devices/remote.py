@@ -37,9 +37,9 @@ class Remote:
 
     def __post_init__(self) -> None:
         if not self.resource:
-            raise ValueError("resource: wanted the name of a resource that a node of the cluster carries")
+            raise ValueError("resource: expected the name of a resource that a node of the cluster carries")
         if self.device.get("name") == "remote":
-            raise ValueError("device.name: wanted a device that measures, got remote")
+            raise ValueError("device.name: expected a device that measures, got remote")
         self._inner()
 
     @property

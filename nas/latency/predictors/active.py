@@ -100,7 +100,7 @@ def good_enough(predictor: LatencyPredictor, error: float = 0.05, least: int = E
     Never with fewer than `least` networks. Raises ValueError for an error that is no share.
     """
     if not 0 < error < 1:
-        raise ValueError(f"error: wanted more than 0 and less than 1 (0.05 is 5 %), got {error:g}")
+        raise ValueError(f"error: expected more than 0 and less than 1 (0.05 is 5 %), got {error:g}")
     held, ms, _ = predictor.held_out
     if len(predictor.record.ms) < least:
         return False

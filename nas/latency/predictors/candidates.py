@@ -22,7 +22,7 @@ from nas.surrogates.models import Model, ridge, trees
 from nas.surrogates.process import Hyper, Inputs, Process, Term, choose
 
 LINEAR = ("total", "stage", "layer", "gene")
-CENTRES = 400  # rows that a Matern term keeps
+CENTERS = 400  # rows that a Matern term keeps
 PRIORS = (Term("linear", "prior"), Term("matern", "log_prior"))
 TERMS = (*(Term("linear", block) for block in LINEAR), Term("pairs", "gene"), Term("matern", "log"))
 # From so many networks on, a table of layers and one-hot genes do more good than harm to the bottleneck.
@@ -52,7 +52,7 @@ class Smooth:
         scaled = (ms - middle) / spread
         terms = [term for term in (*TERMS, *PRIORS) if term.block in inputs]
         found = hyper or choose(terms, inputs, scaled, np.random.default_rng(0))
-        return cls(Process(terms, found, inputs, scaled, CENTRES), middle, spread)
+        return cls(Process(terms, found, inputs, scaled, CENTERS), middle, spread)
 
     def __call__(self, inputs: Inputs) -> np.ndarray:
         return self.process.mean(inputs) * self.spread + self.middle

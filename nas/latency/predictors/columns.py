@@ -7,7 +7,7 @@
     log     the logarithms of the totals: for smooth bends, such as the floor under small networks
     prior   what other predictors say of the same genome (another device's, or sums of measured layers); `log_prior` its logarithm
 
-Every block is centred and scaled by the networks that were measured, such that a typical row has the length 1.
+Every block is centered and scaled by the networks that were measured, such that a typical row has the length 1.
 """
 
 from __future__ import annotations

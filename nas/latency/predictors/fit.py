@@ -84,11 +84,11 @@ def _macs(graph: Graph) -> int:
     return sum(node_macs(node, graph.in_shapes(node)) for node in graph.nodes[1:])
 
 
-def spread(count: int, wanted: int) -> list[int]:
-    """Places of `wanted` among `count` sorted things: the middle, the ends, then wherever the gap is widest."""
+def spread(count: int, expected: int) -> list[int]:
+    """Places of `expected` among `count` sorted things: the middle, the ends, then wherever the gap is widest."""
     chosen: list[int] = []
-    wanted = min(wanted, count)
-    grid = sorted({round(i * (count - 1) / max(wanted - 1, 1)) for i in range(wanted)})
+    expected = min(expected, count)
+    grid = sorted({round(i * (count - 1) / max(expected - 1, 1)) for i in range(expected)})
     while grid:
         at = max(grid, key=lambda i: min((abs(i - j) for j in chosen), default=-abs(i - (count - 1) / 2)))
         grid.remove(at)
@@ -169,7 +169,7 @@ def _predictor(
     model = fit_model(alone, whole, dispatch_ms)
     inside = [model.network_ms(layers) for layers, _ in whole]
     outside = held_out(alone, whole, dispatch_ms)
-    wanted = [ms for _, ms in whole]
+    expected = [ms for _, ms in whole]
     return Predictor(
         *device,
         space=space.fingerprint,
@@ -178,7 +178,7 @@ def _predictor(
             MeasuredBlock(at.id, scope, t.latency_ms, model.table[at.id], t.repeatability) for scope, at, t in blocks
         ),
         networks=tuple(
-            MeasuredNetwork(g.id, wanted[i], inside[i], outside[i] if outside else None, times[g.id].repeatability)
+            MeasuredNetwork(g.id, expected[i], inside[i], outside[i] if outside else None, times[g.id].repeatability)
             for i, g in enumerate(measured)
         ),
         coefficients=dict(zip(FEATURES, model.coefficients, strict=True)),
@@ -186,5 +186,5 @@ def _predictor(
         offset_ms=model.offset_ms,
         dispatch_ms=dispatch_ms,
         seconds=seconds,
-        errors={"in_sample": relative_errors(inside, wanted), "mape": relative_errors(outside, wanted[: len(outside)])},
+        errors={"in_sample": relative_errors(inside, expected), "mape": relative_errors(outside, expected[: len(outside)])},
     )

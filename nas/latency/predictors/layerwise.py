@@ -135,9 +135,9 @@ class Predictor:
     def from_dict(cls, data: Any, where: str = "predictor") -> Predictor:
         """Reads `to_dict`'s data. Raises ValueError naming what is missing, foreign, negative or not a number."""
         if not isinstance(data, Mapping):
-            raise ValueError(f"{where}: wanted the data of a latency predictor, got {type(data).__name__}")
+            raise ValueError(f"{where}: expected the data of a latency predictor, got {type(data).__name__}")
         if data.get("version") != VERSION:
-            raise ValueError(f"{where}.version: wanted {VERSION}, got {data.get('version')!r}; fit the predictor again")
+            raise ValueError(f"{where}.version: expected {VERSION}, got {data.get('version')!r}; fit the predictor again")
         names = [f.name for f in dataclasses.fields(cls)]
         for name in names:
             if name not in data:
@@ -156,7 +156,7 @@ class Predictor:
 def _records(cls: Any, rows: Any, where: str) -> tuple[Any, ...]:
     names = {f.name for f in dataclasses.fields(cls)}
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) and set(row) == names for row in rows):
-        raise ValueError(f"{where}: wanted a list of mappings with {', '.join(sorted(names))}")
+        raise ValueError(f"{where}: expected a list of mappings with {', '.join(sorted(names))}")
     return tuple(cls(**row) for row in rows)
 
 
@@ -171,4 +171,4 @@ def _check_numbers(values: Mapping[str, Any], where: str) -> None:
     numbers |= {name: values[name] for name in ("scale", "offset_ms", "dispatch_ms", "seconds")}
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{where}.{name}: wanted a number of 0 and more, got {value!r}")
+            raise ValueError(f"{where}.{name}: expected a number of 0 and more, got {value!r}")

@@ -1,4 +1,4 @@
-"""A latency predictor learnt from whole networks that were measured, by any means, on any device.
+"""A latency predictor learned from whole networks that were measured, by any means, on any device.
 
     predictor = fit_predictor(space, genomes, ms)            # (n, genes) options or architectures, (n,) milliseconds
     predictor.predict(others)                                # (m,) milliseconds
@@ -99,10 +99,10 @@ def checked(space: Space, networks: Any, ms: Any, least: int = LEAST_NETWORKS) -
     if len(rows) != len(times):
         raise ValueError(f"{space.name}: {len(rows)} networks but {len(times)} times")
     if len(rows) < least:
-        raise ValueError(f"{space.name}: wanted {least} measured networks or more to learn from, got {len(rows)}")
+        raise ValueError(f"{space.name}: expected {least} measured networks or more to learn from, got {len(rows)}")
     for i, value in enumerate(times.tolist()):
         if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{space.name}: ms[{i}]: wanted a time of more than 0 ms, got {value!r}")
+            raise ValueError(f"{space.name}: ms[{i}]: expected a time of more than 0 ms, got {value!r}")
     return np.array(rows, np.int64).reshape(len(rows), len(space.genes)), times
 
 
@@ -192,7 +192,7 @@ class LatencyPredictor:
     def interval(self, genomes: Any, coverage: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """(m,) and (m,) milliseconds between which a measurement lies with the probability `coverage`."""
         if not 0 < coverage < 1:
-            raise ValueError(f"coverage: wanted more than 0 and less than 1, got {coverage:g}")
+            raise ValueError(f"coverage: expected more than 0 and less than 1, got {coverage:g}")
         middle, wide = self.predict(genomes), self._score(coverage) * self.spread(genomes)
         return np.maximum(middle - wide, 0.0), middle + wide
 
@@ -281,7 +281,7 @@ class LatencyPredictor:
 
 def load_predictor(data: Any, space: Space, where: str = "predictor") -> Predictor | LatencyPredictor | TablePredictor:
     """Any kind of predictor from its data. Raises ValueError with the reason where it is damaged, stale or foreign."""
-    if isinstance(data, Mapping) and data.get("kind") == "learnt":
+    if isinstance(data, Mapping) and data.get("kind") == "learned":
         return LatencyPredictor.from_dict(data, space, where)
     if isinstance(data, Mapping) and data.get("kind") == "table":
         return TablePredictor.from_dict(data)

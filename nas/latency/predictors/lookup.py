@@ -37,7 +37,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[st
             reader = csv.DictReader(file)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
-                raise DeviceError(f"{path}: misses the column {missing[0]}; wanted {','.join(columns)}")
+                raise DeviceError(f"{path}: misses the column {missing[0]}; expected {','.join(columns)}")
             count = 0
             for row in reader:
                 count += 1
@@ -58,7 +58,7 @@ def _ms(path: Path, line: int, text: str | None) -> float:
     except ValueError:
         value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise DeviceError(f"{path}: line {line}: ms: wanted a time of more than 0, got {text!r}")
+        raise DeviceError(f"{path}: line {line}: ms: expected a time of more than 0, got {text!r}")
     return value
 
 

@@ -106,8 +106,8 @@ def _regression(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
     size = np.linalg.norm(weighted, axis=0)
     size[size == 0] = 1.0
     ridge = np.sqrt(RIDGE * len(times)) * np.eye(rows.shape[1])
-    wanted = np.concatenate([np.ones(len(times)), np.zeros(len(ridge))])
-    solution, _ = nnls(np.concatenate([weighted / size, ridge]), wanted)
+    expected = np.concatenate([np.ones(len(times)), np.zeros(len(ridge))])
+    solution, _ = nnls(np.concatenate([weighted / size, ridge]), expected)
     return solution / size
 
 
@@ -117,8 +117,8 @@ def _calibration(sums: np.ndarray, times: np.ndarray, start_ms: float) -> tuple[
         return 1.0, start_ms
     unit = float(np.mean(times))
     rows = np.stack([sums / times, unit / times], axis=1)
-    wanted = np.concatenate([np.ones(len(times)), [PRIOR, PRIOR * start_ms / unit]])
-    found = lsq_linear(np.concatenate([rows, PRIOR * np.eye(2)]), wanted, ([LEAST_SCALE, 0.0], [np.inf, np.inf]))
+    expected = np.concatenate([np.ones(len(times)), [PRIOR, PRIOR * start_ms / unit]])
+    found = lsq_linear(np.concatenate([rows, PRIOR * np.eye(2)]), expected, ([LEAST_SCALE, 0.0], [np.inf, np.inf]))
     return float(found.x[0]), float(found.x[1]) * unit
 
 

@@ -1,4 +1,4 @@
-"""What a learnt predictor is made of, as plain data, and what its JSON must have to be believed."""
+"""What a learned latency model is made of, as plain data, and what its JSON must have to be believed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Record:
 
     `info` says what the times hold for (batch, dtype, threads, versions), `weights` what the candidates have in the blend,
     `candidates` their mean held-out errors, `hyper` what the process was fitted with, `check` the predictions of the first
-    networks, by which a refit is recognised. Held-out values are None of networks that were in every fit.
+    networks, by which a refit is recognized. Held-out values are None of networks that were in every fit.
     """
 
     device: str
@@ -42,15 +42,15 @@ class Record:
     check: tuple[float, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        return {"version": VERSION, "kind": "learnt", **_lists(asdict(self))}
+        return {"version": VERSION, "kind": "learned", **_lists(asdict(self))}
 
     @classmethod
     def from_dict(cls, data: Any, where: str) -> Record:
         """Reads `to_dict`'s data. Raises ValueError naming what is missing, of another version or not a number."""
-        if not isinstance(data, Mapping) or data.get("kind") != "learnt":
-            raise ValueError(f"{where}: wanted the data of a learnt latency predictor")
+        if not isinstance(data, Mapping) or data.get("kind") != "learned":
+            raise ValueError(f"{where}: expected the data of a learned latency predictor")
         if data.get("version") != VERSION:
-            raise ValueError(f"{where}.version: wanted {VERSION}, got {data.get('version')!r}; fit the predictor again")
+            raise ValueError(f"{where}.version: expected {VERSION}, got {data.get('version')!r}; fit the predictor again")
         names = [f.name for f in fields(cls)]
         for name in names:
             if name not in data:
@@ -65,7 +65,7 @@ class Record:
     def _check(self, where: str) -> None:
         for name in ("ms", "held_out_ms", "held_out_sd"):
             if len(getattr(self, name)) != len(self.genomes):
-                raise ValueError(f"{where}.{name}: wanted {len(self.genomes)} numbers, got {len(getattr(self, name))}")
+                raise ValueError(f"{where}.{name}: expected {len(self.genomes)} numbers, got {len(getattr(self, name))}")
         if not self.weights or not any(value is not None for value in self.held_out_ms):
             raise ValueError(f"{where}: has no model or no held-out network")
         for name in self.weights:
@@ -88,7 +88,7 @@ def _lists(value: Any) -> Any:
 def _hyper(data: Any, where: str) -> Hyper:
     names = {"amplitudes", "lengths", "noise"}
     if not isinstance(data, Mapping) or set(data) != names or len(data["amplitudes"]) != len(data["lengths"]):
-        raise ValueError(f"{where}: wanted {', '.join(sorted(names))}")
+        raise ValueError(f"{where}: expected {', '.join(sorted(names))}")
     numbers = {f"{key}[{i}]": v for key in ("amplitudes", "lengths") for i, v in enumerate(data[key])}
     _positive(numbers | {"noise": data["noise"]}, where)
     return Hyper(tuple(data["amplitudes"]), tuple(data["lengths"]), data["noise"])
@@ -97,7 +97,7 @@ def _hyper(data: Any, where: str) -> Hyper:
 def _positive(numbers: Mapping[str, Any], where: str) -> None:
     for name, value in numbers.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{where}.{name}: wanted a number of more than 0, got {value!r}")
+            raise ValueError(f"{where}.{name}: expected a number of more than 0, got {value!r}")
 
 
 def check_made_for(record: Any, fingerprint: str, space: Space, where: str) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from nas.nn.native.emit import Emit, Value, strips, vector, zero
 from nas.nn.native.ffi import Buffers, Kernel
 
-BLOCK = 4  # neighbouring outputs that share what they load
+BLOCK = 4  # neighboring outputs that share what they load
 
 
 @dataclass(frozen=True)

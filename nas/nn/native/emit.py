@@ -53,7 +53,7 @@ class Emit:
         return product
 
     def div(self, a: Value, b: int) -> Value:
-        """Rounded towards zero; a must not be negative."""
+        """Rounded toward zero; a must not be negative."""
         return self.int(a) if b == 1 else self.b.sdiv(self.int(a), self.int(b))
 
     def rem(self, a: Value, b: int) -> Value:
@@ -165,7 +165,7 @@ def zero(lanes: int) -> Value:
 
 @cache
 def _target() -> Any:
-    """The target machine that modules are optimised for."""
+    """The target machine that modules are optimized for."""
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
     return _machine()

@@ -1,6 +1,6 @@
 """Training any candidate with programs of single layers, each compiled once and kept between candidates.
 
-    links = Links(dataset, recipe)                    # once a worker
+    links = Layerwise(dataset, recipe)                    # once a worker
     fitted = links.fit(arch, seed=0)                  # compiles only those layers that no candidate had before
 
 A network is a chain: stem, layers and head hand one tensor on. Each link has a program forward, which also gives what its
@@ -35,7 +35,7 @@ from nas.train.compilation.chain import Chain, Joined, Link, cut
 from nas.train.loop import Fit, Report, check_io, finish, silent
 from nas.train.mixing import Mixed, mixed, mixed_loss
 from nas.train.optim import Packed, mix, optimizer, ramp
-from nas.train.score import normalised, prepare, resized
+from nas.train.score import normalized, prepare, resized
 from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
 
 KEPT = 1000  # programs of a worker; those not used for longest go first
@@ -88,7 +88,7 @@ class Functions:
         return y, stats, pull
 
     def backward(self, pull: Any, g: Array, own: Any, batch_stats: Packed, step: Array) -> tuple[Array, Any]:
-        """(gradient of the input, own parameters, statistics, optimiser and moving average after the step)."""
+        """(gradient of the input, own parameters, statistics, optimizer and moving average after the step)."""
         grads, dx = pull(g)
         return (jnp.zeros(()) if self.link.first else dx), self._updated(grads, own, batch_stats, step)
 
@@ -136,7 +136,7 @@ class Batches:
 
     def mixed(self, images: Array, labels: Array, key: Array, step: Array) -> tuple[Array, Mixed]:
         """(images for the first link, labels for the last)."""
-        pairs = mixed(self.recipe, normalised(images, self.dataset), labels, jax.random.fold_in(key, step))
+        pairs = mixed(self.recipe, normalized(images, self.dataset), labels, jax.random.fold_in(key, step))
         inputs = resized(pairs.images, self.graph)
         return inputs.astype(jnp.dtype(self.recipe.dtype)), pairs._replace(images=jnp.zeros(()))
 
@@ -145,7 +145,7 @@ def _never(node: Node, x: Array, index: int) -> Array:
     raise AssertionError(f"{node.name}: no random numbers outside training")
 
 
-class Links:
+class Layerwise:
     """The compiled programs of a worker. They are executables, so that clearing JAX's caches leaves them as they are."""
 
     def __init__(self, dataset: Dataset, recipe: Recipe, task: Task = CLASSIFICATION):

@@ -4,7 +4,7 @@
     fitted = program.fit(space.decode(genome), seed=0)           # what `fit` gives, without compiling
 
 A switch chooses the blocks of every slot (`nas.train.compilation.slots`); only what is chosen runs, forward and backward. Parameters,
-optimiser state and statistics are packed vectors as large as the largest candidate; what a candidate does not use stays zero.
+optimizer state and statistics are packed vectors as large as the largest candidate; what a candidate does not use stays zero.
 Initial weights, order of images, augmentation and dropout are those of `fit`.
 """
 
@@ -35,7 +35,7 @@ from nas.train.compilation.slots import PARTS, Choice, Group, Piece, SlotPlan, S
 from nas.train.loop import Fit, Report, check_io, finish, silent
 from nas.train.mixing import mixed, mixed_loss
 from nas.train.optim import mix, optimizer, ramp
-from nas.train.score import normalised, prepare, resized
+from nas.train.score import normalized, prepare, resized
 from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
 
 Areas = dict[str, Array]  # a slot's, group's or step's share of the packed kernels, other parameters and statistics
@@ -108,12 +108,12 @@ def _group(slot: SlotPlan, group: Group, mode: Mode) -> Branch:
 
 
 def _split(areas: Areas, sizes: Sequence[dict[str, int]]) -> list[Areas]:
-    """Neighbouring shares; a split's gradient is one concatenation, where slices would each give a padded sum."""
+    """Neighboring shares; a split's gradient is one concatenation, where slices would each give a padded sum."""
     columns = {}
     for part in PARTS:
-        wanted = [one[part] for one in sizes]
-        rest = areas[part].shape[0] - sum(wanted)
-        columns[part] = lax.split(areas[part], [*wanted, rest]) if sum(wanted) else [areas[part][:0]] * len(wanted)
+        expected = [one[part] for one in sizes]
+        rest = areas[part].shape[0] - sum(expected)
+        columns[part] = lax.split(areas[part], [*expected, rest]) if sum(expected) else [areas[part][:0]] * len(expected)
     return [{part: columns[part][i] for part in PARTS} for i in range(len(sizes))]
 
 
@@ -249,7 +249,7 @@ class _Functions:
     def step(self, state: State, inputs: Any, images: Array, labels: Array) -> tuple[State, Array]:
         recipe, task, plan = self.trainer.recipe, self.trainer.task, self.plan
         key = jax.random.fold_in(state.key, state.step)
-        pairs = mixed(recipe, normalised(images, self.trainer.dataset), labels, key)
+        pairs = mixed(recipe, normalized(images, self.trainer.dataset), labels, key)
         x = resized(pairs.images, self.trainer.graph)
 
         def loss_of(areas: Any) -> tuple[Array, Array]:

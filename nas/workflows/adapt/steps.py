@@ -42,14 +42,14 @@ class AdaptSettings:
 
     def __post_init__(self) -> None:
         if not 0 < self.step < 1:
-            raise ValueError(f"step: wanted a share between 0 and 1, got {self.step}")
+            raise ValueError(f"step: expected a share between 0 and 1, got {self.step}")
         if not 0 < self.decay <= 1:
-            raise ValueError(f"decay: wanted more than 0 and at most 1, got {self.decay}")
+            raise ValueError(f"decay: expected more than 0 and at most 1, got {self.decay}")
         if not self.kinds:
-            raise ValueError(f"kinds: wanted one or more of {', '.join(KINDS)}")
+            raise ValueError(f"kinds: expected one or more of {', '.join(KINDS)}")
         for key, low in (("max_steps", 1), ("final_epochs", 0)):
             if getattr(self, key) < low:
-                raise ValueError(f"{key}: wanted {low} or more, got {getattr(self, key)}")
+                raise ValueError(f"{key}: expected {low} or more, got {getattr(self, key)}")
 
 
 @dataclass(frozen=True)
@@ -130,12 +130,12 @@ class Adapter:
         step = last.step + 1
         proposals = self._proposals(last, cut, target_ms)
         data = {"parent": last.arch.to_dict(), "weights": str(self.weights(last.number))}
-        wanted = [
+        expected = [
             self._trial(arch, (step, i), {"step": step, "change": name}, "train", data)
             for i, (name, arch) in enumerate(proposals)
         ]
         left = max(steps_left([point.latency_ms for point in self.path], cut, target_ms) - 1, 0)
-        trials = self._run(wanted, self._counted(step, wanted, left))
+        trials = self._run(expected, self._counted(step, expected, left))
         points = [
             Point(step, trial.number, name, arch, trial.metrics["accuracy"], self.latency(arch))
             for trial, (name, arch) in zip(trials, proposals, strict=True) if trial.ok
@@ -155,15 +155,15 @@ class Adapter:
         )
         return best
 
-    def _counted(self, step: int, wanted: Sequence[tuple[Trial, Job]], after: int) -> Callable[[Trial], None]:
+    def _counted(self, step: int, expected: Sequence[tuple[Trial, Job]], after: int) -> Callable[[Trial], None]:
         """Hears of the trainings of a step that are not on record yet."""
-        numbers = {trial.number for trial, _ in wanted}
+        numbers = {trial.number for trial, _ in expected}
         done = sum(trial.done for trial in self.journal.trials() if trial.number in numbers)
 
         def told(trial: Trial) -> None:
             nonlocal done
             done += 1
-            self.pace.trained(step, done, len(wanted), after)
+            self.pace.trained(step, done, len(expected), after)
 
         return told
 
@@ -181,7 +181,7 @@ class Adapter:
             if kept:
                 return kept
         raise ValueError(
-            f"target_ms: nothing left to shrink makes the network faster than {last.latency_ms:.4f} ms (wanted {target_ms:.4f}); "
+            f"target_ms: nothing left to shrink makes the network faster than {last.latency_ms:.4f} ms (expected {target_ms:.4f}); "
             f"reached after {last.step} steps"
         )
 
@@ -194,7 +194,7 @@ class Adapter:
         return trial, Job(number, kind, arch.to_dict(), found, 0, job_seed(self.seed, number), data)
 
     def _run(
-        self, wanted: list[tuple[Trial, Job]], told: Callable[[Trial], None] = lambda trial: None,
+        self, expected: list[tuple[Trial, Job]], told: Callable[[Trial], None] = lambda trial: None,
         progress: Callable[[int, int], None] = lambda step, steps: None,
     ) -> list[Trial]:  # fmt: skip
-        return run_recorded(self.journal, self.executor, wanted, timeout_s=self.timeout_s, told=told, progress=progress)
+        return run_recorded(self.journal, self.executor, expected, timeout_s=self.timeout_s, told=told, progress=progress)

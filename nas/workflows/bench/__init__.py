@@ -1,7 +1,7 @@
 """Controllers side by side on published tables: races, their records, their statistics, and a page about them.
 
     table = load_table("nas_bench_macro", Path("downloads"))
-    found = race(table, table.problem(objectives), make_controller({"name": "guided"}), evaluations=100, seed=0)
+    found = race(table, table.problem(objectives), make_controller({"name": "bayesian"}), evaluations=100, seed=0)
 """
 
 from nas.workflows.bench.race import Race, best_within, grid, race, shares

@@ -43,11 +43,11 @@ class Contest:
     def check(self) -> None:
         """Raises ValueError naming the key, before anything runs."""
         if not 0 <= self.floor < 1:
-            raise ValueError(f"floor: wanted a fraction from 0 to below 1, got {self.floor:g}")
+            raise ValueError(f"floor: expected a fraction from 0 to below 1, got {self.floor:g}")
         if self.limit is not None and not self.limit > 0:
-            raise ValueError(f"limit: wanted a positive number, got {self.limit:g}")
+            raise ValueError(f"limit: expected a positive number, got {self.limit:g}")
         if not 300 <= self.front_evaluations <= 10**8:
-            raise ValueError(f"front_evaluations: wanted 300 to 100000000, got {self.front_evaluations}")
+            raise ValueError(f"front_evaluations: expected 300 to 100000000, got {self.front_evaluations}")
         known = [name for name, way in DIRECTIONS.items() if way == "min" and name != "loss"] + [*self._times()]
         if self.cost is not None and self.cost not in known:
             raise ValueError(f"cost: {self.cost} is not in this table{did_you_mean(self.cost, known)} (known: {', '.join(known)}, null)")
@@ -63,8 +63,8 @@ class Contest:
         if self.cost is None:
             return self.table().problem(Objectives((("accuracy", "max"),), reward="first"))
         objectives = Objectives((("accuracy", "max"), (self.cost, "min")), cost=self.cost, target=target)
-        learnt = [self.cost] if self.learn_cost and self.cost.startswith(LATENCY) else []
-        return self.table().problem(objectives, learnt)
+        learned = [self.cost] if self.learn_cost and self.cost.startswith(LATENCY) else []
+        return self.table().problem(objectives, learned)
 
 
 @dataclass(frozen=True)

@@ -123,7 +123,7 @@ def _edges(points: Sequence[tuple[float, Quartiles]]) -> tuple[list[tuple[float,
 
 
 def _stroke(i: int) -> dict[str, str]:
-    """Colours repeat after six, then with dashes."""
+    """Colors repeat after six, then with dashes."""
     dashes = ("", "7 4", "2 3")[i // svg.SERIES % 3]
     return {"class_": f"line s{i % svg.SERIES}", **({"stroke_dasharray": dashes} if dashes else {})}
 
@@ -162,8 +162,8 @@ def _lead(results: Results) -> str:
     count = f"{seeds[0]} seeds" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]} seeds"
     parts = [count, f"best known accuracy {show('accuracy', yardstick.best)}"]
     if contest.cost:
-        learnt = " (learnt)" if contest.learn_cost else " (known before training)"
-        parts.insert(0, f"accuracy and {label(contest.cost)}{learnt}")
+        learned = " (learned)" if contest.learn_cost else " (known before training)"
+        parts.insert(0, f"accuracy and {label(contest.cost)}{learned}")
         parts.append(f"limit {show(contest.cost, yardstick.limit or 0.0)}: best known {show('accuracy', yardstick.within)}")
     if contest.benchmark == "accel_nasbench":
         parts.append(f"surrogate {contest.surrogate}: accuracies over 67.05 % are its extrapolations")

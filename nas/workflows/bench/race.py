@@ -21,7 +21,7 @@ REPEATS = 10  # proposals an evaluation, after which a controller that only repe
 
 @dataclass(frozen=True)
 class Race:
-    """`values` (evaluations, axes) are true and minimised, in the order of the networks' first proposal; `asked` counts all
+    """`values` (evaluations, axes) are true and minimized, in the order of the networks' first proposal; `asked` counts all
     proposals, `seconds` the processor time of the controller for them."""
 
     values: np.ndarray
@@ -80,7 +80,7 @@ def best_within(values: np.ndarray, objectives: Objectives, limit: float | None,
     return [sign * float(kept[:n].min(initial=np.inf)) for n in budgets]
 
 
-def grid(evaluations: int, wanted: Sequence[int] = (), points: int = 24) -> list[int]:
-    """Budgets at which a curve is drawn: evenly spaced logarithms, and those `wanted`."""
+def grid(evaluations: int, expected: Sequence[int] = (), points: int = 24) -> list[int]:
+    """Budgets at which a curve is drawn: evenly spaced logarithms, and those `expected`."""
     even = np.geomspace(min(10, evaluations), evaluations, points).round().astype(int).tolist()
-    return sorted({*even, *(n for n in wanted if n <= evaluations)})
+    return sorted({*even, *(n for n in expected if n <= evaluations)})

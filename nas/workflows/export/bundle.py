@@ -108,18 +108,18 @@ class _Making:
             differences[name] = compared(name, FORMATS[name].run(path, test[sample]), logits[sample])
         predicted = logits.argmax(1)
         accuracy = float((predicted == dataset.test.labels).mean())
-        quantised = self._int8(test, accuracy, calibrate) if with_int8 else None
+        quantized = self._int8(test, accuracy, calibrate) if with_int8 else None
         matrix = confusion(dataset.test.labels, predicted, len(dataset.classes))
-        self._write_card(differences, accuracy, quantised, matrix)
+        self._write_card(differences, accuracy, quantized, matrix)
         self._write_index(accuracy)
-        return differences, accuracy, quantised["after"] if quantised else None
+        return differences, accuracy, quantized["after"] if quantized else None
 
     def _int8(self, test: np.ndarray, accuracy: float, calibrate: int) -> dict[str, Any]:
         source = self.folder / FORMATS["onnx"].file
         if not source.exists():
             raise ValueError("formats: int8 is made from onnx; name both")
         train = self.dataset.train.images[:calibrate]
-        int8.quantise(source, self.folder / int8.FILE, prepared(train, self.arch, self.dataset.mean, self.dataset.std))
+        int8.quantize(source, self.folder / int8.FILE, prepared(train, self.arch, self.dataset.mean, self.dataset.std))
         after = run_onnx(self.folder / int8.FILE, test).argmax(1)
         before = run_onnx(source, test).argmax(1)
         labels = self.dataset.test.labels
@@ -127,17 +127,17 @@ class _Making:
                 "calibrated": len(train)}  # fmt: skip
 
     def _write_card(
-        self, differences: Mapping[str, float], accuracy: float, quantised: Any, matrix: np.ndarray
+        self, differences: Mapping[str, float], accuracy: float, quantized: Any, matrix: np.ndarray
     ) -> None:
         counted = cost(self.arch)
         what = {"stablehlo": "StableHLO by jax.export, any number of images", "source": "Flax source, needs jax and flax",
                 "onnx": "ONNX, any number of images, (n, c, h, w)", "tflite": "TensorFlow Lite, one image"}  # fmt: skip
         files = [("arch.yaml", "the architecture", "-"), (WEIGHTS, "its arrays", "-")]
         files += [(FORMATS[name].file, what[name], f"{value:.1e}") for name, value in differences.items()]
-        files += [(int8.FILE, "ONNX, 8 bits", "not compared, see below")] if quantised else []
+        files += [(int8.FILE, "ONNX, 8 bits", "not compared, see below")] if quantized else []
         facts = {
             "name": self.arch.name, "input": lower(self.arch).input_shape, "params": counted.params, "macs": counted.macs,
-            "test": {"accuracy": accuracy, "images": len(self.dataset.test)}, "files": files, "int8": quantised,
+            "test": {"accuracy": accuracy, "images": len(self.dataset.test)}, "files": files, "int8": quantized,
             "latencies": self.latencies, "origin": {**self.origin, "exported_with": versions()},
         }  # fmt: skip
         (self.folder / "README.md").write_text(card(facts, matrix, self.dataset.classes), encoding="utf-8")
@@ -152,14 +152,14 @@ class _Making:
         (self.folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
 
-def compared(name: str, got: np.ndarray, wanted: np.ndarray) -> float:
+def compared(name: str, got: np.ndarray, expected: np.ndarray) -> float:
     """The largest difference of logits. Raises ValueError where it is over the tolerance."""
-    if got.shape != wanted.shape or not np.isfinite(got).all():
+    if got.shape != expected.shape or not np.isfinite(got).all():
         raise ValueError(
             f"formats: {name}: loaded back it gives {got.shape} with values that are no logits; nothing was written"
         )
-    difference = np.abs(got - wanted)
-    if (difference > TOLERANCE * (1 + np.abs(wanted))).any():
+    difference = np.abs(got - expected)
+    if (difference > TOLERANCE * (1 + np.abs(expected))).any():
         raise ValueError(
             f"formats: {name}: its logits differ from the network's by {difference.max():.2g}; nothing was written"
         )
@@ -167,11 +167,11 @@ def compared(name: str, got: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def prepared(images: np.ndarray, arch: Arch, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """(n, h, w, c) uint8 -> float32, normalised, at the network's size: what every format takes."""
+    """(n, h, w, c) uint8 -> float32, normalized, at the network's size: what every format takes."""
     import jax
 
-    centre, spread = (np.array(v, np.float32).reshape(1, 1, 1, -1) for v in (mean, std))
-    scaled = (images.astype(np.float32) / 255 - centre) / spread
+    center, spread = (np.array(v, np.float32).reshape(1, 1, 1, -1) for v in (mean, std))
+    scaled = (images.astype(np.float32) / 255 - center) / spread
     if scaled.shape[1] == arch.resolution:
         return scaled
     shape = (len(images), arch.resolution, arch.resolution, scaled.shape[3])
@@ -213,7 +213,7 @@ def load_bundle(folder: Path) -> Bundle:
         classes, mean, std = (tuple(index[key]) for key in ("classes", "mean", "std"))
         resolution = int(index["resolution"])
     except OSError as error:
-        raise ValueError(f"{folder / INDEX}: {error.strerror}; wanted a folder of nas export") from None
+        raise ValueError(f"{folder / INDEX}: {error.strerror}; expected a folder of nas export") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / INDEX}: no index of a bundle: {error}") from None
     for name, digest in digests.items():

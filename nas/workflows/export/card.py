@@ -24,7 +24,7 @@ def card(facts: Mapping[str, Any], matrix: np.ndarray, classes: Sequence[str]) -
     lines = [
         f"# {facts['name']}", "",
         f"Classifies {width}x{height} images of {channels} channel{'s' if channels > 1 else ''} into {len(classes)} classes.",
-        "Images are divided by 255, then normalised by `mean` and `std` of bundle.json. `nas predict weights=<this folder> "
+        "Images are divided by 255, then normalized by `mean` and `std` of bundle.json. `nas predict weights=<this folder> "
         "image=<file>` runs it.", "",
         "| | |", "|---|---|",
         f"| test accuracy | {facts['test']['accuracy']:.4f} on {facts['test']['images']} images |",

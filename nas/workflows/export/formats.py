@@ -1,4 +1,4 @@
-"""`FORMATS`: what a trained network is written as, and how each file is loaded back and run on normalised images."""
+"""`FORMATS`: what a trained network is written as, and how each file is loaded back and run on normalized images."""
 
 from __future__ import annotations
 
@@ -125,9 +125,9 @@ def missing(format_name: str) -> str:
     return next((package for package in needs if importlib.util.find_spec(package) is None), "")
 
 
-def available(wanted: Sequence[str] | None) -> list[str]:
-    """The formats to write: those wanted, or all whose packages are here. Raises ValueError naming what is missing."""
-    for name in wanted or ():
+def available(expected: Sequence[str] | None) -> list[str]:
+    """The formats to write: those expected, or all whose packages are here. Raises ValueError naming what is missing."""
+    for name in expected or ():
         if package := missing(name):
             raise ValueError(f"formats: {name} needs the package {package}: pip install 'nas[{FORMATS[name].extra}]'")
-    return [name for name in FORMATS if (name in wanted if wanted is not None else not missing(name))]
+    return [name for name in FORMATS if (name in expected if expected is not None else not missing(name))]

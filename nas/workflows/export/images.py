@@ -35,7 +35,7 @@ def read_image(path: Path, side: int, channels: int) -> np.ndarray:
             width, height = image.size
             if width != height:
                 raise ValueError(
-                    f"image: {path}: {width}x{height} pixels, wanted a square image ({side}x{side} or another size)"
+                    f"image: {path}: {width}x{height} pixels, expected a square image ({side}x{side} or another size)"
                 )
             if width * height > MAX_PIXELS:
                 raise ValueError(f"image: {path}: {width}x{height} pixels are too many")

@@ -1,4 +1,4 @@
-"""Post-training quantisation to 8 bits, by ONNX Runtime: per-channel weights, activations by the ranges of real images."""
+"""Post-training quantization to 8 bits, by ONNX Runtime: per-channel weights, activations by the ranges of real images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ BATCH = 32
 
 
 class _Images:
-    """Calibration images in batches, as the quantiser asks for them."""
+    """Calibration images in batches, as the quantizer asks for them."""
 
     def __init__(self, images: np.ndarray):
         self._left = iter([images[i : i + BATCH] for i in range(0, len(images), BATCH)])
@@ -28,8 +28,8 @@ class _Images:
         return None if images is None else {"images": np.ascontiguousarray(images.transpose(0, 3, 1, 2))}
 
 
-def quantise(source: Path, target: Path, images: np.ndarray) -> None:
-    """Writes the 8-bit form of an ONNX file; `images` are normalised ones (n, h, w, c) whose ranges activations get."""
+def quantize(source: Path, target: Path, images: np.ndarray) -> None:
+    """Writes the 8-bit form of an ONNX file; `images` are normalized ones (n, h, w, c) whose ranges activations get."""
     quantization: Any = needed("onnxruntime.quantization", "onnx", "int8")
     pre: Any = needed("onnxruntime.quantization.shape_inference", "onnx", "int8")
     with tempfile.TemporaryDirectory() as folder, _quiet():
@@ -43,7 +43,7 @@ def quantise(source: Path, target: Path, images: np.ndarray) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser logs advice through the root logger."""
+    """The quantizer logs advice through the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

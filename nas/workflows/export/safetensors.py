@@ -57,6 +57,6 @@ def nested(arrays: Mapping[str, np.ndarray], like: Variables, where: str) -> Var
                 got = arrays.get(f"{node}/{name}")
                 if got is None or got.shape != array.shape:
                     shape = "nothing" if got is None else f"shape {got.shape}"
-                    raise ValueError(f"{where}: {node}/{name}: wanted shape {array.shape}, got {shape}")
+                    raise ValueError(f"{where}: {node}/{name}: expected shape {array.shape}, got {shape}")
                 out.setdefault(part, {}).setdefault(node, {})[name] = got
     return out

@@ -27,7 +27,7 @@ def export_bundle(command: Any) -> None:
     record = _record(weights.with_name("result.json"))
     settings = command.dataset or record.get("dataset")
     if not settings:
-        raise ValueError("dataset: wanted the dataset that the network was trained on, such as dataset=digits")
+        raise ValueError("dataset: expected the dataset that the network was trained on, such as dataset=digits")
     names = _formats(command.formats)
     arch = find_arch(command.arch or str(weights.with_name("arch.yaml")))
     dataset = load_dataset(settings)
@@ -53,10 +53,10 @@ def _record(path: Path) -> Mapping[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _formats(wanted: tuple[str, ...] | None) -> list[str]:
-    found: list[str] = available(None if wanted is None else [name for name in wanted if name != "int8"])
-    if wanted is not None:
-        return [*found, *(["int8"] if "int8" in wanted else [])]
+def _formats(expected: tuple[str, ...] | None) -> list[str]:
+    found: list[str] = available(None if expected is None else [name for name in expected if name != "int8"])
+    if expected is not None:
+        return [*found, *(["int8"] if "int8" in expected else [])]
     for name in ("onnx", "tflite"):
         if package := missing(name):
             print(f"{name} is left out: it needs the package {package}")
@@ -64,9 +64,9 @@ def _formats(wanted: tuple[str, ...] | None) -> list[str]:
 
 
 def _check_fit(arch: Arch, dataset: Dataset) -> None:
-    for key, wanted in (("channels", dataset.channels), ("classes", len(dataset.classes))):
-        if getattr(arch, key) != wanted:
-            raise ValueError(f"dataset: {dataset.name} has {wanted} {key}, the architecture {getattr(arch, key)}")
+    for key, expected in (("channels", dataset.channels), ("classes", len(dataset.classes))):
+        if getattr(arch, key) != expected:
+            raise ValueError(f"dataset: {dataset.name} has {expected} {key}, the architecture {getattr(arch, key)}")
 
 
 def whole_weights(weights: str, arch: Arch) -> Any:

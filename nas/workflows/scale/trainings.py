@@ -47,7 +47,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Trainings:
-    """The trainings of one `nas scale`, numbered and journalled: the grid first, then the members. `command` is a ScaleCommand."""
+    """The trainings of one `nas scale`, numbered and journaled: the grid first, then the members. `command` is a ScaleCommand."""
 
     command: Any
     folder: Path
@@ -62,12 +62,12 @@ class Trainings:
     def grid(self, arch: Arch, tried: Sequence[Coefficients]) -> Coefficients:
         """The coefficients whose member at phi 1 is the most accurate on the validation split; the cheaper one of equals."""
         print(f"{len(tried)} combinations of alpha, beta and gamma, each trained at phi 1 ...", flush=True)
-        wanted = []
+        expected = []
         for i, c in enumerate(tried):
             genome = (round(100 * c.alpha), round(100 * c.beta), round(100 * c.gamma))
             note = {"alpha": c.alpha, "beta": c.beta, "gamma": c.gamma}
-            wanted.append(self._trial(i, compound(arch, 1, c, divisor=self.command.divisor), genome, note))
-        done = [trial for trial in self._run(wanted) if trial.ok]
+            expected.append(self._trial(i, compound(arch, 1, c, divisor=self.command.divisor), genome, note))
+        done = [trial for trial in self._run(expected) if trial.ok]
         if not done:
             raise ValueError("grid: none of the trainings succeeded; log.txt in the run's folder has the reasons")
         best = max(done, key=lambda trial: (trial.metrics["accuracy"], -trial.metrics["macs"]))
@@ -96,11 +96,11 @@ class Trainings:
         """Trains them; each gets a folder as `nas train` leaves it."""
         first = len(self.command.grid.coefficients()) if self.command.grid.search else 0
         known = {trial.arch_id: trial.number for trial in self.journal.trials() if trial.number >= first}
-        wanted = {}
+        expected = {}
         for arch in archs:
             number = known.setdefault(arch_id(arch), first + len(known))
-            wanted[number] = self._trial(number, arch, (number,), {"member": arch.name})
-        trained = {trial.arch_id: trial for trial in self._run([wanted[number] for number in sorted(wanted)])}
+            expected[number] = self._trial(number, arch, (number,), {"member": arch.name})
+        trained = {trial.arch_id: trial for trial in self._run([expected[number] for number in sorted(expected)])}
         for arch in archs:
             trial = trained[arch_id(arch)]
             if trial.ok:
@@ -126,9 +126,9 @@ class Trainings:
         trial = Trial(number, genome, found, note=note, metrics={"params": counted.params, "macs": counted.macs})
         return trial, Job(number, "train", arch.to_dict(), found, 0, self.seed)
 
-    def _run(self, wanted: Sequence[tuple[Trial, Job]]) -> list[Trial]:
+    def _run(self, expected: Sequence[tuple[Trial, Job]]) -> list[Trial]:
         """Says how each went, and how long the others may take."""
-        numbers = {trial.number for trial, _ in wanted}
+        numbers = {trial.number for trial, _ in expected}
         before = sum(trial.done for trial in self.journal.trials() if trial.number in numbers)
         began, done = time.monotonic(), 0
 
@@ -137,8 +137,8 @@ class Trainings:
             done += 1
             named = ", ".join(f"{k} {v:g}" if isinstance(v, float | int) else str(v) for k, v in trial.note.items())
             how = f"accuracy {trial.metrics['accuracy']:.4f}" if trial.ok else f"{trial.outcome}: {trial.error}"
-            left = len(wanted) - before - done
+            left = len(expected) - before - done
             more = f", about {duration(left * (time.monotonic() - began) / done)} left" if left else ""
-            print(f"{named}: {how} ({before + done} of {len(wanted)}{more})", flush=True)
+            print(f"{named}: {how} ({before + done} of {len(expected)}{more})", flush=True)
 
-        return run_recorded(self.journal, self.executor, wanted, timeout_s=self.command.timeout_s, told=told)
+        return run_recorded(self.journal, self.executor, expected, timeout_s=self.command.timeout_s, told=told)

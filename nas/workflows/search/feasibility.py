@@ -1,4 +1,4 @@
-"""Whether a space has an architecture within the hard limits, looked for before anything is trained."""
+"""Whether a space has an architecture within the constraints, looked for before anything is trained."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def check_feasible(problem: Any, seed: int, samples: int = 500, steps: int = 60) -> None:
-    """Looks for one architecture within the hard limits: random ones, then descent on what is over.
+    """Looks for one architecture within the constraints: random ones, then descent on what is over.
 
     Raises ValueError naming the limit that even the best one found breaks, before anything is trained.
     """
@@ -19,7 +19,7 @@ def check_feasible(problem: Any, seed: int, samples: int = 500, steps: int = 60)
         return
     best, excess = tuple(genomes[over.argmin()].tolist()), over.min()
     for _ in range(steps):
-        near = list(problem.space.neighbours(best))
+        near = list(problem.space.neighbors(best))
         scores = _excess(problem, np.array(near)) if near else np.array([np.inf])
         if scores.min() >= excess:
             break
@@ -32,7 +32,7 @@ def check_feasible(problem: Any, seed: int, samples: int = 500, steps: int = 60)
 
 
 def _excess(problem: Any, genomes: np.ndarray) -> np.ndarray:
-    """(n,) summed relative excess over the hard limits that costs tell, 0 where all hold."""
+    """(n,) summed relative excess over the constraints that costs tell, 0 where all hold."""
     costs = problem.costs(genomes)
     total = np.zeros(len(genomes))
     for metric, limit in problem.objectives.limits:

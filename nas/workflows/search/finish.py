@@ -12,7 +12,7 @@ import numpy as np
 from nas.journal import Journal
 from nas.objectives import LATENCY, Objectives
 from nas.objectives.pareto import non_dominated
-from nas.records import Evaluation, Job, Rung, Trial, scored, trained, training_of
+from nas.records import Evaluation, Fidelity, Job, Trial, scored, trained, training_of
 from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
 from nas.runtime.measuring import measure_all
@@ -56,7 +56,7 @@ def measure_front(
 
 
 def demoted(journal: Journal, objectives: Objectives, front: Sequence[Trial]) -> list[tuple[Trial, list[str]]]:
-    """Members of the front that break a hard limit on latency by measurement, with the limits in words."""
+    """Members of the front that break a constraint on latency by measurement, with the limits in words."""
     measured: dict[str, dict[str, float]] = {}
     for m in journal.measurements():
         measured.setdefault(m.arch_id, {})[f"{LATENCY}/{m.device}"] = m.latency_ms
@@ -65,17 +65,17 @@ def demoted(journal: Journal, objectives: Objectives, front: Sequence[Trial]) ->
 
 
 def test_front(journal: Journal, objectives: Objectives, executor: Executor, say: Callable[[str], Any]) -> None:
-    """One journalled evaluation on the test split for each member that has none."""
+    """One journaled evaluation on the test split for each member that has none."""
     known, trials = {e.trial for e in journal.evaluations("test")}, journal.trials()
     missing = [trial for trial in front_trials(trials, objectives) if trial.number not in known]
     if not missing:
         return
     say(f"scoring {len(missing)} members of the front on the test split ...")
     seeds = {e.trial: e.seed for e in journal.evaluations("search")}
-    rungs = [Rung(**rung) for rung in journal.get("rungs", [])]
+    fidelities = [Fidelity(**fidelity) for fidelity in journal.get("fidelities", [])]
     jobs = [
         Job(t.number, "test", journal.get(f"arch/{t.arch_id}"), t.arch_id, t.fidelity, seeds[t.number],
-            training_of(rungs, t.fidelity, root_of(trials, t)))
+            training_of(fidelities, t.fidelity, root_of(trials, t)))
         for t in missing
     ]  # fmt: skip
     for trial, job, outcome in zip(missing, jobs, run_all(executor, jobs), strict=True):
@@ -90,7 +90,7 @@ def prune_weights(journal: Journal, objectives: Objectives, folder: Path, runnin
 
     While a search is `running` whose trainings are promoted, their checkpoints stay too: any may be gone on from.
     """
-    promoted = running and bool(journal.get("rungs", []))
+    promoted = running and bool(journal.get("fidelities", []))
     trials = journal.trials()
     front = front_trials(trials, objectives)
     keep = {_stem(trial) for trial in front} | {_stem(trial) for trial in trials if not trial.done}
@@ -109,7 +109,7 @@ class Keeper:
     def __init__(self, journal: Journal, objectives: Objectives, folder: Path):
         self._objectives, self._folder = objectives, folder / "checkpoints"
         self._front = prune_weights(journal, objectives, folder, running=True)
-        self._promoted = bool(journal.get("rungs", []))
+        self._promoted = bool(journal.get("fidelities", []))
 
     def trial(self, trial: Trial) -> None:
         if not trial.done or not trained(trial):

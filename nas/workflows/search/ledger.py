@@ -81,7 +81,7 @@ class Trials(Protocol):
 
 
 def root_of(trials: Trials, trial: Trial) -> int:
-    """Number of the trial that this one's training began with: its own, or where it was promoted, that of the first rung."""
+    """Number of the trial that this one's training began with: its own, or where it was promoted, that of the first fidelity."""
     while trial.fidelity and trial.parent is not None:
         trial = trials[trial.parent]
         trial = trial if trial.repeat_of is None else trials[trial.repeat_of]

@@ -42,7 +42,7 @@ class SearchSettings:
     def __post_init__(self) -> None:
         check_ranges(self, in_flight=(0, 10_000), threads=(1, 1024), retries=(0, 100), max_screened=(1, 10**7))
         if self.timeout_s is not None and self.timeout_s <= 0:
-            raise ValueError(f"timeout_s: wanted more than 0 seconds or null, got {self.timeout_s:g}")
+            raise ValueError(f"timeout_s: expected more than 0 seconds or null, got {self.timeout_s:g}")
 
 
 class Observer(Protocol):
@@ -92,7 +92,7 @@ class Search:
         self._problem, self._controller, self._journal, self._executor = problem, controller, journal, executor
         self._settings, self._seed, self._observer = settings, seed, observer
         self._first, self._clock = list(proposed_first), clock
-        self._rungs = tuple(getattr(controller, "rungs", ()))  # what fidelities mean, where trainings differ in length
+        self._fidelities = tuple(getattr(controller, "fidelities", ()))  # what fidelities mean, where trainings differ in length
         self._history = History(journal, settings.in_flight + 1)
         self._state, self._told = controller.init(problem, seed), 0
         self._work = Dispatcher(executor, settings.retries, settings.timeout_s, self._lost, self._seen, clock)
@@ -125,7 +125,7 @@ class Search:
 
     def _ended(self) -> str:
         size, idle = self._problem.space.size, self._history.idle
-        if self._history.genomes >= size and self._settings.repeat == "journal" and not self._rungs:
+        if self._history.genomes >= size and self._settings.repeat == "journal" and not self._fidelities:
             return f"all {size} architectures of the space were tried"
         if idle >= self._settings.max_screened:
             return f"the last {idle} proposals were repeats or broke a limit; widen the space or the limits"
@@ -180,7 +180,7 @@ class Search:
     def _job(self, trial: Trial, arch: Mapping[str, Any] | None = None) -> Job:
         plain = self._problem.space.decode(trial.genome).to_dict() if arch is None else arch
         root = root_of(self._history, trial)
-        data = training_of(self._rungs, trial.fidelity, root)
+        data = training_of(self._fidelities, trial.fidelity, root)
         return Job(trial.number, "train", plain, trial.arch_id, trial.fidelity, job_seed(self._seed, root), data)
 
     def _seen(self, event: Event) -> None:

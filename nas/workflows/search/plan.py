@@ -16,7 +16,7 @@ from nas.controllers import make_controller
 from nas.core.plugins import load_plugins
 from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
-from nas.evaluators import OneProgram, TableSettings, evaluator_settings
+from nas.evaluators import Switched, TableSettings, evaluator_settings
 from nas.latency import make_device
 from nas.objectives import Objectives, build_objectives
 from nas.recipe import Recipe
@@ -100,7 +100,7 @@ def make_plan(call: Invocation) -> Plan:
     space = load_space(command.space)
     space = space.with_divisor(command.divisor) if command.divisor else space
     dataset_settings(config["dataset"])
-    _check_rungs(controller, evaluator, config["dataset"])
+    _check_fidelities(controller, evaluator, config["dataset"])
     if published:
         _check_published(published, command, space)
         config, dataset, fitted, notes = {**config, "dataset": None, "recipe": None}, None, space, (published.NOTE,)
@@ -109,7 +109,7 @@ def make_plan(call: Invocation) -> Plan:
         resolution = command.resolution or (dataset.resolution if isinstance(space.resolution, int) else None)
         fitted = space.fit(resolution, dataset.channels, len(dataset.classes))
         notes = _notes(space, fitted)
-    if isinstance(evaluator, OneProgram):
+    if isinstance(evaluator, Switched):
         evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
     return Plan(command, settings, fitted, objectives, controller, devices, config, first, notes, dataset, published)
@@ -133,14 +133,14 @@ def _check_published(published: TableSettings, command: SearchCommand, space: Sp
         raise ValueError(f"evaluator.{error}") from None
 
 
-def _check_rungs(controller: Any, evaluator: Any, dataset: Mapping[str, Any]) -> None:
+def _check_fidelities(controller: Any, evaluator: Any, dataset: Mapping[str, Any]) -> None:
     """Trainings of several lengths need an evaluator that knows them, and images that can be had at each size."""
-    rungs = getattr(controller, "rungs", ())
-    if rungs and isinstance(evaluator, OneProgram | TableSettings):
-        raise ValueError("evaluator: knows trainings of one length only; with rungs take evaluator=scratch or links")
-    for rung in rungs:
-        if rung.resolution is not None:
-            dataset_settings({**dataset, "resolution": rung.resolution}, "controller.resolutions: dataset")
+    fidelities = getattr(controller, "fidelities", ())
+    if fidelities and isinstance(evaluator, Switched | TableSettings):
+        raise ValueError("evaluator: knows trainings of one length only; with fidelities take evaluator=scratch or layerwise")
+    for fidelity in fidelities:
+        if fidelity.resolution is not None:
+            dataset_settings({**dataset, "resolution": fidelity.resolution}, "controller.resolutions: dataset")
 
 
 def _notes(space: Space, fitted: Space) -> tuple[str, ...]:

@@ -28,8 +28,8 @@ def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor]) -
     if objectives.needs_target:
         objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs))
     journal.put("objectives", dataclasses.asdict(objectives))
-    if rungs := getattr(plan.controller, "rungs", ()):
-        journal.put("rungs", [dataclasses.asdict(rung) for rung in rungs])
+    if fidelities := getattr(plan.controller, "fidelities", ()):
+        journal.put("fidelities", [dataclasses.asdict(fidelity) for fidelity in fidelities])
     return Problem(plan.space, objectives, costs, table.features)
 
 

@@ -12,14 +12,14 @@ import pytest
 from nas.controllers import make_controller
 from nas.evaluators import Context, evaluator_settings
 from nas.journal import Journal
-from nas.records import Job, Rung, Training, Trial, scored, training_of
+from nas.records import Fidelity, Job, Training, Trial, scored, training_of
 from nas.report.proxy import proxy_rows, proxy_text
 from nas.space import Genome, load_space
 from nas.workflows.search.loop import Search, SearchSettings, root_of
 from test_controllers import problem_of, search
 from test_search_loop import Killed, Shuffled, Silent, problem
 
-HALVING = {"name": "halving", "epochs": [1, 2, 4], "eta": 3}
+ASHA = {"name": "asha", "epochs": [1, 2, 4], "eta": 3}
 
 
 def accuracy(number: int, genome: Genome) -> Mapping[str, Any]:
@@ -28,17 +28,17 @@ def accuracy(number: int, genome: Genome) -> Mapping[str, Any]:
 
 
 def test_a_third_of_each_rung_goes_on() -> None:
-    trials = search(make_controller(HALVING), problem_of("large"), 90, in_flight=2, outcome=accuracy)
-    rungs = [[t for t in trials if t.fidelity == k] for k in range(3)]
-    assert len(rungs[0]) > 55
-    assert len(rungs[0]) // 3 - 2 <= len(rungs[1]) <= len(rungs[0]) // 3
-    assert len(rungs[1]) // 3 - 1 <= len(rungs[2]) <= len(rungs[1]) // 3
-    for trial in [*rungs[1], *rungs[2]]:
+    trials = search(make_controller(ASHA), problem_of("large"), 90, in_flight=2, outcome=accuracy)
+    fidelities = [[t for t in trials if t.fidelity == k] for k in range(3)]
+    assert len(fidelities[0]) > 55
+    assert len(fidelities[0]) // 3 - 2 <= len(fidelities[1]) <= len(fidelities[0]) // 3
+    assert len(fidelities[1]) // 3 - 1 <= len(fidelities[2]) <= len(fidelities[1]) // 3
+    for trial in [*fidelities[1], *fidelities[2]]:
         assert trial.parent is not None
         parent = trials[trial.parent]
         assert (parent.genome, parent.fidelity) == (trial.genome, trial.fidelity - 1)
-    assert len({t.parent for t in rungs[1]}) == len(rungs[1])
-    mean = [np.mean([sum(t.genome) for t in rung]) for rung in rungs]
+    assert len({t.parent for t in fidelities[1]}) == len(fidelities[1])
+    mean = [np.mean([sum(t.genome) for t in fidelity]) for fidelity in fidelities]
     assert mean[0] < mean[1] < mean[2]
 
 
@@ -46,13 +46,13 @@ def test_failed_trials_do_not_go_on() -> None:
     def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
         return {"outcome": "nan", "metrics": {}} if sum(genome) % 2 else accuracy(number, genome)
 
-    trials = search(make_controller(HALVING), problem_of("large"), 60, outcome=outcome)
+    trials = search(make_controller(ASHA), problem_of("large"), 60, outcome=outcome)
     assert {sum(t.genome) % 2 for t in trials if t.fidelity} == {0}
 
 
 def test_promotions_go_by_front_not_by_one_axis() -> None:
     """A cheap trial on the front goes on beside the most accurate one."""
-    controller = make_controller(HALVING)
+    controller = make_controller(ASHA)
     given = problem_of("large")
     state, rng = controller.init(given, 0), np.random.default_rng(0)
     for number, (quality, params) in enumerate([(0.9, 50.0), (0.8, 60.0), (0.85, 55.0), (0.5, 1.0), (0.8, 70.0), (0.7, 80.0)]):
@@ -68,19 +68,19 @@ def test_promotions_go_by_front_not_by_one_axis() -> None:
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"epochs": [3]}, "controller.epochs: wanted two rungs or more"),
-        ({"epochs": [3, 1]}, "controller.epochs: wanted no rung shorter"),
-        ({"shares": [0.5]}, "controller.shares: wanted none or 3, one a rung, got 1"),
-        ({"shares": [0.5, 1, 2]}, "controller.shares: wanted shares above 0 up to 1, got 2"),
-        ({"eta": 1}, "controller.eta: wanted 2 to 1000, got 1"),
-        ({"base": "halving"}, "controller.base: halving cannot be its own base"),
-        ({"base": "gided"}, "controller.base_settings.name: unknown 'gided'; did you mean guided?"),
+        ({"epochs": [3]}, "controller.epochs: expected two fidelities or more"),
+        ({"epochs": [3, 1]}, "controller.epochs: expected no fidelity shorter"),
+        ({"shares": [0.5]}, "controller.shares: expected none or 3, one a fidelity, got 1"),
+        ({"shares": [0.5, 1, 2]}, "controller.shares: expected shares above 0 up to 1, got 2"),
+        ({"eta": 1}, "controller.eta: expected 2 to 1000, got 1"),
+        ({"base": "asha"}, "controller.base: asha cannot be its own base"),
+        ({"base": "gided"}, "controller.base_settings.name: unknown 'gided'; did you mean bayesian?"),
         ({"base": "local", "base_settings": {"strat": 1}}, "controller.base_settings.strat: unknown key; did you mean start?"),
     ],
 )
 def test_mistakes_are_one_clear_line(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match="controller") as caught:
-        make_controller({"name": "halving", **settings})
+        make_controller({"name": "asha", **settings})
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -94,7 +94,7 @@ def test_a_killed_search_proposes_the_same(tmp_path: Path) -> None:
             path = tmp_path / f"{name}.sqlite"
             with Journal.open(path) if i else Journal.create(path, {}) as journal:
                 executor = Shuffled(seed + i, workers, polls=limit)
-                loop = Search(given, make_controller(HALVING), journal, executor, SearchSettings(), 5, Silent())
+                loop = Search(given, make_controller(ASHA), journal, executor, SearchSettings(), 5, Silent())
                 try:
                     loop.run(40)
                 except Killed:
@@ -119,10 +119,10 @@ def test_only_the_longest_trainings_are_compared() -> None:
 
 
 def test_jobs_say_what_their_rung_is() -> None:
-    rungs = (Rung(1, 0.5), Rung(1), Rung(4))
-    found = [Training.of(training_of(rungs, k, 7)) for k in range(3)]
-    assert [(t.rung, t.horizon, t.root, t.more) for t in found if t] == [
-        (rungs[0], 4, 7, False), (rungs[1], 4, 7, True), (rungs[2], 4, 7, False)
+    fidelities = (Fidelity(1, 0.5), Fidelity(1), Fidelity(4))
+    found = [Training.of(training_of(fidelities, k, 7)) for k in range(3)]
+    assert [(t.fidelity, t.horizon, t.root, t.more) for t in found if t] == [
+        (fidelities[0], 4, 7, False), (fidelities[1], 4, 7, True), (fidelities[2], 4, 7, False)
     ]  # fmt: skip
     assert Training.of(training_of((), 0, 7)) is None
 
@@ -135,12 +135,12 @@ def test_a_promoted_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     }  # fmt: skip
     space = load_space("tiny").fit(8, 1, 10)
     arch = space.decode(space.canonical((0,) * len(space.genes))).to_dict()
-    rungs = (Rung(1, 0.5), Rung(2), Rung(3))
+    fidelities = (Fidelity(1, 0.5), Fidelity(2), Fidelity(3))
     steps: list[tuple[int, int]] = []
 
     def run(folder: str, number: int, fidelity: int, root: int) -> dict[str, float]:
         evaluator = evaluator_settings(settings["evaluator"]).make(Context(settings, tmp_path / folder))
-        (outcome,) = evaluator([Job(number, "train", arch, "a", fidelity, 3, training_of(rungs, fidelity, root))],
+        (outcome,) = evaluator([Job(number, "train", arch, "a", fidelity, 3, training_of(fidelities, fidelity, root))],
                                lambda n, step, total, metrics: steps.append((n, step)))  # fmt: skip
         assert outcome.outcome == "ok", outcome.error
         return dict(outcome.metrics)

@@ -7,18 +7,18 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from test_switched import RECIPE, SPACE
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.evaluators import Context, evaluator_settings
 from nas.evaluators.layerwise import LinksEvaluator
-from nas.records import Job, Rung, training_of
+from nas.records import Fidelity, Job, training_of
 from nas.space import space_from_dict
 from nas.train import Checkpoints, fit
 from nas.train.compilation.chain import cut
-from nas.train.compilation.layerwise import Links
-from test_one_program import RECIPE, SPACE
+from nas.train.compilation.layerwise import Layerwise
 from test_train import dataset
 
 DATA = dataset()
@@ -34,8 +34,8 @@ FIRST, OTHER = arch(0, 0, 0, 0, 0), arch(1, 1, 1, 1, 1)
 
 
 @pytest.fixture(scope="module")
-def links() -> Links:
-    return Links(DATA, RECIPE)
+def links() -> Layerwise:
+    return Layerwise(DATA, RECIPE)
 
 
 def assert_same(ours: Any, static: Any, atol: float) -> None:
@@ -59,7 +59,7 @@ RECIPES = {
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_the_training_is_that_of_the_whole_network(recipe: Any) -> None:
-    ours, static = Links(DATA, recipe).fit(OTHER, 3), fit(OTHER, DATA, recipe, 3)
+    ours, static = Layerwise(DATA, recipe).fit(OTHER, 3), fit(OTHER, DATA, recipe, 3)
     assert ours.steps == static.steps
     assert ours.train_loss == pytest.approx(static.train_loss, rel=1e-3)
     for name, value in static.metrics.items():
@@ -69,13 +69,13 @@ def test_the_training_is_that_of_the_whole_network(recipe: Any) -> None:
 
 def test_the_first_step_is_that_of_the_whole_network_to_rounding() -> None:
     recipe = dataclasses.replace(RECIPE, epochs=1, batch=96, optimizer="sgd", ema=0.0)
-    ours, static = Links(DATA, recipe).fit(OTHER, 3), fit(OTHER, DATA, recipe, 3)
+    ours, static = Layerwise(DATA, recipe).fit(OTHER, 3), fit(OTHER, DATA, recipe, 3)
     assert ours.steps == 1
     assert ours.train_loss == pytest.approx(static.train_loss, rel=1e-5)
     assert_same(ours, static, atol=1e-5)
 
 
-def test_a_second_candidate_compiles_what_is_new_and_a_third_nothing(links: Links) -> None:
+def test_a_second_candidate_compiles_what_is_new_and_a_third_nothing(links: Layerwise) -> None:
     first = links.fit(FIRST, 0)
     traces = links.traces
     jax.clear_caches()
@@ -110,7 +110,7 @@ def test_any_network_is_a_chain(name: str) -> None:
         shape = link.nodes[-1].shape
 
 
-def test_a_killed_training_goes_on_to_the_same_weights(links: Links, tmp_path: Path) -> None:
+def test_a_killed_training_goes_on_to_the_same_weights(links: Layerwise, tmp_path: Path) -> None:
     whole = links.fit(OTHER, 1)
 
     def stop(step: int, steps: int, metrics: Any) -> bool:
@@ -131,12 +131,12 @@ def test_a_killed_training_goes_on_to_the_same_weights(links: Links, tmp_path: P
 
 def test_rungs_of_one_schedule_share_their_programs(tmp_path: Path) -> None:
     context = Context({"dataset": {"name": "digits", "train_size": 64, "valid_size": 32}, "recipe": dataclasses.asdict(RECIPE)}, tmp_path)
-    evaluator = evaluator_settings({"name": "links"}).make(context)
+    evaluator = evaluator_settings({"name": "layerwise"}).make(context)
     assert isinstance(evaluator, LinksEvaluator)
-    fitted, rungs = FIRST.with_io(8, 1, 10).to_dict(), (Rung(1), Rung(3))
+    fitted, fidelities = FIRST.with_io(8, 1, 10).to_dict(), (Fidelity(1), Fidelity(3))
     traces = []
-    for rung in (0, 1):
-        (outcome,) = evaluator([Job(rung, "train", fitted, "id", rung, 3, training_of(rungs, rung, 0))], lambda *_: None)
+    for fidelity in (0, 1):
+        (outcome,) = evaluator([Job(fidelity, "train", fitted, "id", fidelity, 3, training_of(fidelities, fidelity, 0))], lambda *_: None)
         assert outcome.outcome == "ok", outcome.error
         traces.append(sum(links.traces for links in evaluator._links.values()))
     assert traces[0] == traces[1] > 0
@@ -145,7 +145,7 @@ def test_rungs_of_one_schedule_share_their_programs(tmp_path: Path) -> None:
 def test_the_evaluator_keeps_its_programs_between_trials(tmp_path: Path) -> None:
     recipe = dataclasses.asdict(RECIPE)
     context = Context({"dataset": {"name": "digits", "train_size": 64, "valid_size": 32}, "recipe": recipe}, tmp_path)
-    evaluator = evaluator_settings({"name": "links"}).make(context)
+    evaluator = evaluator_settings({"name": "layerwise"}).make(context)
     assert isinstance(evaluator, LinksEvaluator)
     fitted = FIRST.with_io(8, 1, 10)
     jobs = [Job(n, "train", fitted.to_dict(), "id", seed=n) for n in (0, 1)]

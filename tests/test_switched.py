@@ -11,7 +11,7 @@ import pytest
 
 from nas.arch.blocks import lower
 from nas.evaluators import Context, evaluator_settings
-from nas.evaluators.switched import OneProgram
+from nas.evaluators.switched import Switched
 from nas.nn.network import apply, init
 from nas.nn.weights import load_weights
 from nas.recipe import Augment, Recipe
@@ -19,7 +19,7 @@ from nas.records import Job, WorkerSpec
 from nas.runtime.worker import Worker
 from nas.space import Genome, Space, load_space, space_from_dict
 from nas.train import fit
-from nas.train.compilation import switched as one_program
+from nas.train.compilation import switched as switched
 from nas.train.compilation.slots import Placement, SpacePlan, plan_space
 from nas.train.compilation.switched import Mode, SpaceProgram, compile_space
 from test_train import dataset
@@ -70,10 +70,10 @@ def close(a: Any, b: Any, atol: float) -> bool:
 def both_ways(request: pytest.FixtureRequest) -> Any:
     """(plan, whether in training, the program's forward pass jitted once)."""
     train, plan = request.param, plan_space(SMALL)
-    functions = one_program._Functions(plan, None, None)  # type: ignore[arg-type]
+    functions = switched._Functions(plan, None, None)  # type: ignore[arg-type]
 
     def logits(params: Any, stats: Any, inputs: Any, images: Any, key: Any) -> Any:
-        return one_program.forward(plan, functions.areas(params, stats), inputs, images, key, Mode(train, jnp.float32))
+        return switched.forward(plan, functions.areas(params, stats), inputs, images, key, Mode(train, jnp.float32))
 
     return plan, train, jax.jit(logits)
 
@@ -145,8 +145,8 @@ def job(number: int, kind: str, genome: Genome, of: Space) -> Job:
 
 def test_a_worker_traces_its_space_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     traces = []
-    monkeypatch.setattr(one_program, "forward", lambda *args, f=one_program.forward: traces.append(1) or f(*args))
-    ours = worker(tmp_path, {"name": "one_program"}, DIGITS)
+    monkeypatch.setattr(switched, "forward", lambda *args, f=switched.forward: traces.append(1) or f(*args))
+    ours = worker(tmp_path, {"name": "switched"}, DIGITS)
     outcomes = [
         ours.run([job(n, "train", genome, DIGITS)], lambda *_: None)[0] for n, genome in enumerate([(0,), (1,), (0,)])
     ]
@@ -166,10 +166,10 @@ WIDE = {**PLAIN, "width": {"one_of": [6, 8]}}
 def test_fallback_trains_what_has_no_program(tmp_path: Path) -> None:
     wide = space(stages=[WIDE]).fit(8, 1, 10)
     genome = wide.canonical([0] * len(wide.genes))
-    refused = worker(tmp_path, {"name": "one_program"}, wide).run([job(0, "train", genome, wide)], lambda *_: None)[0]
+    refused = worker(tmp_path, {"name": "switched"}, wide).run([job(0, "train", genome, wide)], lambda *_: None)[0]
     assert refused.outcome == "error"
     assert "stages[0].width" in refused.error
-    trained = worker(tmp_path, {"name": "one_program", "fallback": True}, wide).run(
+    trained = worker(tmp_path, {"name": "switched", "fallback": True}, wide).run(
         [job(0, "train", genome, wide)], lambda *_: None
     )[0]
     assert trained.outcome == "ok"
@@ -193,8 +193,8 @@ def test_fallback_trains_what_has_no_program(tmp_path: Path) -> None:
 )
 def test_what_one_program_cannot_hold_is_named(changes: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        OneProgram().check(space(**changes))
-    OneProgram(fallback=True).check(space(**changes))
+        Switched().check(space(**changes))
+    Switched(fallback=True).check(space(**changes))
 
 
 def test_a_choice_of_resolutions_must_be_decided() -> None:
@@ -237,7 +237,7 @@ def overlapping(placement: Placement) -> bool:
 
 
 def test_the_settings_are_read_like_any_evaluators() -> None:
-    assert evaluator_settings({"name": "one_program", "fallback": True}) == OneProgram(True, True)
+    assert evaluator_settings({"name": "switched", "fallback": True}) == Switched(True, True)
     with pytest.raises(ValueError, match="fallbak"):
-        evaluator_settings({"name": "one_program", "fallbak": True})
+        evaluator_settings({"name": "switched", "fallbak": True})
     assert Context({}, Path()).space == {}

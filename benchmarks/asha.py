@@ -1,12 +1,12 @@
 """Short trainings first, or all of them long: fronts found in the same seconds of training, with and without halving.
 
-    python benchmarks/halving.py --out runs/halving --seeds 3 --json FILE
+    python benchmarks/asha.py --out runs/asha --seeds 3 --json FILE
 
-Each base controller searches a small space on digits twice from every seed, in turns: alone, every training of the last rung's
-epochs, and under `controller=halving`. Trials are so many that both train about as many epochs. The space has 1,554 networks
+Each base controller searches a small space on digits twice from every seed, in turns: alone, every training of the last fidelity's
+epochs, and under `controller=asha`. Trials are so many that both train about as many epochs. The space has 1,554 networks
 of six distinct layers, and the images are few, so that it takes minutes and not hours. What counts is the hypervolume
 (accuracy of trainings of full length, multiply-adds) that is there when so many seconds of training, or so many epochs, are
-spent; compiling is left out, it depends on what the cache has. Runs are kept: the same command goes on with what is missing.
+spent; compiling is left out, it depends on what the cache has. Runs are kept: the same command resumes with what is missing.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ stages:
 head: {op: classifier}
 """
 EPOCHS, ETA = (1, 3, 9), 3
-BASES = {"random": {}, "guided": {"start": 8}}
+BASES = {"random": {}, "bayesian": {"start": 8}}
 COMMON = [
     "dataset=digits",
     "dataset.train_size=900",
     "dataset.valid_size=300",
-    "evaluator=links",
+    "evaluator=layerwise",
     "executor=local",
     "device=[]",
     "objective=macs",
@@ -77,23 +77,23 @@ def arguments_of(base: str, halved: bool, full: int) -> list[str]:
     first = full * EPOCHS[-1] / more.sum()
     trials = round(sum(first / ETA**i for i in range(len(EPOCHS))))
     settings = ",".join(f"{k}:{v}" for k, v in own.items())
-    return ["controller=halving", f"controller.epochs={[*EPOCHS]}".replace(" ", ""), f"controller.eta={ETA}",
+    return ["controller=asha", f"controller.epochs={[*EPOCHS]}".replace(" ", ""), f"controller.eta={ETA}",
             f"controller.base={base}", f"controller.base_settings={{{settings}}}", f"trials={trials}"]  # fmt: skip
 
 
 def read(folder: Path) -> tuple[Run, list[str]]:
     """The run, and how well its short trainings rank the long ones in words."""
     with Journal.open(folder / "journal.sqlite", read_only=True) as journal:
-        trials, rungs = {t.number: t for t in journal.trials()}, journal.get("rungs", [])
+        trials, fidelities = {t.number: t for t in journal.trials()}, journal.get("fidelities", [])
         rows = [(e.train_s, trials[e.trial]) for e in journal.evaluations("search")]
-    lengths = [rung["epochs"] for rung in rungs] or [EPOCHS[-1]]
+    lengths = [fidelity["epochs"] for fidelity in fidelities] or [EPOCHS[-1]]
     took = [lengths[t.fidelity] - (lengths[t.fidelity - 1] if t.fidelity else 0) for _, t in rows]
     done = [
         (-t.metrics["accuracy"], t.metrics["macs"]) if t.ok and t.fidelity == len(lengths) - 1 else (np.inf, np.inf)
         for _, t in rows
     ]
     found = Run(np.nan_to_num([s for s, _ in rows]), np.array(took, float), np.array(done))
-    return found, proxy_text(proxy_rows([*trials.values()]), rungs)
+    return found, proxy_text(proxy_rows([*trials.values()]), fidelities)
 
 
 def share(found: Run, spent: np.ndarray, budget: float, reference: Sequence[float], best: float) -> float:
@@ -117,13 +117,13 @@ def compared(runs: Mapping[tuple[str, bool, int], Run]) -> list[dict[str, Any]]:
                     budget = part * min(float(getattr(one, unit).sum()) for one in pair)
                     for column, one in zip(found, pair, strict=True):
                         column.append(share(one, getattr(one, unit), budget, reference, best))
-                rows.append({"base": base, "unit": unit, "part": part, "alone": found[0], "halving": found[1]})
+                rows.append({"base": base, "unit": unit, "part": part, "alone": found[0], "asha": found[1]})
     return rows
 
 
 def main(arguments: Sequence[str]) -> int:
     options = options_of(
-        arguments, {"out": "runs/halving", "bases": ",".join(BASES), "seeds": "3", "full": "20", "json": ""}
+        arguments, {"out": "runs/asha", "bases": ",".join(BASES), "seeds": "3", "full": "20", "json": ""}
     )
     runs: dict[tuple[str, bool, int], Run] = {}
     bases = [base for base in options["bases"].split(",") if base in BASES]
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str]) -> int:
                 print(*(f"  {line}" for line in proxies), sep="\n", end="\n" if proxies else "", flush=True)
     rows = compared(runs)
     for row in rows:
-        cells = [f"{np.median(row[k]):.3f} ({min(row[k]):.3f}-{max(row[k]):.3f})" for k in ("alone", "halving")]
+        cells = [f"{np.median(row[k]):.3f} ({min(row[k]):.3f}-{max(row[k]):.3f})" for k in ("alone", "asha")]
         print(f"{row['base']:8s} {row['part']:4.0%} of the {row['unit']:7s}  alone {cells[0]}  halving {cells[1]}")
     if options["json"]:
         Path(options["json"]).write_text(json.dumps(rows, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""The parts of the guided controller: genomes as arrays, the Gaussian process, the first design, what it takes into account."""
+"""The parts of the bayesian controller: genomes as arrays, the Gaussian process, the first design, what it takes into account."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from nas.objectives import Objectives
 from nas.problem import Problem
 from nas.records import Proposal, Trial
 from nas.space import Genome
-from nas.surrogates.process import Process, Term, choose, standardised
+from nas.surrogates.process import Process, Term, choose, standardized
 from test_controllers import problem_of, search, space_of
 
 
@@ -57,7 +57,7 @@ def process_of(x: np.ndarray, y: np.ndarray) -> Process:
 def test_the_process_learns_a_smooth_function() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(120, 6)) / np.sqrt(6)
-    y, _, _ = standardised(x[:, 0] + x[:, 1] * x[:, 2])
+    y, _, _ = standardized(x[:, 0] + x[:, 1] * x[:, 2])
     model = process_of(x[:80], y[:80])
     mean, sd = model.mean({"x": x}), model.sd({"x": x}, noise=False)
     assert np.corrcoef(mean[80:], y[80:])[0, 1] > 0.95
@@ -89,7 +89,7 @@ def test_the_design_covers_the_range_of_the_cheap_cost() -> None:
 
 def test_pending_ones_count() -> None:
     """Of two equal moments, the one that waits for the best proposal makes another."""
-    controller = make_controller({"name": "guided", "population": 30, "generations": 4})
+    controller = make_controller({"name": "bayesian", "population": 30, "generations": 4})
     problem, rng = problem_of("large"), np.random.default_rng(0)
     state = controller.init(problem, 0)
     for number in range(15):
@@ -119,7 +119,7 @@ def test_histories_that_part_share_only_their_past() -> None:
 def test_regions_that_always_fail_are_left() -> None:
     """Eight in nine genomes never give a result, among them all of the best; without learning it, 4 in 10 proposals fail."""
     controller = make_controller(
-        {"name": "guided", "start": 12, "population": 30, "generations": 6, "finalists": 30, "draws": 8}
+        {"name": "bayesian", "start": 12, "population": 30, "generations": 6, "finalists": 30, "draws": 8}
     )
 
     def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
