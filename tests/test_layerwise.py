@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from test_switched import RECIPE, SPACE
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
@@ -19,6 +18,7 @@ from nas.space import space_from_dict
 from nas.train import Checkpoints, fit
 from nas.train.compilation.chain import cut
 from nas.train.compilation.layerwise import Layerwise
+from test_switched import RECIPE, SPACE
 from test_train import dataset
 
 DATA = dataset()
