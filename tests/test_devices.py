@@ -17,11 +17,12 @@ from nas.latency import DeviceError, fit_predictor, load_predictor, make_device
 from nas.latency.devices.energy import energy_mj
 from nas.latency.devices.lock import machine_to_itself
 from nas.latency.profile import accuracy, draw
-from nas.records import Measurement, WorkerSpec
+from nas.records import Measurement
 from nas.runtime.base import Executor
-from nas.runtime.measuring import measure_all
-from nas.runtime.placed import Placed
+from nas.runtime.device_executors import DeviceExecutors
+from nas.runtime.measure import measure_all
 from nas.runtime.processes import ProcessesSettings
+from nas.runtime.spec import WorkerSpec
 from nas.space import Space, load_space
 
 QUICK = {"warmup": 1, "rounds": 2, "repeats": 2}
@@ -276,7 +277,7 @@ def test_a_remote_device_is_the_node_with_the_resource(ray_cluster: Any, tmp_pat
     space, devices = tiny(), {"remote": make_device(settings)}
     spec = WorkerSpec({"device": {"remote": settings}}, space.to_dict(), path=tuple(p or os.getcwd() for p in sys.path))
     kept: list[Measurement] = []
-    placed = Placed(cast(Executor, Nothing()), spec, devices)
+    placed = DeviceExecutors(cast(Executor, Nothing()), spec, devices)
     try:
         network = (arch_id(first()), first().to_dict())
         measure_all(placed["remote"], "remote", [network], 120, kept.append, lambda i, error: pytest.fail(error))

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.records import DiskFullError, Job, WorkerSpec
+from nas.records import DiskFullError, Job
 from nas.runtime import make_executor_settings
-from nas.runtime.base import Event, Executor
+from nas.runtime.base import Executor, JobEvent
 from nas.runtime.cluster import check_address, check_seen, sees
 from nas.runtime.dispatch import Dispatcher, run_all
+from nas.runtime.spec import WorkerSpec
 from nas.space import load_space
 
 HERE = str(Path(__file__).parent)
@@ -145,8 +146,8 @@ def test_losses_are_bounded_and_nodes_are_seldom_the_candidates_fault(cause: Any
             self.submitted += 1
             return self.submitted
 
-        def poll(self, timeout_s: float) -> list[Event]:
-            return [Event(self.submitted, "lost", error="made up", cause=cause)]
+        def poll(self, timeout_s: float) -> list[JobEvent]:
+            return [JobEvent(self.submitted, "lost", error="made up", cause=cause)]
 
         def kill(self, ticket: int) -> None: ...
         def close(self) -> None: ...

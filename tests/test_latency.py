@@ -17,11 +17,21 @@ from hypothesis import strategies as st
 from nas.arch.blocks import arch_id, lower
 from nas.arch.graph import Graph, node_macs
 from nas.cost import FEATURES, cost
-from nas.latency import Budget, DeviceError, Host, LiteRT, OnnxRuntime, Predictor, Timing, fit_layers, make_device
+from nas.latency import (
+    Budget,
+    DeviceError,
+    Host,
+    LayerwisePredictor,
+    LiteRT,
+    OnnxRuntime,
+    Timing,
+    fit_layerwise,
+    make_device,
+)
 from nas.latency.devices.measure import measure_networks
-from nas.latency.predictors.cut import layer_graphs
-from nas.latency.predictors.fit import sample_space, spread
-from nas.latency.predictors.model import Layer, fit_model, held_out
+from nas.latency.predictors.layerwise.fitting import sample_space, spread
+from nas.latency.predictors.layerwise.layers import layer_graphs
+from nas.latency.predictors.layerwise.regression import Layer, fit_model, held_out
 from nas.latency.timing import Program, Rounds, summarize, time_programs
 from nas.space import Space, load_space, space_from_dict
 
@@ -63,13 +73,13 @@ def tiny() -> Space:
     return load_space("tiny").fit(8, 1, 10)
 
 
-def fitted(space: Space, bench: FakeBench | None = None, budget: Budget = BUDGET, seed: int = 0) -> Predictor:
+def fitted(space: Space, bench: FakeBench | None = None, budget: Budget = BUDGET, seed: int = 0) -> LayerwisePredictor:
     bench = bench or FakeBench()
-    return fit_layers(space, seed, bench, budget, "fake", "f" * 12, {"batch": 1}, clock=bench.clock)
+    return fit_layerwise(space, seed, bench, budget, "fake", "f" * 12, {"batch": 1}, clock=bench.clock)
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
+def predictor() -> LayerwisePredictor:
     return fitted(tiny())
 
 
@@ -203,7 +213,7 @@ def test_an_additive_device_is_learned():
     assert len(predictor.blocks) == 40
 
 
-def test_equal_times_give_equal_predictors(predictor: Predictor):
+def test_equal_times_give_equal_predictors(predictor: LayerwisePredictor):
     assert fitted(tiny()) == predictor
     assert fitted(tiny(), seed=1) != predictor
 
@@ -235,7 +245,7 @@ def test_progress_is_told():
     def tell(what: str, done: int, total: int) -> None:
         told.append((what, done, total))
 
-    fit_layers(tiny(), 0, bench, Budget(5, 2, 1e9), "fake", "f", {}, tell, bench.clock)
+    fit_layerwise(tiny(), 0, bench, Budget(5, 2, 1e9), "fake", "f", {}, tell, bench.clock)
     assert [t for t in told if t[1] == t[2]] == [
         ("compile networks", 2, 2),
         ("compile layers", 5, 5),
@@ -282,7 +292,7 @@ def test_networks_are_spread_over_sizes(count: int, expected: int, places: list[
 
 
 @pytest.mark.parametrize("name, resolution", [("tiny", 8), ("tiny", 32), ("mnasnet", 32), ("mobilenet_v3", 48)])
-def test_many_at_once_equal_one_by_one(predictor: Predictor, name: str, resolution: int):
+def test_many_at_once_equal_one_by_one(predictor: LayerwisePredictor, name: str, resolution: int):
     space = load_space(name).fit(resolution, 1, 10)
     rng = np.random.default_rng(3)
     drawn = np.concatenate([genomes(space, 20), rng.integers(space.option_counts, size=(20, len(space.genes)))])
@@ -298,13 +308,13 @@ def test_many_at_once_equal_one_by_one(predictor: Predictor, name: str, resoluti
 @pytest.mark.parametrize(
     "genome, line", [([[0] * 3], r"expected whole numbers of shape"), ([[9] * 18], r"has options 0 to"), ([0], r"shape")]
 )
-def test_what_is_no_genome_is_refused(predictor: Predictor, genome: Any, line: str):
+def test_what_is_no_genome_is_refused(predictor: LayerwisePredictor, genome: Any, line: str):
     with pytest.raises(ValueError, match=line):
         predictor.predict_many(tiny(), genome)
 
 
-def test_round_trip_through_json(predictor: Predictor):
-    read = Predictor.from_dict(json.loads(json.dumps(predictor.to_dict(), allow_nan=False)))
+def test_round_trip_through_json(predictor: LayerwisePredictor):
+    read = LayerwisePredictor.from_dict(json.loads(json.dumps(predictor.to_dict(), allow_nan=False)))
     assert read == predictor
     drawn = genomes(tiny(), 10)
     assert (read.predict_many(tiny(), drawn) == predictor.predict_many(tiny(), drawn)).all()
@@ -322,14 +332,14 @@ def test_round_trip_through_json(predictor: Predictor):
         (lambda d: d["networks"][0].pop("ms"), r"run.networks: expected a list of mappings with arch_id"),
     ],
 )
-def test_damaged_data_is_refused(predictor: Predictor, change: Callable[[dict[str, Any]], object], line: str):
+def test_damaged_data_is_refused(predictor: LayerwisePredictor, change: Callable[[dict[str, Any]], object], line: str):
     data = json.loads(json.dumps(predictor.to_dict()))
     change(data)
     with pytest.raises(ValueError, match=line):
-        Predictor.from_dict(data, "run")
+        LayerwisePredictor.from_dict(data, "run")
 
 
-def test_a_foreign_predictor_is_refused_with_the_reason(predictor: Predictor):
+def test_a_foreign_predictor_is_refused_with_the_reason(predictor: LayerwisePredictor):
     predictor.check("f" * 12, tiny())
     with pytest.raises(ValueError, match=r"run: made for another space than tiny"):
         predictor.check("f" * 12, load_space("tiny"), "run")

@@ -16,7 +16,7 @@ from nas.journal import Journal, diff
 from nas.objectives import Objectives
 from nas.problem import Problem
 from nas.records import Job, Outcome
-from nas.runtime.base import Event
+from nas.runtime.base import JobEvent
 from nas.runtime.dispatch import AHEAD
 from nas.space import Space, load_space, space_from_dict
 from nas.workflows.search.feasibility import check_feasible
@@ -49,7 +49,7 @@ class Shuffled:
         assert len(self._running) <= self._workers + AHEAD
         return self._tickets
 
-    def poll(self, timeout_s: float) -> Sequence[Event]:
+    def poll(self, timeout_s: float) -> Sequence[JobEvent]:
         if self._polls is not None:
             self._polls -= 1
             if self._polls < 0:
@@ -60,8 +60,8 @@ class Shuffled:
         ticket = at_work[self._rng.integers(len(at_work))]
         job = self._running.pop(ticket)
         if self._rng.random() < self._lose:
-            return [Event(ticket, "lost", error="made up")]
-        return [Event(ticket, "done", (self._make(job),))]
+            return [JobEvent(ticket, "lost", error="made up")]
+        return [JobEvent(ticket, "done", (self._make(job),))]
 
     def kill(self, ticket: int) -> None:
         self._running.pop(ticket, None)
@@ -204,8 +204,8 @@ def test_a_hung_trial_is_killed_and_recorded(tmp_path: Path) -> None:
     class Hung(Shuffled):
         killed: list[int] = []  # noqa: RUF012
 
-        def poll(self, timeout_s: float) -> Sequence[Event]:
-            return [Event(ticket, "started", number=job.number) for ticket, job in self._running.items()]
+        def poll(self, timeout_s: float) -> Sequence[JobEvent]:
+            return [JobEvent(ticket, "started", number=job.number) for ticket, job in self._running.items()]
 
         def kill(self, ticket: int) -> None:
             self.killed.append(ticket)

@@ -1,6 +1,6 @@
 """What a run is made of, as frozen dataclasses: trials, jobs, outcomes, measurements, events. No SQLite, no JAX."""
 
-from nas.records.jobs import DiskFullError, Fidelity, Job, Outcome, Report, Training, WorkerSpec, training_of
+from nas.records.jobs import DiskFullError, Fidelity, Job, Outcome, Report, Training, training_of
 from nas.records.trials import (
     JSON,
     OUTCOMES,
@@ -31,7 +31,6 @@ __all__ = [
     "Report",
     "Training",
     "Trial",
-    "WorkerSpec",
     "scored",
     "trained",
     "training_of",
