@@ -71,6 +71,6 @@ def test_durations(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
-@pytest.mark.parametrize("value, words", [(999, "999"), (1234, "1.23k"), (5_483_032, "5.48M"), (0.5, "0.5")])
+@pytest.mark.parametrize("value, words", [(999, "999"), (1234, "1.23k"), (999_999, "1M"), (5_483_032, "5.48M"), (2.5e12, "2.5T"), (0.5, "0.5")])
 def test_si(value: float, words: str) -> None:
     assert si(value) == words
