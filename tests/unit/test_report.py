@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nas.arch import arch_from_dict
@@ -441,14 +441,43 @@ def test_si_keeps_three_digits(value: float) -> None:
 
 
 @given(st.floats(0, 1e12), st.floats(1e-6, 1e12), st.booleans())
+@example(0.001953125, 1e-6, True)  # once four equal labels
 def test_ticks_are_few_distinct_and_on_the_axis(low: float, width: float, log: bool) -> None:
     values = [low, low + max(width, low * 1e-3)]
     drawn = axis(values, values, 50, 500, log=log)
     ticks = drawn.ticks()
     assert 2 <= len(ticks) <= 8
     assert all(50 - 1e-3 <= drawn.at(tick) <= 500 + 1e-3 for tick in ticks)
-    assert len(set(tick_labels(HOST, ticks))) == len(ticks)
+    for name in (HOST, "accuracy", "params", "memory_bytes"):
+        assert len(set(tick_labels(name, ticks))) == len(ticks), name
     assert 50 <= drawn.at(values[0]) < drawn.at(values[1]) <= 500
+
+
+@given(st.floats(1e-6, 1e12), st.floats(0, 1e-3), st.sampled_from([HOST, "accuracy", "params", "memory_bytes", "own"]))
+@example(1.0, 4e-16, HOST)
+@example(1_000_000.0, 1e-7, "params")
+def test_values_that_differ_by_little_get_labels_that_differ(low: float, share: float, name: str) -> None:
+    values = [low, low * (1 + share)]
+    ticks = axis(values, values, 50, 500).ticks()
+    assert len(ticks) >= 2
+    assert len(set(tick_labels(name, ticks))) == len(ticks)
+
+
+@pytest.mark.parametrize(
+    "name, ticks, labels",
+    [
+        (HOST, [0.0019532, 0.0019534], ["0.0019532", "0.0019534"]),
+        (HOST, [1e-12, 2e-12], ["1e-12", "2e-12"]),
+        ("accuracy", [0.5, 0.75], ["50%", "75%"]),
+        ("accuracy", [0.95, 0.955], ["95.0%", "95.5%"]),
+        ("params", [999_950.0, 1_000_000.0, 1_000_050.0], ["999.95k", "1M", "1.00005M"]),
+        ("memory_bytes", [1000.0, 1002.5], ["1 kB", "1.0025 kB"]),
+        ("own", [], []),
+        ("own", [0.0], ["0"]),
+    ],
+)
+def test_tick_labels_are_short_and_tell_ticks_apart(name: str, ticks: list[float], labels: list[str]) -> None:
+    assert tick_labels(name, ticks) == labels
 
 
 def test_wrecks_do_not_squeeze_the_axis() -> None:
