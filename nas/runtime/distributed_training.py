@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nas.data import Dataset
 from nas.records import JSON
+from nas.runtime.base import objects_refused
 from nas.runtime.cluster import Actor, Cluster, ClusterSettings, Ref, check_seen, forget_probe, received, ship
 from nas.runtime.spec import WorkerSpec
 
@@ -62,6 +63,8 @@ def train_distributed(
     try:
         token = cluster.probe(spec.storage, spec.environment()["PYTHONPATH"])
         shipped, load = ship(cluster, dataset), cluster.ray.put(dict(work))
+        if shipped is None and not spec.settings.get("dataset"):
+            raise objects_refused("ray")
         for attempt in range(restarts + 1):
             count = _room(cluster, settings)
             try:
