@@ -102,9 +102,9 @@ def test_knobs_of_a_row_must_fit(tmp_path: Path):
 @pytest.mark.parametrize(
     "text, line",
     [
-        ("", r"misses the column op"),
+        ("", r"missing column 'op'"),
         (HEADER, r"no rows"),
-        ("op,ms\nconv,1\n", r"misses the column input"),
+        ("op,ms\nconv,1\n", r"missing column 'input'"),
         (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,-1\n", r"line 2: ms: expected a time of more than 0, got '-1'"),
         (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,nan\n", r"line 2: ms: expected a time of more than 0, got 'nan'"),
         (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,\n", r"line 2: ms: expected a time of more than 0, got ''"),
@@ -124,7 +124,7 @@ def test_samples_are_fitted_and_looked_up(tmp_path: Path):
     path = tmp_path / "mine.csv"
     path.write_text("genome,ms\n" + "".join(f"{' '.join(map(str, g))},{1 + i / 10}\n" for i, g in enumerate(drawn)))
     device: Any = make_device({"name": "samples", "path": str(path)})
-    bound = device.bound(space)
+    bound = device.bind(space)
     assert [m.latency_ms for m in bound.measure([space.decode(g) for g in drawn[:2]])] == [1.0, 1.1]
     assert bound.fit(space, 0).predict_arch(space.decode(drawn[0])) > 0
     failures: list[str] = []
@@ -140,7 +140,7 @@ def test_samples_are_fitted_and_looked_up(tmp_path: Path):
         ("genome,ms\n0 1,1\n", r"line 2: tiny: a genome has \d+ genes, got 2"),
         ("arch,ms\nnothing_like_it,1\n", r"line 2: unknown space or architecture"),
         ("arch,ms\n,1\n", r"line 2: expected a genome or an arch"),
-        ("genome\n1\n", r"misses the column ms"),
+        ("genome\n1\n", r"missing column 'ms'"),
     ],
 )
 def test_wrong_samples_are_named(tmp_path: Path, text: str, line: str):
@@ -148,7 +148,7 @@ def test_wrong_samples_are_named(tmp_path: Path, text: str, line: str):
     path.write_text(text)
     device: Any = make_device({"name": "samples", "path": str(path)})
     with pytest.raises(DeviceError, match=rf"mine.csv.*{line}"):
-        device.bound(tiny()).fit(tiny(), 0)
+        device.bind(tiny()).fit(tiny(), 0)
 
 
 @pytest.mark.parametrize("ms", [-1.0, float("nan"), float("inf"), 0.0])
@@ -215,19 +215,18 @@ def test_energy_is_counted_or_absent(tmp_path: Path):
 HANGING = """
 import os, time
 from dataclasses import dataclass
-from nas.blocks import arch_id
-from nas.journal import Measurement
-from nas.latency import DeviceError
+from nas.arch.blocks import arch_id
+from nas.latency import DeviceDefaults, DeviceError
+from nas.records import Measurement
 
 @dataclass(frozen=True)
-class Board:
+class Board(DeviceDefaults):
     hangs: str = ""
     dies: str = ""
     refuses: str = ""
     timeout_s: float = 5.0
     predictor: str | None = None
     def info(self): return {"device": "board"}
-    def fingerprint(self): return "f" * 12
     def measure(self, archs, failed=None):
         out = []
         for arch in archs:

@@ -283,8 +283,8 @@ def test_round_trip_through_json(predictor: LayerwisePredictor):
 @pytest.mark.parametrize(
     "change, line",
     [
-        (lambda d: d.pop("scale"), r"run: misses the key scale"),
-        (lambda d: d.update(version=0), r"run.version: expected 1, got 0; fit the predictor again"),
+        (lambda d: d.pop("scale"), r"run: missing key 'scale'"),
+        (lambda d: d.update(version=0), r"run.version: expected 'layerwise' 2, got 'layerwise' 0; fit the predictor again"),
         (lambda d: d.update(offset_ms=-1.0), r"run.offset_ms: expected a number of 0 and more, got -1.0"),
         (lambda d: d.update(scale=math.nan), r"run.scale: expected a number of 0 and more, got nan"),
         (lambda d: d["coefficients"].pop(FEATURES[0]), r"run.coefficients: made with other features"),

@@ -270,13 +270,13 @@ def test_round_trip_through_json():
 @pytest.mark.parametrize(
     "change, line",
     [
-        (lambda d: d.pop("ms"), r"file: misses the key ms"),
+        (lambda d: d.pop("ms"), r"file: missing key 'ms'"),
         (lambda d: d.update(version=0), r"file.version: expected 1, got 0; fit the predictor again"),
         (lambda d: d["ms"].__setitem__(2, -1.0), r"file.ms\[2\]: expected a number of more than 0, got -1.0"),
         (lambda d: d["ms"].pop(), r"file.ms: expected 60 numbers, got 59"),
         (lambda d: d["weights"].update(proces=0.1), r"file.weights: unknown model 'proces'; did you mean process\?"),
         (lambda d: d["hyper"].update(noise="low"), r"file.hyper.noise: expected a number of more than 0, got 'low'"),
-        (lambda d: d["check"].__setitem__(0, 2 * d["check"][0]), r"file: stale: fitted again it says"),
+        (lambda d: d["check"].__setitem__(0, 2 * d["check"][0]), r"file: stale: fitted again it predicts"),
     ],
 )
 def test_damaged_data_is_refused(change: Callable[[dict[str, Any]], object], line: str):
