@@ -1,11 +1,11 @@
 """How many random candidates of a space train in an hour, compilation included, by one worker of each kind.
 
-    NPROC=2 python benchmarks/candidates_per_hour.py [--space tiny --dataset digits --epochs 5] [--arms scratch one_program]
+    NPROC=2 python benchmarks/candidates_per_hour.py [--space tiny --dataset digits --epochs 5] [--arms scratch switched]
 
-Arms: `links`, our programs of single layers, kept between candidates; `one_program`, ours compiled once for the space;
+Arms: `layerwise`, our programs of single layers, kept between candidates; `switched`, ours compiled once for the space;
 `scratch`, our program a candidate; `torch`, eager; `flax`, one jit a
 candidate as one would first write it, on `--few` networks, its rate extrapolated. Each arm has a process of its own; they take
-turns network by network. Ours load, augment and validate; the rivals repeat one batch, which favours them. `one_program` pays
+turns network by network. Ours load, augment and validate; the rivals repeat one batch, which favors them. `switched` pays
 its compilation before the first network; nothing compiled earlier is reused. Beside the wall clock stands the processor time
 of the process, which a busy machine disturbs less, and its peak memory.
 """
@@ -28,17 +28,17 @@ from rivals import RECIPE, available, machine, naive_flax, pytorch, random_datas
 from turns import Arm, serve
 
 from nas.arch import Arch
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.core.machine import keep_memory
 from nas.data import Dataset, load_dataset
-from nas.machine import keep_memory
 from nas.recipe import Recipe
 from nas.space import Space, load_space
 from nas.train import fit
-from nas.train.links import Links
-from nas.train.one_program import compile_space
+from nas.train.compilation.layerwise import Layerwise
+from nas.train.compilation.switched import compile_space
 
 Train = Callable[[Arch, int], None]
-NAMES = ("links", "one_program", "scratch", "flax", "torch")
+NAMES = ("layerwise", "switched", "scratch", "flax", "torch")
 
 
 def rival(build: Any, dataset: Dataset, recipe: Recipe) -> Train:
@@ -54,11 +54,11 @@ def rival(build: Any, dataset: Dataset, recipe: Recipe) -> Train:
 
 
 def make_arm(name: str, space: Space, dataset: Dataset, recipe: Recipe) -> Train:
-    if name == "one_program":
+    if name == "switched":
         program = compile_space(space, dataset, recipe)
         return lambda arch, seed: void(program.fit(arch, seed))
-    if name == "links":
-        links = Links(dataset, recipe)
+    if name == "layerwise":
+        links = Layerwise(dataset, recipe)
         return lambda arch, seed: void(links.fit(arch, seed))
     if name == "scratch":
         return lambda arch, seed: void(fit(arch, dataset, recipe, seed))
@@ -102,7 +102,7 @@ def serve_networks(name: str, asked: argparse.Namespace) -> None:
     rng = np.random.default_rng(0)
     archs = [space.decode(space.sample(rng)) for _ in range(asked.networks)]
     recipe = dataclasses.replace(RECIPE, epochs=asked.epochs, batch=asked.batch)
-    if name in ("links", "one_program", "scratch"):
+    if name in ("layerwise", "switched", "scratch"):
         keep_memory()  # as every worker does
     train, once = clocked(lambda: make_arm(name, space, dataset, recipe))
 

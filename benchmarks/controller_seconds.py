@@ -1,6 +1,6 @@
 """What a controller itself takes: ask + tell after so many trials, and on average on the way there.
 
-    python benchmarks/controller_seconds.py [controllers=evolution,guided] [trials=10000] [guided_trials=1000] [space=accel_nasbench]
+    python benchmarks/controller_seconds.py [controllers=evolution,bayesian] [trials=10000] [guided_trials=1000] [space=accel_nasbench]
 
 Results are made up (a sum of random effects of genes). Counted is processor time, which other programs do not disturb.
 Each is told what it asked for. Printed is the median of the last 100 trials' ask + tell, their 95th percentile and the average.
@@ -15,16 +15,17 @@ import numpy as np
 from options import options_of, run
 from threadpoolctl import threadpool_limits
 
-from nas.controllers import CONTROLLERS, Problem, make_controller
+from nas.controllers import CONTROLLERS, make_controller
+from nas.core.paths import CONF
+from nas.core.settings import did_you_mean
+from nas.core.yamlio import read_yaml
 from nas.cost import Costs
-from nas.journal import Trial
 from nas.objectives import Objectives
-from nas.paths import CONF
-from nas.settings import did_you_mean
+from nas.problem import Problem
+from nas.records import Trial
 from nas.space import load_space
-from nas.yamlio import read_yaml
 
-GOALS_MS = {"random": 5, "evolution": 5, "nsga2": 5, "local": 5, "mnasnet": 50, "reinforce": 50, "guided": 200}
+GOALS_MS = {"random": 5, "evolution": 5, "nsga2": 5, "local": 5, "mnasnet": 50, "reinforce": 50, "bayesian": 200}
 IN_FLIGHT = 4
 
 
@@ -58,8 +59,8 @@ def main(arguments: Sequence[str]) -> int:
         if name not in CONTROLLERS:
             raise ValueError(f"controllers: unknown {name!r}{did_you_mean(name, CONTROLLERS)}")
         with threadpool_limits(1):
-            found = 1000 * seconds_of(name, problem, int(options["guided_trials" if name == "guided" else "trials"]))
-        goal = f", wanted at most {GOALS_MS[name]}" if name in GOALS_MS else ""
+            found = 1000 * seconds_of(name, problem, int(options["guided_trials" if name == "bayesian" else "trials"]))
+        goal = f", expected at most {GOALS_MS[name]}" if name in GOALS_MS else ""
         print(
             f"{name:10s} {len(found):6d} trials: last 100 {np.median(found[-100:]):7.2f} ms (95 %: {np.percentile(found[-100:], 95):.2f}), "
             f"average {found.mean():7.2f} ms{goal}", flush=True,

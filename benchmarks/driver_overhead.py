@@ -20,15 +20,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from nas.controllers import Problem, make_controller
+from nas.controllers import make_controller
 from nas.cost import Costs
-from nas.executors import make_executor_settings
-from nas.jobs import WorkerSpec
-from nas.journal import Journal, Trial
-from nas.memory import resident_bytes
+from nas.journal import Journal
 from nas.objectives import Objectives
-from nas.search import Search, SearchSettings
+from nas.problem import Problem
+from nas.records import Trial, WorkerSpec
+from nas.runtime import make_executor_settings
+from nas.runtime.memory import resident_bytes
 from nas.space import load_space
+from nas.workflows.search.loop import Search, SearchSettings
 
 ROOT = Path(__file__).parents[1]
 AXES = Objectives((("accuracy", "max"), ("params", "min")), reward="mnas_soft", cost="params", target=1e6)

@@ -1,10 +1,10 @@
 """Does one search end at the latency that was asked for? Searched is Accel-NASBench, with the times of two devices.
 
-    python benchmarks/hit_target.py path=<folder> [evaluations=300] [seeds=3] [controllers=evolution,reinforce] [cases=absolute;hard limit]
+    python benchmarks/hit_target.py path=<folder> [evaluations=300] [seeds=3] [controllers=evolution,reinforce] [cases=absolute;constraint]
 
 Printed is the time of the best network over the target, worst and by seed, how many searches ended under or within 2 % of it,
 and the best accuracy that each found there: by the absolute reward as the settings have it and as published, as steep below the
-target as above (with the slope -0.1), by MnasNet's soft reward, and by accuracy under a hard limit.
+target as above (with the slope -0.1), by MnasNet's soft reward, and by accuracy under a constraint.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import numpy as np
 from options import options_of, run
 from threadpoolctl import threadpool_limits
 
-from nas.bench import race
 from nas.controllers import make_controller
+from nas.core.paths import CONF
+from nas.core.yamlio import read_yaml
 from nas.objectives import Objectives
-from nas.paths import CONF
-from nas.tables import Table, load_table
-from nas.yamlio import read_yaml
+from nas.tabular import Table, load_table
+from nas.workflows.bench import race
 
 TARGETS = {"a100": (0.08, 0.13, 0.2), "zcu102": (5.0, 8.0, 11.0)}  # milliseconds
 CASES: dict[str, dict[str, Any]] = {
     "absolute": {"reward": "absolute"},
     "absolute, as steep below": {"reward": "absolute", "beta": -0.1, "over": 1.0},
     "mnas_soft": {"reward": "mnas_soft"},
-    "hard limit": {"reward": "first"},
+    "constraint": {"reward": "first"},
 }
 WITHIN = 1.02
 
@@ -37,7 +37,7 @@ WITHIN = 1.02
 def search(table: Table, case: str, name: str, device: str, target: float, evaluations: int, seed: int) -> tuple[float, float]:
     """Time of the best network by the reward over the target, and the best accuracy in % under or within 2 % of it."""
     cost = f"latency_ms/{device}"
-    limits = ((cost, target),) if case == "hard limit" else ()
+    limits = ((cost, target),) if case == "constraint" else ()
     objectives = Objectives((("accuracy", "max"), (cost, "min")), limits, cost=cost, target=target, **CASES[case])
     controller = make_controller(read_yaml(CONF / "controller" / f"{name}.yaml"))
     values = race(table, table.problem(objectives), controller, evaluations, seed).values

@@ -15,8 +15,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from nas.journal import Evaluation, Journal, Trial
+from nas.journal import Journal
 from nas.journal.rows import insert
+from nas.records import Evaluation, Trial
 
 METRICS = {"accuracy": 0.71234, "loss": 1.2, "params": 123456.0, "macs": 9876543.0, "latency_ms/host": 3.25}
 

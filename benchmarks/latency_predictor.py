@@ -6,7 +6,7 @@ The folder holds the published `anb_dataset_jsons.tar.gz` of Accel-NASBench; thr
 For every column: models of 80 % of the networks, scored on the other 20 %; of 100 networks of the 80 % (mean of the draws);
 and of 10 networks with predictors of devices of other families (GPU, TPU, FPGA) as priors. A network that stands twice is on
 one side. The noise floor comes from the networks that stand twice: the deviation of one measurement, and Kendall's tau that
-a perfect predictor would reach. Results go to FILE as they come; the same command goes on from there.
+a perfect predictor would reach. Results go to FILE as they come; the same command resumes from there.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from options import options_of, run
 from scipy.stats import kendalltau
 from threadpoolctl import threadpool_limits
 
+from nas.core.settings import did_you_mean
 from nas.latency import LatencyPredictor, fit_predictor
-from nas.latency.columns import Walk
-from nas.latency.learnt import scores
-from nas.regress.models import Pairs, trees
-from nas.settings import did_you_mean
+from nas.latency.predictors.columns import Walk
+from nas.latency.predictors.learned import scores
 from nas.space import load_space
-from nas.tables.accel_nasbench import COLUMNS, milliseconds, read
+from nas.surrogates.models import Pairs, trees
+from nas.tabular.accel_nasbench import COLUMNS, milliseconds, read
 
 FAMILIES = {"a100": "GPU", "3090": "GPU", "tpuv2": "TPU", "tpuv3": "TPU", "zcu102": "FPGA", "vck190": "FPGA"}
 SAMPLES, FEW, SOURCE = 100, 10, 400

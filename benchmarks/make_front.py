@@ -15,16 +15,16 @@ from pathlib import Path
 import numpy as np
 from options import options_of, run
 
-from nas.pareto import hypervolume
-from nas.tables import Table, load_table
-from nas.tables.front import best_front
+from nas.objectives.pareto import hypervolume
+from nas.tabular import Table, load_table
+from nas.tabular.front import best_front
 
 DEVICES = ("a100", "zcu102")
 SURROGATES = ("pairs", "trees")
 
 
 def values_of(table: Table, device: str, genomes: np.ndarray) -> np.ndarray:
-    """(n, 2) minimised values: minus accuracy, milliseconds."""
+    """(n, 2) minimized values: minus accuracy, milliseconds."""
     found = table.metrics(genomes)
     return np.stack([-found["accuracy"], found[f"latency_ms/{device}"]], axis=1)
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.evaluators import Context
-from nas.jobs import Job, Outcome, Report
+from nas.records import Job, Outcome, Report
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
-from nas.settings import did_you_mean
+from nas.core.settings import did_you_mean
 
 
 def options_of(arguments: Sequence[str], defaults: Mapping[str, str], tables: str = "") -> dict[str, str]:

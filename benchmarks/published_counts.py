@@ -16,9 +16,9 @@ from pathlib import Path
 
 from options import options_of, run
 
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.graph import Graph
 from nas.cost import cost
-from nas.layers import Graph
 from nas.space import Genome, Space, load_space
 
 Record = tuple[str, Genome, int, int]  # name, genome, parameters, multiply-adds
@@ -88,7 +88,7 @@ def differences(table: str, folder: Path) -> tuple[int, list[str]]:
 def main(arguments: Sequence[str]) -> int:
     options = options_of(arguments, {"table": ""}, "accel_nasbench and nas_bench_macro")
     if options["table"] not in ("", *TABLES):
-        raise ValueError(f"table: wanted one of {', '.join(TABLES)}, got {options['table']!r}")
+        raise ValueError(f"table: expected one of {', '.join(TABLES)}, got {options['table']!r}")
     failed = False
     for table in [options["table"]] if options["table"] else TABLES:
         n, lines = differences(table, Path(options["path"]))

@@ -18,14 +18,14 @@ import numpy as np
 import optax
 from flax import nnx
 
+from nas.arch.graph import Graph, Node, pads
+from nas.core.machine import keep_memory
 from nas.data import Dataset, Split
-from nas.layers import Graph, Node, pads
-from nas.machine import keep_memory
-from nas.network import init
-from nas.ops import ACT_FNS
+from nas.nn.network import init
+from nas.nn.ops import ACT_FNS
 from nas.recipe import Recipe
+from nas.tasks.classification import CLASSIFICATION
 from nas.train.optim import Layout, optimizer
-from nas.train.task import CLASSIFICATION
 from nas.train.trainer import Trainer
 
 Step = Callable[[], float]
@@ -46,7 +46,7 @@ def random_dataset(side: int, train: int, valid: int = 64) -> Dataset:
     return Dataset("noise", names, *parts, side, 3, (0.5,) * 3, (0.3,) * 3)
 
 
-def normalised(images: np.ndarray) -> np.ndarray:
+def normalized(images: np.ndarray) -> np.ndarray:
     return ((images / 255 - 0.5) / 0.3).astype(np.float32)
 
 
@@ -124,7 +124,7 @@ def naive_flax(graph: Graph, images: np.ndarray, labels: np.ndarray) -> Step:
     network = NaiveFlax(graph)
     graphdef, params, rest = nnx.split(network, nnx.Param, ...)
     update = optax.chain(optax.add_decayed_weights(RECIPE.weight_decay), optax.sgd(RECIPE.lr, momentum=0.9))
-    inputs = jnp.asarray(normalised(images))
+    inputs = jnp.asarray(normalized(images))
 
     def train(params: Any, rest: Any, opt: Any, x: jax.Array, y: jax.Array) -> Any:
         def loss_of(params: Any) -> tuple[jax.Array, Any]:
@@ -158,7 +158,7 @@ def pytorch(graph: Graph, images: np.ndarray, labels: np.ndarray) -> Step:
     modules = torch.nn.ModuleList([layer for layer in layers.values() if isinstance(layer, torch.nn.Module)])
     modules = modules.to(memory_format=torch.channels_last).train()
     sgd = torch.optim.SGD(modules.parameters(), lr=RECIPE.lr, momentum=0.9, weight_decay=RECIPE.weight_decay)
-    inputs = torch.from_numpy(normalised(images)).permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
+    inputs = torch.from_numpy(normalized(images)).permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
     targets = torch.from_numpy(labels.astype(np.int64))
 
     def step() -> float:

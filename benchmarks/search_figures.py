@@ -1,6 +1,6 @@
 """Tables and curves of what search_quality.py found, for the documentation.
 
-    python benchmarks/search_figures.py records=a.jsonl,b.jsonl [out=docs] [problems=pairs/a100,accuracy] [controllers=guided,nsga2]
+    python benchmarks/search_figures.py records=a.jsonl,b.jsonl [out=docs] [problems=pairs/a100,accuracy] [controllers=bayesian,nsga2]
 
 Files of records are put together; where two have the same problem, controller and seed, the later file's counts. Printed are
 Markdown tables of medians and quartiles over seeds, and with `out` a plot of each problem is written there.
@@ -16,10 +16,10 @@ import numpy as np
 from options import options_of, run
 from search_quality import BUDGETS, PROBLEMS, kind_of
 
-from nas.bench import Store, grid
-from nas.bench.contest import Contest, Yardstick
-from nas.bench.page import Results, curves_svg
-from nas.yamlio import write_text
+from nas.core.yamlio import write_text
+from nas.workflows.bench import Store, grid
+from nas.workflows.bench.contest import Contest, Yardstick
+from nas.workflows.bench.page import Results, curves_svg
 
 MEASURES = {"front": "share", "accuracy": "best", "macro": "regret"}
 UNITS = {"front": 1.0, "accuracy": 0.01, "macro": 0.01}  # of the records, as fractions
@@ -37,8 +37,8 @@ def merged(files: Sequence[Path]) -> list[Record]:
     return [*found.values()]
 
 
-def by_controller(records: Sequence[Record], problem: str, wanted: Sequence[str]) -> dict[str, list[Record]]:
-    """Runs by controller, in the order wanted, else the best first."""
+def by_controller(records: Sequence[Record], problem: str, expected: Sequence[str]) -> dict[str, list[Record]]:
+    """Runs by controller, in the order expected, else the best first."""
     found: dict[str, list[Record]] = {}
     for record in records:
         if record["problem"] == problem:
@@ -50,7 +50,7 @@ def by_controller(records: Sequence[Record], problem: str, wanted: Sequence[str]
         known = [run["curve"][budget] for run in found[name] if budget in run["curve"]]
         return sign * float(np.median(known)) if known else np.inf
 
-    return {name: found[name] for name in wanted or sorted(found, key=rank) if name in found}
+    return {name: found[name] for name in expected or sorted(found, key=rank) if name in found}
 
 
 def table(runs: Mapping[str, Sequence[Record]], kind: str) -> str:
@@ -94,9 +94,9 @@ def main(arguments: Sequence[str]) -> int:
     if not options["records"]:
         raise ValueError("records: name the files that search_quality.py wrote, separated by commas")
     records = merged([Path(name) for name in options["records"].split(",")])
-    wanted = options["controllers"].split(",") if options["controllers"] else []
+    expected = options["controllers"].split(",") if options["controllers"] else []
     for problem in options["problems"].split(",") if options["problems"] else PROBLEMS:
-        if runs := by_controller(records, problem, wanted):
+        if runs := by_controller(records, problem, expected):
             print(f"\n{problem}\n\n{table(runs, kind_of(problem))}")
             if options["out"]:
                 write_text(Path(options["out"]) / f"search_{problem.replace('/', '_')}.svg", plot(runs, kind_of(problem)))

@@ -1,11 +1,11 @@
 """How good are controllers after so many evaluations? Searched are published tables, so that a run takes seconds.
 
-    python benchmarks/search_quality.py path=<folder> [--json FILE] [--quick] [problems=pairs/a100,macro] [controllers=guided,nsga2]
+    python benchmarks/search_quality.py path=<folder> [--json FILE] [--quick] [problems=pairs/a100,macro] [controllers=bayesian,nsga2]
                                         [seeds=20] [slow_seeds=5] [first_seed=0] [jobs=2] [in_flight=0] [show=no]
 
 The folder holds the published files in `accel_nasbench/` and `nas_bench_macro/`. Problems are `<surrogate>/<device>` (accuracy
 and time, the time known before training), with `/noise` (the accuracy is told with the noise of one training and scored
-without) or `/learnt` (the time is learnt too); `accuracy` (pairs, accuracy alone); `macro` (NAS-Bench-Macro). Fronts are scored
+without) or `/learned` (the time is learned too); `accuracy` (pairs, accuracy alone); `macro` (NAS-Bench-Macro). Fronts are scored
 as a share of the hypervolume that make_front.py found. A result is a line of FILE as soon as it is there; the same command goes
 on after it was killed, and `show=yes` prints what FILE has without running anything. Rivals take part where they are
 installed: Optuna's samplers (`pip install optuna`; its GP needs torch) and pymoo's NSGA-II (`pip install pymoo`).
@@ -27,16 +27,17 @@ import numpy as np
 from options import options_of, run
 from threadpoolctl import threadpool_limits
 
-from nas.bench import Race, Store, best_within, grid, race, run_all, shares
-from nas.controllers import CONTROLLERS, Problem, make_controller
+from nas.controllers import CONTROLLERS, make_controller
+from nas.core.paths import CONF
+from nas.core.settings import did_you_mean
+from nas.core.yamlio import read_yaml
 from nas.objectives import Objectives
-from nas.paths import CONF
-from nas.settings import did_you_mean
-from nas.tables import Table, load_table
-from nas.yamlio import read_yaml
+from nas.problem import Problem
+from nas.tabular import Table, load_table
+from nas.workflows.bench import Race, Store, best_within, grid, race, run_all, shares
 
 FRONTS = [f"{s}/{d}{n}" for n in ("", "/noise") for s in ("pairs", "trees") for d in ("a100", "zcu102")]
-PROBLEMS = [*FRONTS, "pairs/a100/learnt", "pairs/zcu102/learnt", "accuracy", "macro"]
+PROBLEMS = [*FRONTS, "pairs/a100/learned", "pairs/zcu102/learned", "accuracy", "macro"]
 BUDGETS = {"front": (100, 300, 1000), "accuracy": (100, 300, 600), "macro": (10, 50, 60, 100, 120, 1000)}
 QUICK = {"front": (100,), "accuracy": (100, 300), "macro": (60, 120)}
 QUICK_PROBLEMS = ["pairs/a100", "trees/zcu102", "accuracy", "macro"]
@@ -48,9 +49,9 @@ RIVALS: dict[str, dict[str, Any]] = {
     "pymoo_nsga2": {"name": "pymoo"},
 }
 NEEDS = {"optuna_tpe": "optuna", "optuna_nsga2": "optuna", "optuna_gp": "torch", "pymoo_nsga2": "pymoo"}
-OURS = [name for name in CONTROLLERS if name not in ("optuna", "halving")]
-SLOW = ("guided", "mnasnet", "optuna_tpe", "optuna_nsga2", "optuna_gp")
-QUICK_CONTROLLERS = ["random", "evolution", "nsga2", "local", "mnasnet", "reinforce", "guided"]
+OURS = [name for name in CONTROLLERS if name not in ("optuna", "asha")]
+SLOW = ("bayesian", "mnasnet", "optuna_tpe", "optuna_nsga2", "optuna_gp")
+QUICK_CONTROLLERS = ["random", "evolution", "nsga2", "local", "mnasnet", "reinforce", "bayesian"]
 MOST = {"optuna_gp": 200}  # evaluations
 DEFAULTS = {"json": "", "problems": "", "controllers": "", "seeds": "", "slow_seeds": "", "quick": ""}
 DEFAULTS |= {"first_seed": "0", "jobs": "2", "in_flight": "0", "show": "no"}
@@ -78,7 +79,7 @@ def problem_of(table: Table, name: str) -> Problem:
     device = name.split("/")[1]
     cost = f"latency_ms/{device}"
     objectives = Objectives((("accuracy", "max"), (cost, "min")), cost=cost, target=TARGETS[device])
-    return table.problem(objectives, learnt=[cost] if name.endswith("learnt") else [])
+    return table.problem(objectives, learned=[cost] if name.endswith("learned") else [])
 
 
 def scores(values: np.ndarray, problem: str, table: Table, budgets: Sequence[int]) -> list[float]:

@@ -2,7 +2,7 @@
 
     NPROC=2 python benchmarks/train_step.py [--networks tiny mobilenet_v3_small_32] [--rounds 5] [--json step.json]
 
-Each arm has a process of its own; they take turns, `--steps` steps a turn, so that a ratio compares neighbours in time. Min,
+Each arm has a process of its own; they take turns, `--steps` steps a turn, so that a ratio compares neighbors in time. Min,
 median and max are over turns.
 """
 
@@ -21,9 +21,9 @@ from rivals import ARMS, CLASSES, available, machine, set_threads
 from turns import Arm, serve
 
 from nas.arch import Arch
-from nas.blocks import lower
-from nas.cli.arch import find_arch
-from nas.layers import Graph
+from nas.arch.blocks import lower
+from nas.arch.find import find_arch
+from nas.arch.graph import Graph
 from nas.space import load_space
 
 

@@ -1,6 +1,6 @@
 """Arms of a benchmark, each in a process of its own as a user would run it: no library sees another's threads or heap.
 
-They answer one at a time, so that turns can alternate and a ratio compares neighbours in time.
+They answer one at a time, so that turns can alternate and a ratio compares neighbors in time.
 """
 
 from __future__ import annotations

@@ -1,3 +1,3 @@
 """Neural architecture search: spaces in, a Pareto front of trained and measured architectures out."""
 
-__version__ = "0.1.0"
+from nas.core.version import __version__ as __version__

@@ -5,7 +5,32 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nas.data.augment import Augment
+
+@dataclass(frozen=True)
+class Augment:
+    """crop_padding: pixels of `padding` added on each side before a crop of the own size at a random place (0: none).
+
+    flip: mirror left and right, every second image. cutout: side in pixels of a square blanked around a random point,
+    cut off at the border (arXiv:1708.04552; 0: none). policy: after crop and flip, AutoAugment (ImageNet's) or RandAugment
+    of `layers` operations at `magnitude` (0 to 30); see `nas.data.policies`.
+    """
+
+    crop_padding: int = 0
+    padding: Literal["zero", "reflect"] = "zero"
+    flip: bool = False
+    cutout: int = 0
+    policy: Literal["none", "autoaugment", "randaugment"] = "none"
+    layers: int = 2
+    magnitude: float = 9.0
+
+    def __post_init__(self) -> None:
+        for key in ("crop_padding", "cutout"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key}: expected 0 or more pixels, got {getattr(self, key)}")
+        if not 1 <= self.layers <= 16:
+            raise ValueError(f"layers: expected 1 to 16, got {self.layers}")
+        if not 0 <= self.magnitude <= 30:
+            raise ValueError(f"magnitude: expected 0 to 30, got {self.magnitude}")
 
 
 @dataclass(frozen=True)
@@ -59,26 +84,26 @@ class Recipe:
     def __post_init__(self) -> None:
         for key in ("epochs", "batch", "accumulate"):
             if getattr(self, key) < 1:
-                raise ValueError(f"{key}: wanted 1 or more, got {getattr(self, key)}")
+                raise ValueError(f"{key}: expected 1 or more, got {getattr(self, key)}")
         for key in ("lr", "decay_rate", "decay_epochs", "temperature"):
             if not 0 < getattr(self, key) < float("inf"):
-                raise ValueError(f"{key}: wanted a number above 0, got {getattr(self, key)}")
+                raise ValueError(f"{key}: expected a number above 0, got {getattr(self, key)}")
         for key in ("momentum", "label_smoothing", "ema"):
             if not 0 <= getattr(self, key) < 1:
-                raise ValueError(f"{key}: wanted 0 or more and less than 1, got {getattr(self, key)}")
+                raise ValueError(f"{key}: expected 0 or more and less than 1, got {getattr(self, key)}")
         for key in ("weight_decay", "validate_every", "patience", "mixup", "cutmix"):
             if not 0 <= getattr(self, key) < float("inf"):
-                raise ValueError(f"{key}: wanted 0 or more, got {getattr(self, key)}")
+                raise ValueError(f"{key}: expected 0 or more, got {getattr(self, key)}")
         if not 0 < self.distill <= 1:
-            raise ValueError(f"distill: wanted more than 0 and at most 1, got {self.distill}")
+            raise ValueError(f"distill: expected more than 0 and at most 1, got {self.distill}")
         if self.patience and not self.validate_every:
             raise ValueError("patience: needs validations on the way; set validate_every, such as 1")
         if self.horizon < self.epochs:
             raise ValueError(
-                f"schedule_epochs: wanted {self.epochs} (epochs) or more, or null, got {self.schedule_epochs}"
+                f"schedule_epochs: expected {self.epochs} (epochs) or more, or null, got {self.schedule_epochs}"
             )
         if not 0 <= self.warmup_epochs <= self.horizon:
-            raise ValueError(f"warmup_epochs: wanted 0 to {self.horizon} (epochs), got {self.warmup_epochs}")
+            raise ValueError(f"warmup_epochs: expected 0 to {self.horizon} (epochs), got {self.warmup_epochs}")
 
     @property
     def horizon(self) -> int:

@@ -70,7 +70,7 @@ def run_nas(tmp_path: Path) -> RunNas:
 @pytest.fixture(autouse=True)
 def registries_as_they_were() -> Iterator[None]:
     """A plugin that a test names adds to our registries for good; the next test finds them as they were."""
-    from nas.plugins import REGISTRIES
+    from nas.core.plugins import REGISTRIES
 
     loaded = [getattr(sys.modules[module], name) for name, module in REGISTRIES.items() if module in sys.modules]
     before = [dict(registry) for registry in loaded]

@@ -14,7 +14,7 @@ import numpy as np
 
 @contextmanager
 def without_initial_values() -> Iterator[None]:
-    """Drawing them takes most of the time that Keras needs for a model, and `randomise` replaces them anyway."""
+    """Drawing them takes most of the time that Keras needs for a model, and `randomize` replaces them anyway."""
 
     def zeros(self: Any, shape: Any, dtype: Any = None, **_: Any) -> np.ndarray:
         return np.zeros(shape, np.float32)
@@ -30,7 +30,7 @@ def application(name: str, **options: Any) -> Any:
         return getattr(keras.applications, name)(weights=None, classifier_activation=None, **options)
 
 
-def randomise(model: Any, gain: float, seed: int = 0) -> None:
+def randomize(model: Any, gain: float, seed: int = 0) -> None:
     """Every weight and statistic drawn anew: kernels N(0, gain^2 / fan in), a dense one N(0, 1 / fan in).
 
     Preprocessing layers are left alone: they pass images on as they are, divided by 255 where Keras' model does that.

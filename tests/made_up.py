@@ -21,8 +21,7 @@ from nas.arch import arch_from_dict
 from nas.cost import cost
 from nas.data import Dataset, DatasetSettings, Split
 from nas.evaluators import Context
-from nas.jobs import Job, Outcome, Report
-from nas.journal import Proposal
+from nas.records import Job, Outcome, Proposal, Report
 
 
 def twin_conv(g: Any, x: int, *, stride: int = 1, width: int, kernel: int = 3, act: str = "relu") -> int:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from nas.journal import Evaluation, Journal, Measurement, Trial
+from nas.journal import Journal
+from nas.records import Evaluation, Measurement, Trial
 
 HOST = "latency_ms/host"
 OBJECTIVES = {
@@ -75,5 +76,5 @@ def fill(journal: Journal, trials: int, seed: int = 0, wrecks: bool = True) -> N
         if outcome == "ok":
             add(journal, {"accuracy": accuracy, "loss": 2 * (1 - accuracy), **costs})
         else:
-            texts = {"oom": "RESOURCE_EXHAUSTED: 4.1 GB <wanted>", "infeasible": f"params {costs['params']:.0f} > limit 90k"}
+            texts = {"oom": "RESOURCE_EXHAUSTED: 4.1 GB <expected>", "infeasible": f"params {costs['params']:.0f} > limit 90k"}
             add(journal, costs, outcome, texts.get(outcome, f"{outcome} at step 12"))

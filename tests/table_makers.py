@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.tables.nas_bench_macro import canonical
+from nas.tabular.nas_bench_macro import canonical
 
 DEVICE_FIELDS = [
     "latency_zcu102",

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.adapt import KINDS, Adapter, AdaptSettings, absolute, changes, shrunk_space, within
-from nas.adapt.pace import Pace, steps_left
 from nas.arch import Arch, Block, Stage, arch_from_dict
-from nas.blocks import arch_id, lower
+from nas.arch.blocks import arch_id, lower
+from nas.arch.files import load_arch
 from nas.convert.inherit import inherit
 from nas.cost import cost
-from nas.executors.base import Event
-from nas.jobs import Job, Outcome
 from nas.journal import Journal
-from nas.network import init
-from nas.space import load_arch
+from nas.nn.network import init
+from nas.records import Job, Outcome
+from nas.runtime.base import Event
+from nas.workflows.adapt import KINDS, Adapter, AdaptSettings, absolute, changes, shrunk_space, within
+from nas.workflows.adapt.pace import Pace, steps_left
 from test_deploy import images_of, logits, settled
 
 NET = Arch(
@@ -239,5 +239,5 @@ def test_a_target_out_of_reach_is_an_error(tmp_path: Path) -> None:
     [({"step": 0}, "step"), ({"decay": 2}, "decay"), ({"kinds": ()}, "kinds"), ({"max_steps": 0}, "max_steps")],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], words: str) -> None:
-    with pytest.raises(ValueError, match=f"{words}: wanted"):
+    with pytest.raises(ValueError, match=f"{words}: expected"):
         AdaptSettings(**settings)

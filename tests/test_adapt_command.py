@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from chaos.drive import finished
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
 from nas.cli import run
-from nas.network import init
-from nas.space import load_arch
-from nas.weights import save_weights
-from nas.yamlio import dump_yaml
+from nas.core.yamlio import dump_yaml
+from nas.nn.network import init
+from nas.nn.weights import save_weights
 from test_cli import here
 from test_resume import environment, hear_ctrl_c
 
@@ -107,7 +107,7 @@ def test_with_ray_it_takes_the_same_steps_to_the_same_weights(calm: Path) -> Non
 def test_ctrl_c_says_how_to_go_on(calm: Path) -> None:
     assert stopped_after(calm, "stopped", 2, signal.SIGINT, "executor=processes", "executor.workers=1") == 130
     said = (calm / "stopped.txt").read_text()
-    assert "the same command goes on" in said
+    assert "the same command resumes" in said
     assert "nas adapt weights=net.npz" in said
     assert "Traceback" not in said
 
@@ -115,13 +115,13 @@ def test_ctrl_c_says_how_to_go_on(calm: Path) -> None:
 @pytest.mark.parametrize(
     "args, words",
     [
-        (["evaluator=one_program"], "evaluator: wanted links or scratch, which train inherited weights, got one_program"),
-        (["evaluator.keep_weights=false"], "evaluator.keep_weights: wanted true"),
+        (["evaluator=switched"], "evaluator: expected layerwise or scratch, which train inherited weights, got switched"),
+        (["evaluator.keep_weights=false"], "evaluator.keep_weights: expected true"),
         (["device.table.path=none.csv"], "none.csv: No such file"),
-        (["device=[host,table]", "device.host.seconds=0"], "device: wanted one device"),
+        (["device=[host,table]", "device.host.seconds=0"], "device: expected one device"),
         (["device=host", "device.host.predictor=table.csv"], "device.host.predictor: table.csv: no file of nas profile"),
-        (["adapt.kinds=[]"], "adapt.kinds: wanted one or more"),
-        (["target=1.5"], "target: wanted a share between 0 and 1"),
+        (["adapt.kinds=[]"], "adapt.kinds: expected one or more"),
+        (["target=1.5"], "target: expected a share between 0 and 1"),
         (["arch=other.yaml"], "other.yaml"),
         (["weights=broken.npz"], "broken.npz: no weights file"),
         (["dataset.path=none.npz"], "none.npz"),

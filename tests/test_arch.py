@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nas.arch import Arch, Block, arch_from_dict, dropped_strides
-from nas.blocks import arch_id, lower
+from nas.arch.blocks import arch_id, lower
+from nas.arch.files import load_arch
+from nas.core.paths import SPACES
+from nas.core.yamlio import dump_yaml, parse_yaml
 from nas.cost import cost
-from nas.paths import SPACES
-from nas.space import load_arch, load_space, space_from_dict
-from nas.yamlio import dump_yaml, parse_yaml
+from nas.space import load_space, space_from_dict
 
 NAMES = sorted(path.stem for path in (SPACES / "reference").glob("*.yaml"))
 STEM = {"op": "conv", "kernel": 3, "stride": 2, "width": 8}
@@ -112,32 +113,32 @@ def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "place, value, line",
     [
-        (("resolution",), -1, "f: resolution: wanted a whole number from 1 to 8192, got -1"),
-        (("resolution",), {"one_of": [1]}, "f: resolution: wanted a whole number from 1 to 8192, got {'one_of': [1]}"),
-        (("classes",), 10**30, "f: classes: wanted a whole number from 1 to 1000000, got a number of over 18 digits"),
-        (("norm_eps",), float("nan"), "f: norm_eps: wanted a number from 0 to 1, got nan"),
-        (("padding",), "sames", "f: padding: wanted one of same, torch, got 'sames'; did you mean 'same'?"),
-        (("name",), "two\nlines", "f: name: wanted a word, got 'two\\nlines'"),
-        (("stem",), None, "f: stem: wanted keys and values, got None"),
+        (("resolution",), -1, "f: resolution: expected a whole number from 1 to 8192, got -1"),
+        (("resolution",), {"one_of": [1]}, "f: resolution: expected a whole number from 1 to 8192, got {'one_of': [1]}"),
+        (("classes",), 10**30, "f: classes: expected a whole number from 1 to 1000000, got a number of over 18 digits"),
+        (("norm_eps",), float("nan"), "f: norm_eps: expected a number from 0 to 1, got nan"),
+        (("padding",), "sames", "f: padding: expected one of same, torch, got 'sames'; did you mean 'same'?"),
+        (("name",), "two\nlines", "f: name: expected a word, got 'two\\nlines'"),
+        (("stem",), None, "f: stem: expected keys and values, got None"),
         (("stem",), {"width": 3}, "f: stem: misses the key op"),
-        (("stem", "stride"), 0, "f: stem.stride: wanted a whole number from 1 to 16, got 0"),
-        (("stages",), [], "f: stages: wanted a list of 1 to 100 stages, got []"),
+        (("stem", "stride"), 0, "f: stem.stride: expected a whole number from 1 to 16, got 0"),
+        (("stages",), [], "f: stages: expected a list of 1 to 100 stages, got []"),
         (("stages", 0, "op"), "mbcon", "f: stages[0].op: unknown 'mbcon'; did you mean 'mbconv'?"),
         (("stages", 0, "kernal"), 3, "f: stages[0].kernal: mbconv has no such knob; did you mean 'kernel'?"),
-        (("stages", 0, "width"), -8, "f: stages[0].width: wanted a whole number from 1 to 65536, got -8"),
-        (("stages", 0, "width"), True, "f: stages[0].width: wanted a whole number from 1 to 65536, got True"),
-        (("stages", 0, "repeat"), 10**9, "f: stages[0].repeat: wanted a whole number from 1 to 1000, got 1000000000"),
+        (("stages", 0, "width"), -8, "f: stages[0].width: expected a whole number from 1 to 65536, got -8"),
+        (("stages", 0, "width"), True, "f: stages[0].width: expected a whole number from 1 to 65536, got True"),
+        (("stages", 0, "repeat"), 10**9, "f: stages[0].repeat: expected a whole number from 1 to 1000, got 1000000000"),
         (("stages", 0, "hidden"), 8, "f: stages[0].expand: set either expand (a ratio) or hidden (a width)"),
-        (("stages", 0, "kernel"), {"one_of": [3]}, "f: stages[0].kernel: wanted a plain value, got {'one_of': [3]}"),
+        (("stages", 0, "kernel"), {"one_of": [3]}, "f: stages[0].kernel: expected a plain value, got {'one_of': [3]}"),
         (("stages", 1, "layers", 0, "stride"), 2, "f: stages[1].layers[0]: stride and repeat belong to the stage"),
         (("stages", 1, "layers", 1, "padding"), 99,
-         "f: stages[1].layers[1].padding: wanted a whole number from 0 to 64, got 99"),
+         "f: stages[1].layers[1].padding: expected a whole number from 0 to 64, got 99"),
         (("stages", 1, "repeat"), 3, "f: stages[1].repeat: the stage lists 2 layers; leave repeat out"),
         (("stages", 2, "groups"), 5, "f: stages[2].reduce.conv: 5 groups do not divide 16 input and 8 output channels"),
-        (("head", "widths"), 3, "f: head.widths: wanted a list of at most 16 widths, got 3"),
-        (("head", "dropout"), 1.5, "f: head.dropout: wanted a number from 0 to 0.99, got 1.5"),
+        (("head", "widths"), 3, "f: head.widths: expected a list of at most 16 widths, got 3"),
+        (("head", "dropout"), 1.5, "f: head.dropout: expected a number from 0 to 0.99, got 1.5"),
         (("defaults",), {"acts": "relu"}, "f: defaults.acts: no block has such a knob; did you mean 'act'?"),
-        (("defaults",), {"act": "relux"}, "stem.act: wanted one of"),
+        (("defaults",), {"act": "relux"}, "stem.act: expected one of"),
         (("stages",), [{"op": "conv", "width": 8, "repeat": 999}] * 2, "f: stages: 1998 layers, more than the 1000"),
         (("stages",), [{"op": "xception", "width": 8, "depth": 64, "repeat": 900}], "more than 30000 primitive layers"),
     ],
@@ -267,7 +268,7 @@ FILES = {
     "tag": ("stem: !!python/object/apply:os.system ['true']\n", "not YAML"),
     "binary": ("\x00\x01", "not YAML"),
     "empty": ("", "the file is empty"),
-    "list": ("[1, 2]", "wanted keys and values"),
+    "list": ("[1, 2]", "expected keys and values"),
     "repeats": (yaml.safe_dump(changed(("stages", 0, "repeat"), 10**9)), "stages[0].repeat"),
 }
 
@@ -298,16 +299,16 @@ def test_hostile_files_end_in_one_line_in_bounded_memory(tmp_path: Path):
         env={**os.environ, "PYTHONPATH": root, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}, check=True,
     )  # fmt: skip
     lines = run.stdout.splitlines()
-    wanted = [(name, words) for name, (_, words) in FILES.items() for _ in range(2)] + [("huge", "100 MB of YAML")] * 2
-    assert len(lines) == len(wanted)
-    for line, (name, words) in zip(lines, wanted, strict=True):
+    expected = [(name, words) for name, (_, words) in FILES.items() for _ in range(2)] + [("huge", "100 MB of YAML")] * 2
+    assert len(lines) == len(expected)
+    for line, (name, words) in zip(lines, expected, strict=True):
         assert line.startswith(f"{name}|")
         assert words in line
         assert f"{name}.yaml" in line
 
 
 def test_a_space_is_no_architecture():
-    with pytest.raises(ValueError, match="a space with choices in it; wanted an architecture"):
+    with pytest.raises(ValueError, match="a space with choices in it; expected an architecture"):
         load_arch("mnasnet")
     assert isinstance(load_space("mnasnet").decode([0] * 49), Arch)
 

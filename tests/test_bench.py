@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.bench import Store, best_within, grid, race, run_all
-from nas.bench.contest import Contest, Yardstick
-from nas.bench.statistics import differences, quartiles
 from nas.cli import run
 from nas.controllers import make_controller
 from nas.objectives import Objectives
-from nas.pareto import hypervolume
-from nas.tables import load_table
+from nas.objectives.pareto import hypervolume
+from nas.tabular import load_table
+from nas.workflows.bench import Store, best_within, grid, race, run_all
+from nas.workflows.bench.contest import Contest, Yardstick
+from nas.workflows.bench.statistics import differences, quartiles
 from table_makers import write_accel, write_macro
 
 OBJECTIVES = Objectives((("accuracy", "max"), ("macs", "min")), reward="first")
@@ -164,9 +164,9 @@ def test_bench_of_models_with_a_latency(tmp_path: Path, capsys: pytest.CaptureFi
         (["controllers=[{name: local, strat: 3}]"], "controllers[0].strat: unknown key; did you mean start?"),
         (["cost=latency_ms/a100"], "cost: latency_ms/a100 is not in this table"),
         (["cost=mac"], "did you mean macs?"),
-        (["limit=-1"], "limit: wanted a positive number"),
+        (["limit=-1"], "limit: expected a positive number"),
         (["cost=null", "limit=3"], "limit: a limit of the cost, and cost is null"),
-        (["seeds=0"], "seeds: wanted 1 to 10000, got 0"),
+        (["seeds=0"], "seeds: expected 1 to 10000, got 0"),
         (["path=nowhere"], "path: no file"),
     ],
 )

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from nas.arch import Arch, arch_from_dict
-from nas.blocks import BLOCKS, HEADS, WIDTHS, arch_id, knob_values, knobs_of, lower, make_divisible
-from nas.blocks.registry import resolve
+from nas.arch.blocks import BLOCKS, HEADS, WIDTHS, arch_id, knob_values, knobs_of, lower, make_divisible
+from nas.arch.blocks.registry import resolve
+from nas.arch.graph import ACTS, Graph, param_shapes
 from nas.cost import Costs, cost
-from nas.layers import ACTS, Graph, param_shapes
 from nas.space import space_from_dict
 
 CASES: dict[str, dict[str, Any]] = {
@@ -178,7 +178,7 @@ def test_make_divisible(width: float):
         ({"op": "bottleneck", "width": 24, "groups": 4}, "stages[0].conv2.conv: 4 groups do not divide 6"),
         ({"op": "mbconv", "width": 8}, "stages[0].expand: set either expand (a ratio) or hidden (a width)"),
         ({"op": "conv"}, "stages[0]: conv needs the knob width"),
-        ({"op": "conv", "width": 8, "act": "rel"}, "stages[0].act: wanted one of none, relu"),
+        ({"op": "conv", "width": 8, "act": "rel"}, "stages[0].act: expected one of none, relu"),
         ({"op": "conv", "width": 8, "padding": "valid", "kernel": 31}, "stages[0].conv: a 31x31 window does not fit"),
         ({"op": "inception", "width1": 8}, "stages[0]: inception needs the knob reduce3"),
         ({"op": "classifier"}, "stages[0].op: unknown 'classifier'"),

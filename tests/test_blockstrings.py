@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas import blockstrings
-from nas.blocks import arch_id, lower
+from nas.arch import blockstrings
+from nas.arch.blocks import arch_id, lower
+from nas.arch.files import load_arch
+from nas.core.paths import SPACES
 from nas.cost import cost
-from nas.paths import SPACES
-from nas.space import load_arch, load_space
+from nas.space import load_space
 
 A1 = {
     "tf": "r1_k3_s11_e1_i32_o16_noskip,r2_k3_s22_e6_i16_o24,r3_k5_s22_e3_i24_o40_se0.25,r4_k3_s22_e6_i40_o80,"
@@ -110,8 +111,8 @@ def test_what_a_form_cannot_express(name: str, form: str, words: str):
         ("ir_r2_k3_s2_e6_c24_cc4", "cc4: CondConv"),
         ("ir_r2_k3_s2_e6_c24_gs8", "gs8: a group size"),
         ("ir_r2_k3.5.7_s2_e6_c24", "k3.5.7: MixNet's mixed kernels"),
-        ("ir_r2_k3_s2_e6_c24_a1.1", "a1.1: wanted a1"),
-        ("ir_r2_k3_s2_e6_c24_d1", "d1: wanted d0"),
+        ("ir_r2_k3_s2_e6_c24_a1.1", "a1.1: expected a1"),
+        ("ir_r2_k3_s2_e6_c24_d1", "d1: expected d0"),
         ("mqa_r4_k3_h8_s1_d64_c256", "mqa: multi-query attention"),
         ("mha_r4_k3_h8_s1_d64_c256", "mha: multi-head attention"),
         ("uir_r1_a5_k5_s2_e3_c96", "uir: MobileNetV4's"),
@@ -122,20 +123,20 @@ def test_what_a_form_cannot_express(name: str, form: str, words: str):
         ("ir_r1_k3_s1_e6_c24_c32", "stands twice"),
         ("ir_r1_k3_s1_c24", "misses the token e"),
         ("ir_r1_k3_s1_e6", "misses the token c"),
-        ("ir_r0_k3_s1_e6_c24", "r0: wanted r and a whole number from 1"),
-        ("ir_r1_k3_s1_e6x_c24", "e6x: wanted e and a number"),
+        ("ir_r0_k3_s1_e6_c24", "r0: expected r and a whole number from 1"),
+        ("ir_r1_k3_s1_e6x_c24", "e6x: expected e and a number"),
         ("ir_r1_k3_s1_e6_c24+ir_r1_k3_s2_e6_c24", "only a stage's first string may have a stride"),
         ("ir_r999_k3_s1_e6_c24,ir_r999_k3_s1_e6_c24", "more than 100 stages or 1000 layers"),
         ("r2_k3_s22_e6_i16", "misses the token o"),
-        ("r2_k3_s12_e6_i16_o24", "s12: wanted s"),
-        ("r2_k3_s22_e2.5_i16_o24", "e2.5: wanted e and a whole number"),
+        ("r2_k3_s12_e6_i16_o24", "s12: expected s"),
+        ("r2_k3_s22_e2.5_i16_o24", "e2.5: expected e and a whole number"),
         ("r2_k3_s22_e6_i16_o24_cc2", "cc2: CondConv"),
         ("r2_k3_s22_e6_i16_o24_p1.1", "p1.1: MixNet"),
         ("r2_k3_s22_e6_i16_o24_sw", "sw: MixNet"),
         ("r2_k3_s22_e6_i16_o24_a2", "a0 (ReLU) or a1 (swish)"),
         ("r2_k3_s22_e6_i16_o24_nre", "unknown token 'nre'"),
-        ("r2_k3_s22_e6_i16_o24,", "wanted a block string"),
-        ("", "wanted a block string"),
+        ("r2_k3_s22_e6_i16_o24,", "expected a block string"),
+        ("", "expected a block string"),
     ],
 )
 def test_every_token_is_read_or_refused_by_name(text: str, words: str):

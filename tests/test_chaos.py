@@ -10,7 +10,7 @@ import pytest
 from chaos.cluster import FakeCluster
 from chaos.drive import differences, disturbed, undisturbed
 from nas.journal import Journal
-from nas.report import page, summarise
+from nas.report import page, summarize
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -35,6 +35,6 @@ def test_a_node_killed_in_the_middle_of_a_trial_is_a_retry_in_the_report(cluster
         retries = journal.events("retry")
         assert [event.data["cause"] for event in retries] == ["node"] * len(retries)
         assert retries
-        text = page(summarise(journal))
+        text = page(summarize(journal))
     assert f"number {retries[0].data['number']}" in text
     assert "the node of worker" in text

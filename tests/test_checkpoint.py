@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.blocks import lower
-from nas.network import init
+from nas.arch.blocks import lower
+from nas.nn.network import init
+from nas.nn.weights import load_weights, save_arrays
 from nas.recipe import Recipe
 from nas.train import CLASSIFICATION, Checkpoints, Fit, evaluate, loop
 from nas.train.checkpoint import Progress, identity_of
 from nas.train.optim import Layout, optimizer
 from nas.train.trainer import Trainer
-from nas.weights import load_weights, save_arrays
 from test_train import RECIPE, SMALL, dataset, equal
 
 EVERYTHING = dataclasses.replace(
@@ -214,7 +214,7 @@ def test_another_training_is_refused(tmp_path: Path, then: Any, now: Any, messag
 
 
 def test_wrong_settings_and_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"checkpoint.keep: wanted 1 or more"):
+    with pytest.raises(ValueError, match=r"checkpoint.keep: expected 1 or more"):
         Checkpoints(tmp_path, keep=0)
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=r"file/epoch-000001\.npz: "):

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from nas.cli import COMMANDS, run
-from nas.cli.folder import run_folder
 from nas.cli.hydra_door import quoted
+from nas.workflows.run_folder import run_folder
 
 HERE = Path(__file__).parent
 FAST = ["evaluator=formula", "plugins=[made_up]", "device=[]", "objective=params", "controller=random", "executor=local"]
@@ -169,7 +169,7 @@ def test_run_folders_of_different_settings_differ() -> None:
 
 
 @pytest.mark.parametrize(
-    "arg, wanted",
+    "arg, expected",
     [
         ("run=runs/a", "run=runs/a"),
         ("run=my runs/a=b (1)", "run='my runs/a=b (1)'"),
@@ -180,21 +180,21 @@ def test_run_folders_of_different_settings_differ() -> None:
         ("--cfg", "--cfg"),
     ],
 )
-def test_paths_are_quoted_for_hydra(arg: str, wanted: str) -> None:
-    assert quoted(arg) == wanted
+def test_paths_are_quoted_for_hydra(arg: str, expected: str) -> None:
+    assert quoted(arg) == expected
 
 
 @pytest.mark.parametrize("name", ["mnasnet_a1", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0"])
 def test_exported_strings_are_read_back(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["cost", f"arch={name}", "json=true"]) == 0
-    wanted = json.loads(capsys.readouterr().out)
+    expected = json.loads(capsys.readouterr().out)
     assert run(["export", f"arch={name}", "formats=[timm,yaml]", "out=files"]) == 0
     files = capsys.readouterr().out.split()
     assert len(files) == 2
     for file in files:
         assert run(["cost", f"arch={file}", "json=true"]) == 0
         got = json.loads(capsys.readouterr().out)
-        assert [got[k] for k in ("name", "params", "macs")] == [wanted[k] for k in ("name", "params", "macs")]
+        assert [got[k] for k in ("name", "params", "macs")] == [expected[k] for k in ("name", "params", "macs")]
 
 
 def test_cost_reads_block_strings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,21 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.controllers import CONTROLLERS, Problem, make_controller
-from nas.controllers.base import LISTED, Controller
-from nas.journal import Proposal, Trial
+from nas.controllers import CONTROLLERS, make_controller
+from nas.controllers.base import Controller
+from nas.core.paths import CONF
+from nas.core.yamlio import read_yaml
 from nas.objectives import Objectives
-from nas.paths import CONF
+from nas.problem import LISTED, Problem
+from nas.records import Proposal, Trial
 from nas.space import Genome, Space, space_from_dict
-from nas.yamlio import read_yaml
 
 NAMES = sorted(path.stem for path in (CONF / "controller").glob("*.yaml"))
 # The baseline itself, settings made for thousands of trials (their first update comes when others are done), a library, and
 # one whose proposals are the baseline's, some of them twice.
-NOT_BETTER = {"random", "mnasnet_paper", "optuna", "halving"}
+NOT_BETTER = {"random", "mnasnet_paper", "optuna", "asha"}
 
 # The same code with less work a proposal.
-LIGHT = {"guided": {"population": 30, "generations": 6, "finalists": 30, "draws": 8}}
+LIGHT = {"bayesian": {"population": 30, "generations": 6, "finalists": 30, "draws": 8}}
 
 MBCONV = {"op": "mbconv", "expand": 3, "width": 8, "stride": 1, "act": "relu"}
 EXPAND = {"one_of": [3, 6], "when": {"op": "mbconv"}}
@@ -328,24 +329,24 @@ def test_beats_random_on_a_made_up_reward(name: str) -> None:
     "settings, message",
     [
         ({"name": "evolutoin"}, "controller.name: unknown 'evolutoin'; did you mean evolution?"),
-        ({}, "controller.name: missing; wanted one of random, evolution, nsga2, local, mnasnet, reinforce, guided, optuna, halving"),
+        ({}, "controller.name: missing; expected one of random, evolution, nsga2, local, mnasnet, reinforce, bayesian, optuna, asha"),
         ({"name": "random", "population": 3}, "controller.population: unknown key"),
         ({"name": "evolution", "populaton": 3}, "controller.populaton: unknown key; did you mean population?"),
-        ({"name": "evolution", "sample": 50}, "controller.sample: wanted at most population (30), got 50"),
-        ({"name": "evolution", "crossover": 2}, "controller.crossover: wanted a probability"),
-        ({"name": "nsga2", "population": 1}, "controller.population: wanted 2 to 100000, got 1"),
-        ({"name": "nsga2", "crossover": -1}, "controller.crossover: wanted a probability"),
-        ({"name": "nsga2", "mates": 0}, "controller.mates: wanted 1 to 1000, got 0"),
-        ({"name": "local", "start": 0}, "controller.start: wanted 1 to 1000000, got 0"),
-        ({"name": "reinforce", "learning_rate": 0}, "controller.learning_rate: wanted a positive number, got 0"),
-        ({"name": "reinforce", "baseline": 1}, "controller.baseline: wanted a decay"),
-        ({"name": "guided", "population": 3}, "controller.population: wanted 4 to 100000, got 3"),
-        ({"name": "guided", "optimism": -1}, "controller.optimism: wanted 0 or more, got -1"),
-        ({"name": "mnasnet", "batch": 0}, "controller.batch: wanted 1 to 10000, got 0"),
-        ({"name": "mnasnet", "window": 2}, "controller.window: wanted 5 to 10000, got 2"),
-        ({"name": "mnasnet", "failed": float("inf")}, "controller.failed: wanted a finite number"),
-        ({"name": "mnasnet", "baseline": 1}, "controller.baseline: wanted a decay"),
-        ({"name": "mnasnet", "failed": "best"}, "controller.failed: wanted a number or one of worst"),
+        ({"name": "evolution", "sample": 50}, "controller.sample: expected at most population (30), got 50"),
+        ({"name": "evolution", "crossover": 2}, "controller.crossover: expected a probability"),
+        ({"name": "nsga2", "population": 1}, "controller.population: expected 2 to 100000, got 1"),
+        ({"name": "nsga2", "crossover": -1}, "controller.crossover: expected a probability"),
+        ({"name": "nsga2", "mates": 0}, "controller.mates: expected 1 to 1000, got 0"),
+        ({"name": "local", "start": 0}, "controller.start: expected 1 to 1000000, got 0"),
+        ({"name": "reinforce", "learning_rate": 0}, "controller.learning_rate: expected a positive number, got 0"),
+        ({"name": "reinforce", "baseline": 1}, "controller.baseline: expected a decay"),
+        ({"name": "bayesian", "population": 3}, "controller.population: expected 4 to 100000, got 3"),
+        ({"name": "bayesian", "optimism": -1}, "controller.optimism: expected 0 or more, got -1"),
+        ({"name": "mnasnet", "batch": 0}, "controller.batch: expected 1 to 10000, got 0"),
+        ({"name": "mnasnet", "window": 2}, "controller.window: expected 5 to 10000, got 2"),
+        ({"name": "mnasnet", "failed": float("inf")}, "controller.failed: expected a finite number"),
+        ({"name": "mnasnet", "baseline": 1}, "controller.baseline: expected a decay"),
+        ({"name": "mnasnet", "failed": "best"}, "controller.failed: expected a number or one of worst"),
     ],
 )
 def test_mistakes_are_one_clear_line(settings: dict[str, Any], message: str) -> None:

@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 
 from data_makers import make_pixels, png
-from keras_models import application, randomise, without_initial_values
-from nas.blocks import lower
+from keras_models import application, randomize, without_initial_values
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
+from nas.arch.graph import Graph
 from nas.cli import run
 from nas.convert import import_layers, layers_of, read_layers, starting_weights
 from nas.convert.keras import CLASSES, Layer, keras_order
-from nas.layers import Graph
-from nas.network import init
-from nas.space import load_arch
-from nas.weights import Variables, load_weights, save_weights
+from nas.nn.network import init
+from nas.nn.weights import Variables, load_weights, save_weights
 
 # Keras 3.15's own variables meet NumPy 2 so when it saves them.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept:DeprecationWarning")
@@ -32,7 +32,7 @@ SMALL = "mobilenet_v3_small"
 @pytest.fixture(scope="module")
 def small() -> Any:
     model = application("MobileNetV3Small", classes=7, input_shape=(32, 32, 3))
-    randomise(model, 1.3)
+    randomize(model, 1.3)
     return model
 
 
@@ -85,16 +85,16 @@ def values(variables: Variables) -> Iterator[np.ndarray]:
 @pytest.mark.parametrize("file", ["a.weights.h5", "a.keras", "a.h5"])
 def test_every_layout_gives_the_model_in_memory(file: str, small: Any, tmp_path: Path):
     graph = graph_for(SMALL)
-    wanted = import_layers(layers_of(small), graph, init(graph, 0))
+    expected = import_layers(layers_of(small), graph, init(graph, 0))
     got = starting_weights(f"keras:{saved(small, tmp_path / file)}", graph, 0)
     assert not got.fresh
-    assert same(got.variables, wanted.variables)
+    assert same(got.variables, expected.variables)
 
 
 def test_files_of_keras_2(small: Any, tmp_path: Path):
     graph = graph_for(SMALL)
-    wanted = import_layers(layers_of(small), graph, init(graph, 0))
-    assert same(starting_weights(f"keras:{of_keras_2(small, tmp_path / 'a.h5')}", graph, 0).variables, wanted.variables)
+    expected = import_layers(layers_of(small), graph, init(graph, 0))
+    assert same(starting_weights(f"keras:{of_keras_2(small, tmp_path / 'a.h5')}", graph, 0).variables, expected.variables)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def every_kind() -> Any:
         model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(5)(x)))
     model.compile(optimizer="adam", loss="mse")
     model.optimizer.build(model.trainable_variables)
-    randomise(model, 1)
+    randomize(model, 1)
     return model
 
 
@@ -123,8 +123,8 @@ def by_kind(layers: list[Layer]) -> dict[str, list[Layer]]:
 @pytest.mark.parametrize("file", ["a.weights.h5", "a.keras", "a.h5", "keras_2.h5"])
 def test_every_class_of_layer_is_read_in_order(file: str, every_kind: Any, tmp_path: Path):
     path = (of_keras_2 if file == "keras_2.h5" else saved)(every_kind, tmp_path / file)
-    wanted, got = by_kind(layers_of(every_kind)), by_kind(read_layers(path))
-    for kind, layers in wanted.items():
+    expected, got = by_kind(layers_of(every_kind)), by_kind(read_layers(path))
+    for kind, layers in expected.items():
         assert len(layers) == 2
         for theirs, ours in zip(layers, got[kind], strict=True):
             assert ours.name == theirs.name
@@ -164,14 +164,14 @@ def test_a_model_without_its_top_leaves_the_head_fresh(tmp_path: Path):
         (
             "mobilenet_v3_large",
             3,
-            r"stages\.0\.0/project\.conv: kernel: wanted .*, got .* from Keras layer expanded_conv_squeeze",
+            r"stages\.0\.0/project\.conv: kernel: expected .*, got .* from Keras layer expanded_conv_squeeze",
         ),
         (
             "mobilenet_v2",
             3,
-            r"stem/conv: kernel: wanted shape \(3, 3, 3, 32\), got shape \(3, 3, 3, 16\) from Keras layer conv",
+            r"stem/conv: kernel: expected shape \(3, 3, 3, 32\), got shape \(3, 3, 3, 16\) from Keras layer conv",
         ),
-        (SMALL, 1, r"stem/conv: kernel: wanted shape \(3, 3, 1, 16\), got shape \(3, 3, 3, 16\) from Keras layer conv"),
+        (SMALL, 1, r"stem/conv: kernel: expected shape \(3, 3, 1, 16\), got shape \(3, 3, 3, 16\) from Keras layer conv"),
     ],
 )
 def test_another_network_is_named_by_its_first_layer(name: str, channels: int, message: str, checkpoint: Path):
@@ -184,14 +184,14 @@ def test_another_network_is_named_by_its_first_layer(name: str, channels: int, m
 @pytest.mark.parametrize(
     "change, message",
     [
-        (lambda layers: layers[:-2] + layers[-1:], r"head/wide: kernel: wanted shape \(1, 1, 576, 1024\), got shape"),
+        (lambda layers: layers[:-2] + layers[-1:], r"head/wide: kernel: expected shape \(1, 1, 576, 1024\), got shape"),
         (lambda layers: [*layers, layers[0]], "Keras layer conv is left over"),
         (lambda layers: [x for x in layers if x.name != "expanded_conv_5_depthwise"],
-         r"stages\.2\.2/depthwise.conv: kernel: wanted shape \(5, 5, 1, 240\), got shape \(5, 5, 1, 120\)"),
+         r"stages\.2\.2/depthwise.conv: kernel: expected shape \(5, 5, 1, 240\), got shape \(5, 5, 1, 120\)"),
         (lambda layers: [Layer("lstm", "odd", (np.zeros(3),)), *layers], "Keras layer odd: class lstm has no counterpart"),
-        (lambda layers: [dataclasses.replace(layers[0], arrays=()), *layers[1:]], "wanted 1 to 2 arrays, got 0"),
+        (lambda layers: [dataclasses.replace(layers[0], arrays=()), *layers[1:]], "expected 1 to 2 arrays, got 0"),
         (lambda layers: [dataclasses.replace(layers[0], arrays=(*layers[0].arrays, np.zeros(16))), *layers[1:]],
-         "stem/conv: bias: wanted none, got shape"),
+         "stem/conv: bias: expected none, got shape"),
     ],
 )  # fmt: skip
 def test_layers_that_do_not_fit(change: Any, message: str, small: Any):
@@ -233,7 +233,7 @@ def write_gap(path: Path) -> None:
     [
         (lambda path: None, "no such file"),
         (write_text, "no Keras weights file"),
-        (write_zip, "wanted model.weights.h5"),
+        (write_zip, "expected model.weights.h5"),
         (write_link, "0 is a link"),
         (write_nothing, "holds no layers with weights"),
         (write_huge, "declares 3725 GiB of weights"),
@@ -255,7 +255,7 @@ def test_own_weights_come_back(tmp_path: Path):
     save_weights(path, variables)
     assert same(starting_weights(str(path), graph, 0).variables, variables)
     assert starting_weights(str(path), graph_for(SMALL, classes=3), 0).fresh == ("head/logits",)
-    with pytest.raises(ValueError, match=r"the architecture has no such layer|wanted shape"):
+    with pytest.raises(ValueError, match=r"the architecture has no such layer|expected shape"):
         starting_weights(str(path), graph_for("mobilenet_v2"), 0)
     with pytest.raises(ValueError, match="write weights=keras:"):
         starting_weights("some.weights.h5", graph, 0)
@@ -281,5 +281,5 @@ def test_training_starts_from_a_keras_checkpoint(
     assert np.allclose(trained["stem/conv"]["kernel"], given["stem/conv"]["kernel"], atol=1e-6)
     assert run(["train", f"arch={SMALL}", f"weights=keras:{checkpoint}", "run=u"]) == 2
     assert "weights: " in (error := capsys.readouterr().err)
-    assert "stem/conv: kernel: wanted shape (3, 3, 1, 16), got shape (3, 3, 3, 16)" in error
+    assert "stem/conv: kernel: expected shape (3, 3, 1, 16), got shape (3, 3, 3, 16)" in error
     assert error.count("\n") == 1

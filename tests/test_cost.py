@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.arch import Arch, arch_from_dict
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
 from nas.cost import FEATURES, METRICS, Costs, cost, cost_json, cost_table, layer_features
-from nas.space import Space, load_arch, load_space, space_from_dict
+from nas.space import Space, load_space, space_from_dict
 
 
 def everything() -> Space:
@@ -109,7 +110,7 @@ def test_no_genomes_and_no_genes():
 @pytest.mark.parametrize(
     "genomes, words",
     [
-        ([[0, 1]], r"wanted whole numbers of shape \(n, 49\)"),
+        ([[0, 1]], r"expected whole numbers of shape \(n, 49\)"),
         (np.zeros((1, 49)), "got float64"),
         ([[9] * 49], "has options 0 to"),
         ([[-1] * 49], "has options 0 to"),

@@ -63,18 +63,18 @@ def test_sizes_and_resolution(made: dict[str, Any]) -> None:
     "change, message",
     [
         ({"train_szie": 3}, "dataset.train_szie: unknown key; did you mean train_size?"),
-        ({"train_size": "abc"}, "dataset.train_size: wanted a whole number, got 'abc'"),
-        ({"train_size": 0}, "dataset.train_size: wanted 1 or more, or null, got 0"),
-        ({"train_size": 3}, "dataset.train_size: wanted "),
-        ({"train_size": 10**9}, "dataset.train_size: wanted "),
-        ({"valid_size": 10**6}, "dataset.valid_size: wanted "),
-        ({"valid_size": 1}, "dataset.valid_size: wanted "),
-        ({"valid_share": 1.0}, "dataset.valid_share: wanted a share between 0 and 1, got 1.0"),
-        ({"valid_share": float("nan")}, "dataset.valid_share: wanted a number, got nan"),
-        ({"test_size": 10**6}, "dataset.test_size: wanted 1 to "),
-        ({"resolution": 0}, "dataset.resolution: wanted 1 to 4096 pixels"),
-        ({"resolution": 10**9}, "dataset.resolution: wanted 1 to 4096 pixels"),
-        ({"split_seed": -1}, "dataset.split_seed: wanted 0 or more"),
+        ({"train_size": "abc"}, "dataset.train_size: expected a whole number, got 'abc'"),
+        ({"train_size": 0}, "dataset.train_size: expected 1 or more, or null, got 0"),
+        ({"train_size": 3}, "dataset.train_size: expected "),
+        ({"train_size": 10**9}, "dataset.train_size: expected "),
+        ({"valid_size": 10**6}, "dataset.valid_size: expected "),
+        ({"valid_size": 1}, "dataset.valid_size: expected "),
+        ({"valid_share": 1.0}, "dataset.valid_share: expected a share between 0 and 1, got 1.0"),
+        ({"valid_share": float("nan")}, "dataset.valid_share: expected a number, got nan"),
+        ({"test_size": 10**6}, "dataset.test_size: expected 1 to "),
+        ({"resolution": 0}, "dataset.resolution: expected 1 to 4096 pixels"),
+        ({"resolution": 10**9}, "dataset.resolution: expected 1 to 4096 pixels"),
+        ({"split_seed": -1}, "dataset.split_seed: expected 0 or more"),
         ({"name": "digit"}, "dataset.name: unknown 'digit'; did you mean digits? (known: digits, "),
         ({"name": None}, "dataset.name: unknown None"),
     ],
@@ -84,15 +84,15 @@ def test_wrong_settings(made: dict[str, Any], change: dict[str, Any], message: s
 
 
 def test_settings_that_are_none() -> None:
-    assert error_of({}).startswith("dataset.name: missing; wanted one of digits, ")
-    assert error_of([]).startswith("dataset: wanted settings as a mapping")
+    assert error_of({}).startswith("dataset.name: missing; expected one of digits, ")
+    assert error_of([]).startswith("dataset: expected settings as a mapping")
 
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "folder", "npz", "parquet"])
 def test_paths(name: str, tmp_path: Path) -> None:
-    assert error_of({"name": name, "path": None}).startswith("dataset.path: not set; wanted a ")
+    assert error_of({"name": name, "path": None}).startswith("dataset.path: not set; expected a ")
     gone = str(tmp_path / "gone (a=b)")
-    assert error_of({"name": name, "path": gone}).startswith(f"dataset.path: {gone} does not exist; wanted a ")
+    assert error_of({"name": name, "path": gone}).startswith(f"dataset.path: {gone} does not exist; expected a ")
     (tmp_path / "other").write_text("x") if name != "npz" else (tmp_path / "other").mkdir()
     assert "other is not a " in error_of({"name": name, "path": str(tmp_path / "other")})
 
@@ -141,7 +141,7 @@ def test_a_dataset_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
 
         def load(self) -> Dataset:
             if self.count > 100:
-                raise ValueError(f"count: wanted at most 100, got {self.count}")
+                raise ValueError(f"count: expected at most 100, got {self.count}")
             pixels = make_pixels(self.count)
             part = Part(make_labels(self.count), lambda rows: pixels[rows], lambda row: f"stripe {row}")
             return assemble("stripes", self, {"train": part}, ("up", "down"))
@@ -150,4 +150,4 @@ def test_a_dataset_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
     data = load_dataset({"name": "stripes", "count": 30})
     assert data.classes == ("up", "down")
     assert sum(len(p) for p in (data.train, data.valid, data.test)) == 30
-    assert error_of({"name": "stripes", "count": 101}) == "dataset.count: wanted at most 100, got 101"
+    assert error_of({"name": "stripes", "count": 101}) == "dataset.count: expected at most 100, got 101"

@@ -36,14 +36,14 @@ def test_flat_folder_and_a_class_called_train(tmp_path: Path) -> None:
     assert [len(part) for part in (data.train, data.valid, data.test)] == [13, 3, 4]
 
 
-def test_grey_and_colour_become_colour(tmp_path: Path) -> None:
+def test_gray_and_color_become_color(tmp_path: Path) -> None:
     settings = make_folder(tmp_path)
     for file in (tmp_path / "train" / "cat").iterdir():
         Image.open(file).convert("L").save(file)
     data = load_dataset(settings)
-    grey = data.train.images[data.train.labels == 0]
+    gray = data.train.images[data.train.labels == 0]
     assert data.channels == 3
-    assert np.array_equal(grey[..., 0], grey[..., 2])
+    assert np.array_equal(gray[..., 0], gray[..., 2])
     for file in tmp_path.glob("*/*/*.png"):
         Image.open(file).convert("L").save(file)
     assert load_dataset(settings).channels == 1
@@ -89,7 +89,7 @@ FOLDER_ERRORS: list[tuple[Callable[[Path], Any], str]] = [
     (lambda r: spoil(r / "train/cat/000.png", lambda b: b""), "train/cat/000.png: corrupt image"),
     (lambda r: spoil(r / "test/dog/001.png", lambda b: b"GARBAGE" * 9), "test/dog/001.png: corrupt image"),
     (lambda r: spoil(r / "test/dog/001.png", lambda b: b[:50] + b"\0\0" + b[52:]), "test/dog/001.png: corrupt"),
-    (lambda r: _empty(r / "train/dog"), "train/dog: class without images; wanted *.png"),
+    (lambda r: _empty(r / "train/dog"), "train/dog: class without images; expected *.png"),
     (lambda r: _empty(r / "test/dog"), "test/dog: class without images"),
     (lambda r: _remove(r / "train/dog"), "test/dog: no such class in the training part"),
     (lambda r: (_remove(r / "train/dog"), _remove(r / "test/dog")), "only one class (cat)"),
@@ -116,7 +116,7 @@ def test_broken_folder(tmp_path: Path, change: Callable[[Path], Any], message: s
 
 
 def test_folder_with_nothing_in_it(tmp_path: Path) -> None:
-    assert "has no class folders; wanted a folder with a folder of images a class" in error_of(
+    assert "has no class folders; expected a folder with a folder of images a class" in error_of(
         {"name": "folder", "path": str(tmp_path)}
     )
 

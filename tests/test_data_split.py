@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.data import Augment, Split, augment, batches
+from nas.core.settings import build
+from nas.data import Split, augment, batches
 from nas.data.split import split_off, stratified_order, subset
 from nas.data.statistics import channel_statistics
-from nas.settings import build
+from nas.recipe import Augment
 
 LABELS = st.lists(st.integers(0, 5), min_size=1, max_size=80).map(np.array)
 ALL_ON = Augment(crop_padding=2, flip=True, cutout=3)
@@ -117,10 +118,10 @@ def test_cutout_leaves_the_fill_of_each_channel() -> None:
 @pytest.mark.parametrize(
     "values, message",
     [
-        ({"crop_padding": -1}, "augment.crop_padding: wanted 0 or more pixels, got -1"),
-        ({"cutout": -2}, "augment.cutout: wanted 0 or more pixels"),
-        ({"flip": 1}, "augment.flip: wanted true or false"),
-        ({"padding": "zeros"}, "augment.padding: wanted one of zero, reflect, got 'zeros'; did you mean zero"),
+        ({"crop_padding": -1}, "augment.crop_padding: expected 0 or more pixels, got -1"),
+        ({"cutout": -2}, "augment.cutout: expected 0 or more pixels"),
+        ({"flip": 1}, "augment.flip: expected true or false"),
+        ({"padding": "zeros"}, "augment.padding: expected one of zero, reflect, got 'zeros'; did you mean zero"),
     ],
 )
 def test_wrong_augment_settings(values: dict, message: str) -> None:
@@ -150,7 +151,7 @@ def test_batches_cover_an_epoch(n: int, batch: int, seed: int) -> None:
 
 def test_batches_of_nothing_and_of_no_size() -> None:
     assert list(batches(_split(0), 4, np.random.default_rng(0))) == []
-    with pytest.raises(ValueError, match=r"^batch: wanted 1 or more"):
+    with pytest.raises(ValueError, match=r"^batch: expected 1 or more"):
         list(batches(_split(3), 0, np.random.default_rng(0)))
 
 

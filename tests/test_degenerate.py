@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from nas.controllers import CONTROLLERS, make_controller
-from nas.jobs import Job, Outcome
-from nas.journal import Journal, Trial
-from nas.search import Search, SearchSettings
+from nas.journal import Journal
+from nas.records import Job, Outcome, Trial
 from nas.space import Space, space_from_dict
+from nas.workflows.search.loop import Search, SearchSettings
 from test_controllers import LIGHT, MBCONV
 from test_search_loop import AXES, ONLY, Shuffled, Silent, problem
 
@@ -22,7 +22,7 @@ VARIANTS: dict[str, Mapping[str, Any]] = {
     **{name: {"name": name, **LIGHT.get(name, {})} for name in CONTROLLERS},
     "optuna nsga2": {"name": "optuna", "sampler": "nsga2"},
     "local by reward": {"name": "local", "reward": True},
-    "halving over guided": {"name": "halving", "base": "guided", "base_settings": LIGHT["guided"]},
+    "asha over bayesian": {"name": "asha", "base": "bayesian", "base_settings": LIGHT["bayesian"]},
 }
 GENES = {"kernel": {"one_of": [3, 5, 7]}, "expand": {"one_of": [1, 2, 3, 4]}}
 
@@ -80,6 +80,6 @@ def test_it_ends_with_a_word(
 ) -> None:
     """Every architecture was tried once; trainings of several lengths fill the 16 trials, or no new one is left."""
     reason, trials = search(tmp_path, name, space, make, limit)
-    assert (reason == "" or "were repeats" in reason) if name.startswith("halving") else word in reason
+    assert (reason == "" or "were repeats" in reason) if name.startswith("asha") else word in reason
     found = Counter(trial.genome for trial in trials if trial.outcome != "infeasible" and trial.repeat_of is None)
     assert len(found) == trained

@@ -9,14 +9,14 @@ import jax
 import numpy as np
 import pytest
 
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
+from nas.arch.graph import ACTS, Builder, Graph, Node
 from nas.convert import folded, onnx_bytes, tflite, tflite_bytes
 from nas.convert.onnx import FORMS
 from nas.convert.tflite import ConversionError
-from nas.layers import ACTS, Builder, Graph, Node
-from nas.network import LAYERS, RANDOM, apply, init
-from nas.space import load_arch
-from nas.versions import needed
+from nas.core.versions import needed
+from nas.nn.network import LAYERS, RANDOM, apply, init
 
 Variables = dict[str, dict[str, dict[str, np.ndarray]]]
 Build = Callable[[Builder, int], int]

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 from nas.arch import Arch
-from nas.blocks import arch_id
-from nas.executors.base import Executor
-from nas.executors.placed import Placed
-from nas.executors.processes import ProcessesSettings
-from nas.jobs import WorkerSpec
-from nas.journal import Journal, Measurement
+from nas.arch.blocks import arch_id
+from nas.journal import Journal
 from nas.latency import DeviceError, fit_predictor, load_predictor, make_device
-from nas.latency.energy import energy_mj
-from nas.latency.lock import machine_to_itself
+from nas.latency.devices.energy import energy_mj
+from nas.latency.devices.lock import machine_to_itself
 from nas.latency.profile import accuracy, draw
-from nas.measuring import measure_all
+from nas.records import Measurement, WorkerSpec
+from nas.runtime.base import Executor
+from nas.runtime.measuring import measure_all
+from nas.runtime.placed import Placed
+from nas.runtime.processes import ProcessesSettings
 from nas.space import Space, load_space
 
 QUICK = {"warmup": 1, "rounds": 2, "repeats": 2}
@@ -104,9 +104,9 @@ def test_knobs_of_a_row_must_fit(tmp_path: Path):
         ("", r"misses the column op"),
         (HEADER, r"no rows"),
         ("op,ms\nconv,1\n", r"misses the column input"),
-        (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,-1\n", r"line 2: ms: wanted a time of more than 0, got '-1'"),
-        (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,nan\n", r"line 2: ms: wanted a time of more than 0, got 'nan'"),
-        (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,\n", r"line 2: ms: wanted a time of more than 0, got ''"),
+        (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,-1\n", r"line 2: ms: expected a time of more than 0, got '-1'"),
+        (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,nan\n", r"line 2: ms: expected a time of more than 0, got 'nan'"),
+        (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,\n", r"line 2: ms: expected a time of more than 0, got ''"),
         (HEADER + "warp,8x8x1,8x8x8,3,1,,,relu,1\n", r"no row for stem: op conv, input 8x8x1"),
     ],
 )
@@ -138,7 +138,7 @@ def test_samples_are_fitted_and_looked_up(tmp_path: Path):
         ("genome,ms\n", r"no rows"),
         ("genome,ms\n0 1,1\n", r"line 2: tiny: a genome has \d+ genes, got 2"),
         ("arch,ms\nnothing_like_it,1\n", r"line 2: unknown space or architecture"),
-        ("arch,ms\n,1\n", r"line 2: wanted a genome or an arch"),
+        ("arch,ms\n,1\n", r"line 2: expected a genome or an arch"),
         ("genome\n1\n", r"misses the column ms"),
     ],
 )
@@ -153,12 +153,12 @@ def test_wrong_samples_are_named(tmp_path: Path, text: str, line: str):
 @pytest.mark.parametrize("ms", [-1.0, float("nan"), float("inf"), 0.0])
 def test_times_that_are_none_are_not_fitted_to(ms: float):
     drawn = list(draw(tiny(), 0, 5, 1).samples.values())
-    with pytest.raises(ValueError, match=r"ms\[1\]: wanted a time of more than 0 ms"):
+    with pytest.raises(ValueError, match=r"ms\[1\]: expected a time of more than 0 ms"):
         fit_predictor(tiny(), drawn, [1.0, ms, 1.0, 1.0, 1.0])
 
 
 def test_an_unknown_resource_setting_is_one_line():
-    with pytest.raises(ValueError, match=r"device.device.name: wanted a device that measures, got remote"):
+    with pytest.raises(ValueError, match=r"device.device.name: expected a device that measures, got remote"):
         make_device({"name": "remote", "resource": "pixel", "device": {"name": "remote"}})
 
 
@@ -308,7 +308,7 @@ def test_profile_measures_fits_and_goes_on(run_nas: Any, tmp_path: Path):
     with Journal.open(tmp_path / "p" / "journal.sqlite", read_only=True) as journal:
         assert len(journal.measurements()) == 8 + 2 * 4
     data = json.loads((tmp_path / "mine.json").read_text())
-    assert (data["kind"], len(data["ms"])) == ("learnt", 8)
+    assert (data["kind"], len(data["ms"])) == ("learned", 8)
     result = json.loads((tmp_path / "p" / "profile-onnxruntime.json").read_text())
     assert (result["samples"], result["holdout"]) == (8, 4)
     assert run_nas(*args, "samples=8", "seed=1").returncode == 2

@@ -8,9 +8,9 @@ import io
 import pytest
 from rich.console import Console
 
-from nas.display import Display, duration, si
-from nas.journal import Trial
 from nas.objectives import Objectives
+from nas.records import Trial
+from nas.report.panel import Display, duration, si
 
 AXES = Objectives((("accuracy", "max"), ("params", "min")), reward="first")
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nas.blocks import lower
-from nas.network import init
+from nas.arch.blocks import lower
+from nas.nn.network import init
 from nas.recipe import Recipe
 from nas.train import Checkpoints, Fit, Teacher, agreement, fit
 from nas.train.distill import distilled
@@ -43,9 +43,9 @@ def test_loss_and_gradient_are_those_of_the_paper() -> None:
         return distilled(recipe, hard, logits, jnp.asarray(taught)).sum()
 
     p, q = softmax(taught / t), softmax(student / t)
-    wanted = w * t**2 * (p * np.log(p / q)).sum(1) - (1 - w) * np.log(softmax(student)[:, 1])
+    expected = w * t**2 * (p * np.log(p / q)).sum(1) - (1 - w) * np.log(softmax(student)[:, 1])
     value, gradient = jax.value_and_grad(loss)(jnp.asarray(student))
-    assert float(value) == pytest.approx(wanted.sum(), rel=1e-5)
+    assert float(value) == pytest.approx(expected.sum(), rel=1e-5)
     # d/dz of the soft part is w T (q - p), equation 2 of the paper times T^2; of the hard one softmax - one hot
     by_hand = w * t * (q - p) + (1 - w) * (softmax(student) - np.eye(4)[[1] * 5])
     np.testing.assert_allclose(gradient, by_hand, rtol=1e-4, atol=1e-6)
@@ -68,14 +68,14 @@ def test_a_student_comes_to_answer_as_its_teacher_does(teacher: Teacher, taught:
 
 
 def test_images_come_as_the_teacher_has_known_them(teacher: Teacher) -> None:
-    """Normalised by its own mean and std, at its own resolution."""
+    """Normalized by its own mean and std, at its own resolution."""
     data = dataset()
     images = np.random.default_rng(0).random((3, 6, 6, 1), np.float32)
     seen = images * 0.3 + 0.3
     other = dataclasses.replace(teacher, mean=(0.1,), std=(0.5,))
-    wanted = teacher.logits(teacher.variables, jnp.asarray((seen - 0.1) / 0.5), data, "float32", "auto")
+    expected = teacher.logits(teacher.variables, jnp.asarray((seen - 0.1) / 0.5), data, "float32", "auto")
     got = other.logits(teacher.variables, jnp.asarray(images), data, "float32", "auto")
-    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
     wide = dataclasses.replace(teacher, arch=LARGE.with_io(resolution=9))
     assert wide.logits(teacher.variables, jnp.asarray(images), data, "float32", "auto").shape == (3, 3)
 

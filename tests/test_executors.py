@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.executors import make_executor_settings
-from nas.executors.base import Event, Executor
-from nas.executors.cluster import check_address, check_seen, sees
-from nas.executors.dispatch import Dispatcher, run_all
-from nas.jobs import Job, NoRoom, WorkerSpec
+from nas.records import DiskFullError, Job, WorkerSpec
+from nas.runtime import make_executor_settings
+from nas.runtime.base import Event, Executor
+from nas.runtime.cluster import check_address, check_seen, sees
+from nas.runtime.dispatch import Dispatcher, run_all
 from nas.space import load_space
 
 HERE = str(Path(__file__).parent)
@@ -51,10 +51,10 @@ def jobs(n: int) -> list[Job]:
 
 @pytest.mark.parametrize("kind", ALL)
 def test_outcomes_are_those_of_the_jobs_in_order(kind: str, start: Any, tmp_path: Path) -> None:
-    wanted = [o.metrics for o in run_all(start("local"), jobs(6))]
+    expected = [o.metrics for o in run_all(start("local"), jobs(6))]
     outcomes = run_all(start(kind), jobs(6))
     assert [o.number for o in outcomes] == list(range(6))
-    assert [o.metrics for o in outcomes] == wanted
+    assert [o.metrics for o in outcomes] == expected
     assert all(o.outcome == "ok" and o.worker for o in outcomes)
 
 
@@ -120,7 +120,7 @@ def test_a_trial_that_eats_memory_is_ended_and_the_next_one_runs(kind: str, star
 @pytest.mark.parametrize("kind", ALL)
 def test_a_full_disk_stops_the_run_and_is_no_outcome(kind: str, start: Any, tmp_path: Path) -> None:
     executor = start(kind, full=True)
-    with pytest.raises(NoRoom, match="No space left on device"):
+    with pytest.raises(DiskFullError, match="No space left on device"):
         run_all(executor, jobs(1))
     (tmp_path / "room").touch()
     assert [o.outcome for o in run_all(executor, jobs(1))] == ["ok"]
@@ -187,7 +187,7 @@ def test_a_cluster_that_is_not_there_is_an_error() -> None:
         ({"name": "processes", "workers": "two"}, "workers"),
         ({"name": "processes", "memory_gib": 0.01}, "memory_gib"),
         ({"name": "ray", "gpus": 1.5}, "a fraction of one GPU or a whole number"),
-        ({"name": "ray", "tpus": 3}, "tpus: wanted 0, 1, 2, 4, 8 chips"),
+        ({"name": "ray", "tpus": 3}, "tpus: expected 0, 1, 2, 4, 8 chips"),
     ],
 )
 def test_mistakes_name_the_key(settings: dict[str, Any], words: str) -> None:

@@ -12,16 +12,16 @@ import pytest
 from PIL import Image
 
 from nas.arch import Arch, Block, Stage
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.graph import ACTS as EVERY_ACT
 from nas.cli import run
 from nas.data import Dataset, Split
-from nas.export import FORMATS, Bundle, bundle, load_bundle, make_bundle, safetensors
-from nas.export.bundle import own_logits, prepared
-from nas.export.images import classify, image_files, read_image
-from nas.export.source import ACTS, LINES
-from nas.layers import ACTS as EVERY_ACT
-from nas.network import LAYERS, RANDOM
-from nas.weights import save_weights
+from nas.nn.network import LAYERS, RANDOM
+from nas.nn.weights import save_weights
+from nas.workflows.export import FORMATS, Bundle, bundle, load_bundle, make_bundle, safetensors
+from nas.workflows.export.bundle import own_logits, prepared
+from nas.workflows.export.images import classify, image_files, read_image
+from nas.workflows.export.source import ACTS, LINES
 from test_cli import here
 from test_deploy import settled
 
@@ -53,7 +53,7 @@ from pathlib import Path
 import numpy as np
 folder = Path(sys.argv[1])
 with np.load(sys.argv[2]) as arrays:
-    images, wanted = arrays["images"], arrays["logits"]
+    images, expected = arrays["images"], arrays["logits"]
 got = {}
 from jax import export
 got["stablehlo"] = export.deserialize(bytearray((folder / "model.stablehlo").read_bytes())).call(images)
@@ -67,7 +67,7 @@ got["onnx"] = session.run(None, {"images": images.transpose(0, 3, 1, 2).copy()})
 from ai_edge_litert.interpreter import Interpreter
 run = Interpreter(model_path=str(folder / "model.tflite"), num_threads=1).get_signature_runner()
 got["tflite"] = np.concatenate([run(images=image[None])["logits"] for image in images])
-print(json.dumps({name: float(np.abs(np.asarray(logits) - wanted).max()) for name, logits in got.items()}))
+print(json.dumps({name: float(np.abs(np.asarray(logits) - expected).max()) for name, logits in got.items()}))
 """
 
 
@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     [
         (b"no image", "not an image that can be read"),
         (None, "no such file or folder"),
-        ("wide", "wanted a square image"),
+        ("wide", "expected a square image"),
     ],
 )
 def test_wrong_images_are_named(tmp_path: Path, content: Any, words: str) -> None:
@@ -191,7 +191,7 @@ def test_safetensors_round_trip_and_damage() -> None:
     "args, words",
     [
         (["weights=none.npz", "dataset=digits"], "none.npz"),
-        (["weights=w/weights.npz"], "dataset: wanted the dataset"),
+        (["weights=w/weights.npz"], "dataset: expected the dataset"),
         (["weights=w/weights.npz", "formats=[timm]"], "formats: timm is of an architecture alone"),
         (["arch=mnasnet_a1", "formats=[onnx]"], "formats: onnx needs weights="),
         (["weights=w/broken.npz", "dataset=digits", "arch=w/arch.yaml"], "broken.npz: no weights file"),
@@ -199,7 +199,7 @@ def test_safetensors_round_trip_and_damage() -> None:
     ],
 )
 def test_wrong_commands_are_named(here: Path, capsys: pytest.CaptureFixture[str], args: list[str], words: str) -> None:
-    from nas.yamlio import dump_yaml
+    from nas.core.yamlio import dump_yaml
 
     Path("w").mkdir()
     Path("w/arch.yaml").write_text(dump_yaml(ARCH.with_io(classes=10).to_dict()))

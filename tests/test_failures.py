@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas import weights
 from nas.cli import run
-from nas.export import make_bundle
+from nas.core.yamlio import dump_yaml
 from nas.journal import Journal
-from nas.weights import save_weights
-from nas.yamlio import dump_yaml
+from nas.nn import weights
+from nas.nn.weights import save_weights
+from nas.workflows.export import make_bundle
 from test_adapt_command import command, make
 from test_cli import here
 from test_export import ARCH, DATA, WEIGHTS
@@ -87,10 +87,10 @@ def renamed(folder: Path) -> None:
         (lambda folder: (folder / "bundle.json").write_bytes(b"\xff\xfe{"), "bundle.json: no index of a bundle"),
         (renamed, "weights.safetensors: "),
         (fewer, "bundle.json: 2 classes and 1 means do not fit the network"),
-        (wide, "x.png: 12x8 pixels, wanted a square image"),
+        (wide, "x.png: 12x8 pixels, expected a square image"),
         (lambda folder: Path("x.png").write_bytes(b"no image"), "x.png: not an image that can be read"),
         (lambda folder: Path("x.png").unlink(), "x.png: no such file or folder"),
-        (shutil.rmtree, "bundle.json: No such file or directory; wanted a folder of nas export"),
+        (shutil.rmtree, "bundle.json: No such file or directory; expected a folder of nas export"),
     ],
 )
 def test_predict(own: Path, capsys: pytest.CaptureFixture[str], spoil: Callable[[Path], None], words: str) -> None:
@@ -142,7 +142,7 @@ def test_export_onto_a_full_disk_leaves_nothing(trained: Path, capsys: pytest.Ca
         (["weights=other.npz", "arch=net/arch.yaml"], "weights: "),
         (["dataset.path=net/weights.npz"], "net/weights.npz"),
         (["formats=[onxn]"], "formats"),
-        (["calibrate=0"], "calibrate: wanted 1 to"),
+        (["calibrate=0"], "calibrate: expected 1 to"),
     ],
 )
 def test_export(trained: Path, capsys: pytest.CaptureFixture[str], args: list[str], words: str) -> None:

@@ -1,4 +1,4 @@
-"""One search ends at the latency that was asked for: with the absolute reward, or with a hard limit."""
+"""One search ends at the latency that was asked for: with the absolute reward, or with a constraint."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.controllers import Problem, make_controller
+from nas.controllers import make_controller
 from nas.cost import Costs
 from nas.objectives import Objectives
+from nas.problem import Problem
 from nas.space import Genome
 from test_controllers import search, space_of
 

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.journal import OUTCOMES, Evaluation, Journal, JournalError, Measurement, Proposal, Trial, diff
+from nas.journal import Journal, JournalError, diff
 from nas.journal.database import APPLICATION
+from nas.records import OUTCOMES, Evaluation, Measurement, Proposal, Trial
 
 ROOT = Path(__file__).parents[1]
 NAN, INF = math.nan, math.inf

@@ -14,15 +14,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.blocks import arch_id, lower
+from nas.arch.blocks import arch_id, lower
+from nas.arch.graph import Graph, node_macs
 from nas.cost import FEATURES, cost
 from nas.latency import Budget, DeviceError, Host, LiteRT, OnnxRuntime, Predictor, Timing, fit_layers, make_device
-from nas.latency.cut import layer_graphs
-from nas.latency.fit import sample_space, spread
-from nas.latency.measure import measure_networks
-from nas.latency.model import Layer, fit_model, held_out
-from nas.latency.timing import Program, Rounds, summarise, time_programs
-from nas.layers import Graph, node_macs
+from nas.latency.devices.measure import measure_networks
+from nas.latency.predictors.cut import layer_graphs
+from nas.latency.predictors.fit import sample_space, spread
+from nas.latency.predictors.model import Layer, fit_model, held_out
+from nas.latency.timing import Program, Rounds, summarize, time_programs
 from nas.space import Space, load_space, space_from_dict
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,22 +91,22 @@ def genomes(space: Space, count: int, seed: int = 1) -> np.ndarray:
     ],
 )
 def test_slow_runs_say_nothing_of_the_network(rounds: list[list[float]], latency: float, median: float, p95: float):
-    timing = summarise(rounds)
+    timing = summarize(rounds)
     assert (timing.latency_ms, timing.median_ms, timing.p95_ms) == pytest.approx((latency, median, p95))
     assert timing.runs == sum(map(len, rounds))
 
 
 @given(st.lists(st.floats(0.1, 10), min_size=10, max_size=30), st.lists(st.floats(10, 1000), max_size=10))
 def test_interruptions_move_the_latency_only_up_and_within_the_quiet_runs(quiet: list[float], interrupted: list[float]):
-    alone, together = summarise([quiet]), summarise([quiet + interrupted])
+    alone, together = summarize([quiet]), summarize([quiet + interrupted])
     assert together.latency_ms >= alone.latency_ms - 1e-9
     assert together.latency_ms <= max(quiet) + 1e-9
 
 
 def test_repeatability_is_how_far_the_halves_lie_apart():
-    assert summarise([[1.0, 1.0], [1.1, 1.1]]).repeatability == pytest.approx(0.1)
-    assert summarise([[3.0, 3.0], [3.0]]).repeatability == 0
-    assert summarise([[3.0, 3.5]]).repeatability == 0
+    assert summarize([[1.0, 1.0], [1.1, 1.1]]).repeatability == pytest.approx(0.1)
+    assert summarize([[3.0, 3.0], [3.0]]).repeatability == 0
+    assert summarize([[3.0, 3.5]]).repeatability == 0
 
 
 def test_what_drifts_is_measured_again():
@@ -138,8 +138,8 @@ def test_limits_end_the_rounds_of_a_machine_that_slows_down():
 
 @pytest.mark.parametrize("times", [[], [[]], [[math.nan, 1.0]], [[math.inf]], [[-1.0, 1.0]], [[0.0, 0.0]]])
 def test_times_that_are_none_are_refused(times: list[list[float]]):
-    with pytest.raises(DeviceError, match=r"abc: wanted times of more than 0 ms, got"):
-        summarise(times, "abc")
+    with pytest.raises(DeviceError, match=r"abc: expected times of more than 0 ms, got"):
+        summarize(times, "abc")
 
 
 def test_programs_take_turns():
@@ -188,7 +188,7 @@ def test_rates_of_dropping_do_not_make_another_layer():
 # The fit.
 
 
-def test_an_additive_device_is_learnt():
+def test_an_additive_device_is_learned():
     space, bench = tiny(), FakeBench()
     predictor = fitted(space, bench)
     fresh = genomes(space, 40)
@@ -272,10 +272,10 @@ def test_held_out_predictions_come_from_the_other_networks():
 
 
 @pytest.mark.parametrize(
-    "count, wanted, places", [(64, 3, [32, 0, 63]), (5, 5, [2, 0, 4, 1, 3]), (2, 6, [0, 1]), (1, 3, [0]), (0, 3, [])]
+    "count, expected, places", [(64, 3, [32, 0, 63]), (5, 5, [2, 0, 4, 1, 3]), (2, 6, [0, 1]), (1, 3, [0]), (0, 3, [])]
 )
-def test_networks_are_spread_over_sizes(count: int, wanted: int, places: list[int]):
-    assert spread(count, wanted) == places
+def test_networks_are_spread_over_sizes(count: int, expected: int, places: list[int]):
+    assert spread(count, expected) == places
 
 
 # The predictor.
@@ -296,7 +296,7 @@ def test_many_at_once_equal_one_by_one(predictor: Predictor, name: str, resoluti
 
 
 @pytest.mark.parametrize(
-    "genome, line", [([[0] * 3], r"wanted whole numbers of shape"), ([[9] * 18], r"has options 0 to"), ([0], r"shape")]
+    "genome, line", [([[0] * 3], r"expected whole numbers of shape"), ([[9] * 18], r"has options 0 to"), ([0], r"shape")]
 )
 def test_what_is_no_genome_is_refused(predictor: Predictor, genome: Any, line: str):
     with pytest.raises(ValueError, match=line):
@@ -314,12 +314,12 @@ def test_round_trip_through_json(predictor: Predictor):
     "change, line",
     [
         (lambda d: d.pop("scale"), r"run: misses the key scale"),
-        (lambda d: d.update(version=0), r"run.version: wanted 1, got 0; fit the predictor again"),
-        (lambda d: d.update(offset_ms=-1.0), r"run.offset_ms: wanted a number of 0 and more, got -1.0"),
-        (lambda d: d.update(scale=math.nan), r"run.scale: wanted a number of 0 and more, got nan"),
+        (lambda d: d.update(version=0), r"run.version: expected 1, got 0; fit the predictor again"),
+        (lambda d: d.update(offset_ms=-1.0), r"run.offset_ms: expected a number of 0 and more, got -1.0"),
+        (lambda d: d.update(scale=math.nan), r"run.scale: expected a number of 0 and more, got nan"),
         (lambda d: d["coefficients"].pop(FEATURES[0]), r"run.coefficients: made with other features"),
-        (lambda d: d["blocks"][0].update(ms="fast"), r"run.blocks\[0\].ms: wanted a number of 0 and more, got 'fast'"),
-        (lambda d: d["networks"][0].pop("ms"), r"run.networks: wanted a list of mappings with arch_id"),
+        (lambda d: d["blocks"][0].update(ms="fast"), r"run.blocks\[0\].ms: expected a number of 0 and more, got 'fast'"),
+        (lambda d: d["networks"][0].pop("ms"), r"run.networks: expected a list of mappings with arch_id"),
     ],
 )
 def test_damaged_data_is_refused(predictor: Predictor, change: Callable[[dict[str, Any]], object], line: str):
@@ -343,12 +343,12 @@ def test_a_foreign_predictor_is_refused_with_the_reason(predictor: Predictor):
 @pytest.mark.parametrize(
     "settings, line",
     [
-        ({}, r"device.name: missing; wanted one of host"),
+        ({}, r"device.name: missing; expected one of host"),
         ({"name": "hots"}, r"device.name: unknown 'hots'; did you mean host\?"),
         ({"name": "host", "repeat": 3}, r"device.repeat: unknown key; did you mean repeats\?"),
-        ({"name": "host", "batch": 0}, r"device.batch: wanted 1 or more, got 0"),
-        ({"name": "host", "seconds": -1}, r"device.seconds: wanted 0 or more, got -1"),
-        ({"name": "host", "dtype": "float16"}, r"device.dtype: wanted one of float32, bfloat16"),
+        ({"name": "host", "batch": 0}, r"device.batch: expected 1 or more, got 0"),
+        ({"name": "host", "seconds": -1}, r"device.seconds: expected 0 or more, got -1"),
+        ({"name": "host", "dtype": "float16"}, r"device.dtype: expected one of float32, bfloat16"),
     ],
 )
 def test_wrong_settings_are_named(settings: dict[str, Any], line: str):
@@ -388,7 +388,7 @@ def test_one_network_that_fails_does_not_lose_the_others():
 
 
 def test_the_host_names_the_network_it_cannot_compile(monkeypatch: pytest.MonkeyPatch):
-    from nas.latency import host
+    from nas.latency.devices import host
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nmore of it")
@@ -402,7 +402,7 @@ def test_the_host_names_the_network_it_cannot_compile(monkeypatch: pytest.Monkey
 
 def test_times_that_are_none_name_the_network():
     arch = tiny().decode([0] * len(tiny().genes))
-    with pytest.raises(DeviceError, match=f"{arch_id(arch)}: wanted times of more than 0 ms, got nan"):
+    with pytest.raises(DeviceError, match=f"{arch_id(arch)}: expected times of more than 0 ms, got nan"):
         measure_networks(FakeBench(lambda graph: math.nan), arch, "fake", {})
 
 

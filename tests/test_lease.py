@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 import nas.journal.lease as lease_module
-from nas.journal import Journal, JournalError, Trial
+from nas.journal import Journal, JournalError
+from nas.records import Trial
 
 ROOT = Path(__file__).parents[1]
 

@@ -13,15 +13,16 @@ import jax
 import numpy as np
 import pytest
 
-from nas.controllers import Problem, make_controller
+from nas.controllers import make_controller
 from nas.controllers.mnasnet import Mnasnet, State
 from nas.controllers.policy import Layout, Params, init_params, layout_of, rollout, to_genomes, to_tokens
-from nas.controllers.ppo import Batch, Ppo, _loss, _walk, init_optimiser, update
-from nas.journal import Trial
+from nas.controllers.ppo import Batch, Ppo, _loss, _walk, init_optimizer, update
+from nas.core.paths import CONF
+from nas.core.yamlio import read_yaml
 from nas.objectives import Objectives
-from nas.paths import CONF
+from nas.problem import Problem
+from nas.records import Trial
 from nas.space import Genome, Space, space_from_dict
-from nas.yamlio import read_yaml
 
 gradient = jax.jit(jax.grad(_loss), static_argnums=2)
 PPO = Ppo(clip=0.2, passes=1, learning_rate=0.01, entropy=0.0, imitation=0.0)
@@ -142,7 +143,7 @@ def test_padding_rows_teach_nothing(layout: Layout, params: Params) -> None:
 def test_an_update_moves_the_probability_the_right_way(layout: Layout, params: Params, advantage: float) -> None:
     tokens = rollout(params, layout, 1, np.random.default_rng(1)).tokens
     batch = batch_of(layout, params, tokens, [advantage])
-    learned, _ = update(PPO, layout, params, init_optimiser(PPO, params), batch)
+    learned, _ = update(PPO, layout, params, init_optimizer(PPO, params), batch)
     after = rollout(learned, layout, 1, given=tokens).log_probs.sum()
     assert (after - batch.old.sum()) * advantage > 1e-3
 
@@ -168,14 +169,14 @@ def test_entropy_keeps_the_policy_open(layout: Layout, params: Params) -> None:
 
     tokens = rollout(params, layout, 8, np.random.default_rng(1)).tokens
     ppo = dataclasses.replace(PPO, entropy=1.0, passes=20)
-    learned, _ = update(ppo, layout, params, init_optimiser(ppo, params), batch_of(layout, params, tokens, [0.0] * 8))
+    learned, _ = update(ppo, layout, params, init_optimizer(ppo, params), batch_of(layout, params, tokens, [0.0] * 8))
     assert entropy(learned) > entropy(params) + 0.1
 
 
 def test_parameters_stay_numpy(layout: Layout, params: Params) -> None:
     tokens = rollout(params, layout, 2, np.random.default_rng(1)).tokens
     batch = batch_of(layout, params, tokens, [1.0, -1.0])
-    out = update(PPO, layout, params, init_optimiser(PPO, params), batch)
+    out = update(PPO, layout, params, init_optimizer(PPO, params), batch)
     assert all(isinstance(leaf, np.ndarray) and leaf.dtype != np.float64 for leaf in jax.tree.leaves(out))
 
 
@@ -203,7 +204,7 @@ def trial_of(number: int, genome: Genome, reward: float | None) -> Trial:
     [
         ([0.5], None),  # the batch is not full
         ([None, None], None),  # nothing to learn from
-        ([0.5, 0.7], 0.625),  # 0.6 the mean, towards 0.5, towards 0.7
+        ([0.5, 0.7], 0.625),  # 0.6 the mean, toward 0.5, toward 0.7
         ([0.5, 0.7, 0.4, 0.6], 0.55625),
         ([0.5, 0.7, None, 0.6], 0.58125),  # a failed one counts like the worst
     ],

@@ -11,9 +11,9 @@ import pytest
 from flax import nnx
 
 from nas.arch import Arch, Block, Stage
-from nas.blocks import lower
-from nas.layers import Builder, Graph, node_macs, param_shapes
-from nas.network import Network, apply, init
+from nas.arch.blocks import lower
+from nas.arch.graph import Builder, Graph, node_macs, param_shapes
+from nas.nn.network import Network, apply, init
 from nas.space import load_space
 
 SMALL = Arch(
@@ -79,8 +79,8 @@ def test_parameters_and_products_are_those_counted(space: str) -> None:
         variables = init(graph, 0)
         image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
         traced = jax.make_jaxpr(run)(image, variables["params"], variables["stats"])
-        wanted = sum(node_macs(node, graph.in_shapes(node)) for node in graph.nodes[1:])
-        assert products(traced.jaxpr) == wanted > 0, arch.name
+        expected = sum(node_macs(node, graph.in_shapes(node)) for node in graph.nodes[1:])
+        assert products(traced.jaxpr) == expected > 0, arch.name
 
 
 def test_initial_values_are_those_of_tensorflows_mnasnet() -> None:
@@ -190,7 +190,7 @@ def test_bfloat16_computes_and_gives_float32() -> None:
 def test_what_is_missing_is_named() -> None:
     graph = lower(SMALL)
     variables = init(graph, 0)
-    with pytest.raises(ValueError, match=r"images: wanted shape \(n, 6, 6, 3\), got \(1, 5, 6, 3\)"):
+    with pytest.raises(ValueError, match=r"images: expected shape \(n, 6, 6, 3\), got \(1, 5, 6, 3\)"):
         jax.eval_shape(lambda: run_graph(graph, variables, jnp.zeros((1, 5, 6, 3)), train=False))
     with pytest.raises(ValueError, match="drop_path: training needs a random key"):
         jax.eval_shape(lambda: run_graph(graph, variables, jnp.zeros((1, 6, 6, 3)), train=True))
@@ -200,7 +200,7 @@ def test_network_is_a_flax_module() -> None:
     network, images = Network(SMALL, seed=0), normal(4, 6, 6, 3)
     graphdef, params, stats = nnx.split(network, nnx.Param, nnx.BatchStat)
     variables = init(lower(SMALL), 0)
-    wanted = jax.jit(lambda x: run_graph(lower(SMALL), variables, x, train=False)[0])(images)
+    expected = jax.jit(lambda x: run_graph(lower(SMALL), variables, x, train=False)[0])(images)
 
     @jax.jit
     def run(params: Any, stats: Any, images: jax.Array) -> tuple[jax.Array, jax.Array, Any]:
@@ -210,7 +210,7 @@ def test_network_is_a_flax_module() -> None:
         return before, after, nnx.state(merged, nnx.BatchStat)
 
     before, after, moved = run(params, stats, images)
-    np.testing.assert_allclose(before, wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(before, expected, rtol=1e-5, atol=1e-6)
     assert not np.allclose(before, after)
     changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), stats, moved)
     assert all(jax.tree.leaves(changed))

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nas.core.paths import CONF
 from nas.objectives import Objectives, absolute_reward, build_objectives, mnas_reward
-from nas.paths import CONF
 
 NAN, INF = math.nan, math.inf
 FRONT = {"accuracy": "max", "latency_ms/host": "min"}
@@ -78,7 +78,7 @@ def test_hard_never_rewards_speed_and_soft_always_does(accuracy, latency_ms, tar
         ({"accuracy": 0, "latency_ms/host": INF}, [0, INF]),
     ],
 )
-def test_values_are_minimised(metrics, expected):
+def test_values_are_minimized(metrics, expected):
     np.testing.assert_array_equal(built().values(metrics), expected)
 
 
@@ -192,30 +192,30 @@ def test_every_device_has_an_axis():
         ({"metrics": {}}, "objective.metrics: empty"),
         ({"metrics": {"accuracy": None}}, "objective.metrics: empty"),
         ({"metrics": {"acuracy": "max"}}, "metrics.acuracy: unknown metric 'acuracy'; did you mean accuracy? (known: "),
-        ({"metrics": {"accuracy": "maximise"}}, "objective.metrics.accuracy: wanted "),
-        ({"metrics": {"accuracy": "min"}}, "objective.metrics.accuracy: wanted max, got min"),
-        ({"metrics": {"loss": "max"}}, "objective.metrics.loss: wanted min, got max"),
-        ({"metrics": ["accuracy"]}, "objective.metrics: wanted a mapping"),
+        ({"metrics": {"accuracy": "maximize"}}, "objective.metrics.accuracy: expected "),
+        ({"metrics": {"accuracy": "min"}}, "objective.metrics.accuracy: expected max, got min"),
+        ({"metrics": {"loss": "max"}}, "objective.metrics.loss: expected min, got max"),
+        ({"metrics": ["accuracy"]}, "objective.metrics: expected a mapping"),
         ({"metrics": {**FRONT, "latency_ms/pixle": "min"}}, "; did you mean latency_ms/pixel?"),
         ({"limits": {"parms": 1}}, "objective.limits.parms: unknown metric 'parms'; did you mean params?"),
         ({"limits": {"parms": None}}, "objective.limits.parms: unknown metric 'parms'; did you mean params?"),
-        ({"limits": {"params": 0}}, "objective.limits.params: wanted a positive number, got 0"),
-        ({"limits": {"params": -1}}, "objective.limits.params: wanted a positive number, got -1"),
-        ({"limits": {"params": INF}}, "objective.limits.params: wanted a positive number, got inf"),
-        ({"limits": {"params": "small"}}, "objective.limits.params: wanted "),
-        ({"limits": {"accuracy": 70}}, "objective.limits.accuracy: wanted a fraction of at most 1, got 70"),
-        ({"target_ms": 0}, "objective.target_ms: wanted a positive number, got 0"),
-        ({"target": -5}, "objective.target: wanted a positive number, got -5"),
+        ({"limits": {"params": 0}}, "objective.limits.params: expected a positive number, got 0"),
+        ({"limits": {"params": -1}}, "objective.limits.params: expected a positive number, got -1"),
+        ({"limits": {"params": INF}}, "objective.limits.params: expected a positive number, got inf"),
+        ({"limits": {"params": "small"}}, "objective.limits.params: expected "),
+        ({"limits": {"accuracy": 70}}, "objective.limits.accuracy: expected a fraction of at most 1, got 70"),
+        ({"target_ms": 0}, "objective.target_ms: expected a positive number, got 0"),
+        ({"target": -5}, "objective.target: expected a positive number, got -5"),
         ({"target": 5, "target_ms": 5}, "objective.target_ms: set together with target"),
         ({"target_ms": 5, "cost": "params"}, "objective.target_ms: the target of a latency, but cost is params"),
         ({"cost": "param"}, "objective.cost: unknown metric 'param'; did you mean params?"),
-        ({"cost": "accuracy"}, "objective.cost: wanted a cost"),
-        ({"cost": "loss"}, "objective.cost: wanted a cost"),
+        ({"cost": "accuracy"}, "objective.cost: expected a cost"),
+        ({"cost": "loss"}, "objective.cost: expected a cost"),
         ({"reward": "mnas_sof"}, "; did you mean mnas_soft?"),
-        ({"metrics": {"params": "min"}}, "objective.reward: mnas_soft needs a metric to maximise"),
-        ({"exponent": 0.07}, "objective.exponent: wanted a number of at most 0"),
-        ({"beta": 0.1}, "objective.beta: wanted a number of at most 0"),
-        ({"over": 0}, "objective.over: wanted a positive number, got 0"),
+        ({"metrics": {"params": "min"}}, "objective.reward: mnas_soft needs a metric to maximize"),
+        ({"exponent": 0.07}, "objective.exponent: expected a number of at most 0"),
+        ({"beta": 0.1}, "objective.beta: expected a number of at most 0"),
+        ({"over": 0}, "objective.over: expected a positive number, got 0"),
         ({"target_mss": 5}, "objective.target_mss: unknown key; did you mean target_ms?"),
     ],
 )  # fmt: skip

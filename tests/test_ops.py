@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas import native, ops
-from nas.layers import ACTS, out_size, pads
+from nas.arch.graph import ACTS, out_size, pads
+from nas.nn import native, ops
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -69,10 +69,10 @@ def test_all_forms_of_a_convolution_agree_with_lax(
         ours = [ops.conv(x, w, stride=stride, padding=padding, groups=groups, form=form) for form in FORMS]
         return reference(x, w, stride, padding, groups), ours
 
-    wanted, each = run(x, w)
+    expected, each = run(x, w)
     for got in each:
         assert got.shape[1] == out_size(size, kernel, stride, padding)
-        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
 def assert_equals_lax(x: np.ndarray, w: np.ndarray, stride: int, padding: str | int, groups: int, form: Any) -> None:
@@ -80,12 +80,12 @@ def assert_equals_lax(x: np.ndarray, w: np.ndarray, stride: int, padding: str | 
 
     @jax.jit
     def run(x: jax.Array, w: jax.Array) -> Any:
-        wanted, pull = jax.vjp(lambda x, w: reference(x, w, stride, padding, groups), x, w)
+        expected, pull = jax.vjp(lambda x, w: reference(x, w, stride, padding, groups), x, w)
         got, ours = jax.vjp(
             lambda x, w: ops.conv(x, w, stride=stride, padding=padding, groups=groups, form=form), x, w
         )
-        g = jnp.asarray(normal(*wanted.shape, seed=2))
-        return (got, *ours(g)), (wanted, *pull(g))
+        g = jnp.asarray(normal(*expected.shape, seed=2))
+        return (got, *ours(g)), (expected, *pull(g))
 
     for a, b in zip(*run(jnp.asarray(x), jnp.asarray(w)), strict=True):
         terms = max(w.size / w.shape[3], x.size / x.shape[3])
@@ -146,11 +146,11 @@ def test_bfloat16_is_as_exact_as_that_of_lax(form: Any, groups: int, kernel: int
     def error(form: Any) -> tuple[float, ...]:
         half = jnp.asarray(x, jnp.bfloat16), jnp.asarray(w)
         got, pull = jax.vjp(lambda x, w: ops.conv(x, w, stride=stride, groups=groups, form=form), *half)
-        _, wanted = jax.vjp(
+        _, expected = jax.vjp(
             lambda x, w: reference(x, w, stride, "same", groups), half[0].astype(jnp.float32), half[1]
         )
         g = jnp.asarray(normal(*exact.shape, seed=2), jnp.bfloat16)
-        pairs = [(got, exact), *zip(pull(g), wanted(g.astype(jnp.float32)), strict=True)]
+        pairs = [(got, exact), *zip(pull(g), expected(g.astype(jnp.float32)), strict=True)]
         return tuple(float(jnp.abs(a.astype(jnp.float32) - b).max() / jnp.abs(b).max()) for a, b in pairs)
 
     assert all(mine <= 2 * lax_own + 0.01 for mine, lax_own in zip(error(form), error("lax"), strict=True))
@@ -263,12 +263,12 @@ def test_norm_by_the_batch_and_its_gradient(form: Any, fn: str, shape: tuple[int
     def run(x: jax.Array, scale: jax.Array, bias: jax.Array) -> Any:
         arrays = x, scale, bias
         act = ops.ACT_FNS[fn]
-        wanted, pull = jax.vjp(lambda x, s, b: act(plain_norm(x, s, b, 0.1).reshape(x.shape)), *arrays)
+        expected, pull = jax.vjp(lambda x, s, b: act(plain_norm(x, s, b, 0.1).reshape(x.shape)), *arrays)
         _, ours = jax.vjp(lambda x, s, b: ops.norm_train(x, s, b, 0.1, fn, form)[0], *arrays)
-        return ops.norm_train(x, scale, bias, 0.1, fn, form), wanted, list(zip(ours(g), pull(g), strict=True))
+        return ops.norm_train(x, scale, bias, 0.1, fn, form), expected, list(zip(ours(g), pull(g), strict=True))
 
-    (y, mean, variance), wanted, gradients = run(arrays[0], arrays[1], arrays[2])
-    np.testing.assert_allclose(y, wanted, rtol=1e-4, atol=1e-4)
+    (y, mean, variance), expected, gradients = run(arrays[0], arrays[1], arrays[2])
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(mean, np.mean(x, (0, 1, 2)), rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(variance, np.var(x, (0, 1, 2)), rtol=1e-5, atol=1e-6)  # biased: over n h w
     for a, b in gradients:

@@ -47,14 +47,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_package_configuration_and_spaces(wheel: Path) -> None:
     files = contents(wheel)
-    wanted = {
+    expected = {
         ("" if folder == "nas" else "nas/") + path.relative_to(ROOT).as_posix()
         for folder, patterns in HELD.items()
         for pattern in patterns
         for path in (ROOT / folder).rglob(pattern)
     }
-    assert wanted <= set(files)
-    assert {"nas/conf/search.yaml", "nas/search_spaces/tiny.yaml"} <= wanted
+    assert expected <= set(files)
+    assert {"nas/conf/search.yaml", "nas/search_spaces/tiny.yaml"} <= expected
     info = wheel.name.rsplit("-py3", 1)[0] + ".dist-info"
     assert {name.split("/")[0] for name in files} == {"nas", info}, "only the package itself goes to site-packages"
     assert not [name for name in files if "__pycache__" in name or name.endswith(".pyc")]
@@ -94,7 +94,7 @@ def installed(home: Path, tmp_path: Path) -> Nas:
 
 
 def test_installed_package_finds_its_own_files(home: Path, installed: Nas) -> None:
-    code = "import nas, nas.paths as p; print(nas.__file__, p.CONF / 'search.yaml', p.SPACES / 'tiny.yaml', sep='\\n')"
+    code = "import nas, nas.core.paths as p; print(nas.__file__, p.CONF / 'search.yaml', p.SPACES / 'tiny.yaml', sep='\\n')"
     for line in installed("python", "-c", code).stdout.splitlines():
         assert Path(line).is_relative_to(home.resolve())
         assert Path(line).is_file()

@@ -13,12 +13,12 @@ import dataclasses, json, sys
 sys.path.insert(0, {tests!r})
 import jax
 from test_train import RECIPE, SMALL, dataset
-from nas.train import Crowd, fit
+from nas.train import DeviceMesh, fit
 assert len(jax.local_devices()) == 2
 recipe = dataclasses.replace(RECIPE, epochs=2, lr=0.05)
-print(json.dumps([[e["train_loss"] for e in fit(SMALL, dataset(), recipe, 0, crowd=Crowd(n)).curve] for n in (1, 2)]))
+print(json.dumps([[e["train_loss"] for e in fit(SMALL, dataset(), recipe, 0, mesh=DeviceMesh(n)).curve] for n in (1, 2)]))
 try:
-    fit(SMALL, dataset(), recipe, 0, crowd=Crowd(3))
+    fit(SMALL, dataset(), recipe, 0, mesh=DeviceMesh(3))
 except ValueError as error:
     print(json.dumps(str(error)))
 """
@@ -35,4 +35,4 @@ def test_two_devices_give_the_losses_of_one() -> None:
     losses, error = (json.loads(line) for line in done.stdout.splitlines())
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[0][1] < losses[0][0]
-    assert error.startswith("devices: wanted 3, this machine has 2")
+    assert error.startswith("devices: expected 3, this machine has 2")

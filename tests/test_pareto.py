@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from nas.pareto import crowding, dominates, hypervolume, hypervolume_gains, non_dominated, ranks
+from nas.objectives.pareto import crowding, dominates, hypervolume, hypervolume_gains, non_dominated, ranks
 
 SIDE = 6  # integer points lie in [0, SIDE], the reference is (SIDE, ...): unit cells can be counted
 INF, NAN = np.inf, np.nan

@@ -11,12 +11,12 @@ import jax
 import numpy as np
 import pytest
 
-from keras_models import answers, application, images, randomise
-from nas.blocks import lower
+from keras_models import answers, application, images, randomize
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
+from nas.arch.graph import Graph
 from nas.convert import import_layers, layers_of
-from nas.layers import Graph
-from nas.network import Variables, apply, init
-from nas.space import load_arch
+from nas.nn.network import Variables, apply, init
 
 TOLERANCE = 1e-4  # of the largest difference to the standard deviation of the logits
 
@@ -51,15 +51,15 @@ def compare(name: str) -> float:
     options = {"include_preprocessing": False} if twin.has_preprocessing else {}
     shape = (arch.resolution, arch.resolution, arch.channels)
     model = application(twin.application, input_shape=shape, classes=arch.classes, **options)
-    randomise(model, twin.gain)
+    randomize(model, twin.gain)
     batch, graph = images(arch.resolution), lower(arch)
-    wanted = answers(model, batch * twin.divides_by)
-    deviation, contrast = float(wanted.std()), float((wanted[0] - wanted[1]).std())
+    expected = answers(model, batch * twin.divides_by)
+    deviation, contrast = float(expected.std()), float((expected[0] - expected[1]).std())
     assert 0.3 < deviation < 3, "logits are not of order one: the comparison would prove little"
     assert contrast > 0.01 * deviation, "logits hardly depend on the image"
     imported = import_layers(layers_of(model), graph, init(graph, seed=0))
     assert not imported.fresh
-    difference = float(np.abs(logits(graph, imported.variables, batch) - wanted).max()) / deviation
+    difference = float(np.abs(logits(graph, imported.variables, batch) - expected).max()) / deviation
     print(
         f"{name}: largest difference {difference:.1e} of the logits' deviation {deviation:.2f}, of images {contrast:.2f}"
     )

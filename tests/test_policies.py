@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.data.augment import Augment, augment
+from nas.data.augment import augment
 from nas.data.policies import OPERATIONS, POLICY, RANDOM, apply, auto_augment, rand_augment
-from nas.recipe import Recipe
+from nas.recipe import Augment, Recipe
+from nas.tasks.classification import CLASSIFICATION
 from nas.train.loop import stale
 from nas.train.mixing import mixed, mixed_loss
-from nas.train.task import CLASSIFICATION
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
 
@@ -31,7 +31,7 @@ def test_the_policy_is_the_published_one_in_form() -> None:
     assert all(0 <= p <= 1 and 0 <= m <= 10 for pair in POLICY for _, p, m in pair)
 
 
-@pytest.mark.parametrize("images", [IMAGES, IMAGES[..., :1]], ids=["colour", "grey"])
+@pytest.mark.parametrize("images", [IMAGES, IMAGES[..., :1]], ids=["color", "gray"])
 def test_the_seed_decides(images: np.ndarray) -> None:
     for policy in ("autoaugment", "randaugment"):
         settings = Augment(policy=policy)  # type: ignore[arg-type]
@@ -42,7 +42,7 @@ def test_the_seed_decides(images: np.ndarray) -> None:
         assert not np.array_equal(first, other)
         assert not np.array_equal(first, images)
     assert np.array_equal(rand_augment(images, range(6), 0, 9), images)
-    with pytest.raises(ValueError, match="policy: wanted grey or colour images, got 2 channels"):
+    with pytest.raises(ValueError, match="policy: expected gray or color images, got 2 channels"):
         auto_augment(images[..., :1].repeat(2, axis=3), range(6))
 
 
@@ -57,8 +57,8 @@ def test_images_are_mixed_by_the_share_of_their_labels(settings: dict[str, float
         assert sorted(pairs.others.tolist()) == [0, 1, 2, 3]
         logits = jax.nn.one_hot(pairs.others, 4)
         plain = CLASSIFICATION.loss(logits, pairs.labels, 0.0), CLASSIFICATION.loss(logits, pairs.others, 0.0)
-        wanted = pairs.share * plain[0] + (1 - pairs.share) * plain[1]
-        np.testing.assert_allclose(mixed_loss(CLASSIFICATION, recipe, logits, pairs), wanted, rtol=1e-5)
+        expected = pairs.share * plain[0] + (1 - pairs.share) * plain[1]
+        np.testing.assert_allclose(mixed_loss(CLASSIFICATION, recipe, logits, pairs), expected, rtol=1e-5)
 
 
 def test_it_ends_after_patience_validations_without_a_better_accuracy() -> None:

@@ -1,4 +1,4 @@
-"""Latency learnt from measured networks: the columns, the candidates, what is promised, and what is refused."""
+"""Latency learned from measured networks: the columns, the candidates, what is promised, and what is refused."""
 
 import functools
 import json
@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.graph import node_macs
 from nas.cost import FEATURES, HARDWARE, Costs, hardware_row
 from nas.latency import (
     Budget,
@@ -18,15 +19,14 @@ from nas.latency import (
     load_predictor,
     next_to_measure,
 )
-from nas.latency.candidates import CANDIDATES, CENTRES
-from nas.latency.columns import Columns, Walk
-from nas.latency.learnt import LEAST_NETWORKS
-from nas.latency.record import scores
-from nas.layers import node_macs
-from nas.regress.bottleneck import Bottleneck
-from nas.regress.models import blend
-from nas.regress.process import Process, Term, choose
+from nas.latency.predictors.candidates import CANDIDATES, CENTERS
+from nas.latency.predictors.columns import Columns, Walk
+from nas.latency.predictors.learned import LEAST_NETWORKS
+from nas.latency.predictors.record import scores
 from nas.space import Space, load_space
+from nas.surrogates.bottleneck import Bottleneck
+from nas.surrogates.models import blend
+from nas.surrogates.process import Process, Term, choose
 
 
 @functools.cache
@@ -86,7 +86,7 @@ def test_layers_of_genomes_are_those_of_their_architectures():
 
 
 def test_hardware_features_by_hand():
-    from nas.layers import Builder, Graph
+    from nas.arch.graph import Builder, Graph
 
     g = Builder()
     x = g.input((4, 4, 12))
@@ -114,12 +114,12 @@ def smooth_function(rows: int, seed: int = 0) -> tuple[dict[str, np.ndarray], np
 TERMS = (Term("linear", "a"), Term("pairs", "a"), Term("matern", "a"))
 
 
-@pytest.mark.parametrize("rows", [60, CENTRES + 100])
+@pytest.mark.parametrize("rows", [60, CENTERS + 100])
 def test_a_process_learns_a_smooth_function(rows: int):
     inputs, y = smooth_function(rows + 50)
     seen, fresh = {"a": inputs["a"][:rows]}, {"a": inputs["a"][rows:]}
     hyper = choose(TERMS, seen, y[:rows], np.random.default_rng(0))
-    process = Process(TERMS, hyper, seen, y[:rows], CENTRES)
+    process = Process(TERMS, hyper, seen, y[:rows], CENTERS)
     assert np.sqrt(np.mean((process.mean(fresh) - y[rows:]) ** 2)) < (0.6 if rows < 100 else 0.1)
     assert (process.sd(fresh) > 0).all()
     far = process.sd({"a": 20 * fresh["a"]}, noise=False)
@@ -157,7 +157,7 @@ def test_blends_trust_the_better_model(noises: tuple[float, float], expected: tu
 # The predictor.
 
 
-def test_a_device_is_learnt_from_sixty_networks():
+def test_a_device_is_learned_from_sixty_networks():
     fresh = drawn(300, seed=7)
     ms = device_ms(fresh)
     found = scores(predictor().predict(fresh), ms)
@@ -167,12 +167,12 @@ def test_a_device_is_learnt_from_sixty_networks():
     assert sum(predictor().record.weights.values()) == pytest.approx(1)
 
 
-def test_a_floor_under_small_networks_is_learnt():
+def test_a_floor_under_small_networks_is_learned():
     genomes, fresh = drawn(100), drawn(200, seed=7)
     floor = float(np.median(device_ms(genomes)))
-    learnt = fit_predictor(space(), genomes, device_ms(genomes, floor, seed=1), walk=walk())
+    learned = fit_predictor(space(), genomes, device_ms(genomes, floor, seed=1), walk=walk())
     ms = device_ms(fresh, floor)
-    assert np.abs(learnt.predict(fresh) / ms - 1).mean() < 0.03
+    assert np.abs(learned.predict(fresh) / ms - 1).mean() < 0.03
 
 
 def test_intervals_hold_and_the_error_promised_is_the_error_found():
@@ -185,16 +185,16 @@ def test_intervals_hold_and_the_error_promised_is_the_error_found():
     error = np.abs(predictor().predict(fresh) / ms - 1).mean()
     assert 0.5 * error < predictor().mape < 2 * error
     assert predictor().errors()["networks"] == 60
-    with pytest.raises(ValueError, match=r"coverage: wanted more than 0 and less than 1, got 1"):
+    with pytest.raises(ValueError, match=r"coverage: expected more than 0 and less than 1, got 1"):
         predictor().interval(fresh, 1.0)
 
 
 def test_what_was_never_measured_alike_is_said_to_lie_outside():
     small = np.array([g for g in drawn(600).tolist() if sum(g[0::4]) <= 5][:40])
-    learnt = fit_predictor(space(), small, device_ms(small, seed=1), walk=walk())
+    learned = fit_predictor(space(), small, device_ms(small, seed=1), walk=walk())
     largest = [len(gene.options) - 1 for gene in space().genes]
-    assert learnt.outside([largest])[0]
-    assert "measured networks have" in learnt.why_outside(largest)
+    assert learned.outside([largest])[0]
+    assert "measured networks have" in learned.why_outside(largest)
     assert predictor().outside(drawn(200, seed=3)).mean() < 0.1
     inside = predictor().record.genomes[0]
     assert not predictor().outside([inside])[0]
@@ -218,9 +218,9 @@ def test_any_space_will_do(name: str):
     def ms(rows: np.ndarray) -> np.ndarray:
         return 0.1 + 1e-8 * costs(rows)["macs"] + 1e-7 * costs(rows)["memory_bytes"]
 
-    learnt = fit_predictor(other, genomes, ms(genomes))
-    assert scores(learnt.predict(fresh), ms(fresh))["mape"] < 0.1
-    assert learnt.predict(fresh[:0]).shape == (0,)
+    learned = fit_predictor(other, genomes, ms(genomes))
+    assert scores(learned.predict(fresh), ms(fresh))["mape"] < 0.1
+    assert learned.predict(fresh[:0]).shape == (0,)
 
 
 def test_equal_measurements_give_equal_predictors():
@@ -234,9 +234,9 @@ def test_equal_measurements_give_equal_predictors():
     "networks, ms, line",
     [
         (drawn(6), [1.0] * 5, r"accel_nasbench: 6 networks but 5 times"),
-        (drawn(3), [1.0] * 3, rf"wanted {LEAST_NETWORKS} measured networks or more to learn from, got 3"),
-        (drawn(6), [1.0] * 5 + [float("nan")], r"ms\[5\]: wanted a time of more than 0 ms, got nan"),
-        (drawn(6), [1.0] * 5 + [-2.0], r"ms\[5\]: wanted a time of more than 0 ms, got -2.0"),
+        (drawn(3), [1.0] * 3, rf"expected {LEAST_NETWORKS} measured networks or more to learn from, got 3"),
+        (drawn(6), [1.0] * 5 + [float("nan")], r"ms\[5\]: expected a time of more than 0 ms, got nan"),
+        (drawn(6), [1.0] * 5 + [-2.0], r"ms\[5\]: expected a time of more than 0 ms, got -2.0"),
         (np.full((6, 28), 9), [1.0] * 6, r"has options 0 to"),
     ],
 )
@@ -247,8 +247,8 @@ def test_wrong_measurements_are_named(networks: Any, ms: Any, line: str):
 
 def test_one_network_measured_many_times_over_is_no_crash():
     genomes = np.repeat(drawn(2), 4, axis=0)
-    learnt = fit_predictor(space(), genomes, [1.0, 1.01, 0.99, 1.0, 2.0, 2.02, 1.98, 2.0], walk=walk())
-    assert np.isfinite(learnt.predict(drawn(10))).all()
+    learned = fit_predictor(space(), genomes, [1.0, 1.01, 0.99, 1.0, 2.0, 2.02, 1.98, 2.0], walk=walk())
+    assert np.isfinite(learned.predict(drawn(10))).all()
 
 
 # On disk.
@@ -271,11 +271,11 @@ def test_round_trip_through_json():
     "change, line",
     [
         (lambda d: d.pop("ms"), r"file: misses the key ms"),
-        (lambda d: d.update(version=0), r"file.version: wanted 1, got 0; fit the predictor again"),
-        (lambda d: d["ms"].__setitem__(2, -1.0), r"file.ms\[2\]: wanted a number of more than 0, got -1.0"),
-        (lambda d: d["ms"].pop(), r"file.ms: wanted 60 numbers, got 59"),
+        (lambda d: d.update(version=0), r"file.version: expected 1, got 0; fit the predictor again"),
+        (lambda d: d["ms"].__setitem__(2, -1.0), r"file.ms\[2\]: expected a number of more than 0, got -1.0"),
+        (lambda d: d["ms"].pop(), r"file.ms: expected 60 numbers, got 59"),
         (lambda d: d["weights"].update(proces=0.1), r"file.weights: unknown model 'proces'; did you mean process\?"),
-        (lambda d: d["hyper"].update(noise="low"), r"file.hyper.noise: wanted a number of more than 0, got 'low'"),
+        (lambda d: d["hyper"].update(noise="low"), r"file.hyper.noise: expected a number of more than 0, got 'low'"),
         (lambda d: d["check"].__setitem__(0, 2 * d["check"][0]), r"file: stale: fitted again it says"),
     ],
 )
@@ -321,9 +321,9 @@ def test_sums_of_measured_layers_are_a_prior():
     def ms(rows: np.ndarray) -> list[float]:
         return [2 * additive_ms(lower(small.decode(row))) for row in rows.tolist()]
 
-    learnt = fit_predictor(small, genomes, ms(genomes), priors=[layers])
-    assert scores(learnt.predict(fresh), np.array(ms(fresh)))["mape"] < 0.05
-    assert isinstance(load_predictor(learnt.to_dict(), small), LatencyPredictor)
+    learned = fit_predictor(small, genomes, ms(genomes), priors=[layers])
+    assert scores(learned.predict(fresh), np.array(ms(fresh)))["mape"] < 0.05
+    assert isinstance(load_predictor(learned.to_dict(), small), LatencyPredictor)
 
 
 @pytest.mark.parametrize("measured", [0, 3, 12])
@@ -361,7 +361,7 @@ def test_enough_is_said_by_held_out_networks():
     assert good_enough(predictor(), 0.05)
     assert not good_enough(predictor(), 1e-4)
     assert not good_enough(predictor(), 0.05, least=61)
-    with pytest.raises(ValueError, match=r"error: wanted more than 0 and less than 1"):
+    with pytest.raises(ValueError, match=r"error: expected more than 0 and less than 1"):
         good_enough(predictor(), 5)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from nas.cli import run
 from nas.evaluators import evaluator_settings
-from nas.evaluators.table import TableSettings
+from nas.evaluators.tabular import TableSettings
 from nas.journal import Journal, diff
 from nas.objectives import build_objectives
 from nas.space import load_space
@@ -83,9 +83,9 @@ def test_the_target_is_the_median_of_published_times(search, tmp_path: Path) -> 
         (["evaluator.devices=[a100,a100]"], "evaluator.devices[1]: a100 is there twice"),
         (["evaluator.devices=[]"], "objective.metrics.latency_ms: latency_ms needs a device, and there is none"),
         (["objective.cost=latency_ms/zcu102"], "objective.cost: unknown metric 'latency_ms/zcu102'; did you mean latency_ms/a100?"),
-        (["space=tiny"], "space: wanted accel_nasbench, whose networks evaluator=accel_nasbench knows, got tiny"),
+        (["space=tiny"], "space: expected accel_nasbench, whose networks evaluator=accel_nasbench knows, got tiny"),
         (["resolution=96"], "resolution: the networks of accel_nasbench were trained as they are"),
-        (["controller=halving"], "evaluator: knows trainings of one length only"),
+        (["controller=asha"], "evaluator: knows trainings of one length only"),
         (["evaluator.path=/nowhere"], "evaluator.path: no file /nowhere"),
     ],
 )
@@ -134,10 +134,10 @@ def test_a_plugins_own_metric_is_an_axis_and_a_limit(tmp_path: Path, monkeypatch
 @pytest.mark.parametrize(
     "own, settings, message",
     [
-        ({"f1": "max"}, {"f1": "min"}, "objective.metrics.f1: wanted max, got min"),
+        ({"f1": "max"}, {"f1": "min"}, "objective.metrics.f1: expected max, got min"),
         ({"f1": "max"}, {"f11": "max"}, "objective.metrics.f11: unknown metric 'f11'; did you mean f1?"),
         ({"params": "max"}, {}, "evaluator: declares the metric params, which is known already"),
-        ({"f1": "up"}, {}, "evaluator: declares the metric f1 as 'up'; wanted max or min"),
+        ({"f1": "up"}, {}, "evaluator: declares the metric f1 as 'up'; expected max or min"),
     ],
 )
 def test_mistakes_with_own_metrics_are_one_line(own: dict[str, Any], settings: dict[str, str], message: str) -> None:

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from nas import blocks
+from nas.arch import blocks
 from nas.cli import COMMANDS, run
+from nas.core.yamlio import parse_yaml
 from nas.space import load_space
-from nas.yamlio import parse_yaml
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

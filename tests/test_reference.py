@@ -5,11 +5,12 @@ import dataclasses
 import pytest
 
 from nas.arch import Arch
-from nas.blocks import arch_id
+from nas.arch.blocks import arch_id
+from nas.arch.files import load_arch
+from nas.core.paths import SPACES
 from nas.cost import cost
-from nas.paths import SPACES
-from nas.scale import depth_multiplier, width_multiplier, with_resolution
-from nas.space import load_arch, load_space
+from nas.space import load_space
+from nas.workflows.scale import depth_multiplier, width_multiplier, with_resolution
 
 # Parameters without batch norm's moving statistics; what torchvision and Keras ship agrees with their own counts.
 GOLDEN = {
@@ -119,9 +120,9 @@ def v2(width: float, depth: float, resolution: int) -> Arch:
     ],
 )
 def test_files_are_what_the_multipliers_give(arch: Arch, name: str):
-    wanted = load_arch(name)
-    assert dataclasses.replace(arch, name=name, head=wanted.head) == wanted
-    assert arch.head.get("width") == wanted.head.get("width")
+    expected = load_arch(name)
+    assert dataclasses.replace(arch, name=name, head=expected.head) == expected
+    assert arch.head.get("width") == expected.head.get("width")
 
 
 @pytest.mark.parametrize(
@@ -162,11 +163,11 @@ def test_depth_multiplier_leaves_out_the_last_layers():
 @pytest.mark.parametrize(
     "call, words",
     [
-        (lambda arch: width_multiplier(arch, 0), "alpha: wanted a number from 0.001"),
+        (lambda arch: width_multiplier(arch, 0), "alpha: expected a number from 0.001"),
         (lambda arch: width_multiplier(arch, 2, head="growing"), "did you mean 'grow'"),
-        (lambda arch: width_multiplier(arch, 64, head="scale"), "width: wanted a whole number from 1 to 65536"),
-        (lambda arch: depth_multiplier(arch, 60), "layers: wanted a whole number from 1 to 1000"),
-        (lambda arch: with_resolution(arch, 0), "resolution: wanted a whole number"),
+        (lambda arch: width_multiplier(arch, 64, head="scale"), "width: expected a whole number from 1 to 65536"),
+        (lambda arch: depth_multiplier(arch, 60), "layers: expected a whole number from 1 to 1000"),
+        (lambda arch: with_resolution(arch, 0), "resolution: expected a whole number"),
     ],
 )
 def test_multipliers_refuse(call, words: str):

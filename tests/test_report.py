@@ -20,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.arch import arch_from_dict
-from nas.journal import Event, Journal, Lease, Trial
-from nas.pareto import hypervolume
+from nas.journal import Journal, Lease
+from nas.objectives.pareto import hypervolume
+from nas.records import Event, Trial
 from nas.report import (
     FrontRow,
     Reference,
@@ -30,7 +31,7 @@ from nas.report import (
     front_text,
     page,
     report_json,
-    summarise,
+    summarize,
     with_scaled,
     write_outputs,
 )
@@ -38,7 +39,7 @@ from nas.report.axes import Axis, axis
 from nas.report.files import train_command
 from nas.report.format import many, show, si, tick_labels
 from nas.report.front import hypervolumes
-from nas.verify import front_trials
+from nas.workflows.search.finish import front_trials
 from report_makers import ARCH, HOST, OBJECTIVES, add, arch_id, fill, measure, new_journal, score_on_test
 
 EVIL = "</script><script>alert('x')</script><img src=http://example.com onerror=alert(1)>&\"'\0"
@@ -78,8 +79,8 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.text += data
 
-    def all(self, name: str, **wanted: str) -> list[dict[str, str | None]]:
-        return [a for tag, a in self.elements if tag == name and all(v in (a.get(k) or "") for k, v in wanted.items())]
+    def all(self, name: str, **expected: str) -> list[dict[str, str | None]]:
+        return [a for tag, a in self.elements if tag == name and all(v in (a.get(k) or "") for k, v in expected.items())]
 
 
 def data_of(html: str) -> dict[str, Any]:
@@ -104,7 +105,7 @@ def test_the_front_is_what_no_trial_beats_best_accuracy_first(journal: Journal) 
     three(journal)
     add(journal, {"accuracy": 0.99, HOST: math.nan})
     add(journal, {"params": 10.0}, "oom", "no memory")
-    summary = summarise(journal)
+    summary = summarize(journal)
     assert [row.number for row in summary.front] == [0, 1]
     assert summary.front[0].arch == {**ARCH, "resolution": 32}
 
@@ -112,7 +113,7 @@ def test_the_front_is_what_no_trial_beats_best_accuracy_first(journal: Journal) 
 def test_the_front_is_the_one_that_the_search_measures(journal: Journal) -> None:
     fill(journal, 60)
     add(journal, dict(journal.trial(0).metrics), journal.trial(0).outcome or "", repeat_of=0, id=arch_id(0))
-    summary = summarise(journal)
+    summary = summarize(journal)
     assert sorted(r.number for r in summary.front) == [t.number for t in front_trials(journal.trials(), summary.objectives)]
 
 
@@ -122,7 +123,7 @@ def test_counts_cover_every_trial_once(journal: Journal) -> None:
     add(journal, {}, "infeasible", "params 2 M > limit 1 M")
     add(journal, {"accuracy": 0.9, HOST: 8.0}, repeat_of=0, id=arch_id(0))
     journal.begin(Trial(6, (6,), arch_id(6)))
-    summary = summarise(journal)
+    summary = summarize(journal)
     assert summary.counts == {"ok": 3, "oom": 1, "infeasible": 1, "repeated": 1, "pending": 1}
     assert [(row.number, row.outcome, row.error) for row in summary.failures] == [(3, "oom", "no memory")]
     assert [row.number for row in summary.screened] == [4]
@@ -142,7 +143,7 @@ def test_counts_cover_every_trial_once(journal: Journal) -> None:
 def test_best_has_the_highest_reward(new: Callable[..., Journal], objectives: dict[str, Any], best: int) -> None:
     journal = new("run", objectives={**OBJECTIVES, **objectives})
     three(journal)
-    found = summarise(journal).best
+    found = summarize(journal).best
     assert found is not None
     assert found.number == best
 
@@ -154,7 +155,7 @@ def test_a_member_that_measures_over_its_limit_is_demoted_and_not_best(tmp_path:
     measure(journal, trials[0], 8.5)
     measure(journal, trials[0], 9.5)
     measure(journal, trials[1], 4.1)
-    summary = summarise(journal)
+    summary = summarize(journal)
     assert [bool(row.demoted) for row in summary.front] == [True, False]
     assert summary.front[0].measured == {"host": 9.5}
     assert summary.best is not None
@@ -169,23 +170,23 @@ def test_predicted_stands_beside_measured(journal: Journal) -> None:
     trials = three(journal)
     measure(journal, trials[0], 10.0)
     measure(journal, trials[2], 9.0, "phone")
-    rows = {(row.number, row.device): (row.predicted_ms, row.measured_ms) for row in summarise(journal).latencies}
+    rows = {(row.number, row.device): (row.predicted_ms, row.measured_ms) for row in summarize(journal).latencies}
     assert rows[0, "host"] == (8.0, 10.0)
     assert math.isnan(rows[2, "phone"][0])
 
 
 def test_wall_clock_sums_sessions_and_tells_when_one_was_killed() -> None:
     events = [Event(0, "start"), Event(10, "interrupted"), Event(100, "start"), Event(105, "retry"), Event(200, "start")]
-    summary = summarise(cast(Journal, stub([], events)))
+    summary = summarize(cast(Journal, stub([], events)))
     assert (summary.sessions, summary.wall_s, summary.wall_known) == (3, 15.0, False)
-    summary = summarise(cast(Journal, stub([], [*events[:2], Event(100, "start"), Event(130, "finish")])))
+    summary = summarize(cast(Journal, stub([], [*events[:2], Event(100, "start"), Event(130, "finish")])))
     assert (summary.wall_s, summary.wall_known) == (40.0, True)
 
 
 def test_wall_clock_of_killed_sessions_and_of_one_that_runs_comes_from_heartbeats() -> None:
     events = [Event(0, "start"), Event(3, "retry"), Event(60, "killed"), Event(100, "start")]
     lease = Lease("host", 1, "x", since=100, time=120)
-    summary = summarise(cast(Journal, stub([], events, lease=lease)))
+    summary = summarize(cast(Journal, stub([], events, lease=lease)))
     assert (summary.wall_s, summary.wall_known) == (80.0, True)
 
 
@@ -299,7 +300,7 @@ def test_page_shows_all_of_a_run(journal: Journal) -> None:
     trials = three(journal)
     add(journal, {}, "oom", "no memory for <it>")
     measure(journal, trials[0], 8.4)
-    html = page(summarise(journal), [Reference("mnasnet_a1", {"accuracy": 0.85, HOST: 5.0})])
+    html = page(summarize(journal), [Reference("mnasnet_a1", {"accuracy": 0.85, HOST: 5.0})])
     seen = check_sound(html)
     assert [a["href"] for a in seen.all("a")] == [f"front/{arch_id(n)}.yaml" for n in (0, 1)]
     members = seen.all("circle", **{"class": "front", "tabindex": "0"})
@@ -320,9 +321,9 @@ def test_texts_of_the_journal_stay_texts(new: Callable[..., Journal]) -> None:
     add(journal, {}, "infeasible", EVIL)
     journal.add_event(EVIL, note=EVIL)
     references = [Reference(EVIL, {"accuracy": 0.85, HOST: 5.0})]
-    check_sound(page(summarise(journal), references))
+    check_sound(page(summarize(journal), references))
     check_sound(compare({EVIL: journal, "b": journal}, references))
-    ElementTree.fromstring(front_svg(summarise(journal), references=references, title=EVIL.replace("\0", "")).replace("\0", ""))
+    ElementTree.fromstring(front_svg(summarize(journal), references=references, title=EVIL.replace("\0", "")).replace("\0", ""))
 
 
 @pytest.mark.parametrize(
@@ -338,7 +339,7 @@ def test_texts_of_the_journal_stay_texts(new: Callable[..., Journal]) -> None:
 def test_pages_of_hardly_any_trials(journal: Journal, points: list[dict[str, float]], words: str) -> None:
     for i, metrics in enumerate(points):
         add(journal, metrics, id=arch_id(i))
-    summary = summarise(journal)
+    summary = summarize(journal)
     assert words in check_sound(page(summary)).text
     ElementTree.fromstring(front_svg(summary))
     assert front_text(summary).isascii()
@@ -347,7 +348,7 @@ def test_pages_of_hardly_any_trials(journal: Journal, points: list[dict[str, flo
 def test_a_journal_without_objectives_has_a_report(new: Callable[..., Journal]) -> None:
     journal = new("run", objectives=None)
     add(journal, {"accuracy": 0.9})
-    assert "record no cost" in page(summarise(journal))
+    assert "record no cost" in page(summarize(journal))
 
 
 def test_ten_thousand_trials_stay_a_small_page() -> None:
@@ -357,7 +358,7 @@ def test_ten_thousand_trials_stay_a_small_page() -> None:
         Trial(i, (i,), arch_id(i), outcome="ok", metrics={"accuracy": a, HOST: 9 * ms, "params": 1e6 * p, "macs": 1e8 * p})
         for i, (a, ms, p) in enumerate(rng.random((10_000, 3)).tolist())
     ]
-    summary = summarise(cast(Journal, stub(trials, [], {"objectives": axes})))
+    summary = summarize(cast(Journal, stub(trials, [], {"objectives": axes})))
     html = page(summary)
     assert len(html) < 3_000_000
     seen = check_sound(html)
@@ -390,27 +391,27 @@ def test_runs_with_other_objectives_are_compared_on_shared_axes(new: Callable[..
 
 def test_picture_of_a_front(journal: Journal) -> None:
     three(journal)
-    picture = front_svg(summarise(journal), references=[Reference("known", {"accuracy": 0.85, HOST: 5.0}), Reference("elsewhere", {})])
+    picture = front_svg(summarize(journal), references=[Reference("known", {"accuracy": 0.85, HOST: 5.0}), Reference("elsewhere", {})])
     tree = ElementTree.fromstring(picture)
     assert tree.get("width") == "720"
     assert "var(" not in picture
     assert "known" in picture
     assert "elsewhere" not in picture
     assert len([e for e in tree.iter() if e.get("tabindex") == "0" and e.tag.endswith("circle")]) == 2
-    assert "parameters" in front_svg(summarise(journal), "params")
-    with pytest.raises(ValueError, match=r"cost: wanted one of latency_ms/host, params, got 'macs'"):
-        front_svg(summarise(journal), "macs")
+    assert "parameters" in front_svg(summarize(journal), "params")
+    with pytest.raises(ValueError, match=r"cost: expected one of latency_ms/host, params, got 'macs'"):
+        front_svg(summarize(journal), "macs")
 
 
 def test_text_table_is_aligned(journal: Journal) -> None:
     trials = three(journal)
     measure(journal, trials[0], 8.4)
-    lines = front_text(summarise(journal)).splitlines()
+    lines = front_text(summarize(journal)).splitlines()
     assert lines[0] == "front of 2 among 3 trials: 3 ok"
     assert lines[1].split() == ["trial", "id", "accuracy", "host", "ms", "measured", "loss", "params"]
     assert lines[2].split() == ["*", "0", arch_id(0), "90.00", "%", "8.00", "8.40", "0.1000", "1.01k"]
     assert len({len(line) for line in lines[1:]}) == 1
-    assert "... and 1 more" in front_text(summarise(journal), limit=1)
+    assert "... and 1 more" in front_text(summarize(journal), limit=1)
 
 
 @pytest.mark.parametrize(
@@ -476,10 +477,10 @@ def test_a_scaled_member_stands_on_the_front_where_nothing_beats_it(new: Callabl
         scaled(1, 0.85, 3.9, measured={"host": 4.1}, p95={"host": 5.0}), scaled(2, 0.7, 9.0), scaled(3, 0.99, math.inf),
         scaled(4, 0.95, 12.0, note="epochs 60, not 5"),
     ]  # fmt: skip
-    summary, beside = with_scaled(summarise(journal), members)
+    summary, beside = with_scaled(summarize(journal), members)
     assert [row.title for row in summary.front] == ["net_phi4", "trial 0", "net_phi1"]
     assert [reference.name for reference in beside] == ["net_phi2", "net_phi3"]
-    assert summary.best == summarise(journal).best, "what the search found stays what it was"
+    assert summary.best == summarize(journal).best, "what the search found stays what it was"
     text = front_text(summary)
     assert "net_phi4" in text
     assert "scaled; epochs 60, not 5" in text

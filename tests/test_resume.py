@@ -65,7 +65,7 @@ def same(a: Path, b: Path) -> list[str]:
         return diff(one, other)
 
 
-@pytest.mark.parametrize("controller", ["mnasnet", "halving"])
+@pytest.mark.parametrize("controller", ["mnasnet", "asha"])
 def test_the_driver_killed_twice_in_process(tmp_path: Path, controller: str) -> None:
     chosen = f"controller={controller}"
     run_to_the_end(tmp_path / "calm", chosen, "executor=processes", "executor.workers=1")
@@ -74,7 +74,7 @@ def test_the_driver_killed_twice_in_process(tmp_path: Path, controller: str) -> 
     run_to_the_end(tmp_path / "killed", chosen, "executor=local")
     assert same(tmp_path / "calm", tmp_path / "killed") == []
     with Journal.open(tmp_path / "calm" / "journal.sqlite", read_only=True) as journal:
-        assert ({trial.fidelity for trial in journal.trials()} == {0}) == (controller != "halving")
+        assert ({trial.fidelity for trial in journal.trials()} == {0}) == (controller != "asha")
 
 
 @pytest.mark.ray
@@ -90,7 +90,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
         process.send_signal(signal.SIGINT)
         said = process.communicate(timeout=60)[0].decode() + (tmp_path / "run.txt").read_text()
     assert process.returncode == 130
-    assert "the same command goes on" in said
+    assert "the same command resumes" in said
     assert "nas search" in said
     assert "trials=24" in said
     assert "Traceback" not in said

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.arch import Arch, Block, Stage
-from nas.blocks import arch_id
+from nas.arch.blocks import arch_id
+from nas.arch.files import load_arch
 from nas.cli import run
 from nas.cost import cost
 from nas.journal import Journal
-from nas.scale import Coefficients, compound, depth_multiplier, family_space, grid, preset, to_budget
-from nas.space import load_arch
+from nas.workflows.scale import Coefficients, compound, depth_multiplier, family_space, grid, preset, to_budget
 from report_makers import add, new_journal
 from test_cli import here
 
@@ -106,9 +106,9 @@ def test_a_family_space_holds_its_members() -> None:
     [
         (["preset=efficientnet", "phi=[9]"], "phi: preset efficientnet has 0 to 8"),
         (["preset=efficientnet", "macs=[1e6]"], "preset: its coefficients are fixed"),
-        (["target_ms=[1]"], "target_ms: wanted one device"),
-        (["alpha=0.5"], "alpha: wanted a number from 1 to 8"),
-        (["macs=[-1]"], "macs: wanted numbers above 0"),
+        (["target_ms=[1]"], "target_ms: expected one device"),
+        (["alpha=0.5"], "alpha: expected a number from 1 to 8"),
+        (["macs=[-1]"], "macs: expected numbers above 0"),
         (["grid.search=true", "grid.step=0.3", "grid.tolerance=0.01"], "grid: no alpha beta^2 gamma^2"),
     ],
 )
@@ -126,7 +126,7 @@ TINY = [
 def test_a_grid_is_trained_once_and_its_members_are_references(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import numpy as np
 
-    from nas.yamlio import dump_yaml
+    from nas.core.yamlio import dump_yaml
 
     rng = np.random.default_rng(0)
     np.savez("images.npz", x_train=rng.integers(0, 256, (24, 8, 8, 1), np.uint8), y_train=np.arange(24) % 2)

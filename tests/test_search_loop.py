@@ -10,16 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.controllers import CONTROLLERS, Problem, make_controller
+from nas.controllers import CONTROLLERS, make_controller
 from nas.cost import Costs
-from nas.executors.base import Event
-from nas.executors.dispatch import AHEAD
-from nas.feasible import check_feasible
-from nas.jobs import Job, Outcome
 from nas.journal import Journal, diff
 from nas.objectives import Objectives
-from nas.search import Search, SearchSettings
+from nas.problem import Problem
+from nas.records import Job, Outcome
+from nas.runtime.base import Event
+from nas.runtime.dispatch import AHEAD
 from nas.space import Space, load_space, space_from_dict
+from nas.workflows.search.feasibility import check_feasible
+from nas.workflows.search.loop import Search, SearchSettings
 
 AXES = Objectives((("accuracy", "max"), ("params", "min")), reward="mnas_soft", cost="params", target=30_000.0)
 
@@ -168,7 +169,7 @@ def test_screened_trials_do_not_count_and_are_told(tmp_path: Path) -> None:
             return problem.space
 
         def ask(self, state: Any, pending: Any, rng: np.random.Generator) -> Any:
-            from nas.journal import Proposal
+            from nas.records import Proposal
 
             return Proposal(state.sample(rng))
 
@@ -188,7 +189,7 @@ def test_screened_trials_do_not_count_and_are_told(tmp_path: Path) -> None:
 def test_a_space_of_one_ends_with_a_word(tmp_path: Path, controller: str) -> None:
     """Where trainings differ in length, the one architecture goes on to the others before that."""
     space = space_from_dict(ONLY, "one.yaml").fit(8, 1, 10)
-    words = "were repeats" if controller == "halving" else "all 1 architectures"
+    words = "were repeats" if controller == "asha" else "all 1 architectures"
     assert words in run(tmp_path / "j", Shuffled(0, 2), space=space, controller=controller, max_screened=20)
 
 

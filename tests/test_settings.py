@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.settings import build, did_you_mean, nearest
+from nas.core.settings import build, did_you_mean, nearest
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Inner:
 
     def __post_init__(self) -> None:
         if self.depth < 1:
-            raise ValueError(f"depth: wanted 1 or more, got {self.depth}")
+            raise ValueError(f"depth: expected 1 or more, got {self.depth}")
 
 
 @dataclass(frozen=True)
@@ -69,29 +69,29 @@ def test_values_are_taken(key: str, given_value: Any, want: Any) -> None:
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({}, "o.path: missing, and it has no default"),
-    ({"path": 3}, "o.path: wanted text, got 3"),
+    ({"path": 3}, "o.path: expected text, got 3"),
     ({"pth": "x"}, "o.pth: unknown key; did you mean path? (keys: path, size, "),
-    ({"size": "abc"}, "o.size: wanted a whole number, got 'abc'"),
-    ({"size": True}, "o.size: wanted a whole number, got true"),
-    ({"size": 1.5}, "o.size: wanted a whole number, got 1.5"),
-    ({"share": False}, "o.share: wanted a number, got false"),
-    ({"share": "1"}, "o.share: wanted a number, got '1'"),
-    ({"share": float("nan")}, "o.share: wanted a number, got nan"),
-    ({"share": None}, "o.share: wanted a number, got null"),
-    ({"flip": 1}, "o.flip: wanted true or false, got 1"),
-    ({"mode": "hlaf"}, "o.mode: wanted one of full, half, 3, got 'hlaf'; did you mean half?"),
-    ({"mode": True}, "o.mode: wanted one of full, half, 3, got true"),
-    ({"widths": 3}, "o.widths: wanted a list, got 3"),
-    ({"widths": "12"}, "o.widths: wanted a list, got '12'"),
-    ({"widths": [1, "x"]}, "o.widths[1]: wanted a whole number, got 'x'"),
-    ({"pair": [1]}, "o.pair: wanted a list of 2, got 1 in [1]"),
-    ({"limits": [1]}, "o.limits: wanted a mapping, got [1]"),
-    ({"limits": {"a": "b"}}, "o.limits.a: wanted a number, got 'b'"),
-    ({"either": [1]}, "o.either: wanted a number or text, got [1]"),
-    ({"inner": 3}, "o.inner: wanted settings as a mapping, got 3"),
+    ({"size": "abc"}, "o.size: expected a whole number, got 'abc'"),
+    ({"size": True}, "o.size: expected a whole number, got true"),
+    ({"size": 1.5}, "o.size: expected a whole number, got 1.5"),
+    ({"share": False}, "o.share: expected a number, got false"),
+    ({"share": "1"}, "o.share: expected a number, got '1'"),
+    ({"share": float("nan")}, "o.share: expected a number, got nan"),
+    ({"share": None}, "o.share: expected a number, got null"),
+    ({"flip": 1}, "o.flip: expected true or false, got 1"),
+    ({"mode": "hlaf"}, "o.mode: expected one of full, half, 3, got 'hlaf'; did you mean half?"),
+    ({"mode": True}, "o.mode: expected one of full, half, 3, got true"),
+    ({"widths": 3}, "o.widths: expected a list, got 3"),
+    ({"widths": "12"}, "o.widths: expected a list, got '12'"),
+    ({"widths": [1, "x"]}, "o.widths[1]: expected a whole number, got 'x'"),
+    ({"pair": [1]}, "o.pair: expected a list of 2, got 1 in [1]"),
+    ({"limits": [1]}, "o.limits: expected a mapping, got [1]"),
+    ({"limits": {"a": "b"}}, "o.limits.a: expected a number, got 'b'"),
+    ({"either": [1]}, "o.either: expected a number or text, got [1]"),
+    ({"inner": 3}, "o.inner: expected settings as a mapping, got 3"),
     ({"inner": {"depht": 3}}, "o.inner.depht: unknown key; did you mean depth? (keys: depth, scale)"),
-    ({"inner": {"depth": 0}}, "o.inner.depth: wanted 1 or more, got 0"),
-    ({"extra": {"depth": "x"}}, "o.extra.depth: wanted a whole number, got 'x'"),
+    ({"inner": {"depth": 0}}, "o.inner.depth: expected 1 or more, got 0"),
+    ({"extra": {"depth": "x"}}, "o.extra.depth: expected a whole number, got 'x'"),
 ]
 
 
@@ -105,14 +105,14 @@ def test_mistakes_are_one_line_with_the_key(mapping: dict[str, Any], message: st
 
 
 def test_an_empty_place_adds_no_dot() -> None:
-    with pytest.raises(ValueError, match=r"^depth: wanted 1 or more"):
+    with pytest.raises(ValueError, match=r"^depth: expected 1 or more"):
         build(Inner, {"depth": -1}, "")
     with pytest.raises(ValueError, match=r"^x: unknown key"):
         build(Inner, {"x": -1}, "")
 
 
 def test_not_a_mapping() -> None:
-    with pytest.raises(ValueError, match=r"^o: wanted settings as a mapping, got \[\]"):
+    with pytest.raises(ValueError, match=r"^o: expected settings as a mapping, got \[\]"):
         build(Inner, [], "o")  # type: ignore[arg-type]
 
 

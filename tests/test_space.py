@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.arch import arch_from_dict
-from nas.blocks import lower
-from nas.space import load_space, space_from_dict, space_from_plain, space_names
-from nas.yamlio import dump_yaml, parse_yaml
+from nas.arch.blocks import lower
+from nas.arch.files import space_names
+from nas.core.yamlio import dump_yaml, parse_yaml
+from nas.space import load_space, space_from_dict, space_from_plain
 
 SPACES = [name for name, path in space_names().items() if path.parent.name != "reference"]
 
@@ -34,7 +35,7 @@ def test_genomes_round_trip_and_moves_stay_inside(name: str, seed: int) -> None:
     space = SPACE_CACHE[name]
     rng = np.random.default_rng(seed)
     a, b = space.sample(rng), space.sample(rng)
-    for genome in (a, space.mutate(a, rng), space.cross(a, b, rng), next(space.neighbours(a))):
+    for genome in (a, space.mutate(a, rng), space.cross(a, b, rng), next(space.neighbors(a))):
         assert space.canonical(genome) == genome
         assert space.allowed(genome)
     arch = space.decode(a)

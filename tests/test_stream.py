@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from data_makers import N, error_of, make_folder, make_parquet, make_pixels, png, same, spoil
-from nas.blocks import lower
+from nas.arch.blocks import lower
 from nas.data import Dataset, dataset, load_dataset, statistics
-from nas.data.augment import Augment, batches
+from nas.data.augment import batches
 from nas.data.images import Encoded
 from nas.data.stream import MIB, Groups, Streamed, made
-from nas.network import init
-from nas.recipe import Recipe
+from nas.nn.network import init
+from nas.recipe import Augment, Recipe
 from nas.train import CLASSIFICATION, loop
 from nas.train.optim import Layout, optimizer
 from nas.train.trainer import Trainer
@@ -138,7 +138,7 @@ def test_what_is_broken_later_is_named(make: Callable[[Path], dict[str, Any]], t
 @pytest.mark.parametrize(
     "pixels, message",
     [
-        (make_pixels(1, 6, 3)[0], "in colour, where the images looked at first are grey"),
+        (make_pixels(1, 6, 3)[0], "in color, where the images looked at first are gray"),
         (make_pixels(1, 7, 1)[0], "7x7 pixels where others have 6x6: set dataset.resolution"),
     ],
 )
@@ -171,5 +171,5 @@ def test_what_is_too_large_is_streamed_and_says_so(
         assert isinstance(data.train.images, Streamed) == streamed
         assert [f"{N + 10} images of 6x6x3 would take" in record.getMessage() for record in caplog.records] == [True] * streamed
     assert isinstance(load_dataset({**settings, "stream": False}).train.images, np.ndarray)
-    assert "dataset.stream_mib: wanted 1 to " in error_of({**settings, "stream_mib": 0})
+    assert "dataset.stream_mib: expected 1 to " in error_of({**settings, "stream_mib": 0})
     assert "dataset.stream: unknown key" in error_of({"name": "digits", "stream": True})

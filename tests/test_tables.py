@@ -12,12 +12,11 @@ import pytest
 
 from nas.controllers import make_controller
 from nas.evaluators import Context, evaluator_settings
-from nas.jobs import Job
-from nas.journal import Trial
 from nas.objectives import Objectives
+from nas.records import Job, Trial
 from nas.space import load_space
-from nas.tables import Table, load_table
-from nas.tables.nas_bench_macro import canonical
+from nas.tabular import Table, load_table
+from nas.tabular.nas_bench_macro import canonical
 from table_makers import write_accel, write_macro
 
 
@@ -95,13 +94,13 @@ def test_a_problem_knows_times_but_for_those_to_learn(table: Table) -> None:
     objectives = Objectives((("accuracy", "max"), ("latency_ms/a100", "min")), reward="first")
     genomes = np.array([table.space.sample(np.random.default_rng(0))])
     assert "latency_ms/a100" in table.problem(objectives).costs(genomes)
-    assert "latency_ms/a100" not in table.problem(objectives, learnt=["latency_ms/a100"]).costs(genomes)
+    assert "latency_ms/a100" not in table.problem(objectives, learned=["latency_ms/a100"]).costs(genomes)
 
 
 def test_guided_finds_the_best_of_the_exact_table(macro: Path) -> None:
     found = load_table("nas_bench_macro", macro)
     problem = found.problem(Objectives((("accuracy", "max"),), reward="first"))
-    controller = make_controller({"name": "guided", "start": 10})
+    controller = make_controller({"name": "bayesian", "start": 10})
     state, best = controller.init(problem, 0), 0.0
     for number in range(25):
         proposal = controller.ask(state, [], np.random.default_rng([0, number]))
@@ -134,7 +133,7 @@ def test_a_network_outside_the_table_is_an_error(macro: Path, tmp_path: Path) ->
     "name, settings, message",
     [
         ("accel_nasbnch", {}, "table: unknown 'accel_nasbnch'; did you mean accel_nasbench?"),
-        ("accel_nasbench", {"surrogate": "tree"}, "surrogate: wanted pairs or trees, got 'tree'"),
+        ("accel_nasbench", {"surrogate": "tree"}, "surrogate: expected pairs or trees, got 'tree'"),
         ("accel_nasbench", {}, "path: no file"),
         ("nas_bench_macro", {}, "path: no file"),
     ],

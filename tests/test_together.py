@@ -12,11 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from nas.data.augment import Augment
-from nas.executors.cluster import ClusterSettings
-from nas.executors.together import train_together
-from nas.jobs import WorkerSpec
-from nas.recipe import Recipe
+from nas.recipe import Augment, Recipe
+from nas.records import WorkerSpec
+from nas.runtime.cluster import ClusterSettings
+from nas.runtime.together import train_together
 from nas.train import Checkpoints, Fit, fit
 from test_train import SMALL, dataset
 
@@ -66,5 +65,5 @@ def test_what_the_workers_refuse_is_one_line(ray_cluster: Any, tmp_path: Path) -
     with pytest.raises(ValueError, match=r"recipe\.batch: 1 images are too few for 2 devices that share them"):
         together(tmp_path, dataclasses.replace(RECIPE, batch=1), lambda *told: None, 0)
     spec = WorkerSpec({}, {}, (), (str(HERE.parent),), str(tmp_path), 1, "cpu")
-    with pytest.raises(ValueError, match=r"executor\.workers: wanted 3, the nodes have room for 2"):
+    with pytest.raises(ValueError, match=r"executor\.workers: expected 3, the nodes have room for 2"):
         train_together(ClusterSettings(workers=3, wait_s=1), spec, {"arch": SMALL}, dataset(), report=print, restarts=0)

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from nas.journal import Trial
-from nas.trackers import Tracking, check_trackers, open_trackers
+from nas.records import Trial
+from nas.report.trackers import Tracking, check_trackers, open_trackers
 
 OK = Trial(3, (1,), "a", outcome="ok", metrics={"accuracy": 0.75, "params": 100.0})
 

@@ -1,4 +1,4 @@
-"""Training: the optimisers by hand, schedules, packing, and `fit` from seed to metrics."""
+"""Training: the optimizers by hand, schedules, packing, and `fit` from seed to metrics."""
 
 import copy
 import dataclasses
@@ -16,15 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.arch import Arch, Block, Stage
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.core.settings import build
 from nas.data import Dataset, Split
-from nas.data.augment import Augment
-from nas.network import init
-from nas.recipe import Recipe
-from nas.settings import build
+from nas.nn.network import init
+from nas.recipe import Augment, Recipe
+from nas.tasks.classification import CLASSIFICATION, Task, cross_entropy
 from nas.train import Diverged, evaluate, fit, loop, score, trainer
 from nas.train.optim import Layout, learning_rate, optimizer, ramp
-from nas.train.task import CLASSIFICATION, Task, cross_entropy
 
 RECIPES = sorted((Path(__file__).parent.parent / "conf" / "recipe").glob("*.yaml"))
 
@@ -296,11 +295,11 @@ def test_the_recipes_that_others_name_exist() -> None:
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"epochs": 0}, "recipe.epochs: wanted 1 or more, got 0"),
-        ({"lr": 0}, "recipe.lr: wanted a number above 0, got 0"),
-        ({"ema": 1}, "recipe.ema: wanted 0 or more and less than 1, got 1"),
-        ({"weight_decay": -1}, "recipe.weight_decay: wanted 0 or more, got -1"),
-        ({"warmup_epochs": 9}, r"recipe.warmup_epochs: wanted 0 to 5 \(epochs\), got 9"),
+        ({"epochs": 0}, "recipe.epochs: expected 1 or more, got 0"),
+        ({"lr": 0}, "recipe.lr: expected a number above 0, got 0"),
+        ({"ema": 1}, "recipe.ema: expected 0 or more and less than 1, got 1"),
+        ({"weight_decay": -1}, "recipe.weight_decay: expected 0 or more, got -1"),
+        ({"warmup_epochs": 9}, r"recipe.warmup_epochs: expected 0 to 5 \(epochs\), got 9"),
         ({"optimizer": "rmsprob"}, "recipe.optimizer: .* did you mean rmsprop"),
         ({"augment": {"flipp": True}}, "recipe.augment.flipp: unknown key; did you mean flip"),
     ],

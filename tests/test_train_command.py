@@ -14,12 +14,12 @@ import pytest
 
 import nas.train
 from nas.arch import arch_from_dict
-from nas.blocks import lower
+from nas.arch.blocks import lower
 from nas.cli import run
-from nas.cli.trained import RESULT
-from nas.network import init
-from nas.weights import load_weights, save_weights
-from nas.yamlio import dump_yaml
+from nas.core.yamlio import dump_yaml
+from nas.nn.network import init
+from nas.nn.weights import load_weights, save_weights
+from nas.workflows.trained import RESULT
 from test_cli import here
 from test_train import equal
 
@@ -102,21 +102,21 @@ def test_ctrl_c_says_how_to_go_on(files: Path, capsys: pytest.CaptureFixture[str
     assert run([*ARGS, "run=a"]) == 130
     captured = capsys.readouterr()
     assert "epoch 1  50%  train_loss 1.0000, about 0 s left" in captured.out
-    assert "stopped after epoch 1; the same command goes on:\n  nas train arch=net.yaml" in captured.err
+    assert "stopped after epoch 1; the same command resumes:\n  nas train arch=net.yaml" in captured.err
 
 
 @pytest.mark.parametrize(
     "args, message",
     [
         (["recipe.patience=1", "recipe.validate_every=0"], "recipe.patience: needs validations on the way"),
-        (["recipe.distill=2"], "recipe.distill: wanted more than 0 and at most 1, got 2"),
-        (["recipe.temperature=0"], "recipe.temperature: wanted a number above 0, got 0"),
-        (["recipe.epochs=none"], "recipe.epochs: wanted a whole number, got 'none'"),
+        (["recipe.distill=2"], "recipe.distill: expected more than 0 and at most 1, got 2"),
+        (["recipe.temperature=0"], "recipe.temperature: expected a number above 0, got 0"),
+        (["recipe.epochs=none"], "recipe.epochs: expected a whole number, got 'none'"),
         (["recipe.temprature=2"], "recipe.temprature: no such key; did you mean recipe.temperature?"),
-        (["checkpoint_minutes=-1"], "checkpoint_minutes: wanted 0 to 1000000, got -1"),
-        (["devices=0"], "devices: wanted 1 to 4096, got 0"),
-        (["devices=3"], "devices: wanted 3, this machine has "),
-        (["teacher=nowhere"], "teacher: nowhere: no trained network; wanted a bundle"),
+        (["checkpoint_minutes=-1"], "checkpoint_minutes: expected 0 to 1000000, got -1"),
+        (["devices=0"], "devices: expected 1 to 4096, got 0"),
+        (["devices=3"], "devices: expected 3, this machine has "),
+        (["teacher=nowhere"], "teacher: nowhere: no trained network; expected a bundle"),
         (["teacher=nowhere", "teacher_weights=w.npz"], "teacher: unknown space or architecture 'nowhere'"),
         (["teacher_weights=teacher/weights.npz"], "teacher_weights: needs teacher="),
         (["teacher=lenet5", "teacher_weights=teacher/weights.npz"], "teacher: weights: teacher/weights.npz: "),
@@ -124,7 +124,7 @@ def test_ctrl_c_says_how_to_go_on(files: Path, capsys: pytest.CaptureFixture[str
         (["teacher=broken"], "teacher: broken/result.json: not a result of nas train"),
         (["weights=none.npz"], "weights: none.npz: no such file"),
         (["executor=processes"], "executor: a training runs in this process (local) or on ray, not in processes"),
-        (["restarts=-1"], "restarts: wanted 0 to 1000000, got -1"),
+        (["restarts=-1"], "restarts: expected 0 to 1000000, got -1"),
         (["run=net.yaml"], "run: cannot make the folder net.yaml: "),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from nas.cli import run
-from nas.yamlio import dump_yaml
+from nas.core.yamlio import dump_yaml
 from test_cli import here
 
 __all__ = ["here"]
@@ -35,13 +35,13 @@ def test_the_whole_road(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("net.yaml").write_text(dump_yaml(NET))
     Path("space.yaml").write_text(dump_yaml(SPACE))
     Image.fromarray(np.zeros((8, 8), np.uint8)).save("x.png")
-    learnt = "device.host.predictor=host/predictor-host.json"
+    learned = "device.host.predictor=host/predictor-host.json"
     search = ["search", "space=space.yaml", *DATA, *QUICK, "executor=local", "track=[]"]
     road = [
         [*search, *DEVICE, "trials=2", "run=found"],
         ["profile", "space=space.yaml", "device=host", "resolution=8", "channels=1", "classes=2", "samples=6", "holdout=2", *DEVICE,
          "run=host"],
-        [*search, *DEVICE, learnt, "trials=1", "run=again"],
+        [*search, *DEVICE, learned, "trials=1", "run=again"],
         ["train", "arch=net.yaml", *DATA, *QUICK, "run=net"],
         ["adapt", "weights=net/weights.npz", *DATA, *QUICK, *DEVICE, "executor=local", "target=0.999", "adapt.step=0.001",
          "adapt.kinds=[expansion]", "adapt.final_epochs=1", "run=small"],

@@ -11,32 +11,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nas.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
 from nas.arch import Arch
-from nas.blocks import arch_id, lower
-from nas.cli.arch import find_arch
-from nas.cli.folder import log_to, open_run, run_folder, with_paths
-from nas.cli.hydra_door import Invocation
-from nas.cli.work import not_measured, workers, written_predictor
+from nas.arch.blocks import arch_id, lower
+from nas.arch.find import find_arch
+from nas.core.plugins import load_plugins
+from nas.core.settings import build, check_ranges
+from nas.core.versions import versions
+from nas.core.yamlio import dump_yaml, write_text
 from nas.data import load_dataset
-from nas.executors import make_executor_settings
-from nas.executors.base import Executor
-from nas.executors.dispatch import run_all
-from nas.executors.placed import Placed
-from nas.jobs import Job
 from nas.journal import Journal
 from nas.latency import make_device
-from nas.measuring import measure_in_turns
-from nas.plugins import load_plugins
+from nas.nn.weights import save_weights
 from nas.recipe import Recipe
+from nas.records import Job
 from nas.report.trajectory import trajectory_svg
-from nas.settings import build, check_ranges
+from nas.runtime import make_executor_settings
+from nas.runtime.base import Executor
+from nas.runtime.dispatch import run_all
+from nas.runtime.measuring import measure_in_turns
+from nas.runtime.placed import Placed
 from nas.space import Space
-from nas.versions import versions
-from nas.weights import save_weights
-from nas.yamlio import dump_yaml, write_text
+from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
+from nas.workflows.invocation import Invocation
+from nas.workflows.run_folder import log_to, open_run, run_folder, with_paths
+from nas.workflows.workers import not_measured, workers, written_predictor
 
-EVALUATORS = ("links", "scratch")
+EVALUATORS = ("layerwise", "scratch")
 
 
 @dataclass(frozen=True)
@@ -69,15 +69,15 @@ class AdaptCommand:
     def __post_init__(self) -> None:
         check_ranges(self, seed=(0, 2**31 - 1), threads=(1, 1024))
         if not 0 < self.target < 1:
-            raise ValueError(f"target: wanted a share between 0 and 1, got {self.target}")
+            raise ValueError(f"target: expected a share between 0 and 1, got {self.target}")
         if self.target_ms is not None and self.target_ms <= 0:
-            raise ValueError(f"target_ms: wanted more than 0 or null, got {self.target_ms}")
+            raise ValueError(f"target_ms: expected more than 0 or null, got {self.target_ms}")
         if len(self.device) != 1:
-            raise ValueError(f"device: wanted one device, such as device=[host], got {len(self.device)}")
+            raise ValueError(f"device: expected one device, such as device=[host], got {len(self.device)}")
         if (name := self.evaluator.get("name")) not in EVALUATORS:
-            raise ValueError(f"evaluator: wanted {' or '.join(EVALUATORS)}, which train inherited weights, got {name}")
+            raise ValueError(f"evaluator: expected {' or '.join(EVALUATORS)}, which train inherited weights, got {name}")
         if not self.evaluator.get("keep_weights", True):
-            raise ValueError("evaluator.keep_weights: wanted true, each step begins with the weights of the one before")
+            raise ValueError("evaluator.keep_weights: expected true, each step begins with the weights of the one before")
 
     @property
     def final_recipe(self) -> dict[str, Any]:

@@ -10,16 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.bench import Store, run_all
-from nas.bench.contest import Contest, Yardstick, tasks, work
-from nas.bench.page import Results, as_csv, as_text, curves_svg, page
-from nas.cli.folder import run_folder
-from nas.cli.hydra_door import Invocation, choices
+from nas.cli.hydra_door import choices
 from nas.controllers import make_controller
-from nas.paths import CONF
-from nas.plugins import load_plugins
-from nas.settings import build, check_ranges, did_you_mean
-from nas.yamlio import read_yaml, write_text
+from nas.core.paths import CONF
+from nas.core.plugins import load_plugins
+from nas.core.settings import build, check_ranges, did_you_mean
+from nas.core.yamlio import read_yaml, write_text
+from nas.workflows.bench import Store, run_all
+from nas.workflows.bench.contest import Contest, Yardstick, tasks, work
+from nas.workflows.bench.page import Results, as_csv, as_text, curves_svg, page
+from nas.workflows.invocation import Invocation
+from nas.workflows.run_folder import run_folder
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class BenchCommand(Contest):
     def __post_init__(self) -> None:
         check_ranges(self, evaluations=(1, 10**6), seeds=(1, 10_000), in_flight=(0, 10_000), workers=(1, 1024))
         if not self.controllers:
-            raise ValueError("controllers: empty; wanted names such as [random,guided]")
+            raise ValueError("controllers: empty; expected names such as [random,bayesian]")
 
     @property
     def contest(self) -> Contest:

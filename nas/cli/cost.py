@@ -7,13 +7,13 @@ import os
 from dataclasses import dataclass
 
 from nas.arch import dropped_strides
-from nas.blocks import arch_id
-from nas.cli.arch import find_arch
-from nas.cli.hydra_door import Invocation
-from nas.cli.table import aligned
+from nas.arch.blocks import arch_id
+from nas.arch.find import find_arch
+from nas.core.plugins import load_plugins
+from nas.core.settings import build
+from nas.core.text import aligned
 from nas.cost import cost, cost_json, cost_table
-from nas.plugins import load_plugins
-from nas.settings import build
+from nas.workflows.invocation import Invocation
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CostCommand:
         for key, high in (("resolution", 8192), ("channels", 65_536), ("classes", 1_000_000)):
             value = getattr(self, key)
             if value is not None and not 1 <= value <= high:
-                raise ValueError(f"{key}: wanted 1 to {high}, got {value}")
+                raise ValueError(f"{key}: expected 1 to {high}, got {value}")
 
 
 def show_cost(call: Invocation) -> None:

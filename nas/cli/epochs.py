@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Mapping
 
-from nas.display import duration
+from nas.report.panel import duration
 
 PAUSE_S = 60.0  # between lines within an epoch where they cannot be written over
 CLEAR = "\r\x1b[2K"

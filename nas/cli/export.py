@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nas.arch import Arch
-from nas.blockstrings import format
-from nas.cli.arch import find_arch, strings_yaml
-from nas.cli.bundle import export_bundle
-from nas.cli.hydra_door import Invocation
-from nas.plugins import load_plugins
-from nas.settings import build
-from nas.yamlio import dump_yaml, write_text
+from nas.arch.blockstrings import format
+from nas.arch.find import find_arch, strings_yaml
+from nas.core.plugins import load_plugins
+from nas.core.settings import build
+from nas.core.yamlio import dump_yaml, write_text
+from nas.workflows.export.sources import export_bundle
+from nas.workflows.invocation import Invocation
 
 STRINGS = ("timm", "tf", "yaml")
 BUNDLED = ("stablehlo", "source", "onnx", "tflite", "int8")
@@ -37,15 +37,15 @@ class ExportCommand:
     def __post_init__(self) -> None:
         if self.arch is None and self.weights is None:
             raise ValueError("arch: must be given, as in arch=.., or weights= with an arch.yaml beside it")
-        wanted = BUNDLED if self.weights else STRINGS
+        expected = BUNDLED if self.weights else STRINGS
         if self.formats is not None and not self.formats:
-            raise ValueError(f"formats: wanted at least one of {', '.join(wanted)}")
+            raise ValueError(f"formats: expected at least one of {', '.join(expected)}")
         for name in self.formats or ():
-            if name not in wanted:
+            if name not in expected:
                 what = "needs weights=" if name in BUNDLED else "is of an architecture alone, without weights="
                 raise ValueError(f"formats: {name} {what}")
         if not 1 <= self.calibrate <= 10**6:
-            raise ValueError(f"calibrate: wanted 1 to 1000000 images, got {self.calibrate}")
+            raise ValueError(f"calibrate: expected 1 to 1000000 images, got {self.calibrate}")
 
 
 def export(call: Invocation) -> None:

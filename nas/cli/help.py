@@ -7,12 +7,12 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.arch.files import space_names
 from nas.cli.hydra_door import choices, load_named_plugins
-from nas.paths import CONF
-from nas.space import space_names
+from nas.core.paths import CONF
 
 if TYPE_CHECKING:
-    from nas.cli import Command
+    from nas.cli.commands import Command
 
 
 def command_help(name: str, command: Command, args: list[str]) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.arch import shown
-from nas.paths import CONF
-from nas.plugins import load_plugins
-from nas.settings import nearest
+from nas.core.paths import CONF
+from nas.core.plugins import load_plugins
+from nas.core.settings import nearest
+from nas.workflows.invocation import Invocation
 
 PATH_KEYS = ("run", "runs", "arch", "space", "out", "storage", "path", "weights", "image", "predictor", "teacher", "teacher_weights")
 GROUPS = {"CONTROLLERS": "controller", "DATASETS": "dataset", "EVALUATORS": "evaluator", "DEVICES": "device"}
@@ -35,21 +36,6 @@ QUIET = (
     "hydra/job_logging=none",  # "disabled" would close every handler there is; absl's takes standard error with it
     "hydra/hydra_logging=none",
 )
-
-
-@dataclass(frozen=True)
-class Invocation:
-    """What a command is called with: resolved settings, what the user typed, the number of a sweep's job."""
-
-    config: Mapping[str, Any]
-    overrides: tuple[str, ...]
-    job: int | None
-    command: str
-
-    @property
-    def again(self) -> str:
-        """The command line that goes on with it."""
-        return " ".join(["nas", self.command, *self.overrides])
 
 
 def with_config(command: str, args: Sequence[str], function: Callable[[Invocation], None]) -> None:
@@ -198,7 +184,7 @@ def choices(group: str) -> list[str]:
 
 def _keys(command: str) -> list[str]:
     """Every key of a command's default settings, dotted."""
-    from nas.cli.folder import flat
+    from nas.workflows.run_folder import flat
 
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base=None, config_dir=str(CONF)):

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.cli.hydra_door import Invocation
-from nas.cli.table import aligned
-from nas.export import load_bundle
-from nas.export.images import classify, image_files, read_image
-from nas.settings import build
+from nas.core.settings import build
+from nas.core.text import aligned
+from nas.workflows.export import load_bundle
+from nas.workflows.export.images import classify, image_files, read_image
+from nas.workflows.invocation import Invocation
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class PredictCommand:
 
     def __post_init__(self) -> None:
         if self.top < 1:
-            raise ValueError(f"top: wanted 1 or more, got {self.top}")
+            raise ValueError(f"top: expected 1 or more, got {self.top}")
 
 
 def predict(call: Invocation) -> None:

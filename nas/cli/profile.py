@@ -10,20 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from nas.cli.folder import log_to, open_run, run_folder, with_paths
-from nas.cli.hydra_door import Invocation
-from nas.executors.placed import Placed
-from nas.executors.processes import ProcessesSettings
-from nas.jobs import WorkerSpec
+from nas.core.plugins import load_plugins
+from nas.core.settings import build, check_ranges
+from nas.core.versions import versions
+from nas.core.yamlio import write_text
 from nas.latency import make_device
 from nas.latency.profile import draw
-from nas.plugins import load_plugins
-from nas.profile import Profile, profile_device
+from nas.records import WorkerSpec
 from nas.report.profile import profile_page
-from nas.settings import build, check_ranges
+from nas.runtime.placed import Placed
+from nas.runtime.processes import ProcessesSettings
 from nas.space import Space, load_space
-from nas.versions import versions
-from nas.yamlio import write_text
+from nas.workflows.invocation import Invocation
+from nas.workflows.profile import Profile, profile_device
+from nas.workflows.run_folder import log_to, open_run, run_folder, with_paths
 
 AT_FIRST = 20  # networks drawn before samples=auto chooses
 
@@ -53,9 +53,9 @@ class ProfileCommand:
             classes=(1, 10**6), divisor=(1, 256), seed=(0, 2**31 - 1), threads=(1, 1024),
         )  # fmt: skip
         if not 0 < self.error < 1:
-            raise ValueError(f"error: wanted more than 0 and less than 1 (0.05 is 5 %), got {self.error:g}")
+            raise ValueError(f"error: expected more than 0 and less than 1 (0.05 is 5 %), got {self.error:g}")
         if not self.device:
-            raise ValueError("device: wanted at least one")
+            raise ValueError("device: expected at least one")
 
 
 def profile(call: Invocation) -> None:
@@ -81,7 +81,7 @@ def profile(call: Invocation) -> None:
                 )  # fmt: skip
                 _write(found, command, folder, call.again)
         except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped; the same command goes on:\n  {call.again}") from None
+            raise KeyboardInterrupt(f"stopped; the same command resumes:\n  {call.again}") from None
         finally:
             placed.close()
             executor.close()

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.cli.hydra_door import Invocation
-from nas.cli.members import read_member, scaled_members
+from nas.core.settings import build, nearest
+from nas.core.yamlio import write_text
 from nas.journal import Journal
-from nas.report import Reference, compare, front_text, report_json, summarise, with_scaled, write_outputs
-from nas.settings import build, nearest
-from nas.yamlio import write_text
+from nas.report import Reference, compare, front_text, report_json, summarize, with_scaled, write_outputs
+from nas.workflows.invocation import Invocation
+from nas.workflows.members import read_member, scaled_members
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ReportCommand:
 
     def __post_init__(self) -> None:
         if (self.run is None) == (not self.runs):
-            raise ValueError("run: wanted either run=<folder> or runs=[<folder>,..]")
+            raise ValueError("run: expected either run=<folder> or runs=[<folder>,..]")
         for key in ("references", "scaled"):
             if self.runs and getattr(self, key):
                 raise ValueError(f"{key}: beside one run, with run=<folder>; not with runs=")
@@ -47,7 +47,7 @@ def report(call: Invocation) -> None:
             print(json.dumps(report_json(journal, scaled), allow_nan=False))
             return
         references = [_reference(name, journal) for name in command.references]
-        print(front_text(with_scaled(summarise(journal), scaled)[0]))
+        print(front_text(with_scaled(summarize(journal), scaled)[0]))
         for path in write_outputs(folder, journal, references, scaled):
             print(path)
 

@@ -9,22 +9,22 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nas.arch import Arch
-from nas.cli.arch import find_arch
-from nas.cli.family import Trainings
-from nas.cli.folder import log_to, made_folder, open_run, run_folder, with_paths
-from nas.cli.hydra_door import Invocation
-from nas.cli.table import aligned
-from nas.cli.work import workers, written_predictor
+from nas.arch.find import find_arch
+from nas.core.plugins import load_plugins
+from nas.core.settings import build, check_ranges
+from nas.core.text import aligned
+from nas.core.versions import versions
+from nas.core.yamlio import dump_yaml, write_text
 from nas.cost import cost
 from nas.data import load_dataset
-from nas.executors import make_executor_settings
 from nas.latency import make_device
-from nas.plugins import load_plugins
 from nas.recipe import Recipe
-from nas.scale import Coefficients, compound, family_space, grid, preset, to_budget
-from nas.settings import build, check_ranges
-from nas.versions import versions
-from nas.yamlio import dump_yaml, write_text
+from nas.runtime import make_executor_settings
+from nas.workflows.invocation import Invocation
+from nas.workflows.run_folder import log_to, made_folder, open_run, run_folder, with_paths
+from nas.workflows.scale import Coefficients, compound, family_space, grid, preset, to_budget
+from nas.workflows.scale.trainings import Trainings
+from nas.workflows.workers import workers, written_predictor
 
 EVALUATOR = {"name": "scratch", "keep_weights": True}
 Family = Sequence[tuple[float, Arch, Mapping[str, float]]]
@@ -77,11 +77,11 @@ class ScaleCommand:
         check_ranges(self, seed=(0, 2**31 - 1), threads=(1, 1024), divisor=(1, 256))
         for key in ("macs", "target_ms"):
             if any(not 0 < value < float("inf") for value in getattr(self, key)):
-                raise ValueError(f"{key}: wanted numbers above 0, got {list(getattr(self, key))}")
+                raise ValueError(f"{key}: expected numbers above 0, got {list(getattr(self, key))}")
         if self.macs and self.target_ms:
-            raise ValueError("macs: wanted either macs or target_ms, got both")
+            raise ValueError("macs: expected either macs or target_ms, got both")
         if self.target_ms and len(self.device) != 1:
-            raise ValueError(f"target_ms: wanted one device, such as device=[host], got {len(self.device)}")
+            raise ValueError(f"target_ms: expected one device, such as device=[host], got {len(self.device)}")
         if self.preset and (self.macs or self.target_ms or self.grid.search):
             raise ValueError("preset: its coefficients are fixed; leave macs, target_ms and grid.search out")
         if self.preset and any(phi != int(phi) for phi in self.phi):

@@ -6,20 +6,20 @@ import os
 from contextlib import closing
 from pathlib import Path
 
-from nas.cli.folder import log_to, open_run, run_folder
-from nas.cli.hydra_door import Invocation
-from nas.cli.plan import Plan, make_plan
-from nas.cli.problem import make_problem
-from nas.cli.work import start_workers, worker_spec
-from nas.display import Display
-from nas.executors.placed import Placed
-from nas.feasible import check_feasible
+from nas.core.versions import versions
 from nas.journal import Journal
-from nas.report import front_text, summarise, write_outputs
-from nas.search import Search, Several
-from nas.trackers import open_trackers
-from nas.verify import Keeper, measure_front, prune_weights, test_front
-from nas.versions import versions
+from nas.report import front_text, summarize, write_outputs
+from nas.report.panel import Display
+from nas.report.trackers import open_trackers
+from nas.runtime.placed import Placed
+from nas.workflows.invocation import Invocation
+from nas.workflows.run_folder import log_to, open_run, run_folder
+from nas.workflows.search.feasibility import check_feasible
+from nas.workflows.search.finish import Keeper, measure_front, prune_weights, test_front
+from nas.workflows.search.loop import Search, Several
+from nas.workflows.search.plan import Plan, make_plan
+from nas.workflows.search.problem import make_problem
+from nas.workflows.workers import start_workers, worker_spec
 
 
 def search(call: Invocation) -> None:
@@ -37,7 +37,7 @@ def search(call: Invocation) -> None:
             print(
                 f"{shown}: this run is finished, {journal.get('finished')} trials; a larger trials= goes on from there"
             )
-            print(front_text(summarise(journal)))
+            print(front_text(summarize(journal)))
             return
         try:
             _run(plan, journal, folder)
@@ -45,14 +45,14 @@ def search(call: Invocation) -> None:
             done = sum(trial.done for trial in journal.trials())
             journal.add_event("interrupted")
             raise KeyboardInterrupt(
-                f"stopped with {done} trials on record in {shown}; the same command goes on:\n  {call.again}"
+                f"stopped with {done} trials on record in {shown}; the same command resumes:\n  {call.again}"
             ) from None
-        print(front_text(summarise(journal)))
+        print(front_text(summarize(journal)))
         print(f"\nreport  {shown}/report.html\nbest    {shown}/best.yaml   (nas train arch={shown}/best.yaml)")
 
 
 def _save_config(folder: Path, call: Invocation) -> None:
-    from nas.yamlio import dump_plain, write_text
+    from nas.core.yamlio import dump_plain, write_text
 
     write_text(folder / "config.yaml", f"# {call.again}\n" + dump_plain(dict(call.config)))
 

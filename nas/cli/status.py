@@ -7,12 +7,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nas.cli.hydra_door import Invocation
 from nas.cli.report import journal_folder
-from nas.display import duration
+from nas.core.settings import build
 from nas.journal import Journal, Lease
-from nas.report import front_text, summarise
-from nas.settings import build
+from nas.report import front_text, summarize
+from nas.report.panel import duration
+from nas.workflows.invocation import Invocation
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ def status(call: Invocation) -> None:
             print(json.dumps(found, allow_nan=False))
             return
         print("\n".join(_lines(found)))
-        print(front_text(summarise(journal), limit=10))
+        print(front_text(summarize(journal), limit=10))
 
 
 def _status(journal: Journal) -> dict[str, Any]:
     lease, told = journal.lease(), journal.get("status") or {}
-    summary, starts = summarise(journal), journal.events("start")
+    summary, starts = summarize(journal), journal.events("start")
     alive = lease is not None and lease.alive
     return {
         "run": str(journal.path.parent),
@@ -63,7 +63,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
     """One line for the run, one for what it has done, one a worker."""
     driver, now = found["driver"], time.time()
     who = f" by pid {driver['pid']} on {driver['host']}, heartbeat {max(now - driver['time'], 0):.0f} s ago" if driver else ""
-    again = "; the same command goes on" if found["state"] in ("killed", "stopped") else ""
+    again = "; the same command resumes" if found["state"] in ("killed", "stopped") else ""
     lines = [f"{found['run']}: {found['state']}{who}{again}"]
     counts = ", ".join(f"{count} {outcome}" for outcome, count in found["trials"].items()) or "no trials yet"
     lines.append(f"{counts}; goal {found['goal']}; {found['losses']} lost and tried again; {duration(found['wall_s'])} so far")

@@ -10,25 +10,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.arch import Arch, dropped_strides
-from nas.blocks import lower
-from nas.cli.arch import find_arch
+from nas.arch.blocks import lower
+from nas.arch.find import find_arch
 from nas.cli.epochs import Epochs
-from nas.cli.folder import log_to, made_folder, run_folder, with_paths
-from nas.cli.hydra_door import Invocation
-from nas.cli.teacher import find_teacher
-from nas.cli.trained import finished, leave, summary
-from nas.cli.work import worker_spec
+from nas.core.machine import keep_memory, use_compile_cache
+from nas.core.plugins import load_plugins
+from nas.core.settings import build, check_ranges
+from nas.core.versions import versions
 from nas.cost import cost
 from nas.data import Dataset, load_dataset
-from nas.executors import make_executor_settings
-from nas.executors.cluster import ClusterSettings
-from nas.executors.local import LocalSettings
-from nas.machine import keep_memory, use_compile_cache
-from nas.plugins import load_plugins
+from nas.nn.weights import Variables
 from nas.recipe import Recipe
-from nas.settings import build, check_ranges
-from nas.versions import versions
-from nas.weights import Variables
+from nas.runtime import make_executor_settings
+from nas.runtime.cluster import ClusterSettings
+from nas.runtime.local import LocalSettings
+from nas.workflows.invocation import Invocation
+from nas.workflows.run_folder import log_to, made_folder, run_folder, with_paths
+from nas.workflows.teacher import find_teacher
+from nas.workflows.trained import finished, leave, summary
+from nas.workflows.workers import worker_spec
 
 if TYPE_CHECKING:
     from nas.train import Fit, Teacher
@@ -111,11 +111,11 @@ def train(call: Invocation) -> None:
 
 def _trained(call: Invocation, command: TrainCommand, executor: Any, arch: Arch, dataset: Dataset, recipe: Recipe,
              teacher: Teacher | None, folder: Path) -> Fit:  # fmt: skip
-    from nas.train import Checkpoints, Crowd, fit
+    from nas.train import Checkpoints, DeviceMesh, fit
 
-    crowd = Crowd(command.devices)
+    mesh = DeviceMesh(command.devices)
     if isinstance(executor, LocalSettings):
-        crowd.shared()
+        mesh.shared()
     start = _start(command, arch) if command.weights else None
     within = None if command.checkpoint_minutes is None else 60 * command.checkpoint_minutes
     kept = Checkpoints(folder.absolute() / "checkpoints", command.checkpoint_keep, command.checkpoint_every, within_s=within)
@@ -124,15 +124,15 @@ def _trained(call: Invocation, command: TrainCommand, executor: Any, arch: Arch,
     made_folder(folder)
     try:
         if isinstance(executor, LocalSettings):
-            return fit(dataset=dataset, **work, report=epochs, crowd=crowd)
+            return fit(dataset=dataset, **work, report=epochs, mesh=mesh)
         return _together(command, executor, work, dataset, folder, epochs)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped after epoch {epochs.shown}; the same command goes on:\n  {call.again}") from None
+        raise KeyboardInterrupt(f"stopped after epoch {epochs.shown}; the same command resumes:\n  {call.again}") from None
 
 
 def _together(command: TrainCommand, executor: ClusterSettings, work: Mapping[str, Any], dataset: Dataset, folder: Path,
               epochs: Epochs) -> Fit:  # fmt: skip
-    from nas.executors.together import train_together
+    from nas.runtime.together import train_together
     from nas.train import Fit
 
     log_to(folder)

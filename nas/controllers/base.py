@@ -12,49 +12,21 @@ All chance comes from these generators and from `seed`, so a state can be rebuil
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
 
-from nas.journal import Proposal, Trial
+from nas.core.settings import named
 from nas.objectives import Objectives
-from nas.space import Genome, Space
+from nas.problem import Problem
+from nas.records import Proposal, Trial
+from nas.space import Genome
 
-LISTED = 4096  # spaces up to this size are written out once, so that their last new genome is found without luck
 ROUNDS = (1, 8, 56, 192)  # genomes drawn at a time while nothing new and within the limits has turned up
 Draw = Callable[[int], Iterable[Genome]]
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is searched, and what is known of a genome before any training.
-
-    `costs` maps (n, genes) integers to (n,) arrays by metric name: `params`, `macs`, `memory_bytes` and a frozen
-    prediction `latency_ms/<device>` for each device. `features` gives (n, f) costs of the parts, for models of the space.
-    """
-
-    space: Space
-    objectives: Objectives
-    costs: Callable[[np.ndarray], dict[str, np.ndarray]]
-    features: Callable[[np.ndarray], np.ndarray] | None = None
-
-    def feasible(self, genomes: Sequence[Genome]) -> np.ndarray:
-        """(n,) mask of genomes whose costs keep all hard limits."""
-        if not genomes or not self.objectives.limits:
-            return np.ones(len(genomes), bool)
-        rows = np.array(genomes, np.int64).reshape(len(genomes), len(self.space.genes))
-        return np.asarray(self.objectives.feasible_mask(self.costs(rows)), bool)
-
-    @cached_property
-    def listed(self) -> tuple[tuple[Genome, ...], np.ndarray] | None:
-        """Every genome of a space of up to LISTED with its mask of feasible ones; None for larger spaces."""
-        if self.space.size > LISTED:
-            return None
-        genomes = tuple(self.space.enumerate())
-        return genomes, self.feasible(genomes)
 
 
 class Controller(Protocol):
@@ -63,6 +35,14 @@ class Controller(Protocol):
     def init(self, problem: Problem, seed: int) -> Any: ...
     def ask(self, state: Any, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal: ...
     def tell(self, state: Any, trial: Trial, rng: np.random.Generator) -> Any: ...
+
+
+CONTROLLERS: dict[str, type] = {}
+
+
+def make_controller(settings: Mapping[str, Any], where: str = "controller") -> Controller:
+    """The controller that `settings["name"]` names, with the other settings. Raises ValueError naming the key."""
+    return named(CONTROLLERS, settings, where)
 
 
 class _Log:
@@ -137,7 +117,7 @@ class History:
 
     @property
     def values(self) -> np.ndarray:
-        """(trials, axes) minimised values, inf without a result."""
+        """(trials, axes) minimized values, inf without a result."""
         return self.log.values[: self.length] if self.log else np.zeros((0, len(self.problem.objectives.names)))
 
     @property
@@ -156,7 +136,7 @@ class History:
 
 
 def results_of(objectives: Objectives, trial: Trial) -> tuple[float, tuple[float, ...]]:
-    """Reward and minimised values of a trial; nan and infs where it failed or misses a metric."""
+    """Reward and minimized values of a trial; nan and infs where it failed or misses a metric."""
     nothing = (math.nan, (math.inf,) * len(objectives.names))
     if trial.outcome != "ok":
         return nothing
@@ -166,7 +146,7 @@ def results_of(objectives: Objectives, trial: Trial) -> tuple[float, tuple[float
 
 
 def fresh(history: History, pending: Sequence[Proposal], draw: Draw, rng: np.random.Generator) -> Genome:
-    """A genome that is neither pending nor told and keeps the hard limits, as like the `draw` as can be had.
+    """A genome that is neither pending nor told and keeps the constraints, as like the `draw` as can be had.
 
     `draw(n)` gives n genomes of the controller's liking. Where they bring nothing after a bounded number, their
     mutants are looked through, then all genomes of a small space or uniform samples of a large one. Of what is left,

@@ -1,4 +1,4 @@
-"""Regularised evolution (Real et al. 2019, arXiv:1802.01548): the oldest dies, the best of a few random ones has a child."""
+"""Regularized evolution (Real et al. 2019, arXiv:1802.01548): the oldest dies, the best of a few random ones has a child."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.controllers.base import History, Problem, fresh
-from nas.journal import Proposal, Trial
+from nas.controllers.base import History, fresh
+from nas.problem import Problem
+from nas.records import Proposal, Trial
 from nas.space import Genome
 
 
@@ -28,11 +29,11 @@ class Evolution:
     def __post_init__(self) -> None:
         for key in ("population", "sample", "genes"):
             if not 1 <= getattr(self, key) <= 1_000_000:
-                raise ValueError(f"{key}: wanted 1 to 1000000, got {getattr(self, key)}")
+                raise ValueError(f"{key}: expected 1 to 1000000, got {getattr(self, key)}")
         if self.sample > self.population:
-            raise ValueError(f"sample: wanted at most population ({self.population}), got {self.sample}")
+            raise ValueError(f"sample: expected at most population ({self.population}), got {self.sample}")
         if not 0 <= self.crossover <= 1:
-            raise ValueError(f"crossover: wanted a probability from 0 to 1, got {self.crossover:g}")
+            raise ValueError(f"crossover: expected a probability from 0 to 1, got {self.crossover:g}")
 
     def init(self, problem: Problem, seed: int) -> History:
         return History(problem)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.controllers.base import History, Problem, fresh
-from nas.journal import Proposal, Trial
-from nas.pareto import non_dominated
+from nas.controllers.base import History, fresh
+from nas.objectives.pareto import non_dominated
+from nas.problem import Problem
+from nas.records import Proposal, Trial
 from nas.space import Genome
 
 
@@ -24,7 +25,7 @@ class State:
 
 @dataclass(frozen=True)
 class Local:
-    """After `start` random proposals, untried neighbours of random front members; around a front whose neighbours were all
+    """After `start` random proposals, untried neighbors of random front members; around a front whose neighbors were all
     tried, genomes that differ in two or more genes. With `reward`, the front is the one trial of the best reward."""
 
     start: int = 30
@@ -32,7 +33,7 @@ class Local:
 
     def __post_init__(self) -> None:
         if not 1 <= self.start <= 1_000_000:
-            raise ValueError(f"start: wanted 1 to 1000000, got {self.start}")
+            raise ValueError(f"start: expected 1 to 1000000, got {self.start}")
 
     def init(self, problem: Problem, seed: int) -> State:
         return State(History(problem))

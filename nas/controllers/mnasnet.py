@@ -1,6 +1,6 @@
 """MnasNet's controller (Tan et al. 2019, arXiv:1807.11626, section 4.2): an LSTM policy that learns by PPO.
 
-The network and its initialisation are those of NASNet (Zoph et al. 2018, arXiv:1707.07012, appendix A.2), to which the
+The network and its initialization are those of NASNet (Zoph et al. 2018, arXiv:1707.07012, appendix A.2), to which the
 paper refers. What the two leave open, and what small budgets need, are settings.
 """
 
@@ -14,10 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nas.controllers.base import History, Problem, fresh
+from nas.controllers.base import History, fresh
 from nas.controllers.policy import Layout, Params, init_params, layout_of, rollout, to_genomes, to_tokens
-from nas.controllers.ppo import Batch, Ppo, init_optimiser, update
-from nas.journal import Proposal, Trial
+from nas.controllers.ppo import Batch, Ppo, init_optimizer, update
+from nas.problem import Problem
+from nas.records import Proposal, Trial
 from nas.space import Genome
 
 
@@ -28,7 +29,7 @@ class State:
     history: History
     layout: Layout
     params: Params
-    optimiser: Any
+    optimizer: Any
     baseline: float | None = None
     old: tuple[np.ndarray, ...] = ()
 
@@ -38,7 +39,7 @@ class Mnasnet:
     """An update follows every `batch` told trials: `passes` steps of Adam on the last `window` of them.
 
     The advantage is the reward less an average of rewards that decays with `baseline`, over the standard deviation of the
-    window where `normalise` says so. Failed and infeasible trials count with the reward `failed`: a number, or the worst
+    window where `normalize` says so. Failed and infeasible trials count with the reward `failed`: a number, or the worst
     reward seen so far. `imitation` weighs a term that makes the `elite` best genomes likelier (Abolafia et al. 2018,
     arXiv:1801.03526); 0 leaves it out.
     """
@@ -53,7 +54,7 @@ class Mnasnet:
     clip: float = 0.2
     entropy: float = 0.05
     baseline: float = 0.95
-    normalise: bool = True
+    normalize: bool = True
     failed: float | Literal["worst"] = "worst"
     imitation: float = 0.3
     elite: int = 5
@@ -68,17 +69,17 @@ class Mnasnet:
             ("window", self.batch),
         ):
             if not low <= getattr(self, key) <= 10_000:
-                raise ValueError(f"{key}: wanted {low} to 10000, got {getattr(self, key)}")
+                raise ValueError(f"{key}: expected {low} to 10000, got {getattr(self, key)}")
         for key in ("init_scale", "learning_rate", "clip"):
             if not 0 < getattr(self, key) < math.inf:
-                raise ValueError(f"{key}: wanted a positive number, got {getattr(self, key):g}")
+                raise ValueError(f"{key}: expected a positive number, got {getattr(self, key):g}")
         for key in ("entropy", "imitation"):
             if not 0 <= getattr(self, key) < math.inf:
-                raise ValueError(f"{key}: wanted 0 or more, got {getattr(self, key):g}")
+                raise ValueError(f"{key}: expected 0 or more, got {getattr(self, key):g}")
         if not 0 <= self.baseline < 1:
-            raise ValueError(f"baseline: wanted a decay from 0 to below 1, got {self.baseline:g}")
+            raise ValueError(f"baseline: expected a decay from 0 to below 1, got {self.baseline:g}")
         if self.failed != "worst" and not math.isfinite(self.failed):
-            raise ValueError(f"failed: wanted a finite number or worst, got {self.failed:g}")
+            raise ValueError(f"failed: expected a finite number or worst, got {self.failed:g}")
 
     @property
     def _ppo(self) -> Ppo:
@@ -87,7 +88,7 @@ class Mnasnet:
     def init(self, problem: Problem, seed: int) -> State:
         layout = layout_of(problem.space)
         params = init_params(layout, self.hidden, self.embedding, self.init_scale, np.random.default_rng(seed))
-        return State(History(problem), layout, params, init_optimiser(self._ppo, params))
+        return State(History(problem), layout, params, init_optimizer(self._ppo, params))
 
     def ask(self, state: State, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         drawn: dict[Genome, np.ndarray] = {}
@@ -126,8 +127,8 @@ class Mnasnet:
         for reward in latest.tolist():
             baseline = self.baseline * baseline + (1 - self.baseline) * reward
         batch = self._batch(state, rewards, before)
-        params, optimiser = update(self._ppo, state.layout, state.params, state.optimiser, batch)
-        return dataclasses.replace(state, params=params, optimiser=optimiser, baseline=baseline)
+        params, optimizer = update(self._ppo, state.layout, state.params, state.optimizer, batch)
+        return dataclasses.replace(state, params=params, optimizer=optimizer, baseline=baseline)
 
     def _rewards(self, history: History) -> np.ndarray:
         """(trials,) rewards, with `failed` in place of those there are none of."""
@@ -143,7 +144,7 @@ class Mnasnet:
         """The window and behind it the elite, filled up to a fixed size so that one compiled program serves all updates."""
         history, n = state.history, len(state.old)
         advantages = rewards[-n:] - baseline
-        if self.normalise:
+        if self.normalize:
             advantages = advantages / (np.std(rewards[-n:]) + 1e-8)
         best = self._best(history) if self.imitation else []
         genomes = history.genomes

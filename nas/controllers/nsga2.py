@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.controllers.base import History, Problem, fresh
-from nas.journal import Proposal, Trial
-from nas.pareto import crowding, ranks
+from nas.controllers.base import History, fresh
+from nas.objectives.pareto import crowding, ranks
+from nas.problem import Problem
+from nas.records import Proposal, Trial
 from nas.space import Genome
 
 
@@ -40,13 +41,13 @@ class Nsga2:
 
     def __post_init__(self) -> None:
         if not 2 <= self.population <= 100_000:
-            raise ValueError(f"population: wanted 2 to 100000, got {self.population}")
+            raise ValueError(f"population: expected 2 to 100000, got {self.population}")
         if not 0 <= self.crossover <= 1:
-            raise ValueError(f"crossover: wanted a probability from 0 to 1, got {self.crossover:g}")
+            raise ValueError(f"crossover: expected a probability from 0 to 1, got {self.crossover:g}")
         if not 0 <= self.genes <= 1000:
-            raise ValueError(f"genes: wanted 0 to 1000, got {self.genes:g}")
+            raise ValueError(f"genes: expected 0 to 1000, got {self.genes:g}")
         if not 1 <= self.mates <= 1000:
-            raise ValueError(f"mates: wanted 1 to 1000, got {self.mates}")
+            raise ValueError(f"mates: expected 1 to 1000, got {self.mates}")
 
     def init(self, problem: Problem, seed: int) -> State:
         return State(History(problem))
@@ -92,7 +93,7 @@ class Nsga2:
 
 
 def best_first(values: np.ndarray, n: int) -> np.ndarray:
-    """Positions of the n best of (rows, axes) minimised values: by non-dominated rank, then the lonely ones of a front first."""
+    """Positions of the n best of (rows, axes) minimized values: by non-dominated rank, then the lonely ones of a front first."""
     rank = ranks(values)
     lonely = np.zeros(len(values))
     sizes = np.cumsum(np.bincount(rank, minlength=1))

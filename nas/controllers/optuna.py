@@ -16,8 +16,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nas.controllers.base import History, Problem, fresh
-from nas.journal import Proposal, Trial
+from nas.controllers.base import History, fresh
+from nas.problem import Problem
+from nas.records import Proposal, Trial
 from nas.space import Genome
 
 GENERATION, PARENTS = "NSGAIISampler:generation", "NSGAIISampler:parent:"  # Optuna's names for what its NSGA-II notes

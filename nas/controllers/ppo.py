@@ -1,6 +1,6 @@
-"""Proximal policy optimisation (Schulman et al. 2017, arXiv:1707.06347) of the LSTM policy, in JAX, on the CPU.
+"""Proximal policy optimization (Schulman et al. 2017, arXiv:1707.06347) of the LSTM policy, in JAX, on the CPU.
 
-JAX is imported inside the functions, and its arrays stay in them: parameters and optimiser state go in and come out as
+JAX is imported inside the functions, and its arrays stay in them: parameters and optimizer state go in and come out as
 numpy, so that a state is a plain value.
 """
 
@@ -42,7 +42,7 @@ class Batch:
     learned: np.ndarray
 
 
-def init_optimiser(ppo: Ppo, params: Params) -> Any:
+def init_optimizer(ppo: Ppo, params: Params) -> Any:
     """Adam's state before the first step."""
     import jax
 
@@ -50,14 +50,14 @@ def init_optimiser(ppo: Ppo, params: Params) -> Any:
         return jax.tree.map(np.asarray, _adam(ppo).init(dict(params)))
 
 
-def update(ppo: Ppo, layout: Layout, params: Params, optimiser: Any, batch: Batch) -> tuple[Params, Any]:
-    """Parameters and optimiser state after `ppo.passes` steps on the batch."""
+def update(ppo: Ppo, layout: Layout, params: Params, optimizer: Any, batch: Batch) -> tuple[Params, Any]:
+    """Parameters and optimizer state after `ppo.passes` steps on the batch."""
     import jax
 
     data = {**vars(batch), "options": layout.options}
     data = {key: value.astype(np.float32 if value.dtype == np.float64 else value.dtype) for key, value in data.items()}
-    params, optimiser = _compiled(ppo)(*jax.device_put((dict(params), optimiser, data), _cpu()))
-    return jax.tree.map(np.asarray, (params, optimiser))
+    params, optimizer = _compiled(ppo)(*jax.device_put((dict(params), optimizer, data), _cpu()))
+    return jax.tree.map(np.asarray, (params, optimizer))
 
 
 def _cpu() -> Any:
@@ -78,13 +78,13 @@ def _compiled(ppo: Ppo) -> Callable[..., tuple[Any, Any]]:
     adam = _adam(ppo)
 
     @jax.jit
-    def run(params: Any, optimiser: Any, data: Any) -> tuple[Any, Any]:
+    def run(params: Any, optimizer: Any, data: Any) -> tuple[Any, Any]:
         def step(_: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
-            params, optimiser = carry
-            updates, optimiser = adam.update(jax.grad(_loss)(params, data, ppo), optimiser, params)
-            return optax.apply_updates(params, updates), optimiser
+            params, optimizer = carry
+            updates, optimizer = adam.update(jax.grad(_loss)(params, data, ppo), optimizer, params)
+            return optax.apply_updates(params, updates), optimizer
 
-        return jax.lax.fori_loop(0, ppo.passes, step, (params, optimiser))
+        return jax.lax.fori_loop(0, ppo.passes, step, (params, optimizer))
 
     return run
 

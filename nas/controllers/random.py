@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.controllers.base import History, Problem, fresh
-from nas.journal import Proposal, Trial
+from nas.controllers.base import History, fresh
+from nas.problem import Problem
+from nas.records import Proposal, Trial
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from typing import Literal
 
 import numpy as np
 
-from nas.controllers.base import History, Problem, fresh
-from nas.journal import Proposal, Trial
+from nas.controllers.base import History, fresh
+from nas.problem import Problem
+from nas.records import Proposal, Trial
 from nas.space import Genome
 
 
@@ -30,7 +31,7 @@ class State:
 class Reinforce:
     """Each told trial is one step of Adam, without momentum as in TuNAS, on the log-probability of its active genes.
 
-    The advantage is the reward less a moving average of rewards (decay `baseline`, its bias towards zero taken off). The
+    The advantage is the reward less a moving average of rewards (decay `baseline`, its bias toward zero taken off). The
     first `warmup` trials only set the average. Trials without a result count with the worst reward so far, or `failed`.
     """
 
@@ -43,16 +44,16 @@ class Reinforce:
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < math.inf:
-            raise ValueError(f"learning_rate: wanted a positive number, got {self.learning_rate:g}")
+            raise ValueError(f"learning_rate: expected a positive number, got {self.learning_rate:g}")
         for key in ("baseline", "decay"):
             if not 0 <= getattr(self, key) < 1:
-                raise ValueError(f"{key}: wanted a decay from 0 to below 1, got {getattr(self, key):g}")
+                raise ValueError(f"{key}: expected a decay from 0 to below 1, got {getattr(self, key):g}")
         if not 0 <= self.warmup <= 1_000_000:
-            raise ValueError(f"warmup: wanted 0 to 1000000, got {self.warmup}")
+            raise ValueError(f"warmup: expected 0 to 1000000, got {self.warmup}")
         if not 0 <= self.entropy < math.inf:
-            raise ValueError(f"entropy: wanted 0 or more, got {self.entropy:g}")
+            raise ValueError(f"entropy: expected 0 or more, got {self.entropy:g}")
         if self.failed != "worst" and not math.isfinite(self.failed):
-            raise ValueError(f"failed: wanted a finite number or worst, got {self.failed:g}")
+            raise ValueError(f"failed: expected a finite number or worst, got {self.failed:g}")
 
     def init(self, problem: Problem, seed: int) -> State:
         counts = problem.space.option_counts

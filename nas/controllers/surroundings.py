@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.controllers.base import Problem
 from nas.controllers.genes import Genes
-from nas.pareto import non_dominated
+from nas.objectives.pareto import non_dominated
+from nas.problem import Problem
 from nas.space import Genome
 
 LISTED = 20_000  # spaces up to this size are looked at whole
@@ -19,7 +19,7 @@ WIDENING = 12
 
 @dataclass(frozen=True)
 class Surroundings:
-    """`cheap` and `costly` are the axes known before training and the others; `shift` and `scale` standardise the inputs.
+    """`cheap` and `costly` are the axes known before training and the others; `shift` and `scale` standardize the inputs.
 
     `blind` marks the one-hot columns of genes that the analytic costs do not show; only those are inputs besides the costs.
     `design` has the first genomes to try, `pool` those to choose among instead; `corner` is the worst that counts of the
@@ -39,11 +39,11 @@ class Surroundings:
     everything: np.ndarray | None = None
 
     def inputs(self, rows: np.ndarray) -> np.ndarray:
-        """(n, f) standardised inputs."""
+        """(n, f) standardized inputs."""
         return (_raw(self.problem, self.genes, rows, self.blind) - self.shift) * self.scale
 
     def kept(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The rows that keep the hard limits, and their (n, axes) minimised values: 0 on the costly axes."""
+        """The rows that keep the constraints, and their (n, axes) minimized values: 0 on the costly axes."""
         if not len(rows):
             return rows, np.zeros((0, len(self.problem.objectives.names)))
         costs = self.problem.costs(rows)
@@ -51,11 +51,11 @@ class Surroundings:
         return rows[mask], _signed(self.problem, costs, len(rows))[mask]
 
     def cheap_values(self, rows: np.ndarray) -> np.ndarray:
-        """(n, axes) minimised values of the cheap axes, 0 for the others."""
+        """(n, axes) minimized values of the cheap axes, 0 for the others."""
         return _cheap(self.problem, rows)
 
     def to_model(self, axis: int, values: np.ndarray) -> np.ndarray:
-        """What is learnt of a costly axis: the logarithm of a positive cost, anything else as it is."""
+        """What is learned of a costly axis: the logarithm of a positive cost, anything else as it is."""
         return np.log(np.maximum(values, 1e-12)) if self._is_cost(axis) else values
 
     def from_model(self, axis: int, values: np.ndarray) -> np.ndarray:
@@ -79,7 +79,7 @@ class Surroundings:
 
 
 def surroundings_of(problem: Problem, start: int, rng: np.random.Generator) -> Surroundings:
-    """Looks at about a thousand random genomes, and widens them towards the ends of the first cheap axis."""
+    """Looks at about a thousand random genomes, and widens them toward the ends of the first cheap axis."""
     genes = Genes(problem.space)
     small = problem.space.size <= LISTED
     everything = np.array([*problem.space.enumerate()], np.int64) if small else None

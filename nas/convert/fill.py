@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.weights import Variables
+from nas.nn.weights import Variables
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -41,9 +41,9 @@ def fill(variables: Variables, node: str, arrays: Arrays, source: str) -> bool:
     if ours != theirs and node == classifier_of(variables) and _but_last(ours) == _but_last(theirs):
         return False
     for name in {**ours, **theirs}:
-        wanted, got = ours.get(name, "none"), theirs.get(name, "none")
-        if wanted != got:
-            raise ValueError(f"{node}: {name}: wanted {_shown(wanted)}, got {_shown(got)} from {source}")
+        expected, got = ours.get(name, "none"), theirs.get(name, "none")
+        if expected != got:
+            raise ValueError(f"{node}: {name}: expected {_shown(expected)}, got {_shown(got)} from {source}")
     for name, part in places.items():
         variables[part][node][name] = np.array(arrays[name], np.float32)
     return True

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.layers import Graph, Node
+from nas.arch.graph import Graph, Node
 
 Arrays = Mapping[str, Mapping[str, Any]]
 Deployed = dict[str, dict[str, dict[str, np.ndarray]]]

@@ -12,15 +12,15 @@ import math
 
 import numpy as np
 
-from nas.layers import Graph, Node
-from nas.network import init
-from nas.weights import Variables
+from nas.arch.graph import Graph, Node
+from nas.nn.network import init
+from nas.nn.weights import Variables
 
 WITHOUT_CHANNELS = ("concat", "channels", "shuffle")
 
 
 def inherit(parent: Graph, child: Graph, variables: Variables, seed: int) -> Variables:
-    """The child's variables: the parent's by the names of layers, cut to the channels that stay, kernels to their centre.
+    """The child's variables: the parent's by the names of layers, cut to the channels that stay, kernels to their center.
 
     Layers that the parent has not start from their initial values. Raises ValueError naming a layer that is wider than the
     parent's, or whose channels cannot be followed.

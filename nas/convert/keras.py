@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from nas.arch.graph import Graph
 from nas.convert.fill import Arrays, Imported, copied, fill
-from nas.layers import Graph
-from nas.weights import Variables
+from nas.nn.weights import Variables
 
 # Class name in snake case, as weight files have it -> kind, and the names of its arrays in the order that Keras keeps.
 CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -75,11 +75,11 @@ def import_layers(layers: Sequence[Layer], graph: Graph, start: Variables) -> Im
         if layer.kind not in CLASSES:
             raise ValueError(f"Keras layer {layer.name}: class {layer.kind} has no counterpart here")
         given[CLASSES[layer.kind][0]].append(layer)
-    wanted: dict[str, list[Slot]] = defaultdict(list)
+    expected: dict[str, list[Slot]] = defaultdict(list)
     for slot in _slots(graph, bool(given["separable"])):
-        wanted[slot.kind].append(slot)
+        expected[slot.kind].append(slot)
     variables = copied(start)
-    fresh = [node for kind in {**wanted, **given} for node in _fill_kind(wanted[kind], given[kind], variables)]
+    fresh = [node for kind in {**expected, **given} for node in _fill_kind(expected[kind], given[kind], variables)]
     return Imported(variables, tuple(fresh))
 
 
@@ -110,11 +110,11 @@ def _converted(layer: Layer, nodes: int) -> list[Arrays]:
     names = CLASSES[layer.kind][1]
     least = len(names) if layer.kind == "batch_normalization" else len(names) - 1
     if not least <= len(layer.arrays) <= len(names):
-        raise ValueError(f"Keras layer {layer.name}: wanted {least} to {len(names)} arrays, got {len(layer.arrays)}")
+        raise ValueError(f"Keras layer {layer.name}: expected {least} to {len(names)} arrays, got {len(layer.arrays)}")
     arrays = dict(zip(names, layer.arrays, strict=False))
     for name in ("depthwise", "pointwise"):
         if name in arrays and arrays[name].ndim != 4:
-            raise ValueError(f"Keras layer {layer.name}: {name} kernel: wanted 4 axes, got shape {arrays[name].shape}")
+            raise ValueError(f"Keras layer {layer.name}: {name} kernel: expected 4 axes, got shape {arrays[name].shape}")
     bias = {"bias": arrays["bias"]} if "bias" in arrays else {}
     if "depthwise" not in arrays:
         return [arrays]

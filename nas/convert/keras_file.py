@@ -56,7 +56,7 @@ def _opened(path: Path) -> Any:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         if INNER not in names:
-            raise ValueError(f"{path}: holds {', '.join(names)[:120]}; wanted {INNER}, as model.save writes it")
+            raise ValueError(f"{path}: holds {', '.join(names)[:120]}; expected {INNER}, as model.save writes it")
         if (size := archive.getinfo(INNER).file_size) > MAX_BYTES:
             raise ValueError(f"{path}: {INNER} declares {size / 2**30:.0f} GiB; {MAX_BYTES >> 30} GiB is the most")
         return io.BytesIO(archive.read(INNER))

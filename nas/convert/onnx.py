@@ -15,17 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from nas import __version__
+from nas.arch.graph import Graph, Node, pads, pool_pads
 from nas.convert.fold import Arrays, folded
-from nas.layers import Graph, Node, pads, pool_pads
-from nas.versions import needed
+from nas.core.version import __version__
+from nas.core.versions import needed
 
 OPSET, IR_VERSION = 17, 8  # the first that have every operation used here; older runtimes refuse newer ones
 BATCH = "N"
 
 
 def onnx_bytes(graph: Graph, variables: Mapping[str, Arrays], name: str = "network") -> bytes:
-    """The serialised model, checked. Raises ValueError for a primitive that has no ONNX form, or where `onnx` is missing."""
+    """The serialized model, checked. Raises ValueError for a primitive that has no ONNX form, or where `onnx` is missing."""
     onnx = needed("onnx", "onnx")
     deployed, arrays = folded(graph, variables)
     writer = _Writer(onnx.helper, onnx.numpy_helper, deployed, arrays)

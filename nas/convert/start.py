@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nas.arch.graph import Graph
 from nas.convert.fill import Imported, copied, fill
 from nas.convert.keras import import_layers
 from nas.convert.keras_file import read_layers
-from nas.layers import Graph
-from nas.network import init
-from nas.weights import Variables, load_weights
+from nas.nn.network import init
+from nas.nn.weights import Variables, load_weights
 
 KERAS = "keras:"
 

@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
+from nas.arch.graph import Graph
 from nas.convert.fold import Arrays, folded
-from nas.layers import Graph
 
 PROCESS = Path(__file__).with_name("tflite_process.py")
 
@@ -48,7 +48,7 @@ def stablehlo(graph: Graph, variables: Mapping[str, Arrays], batch: int = 1) -> 
     import jax
     import jax.numpy as jnp
 
-    from nas.network import apply
+    from nas.nn.network import apply
 
     deployed, arrays = folded(graph, variables)
 

@@ -16,8 +16,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nas.arch import Arch
-from nas.blocks import lower
-from nas.layers import Node, Shape, node_macs, param_shapes
+from nas.arch.blocks import lower
+from nas.arch.graph import Node, Shape, node_macs, param_shapes
 
 IN_PLACE = frozenset({"norm", "act", "add", "mul", "dropout", "drop_path", "flatten"})
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nas.arch.graph import Graph, Node, Shape, node_macs
 from nas.cost.count import IN_PLACE, node_params, product
-from nas.layers import Graph, Node, Shape, node_macs
 
 KERNELS = (3, 5, 7)
 FEATURES = (

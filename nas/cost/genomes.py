@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 from nas.arch import Block, Stage
-from nas.blocks import builder, lower_head, lower_layer
+from nas.arch.blocks import builder, lower_head, lower_layer
+from nas.arch.graph import Graph, Node, Shape, node_macs
 from nas.cost.count import alive_bytes, node_params, product
 from nas.cost.features import FEATURES, feature_row
-from nas.layers import Graph, Node, Shape, node_macs
 from nas.space import Hole, Pairs, Space
 
 METRICS = ("params", "macs", "memory_bytes")
@@ -266,7 +266,7 @@ class Costs:
             or not (np.issubdtype(genomes.dtype, np.integer) or genomes.size == 0)
         ):
             raise ValueError(
-                f"{self.space.name}: wanted whole numbers of shape (n, {len(counts)}), got {genomes.dtype} {genomes.shape}"
+                f"{self.space.name}: expected whole numbers of shape (n, {len(counts)}), got {genomes.dtype} {genomes.shape}"
             )
         genomes = genomes.astype(np.int64)
         wrong = (genomes < 0) | (genomes >= counts)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nas.arch.graph import Node, Shape, node_macs
 from nas.cost.count import product
 from nas.cost.features import FUSED
-from nas.layers import Node, Shape, node_macs
 
 LANES = (8, 32, 128)
 RATIOS = (4, 16, 64, 256)

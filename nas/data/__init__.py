@@ -7,14 +7,13 @@
 A dataset of one's own is a frozen dataclass, a `DatasetSettings` with a `load()`, added to `DATASETS`.
 """
 
-from nas.data.augment import Augment, augment, batches
+from nas.data.augment import augment, batches
 from nas.data.dataset import Dataset, DatasetSettings, Part, Split, assemble
 from nas.data.images import Encoded
 from nas.data.registry import DATASETS, dataset_settings, load_dataset
 
 __all__ = [
     "DATASETS",
-    "Augment",
     "Dataset",
     "DatasetSettings",
     "Encoded",

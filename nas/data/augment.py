@@ -3,42 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from nas.data.dataset import Split
 from nas.data.policies import auto_augment, rand_augment
+from nas.recipe import Augment
 
 MAX_PADDING = 1024
-
-
-@dataclass(frozen=True)
-class Augment:
-    """crop_padding: pixels of `padding` added on each side before a crop of the own size at a random place (0: none).
-
-    flip: mirror left and right, every second image. cutout: side in pixels of a square blanked around a random point,
-    cut off at the border (arXiv:1708.04552; 0: none). policy: after crop and flip, AutoAugment (ImageNet's) or RandAugment
-    of `layers` operations at `magnitude` (0 to 30); see `nas.data.policies`.
-    """
-
-    crop_padding: int = 0
-    padding: Literal["zero", "reflect"] = "zero"
-    flip: bool = False
-    cutout: int = 0
-    policy: Literal["none", "autoaugment", "randaugment"] = "none"
-    layers: int = 2
-    magnitude: float = 9.0
-
-    def __post_init__(self) -> None:
-        for key in ("crop_padding", "cutout"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key}: wanted 0 or more pixels, got {getattr(self, key)}")
-        if not 1 <= self.layers <= 16:
-            raise ValueError(f"layers: wanted 1 to 16, got {self.layers}")
-        if not 0 <= self.magnitude <= 30:
-            raise ValueError(f"magnitude: wanted 0 to 30, got {self.magnitude}")
 
 
 def augment(
@@ -106,7 +78,7 @@ def batches(split: Split, batch: int, rng: np.random.Generator) -> Iterator[np.n
     A split smaller than one batch gives one batch of all its rows. Raises ValueError for a batch below 1.
     """
     if batch < 1:
-        raise ValueError(f"batch: wanted 1 or more images, got {batch}")
+        raise ValueError(f"batch: expected 1 or more images, got {batch}")
     order = split.order(rng)
     size = min(batch, len(order)) or batch
     for start in range(0, len(order) - size + 1, size):

@@ -1,4 +1,4 @@
-"""`Dataset`, the settings that all datasets share, and the way from labelled parts to train, validation and test.
+"""`Dataset`, the settings that all datasets share, and the way from labeled parts to train, validation and test.
 
 A family of datasets (one module each) finds its labels, wraps them as `Part`s whose images are fetched row by row, and
 leaves the rest to `assemble`: labels are checked and rows chosen before any image is decoded.
@@ -72,7 +72,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Part:
-    """Labelled images not yet read.
+    """Labeled images not yet read.
 
     labels: (n,) numbers; fetch: sorted row numbers -> their images; place: row number -> its name for errors. groups: where
     rows are read in groups.
@@ -104,13 +104,13 @@ class DatasetSettings(ABC):
         for key in ("train_size", "test_size", "valid_size"):
             size = getattr(self, key)
             if size is not None and size < 1:
-                raise ValueError(f"{key}: wanted 1 or more, or null, got {size}")
+                raise ValueError(f"{key}: expected 1 or more, or null, got {size}")
         if not 0 < self.valid_share < 1:
-            raise ValueError(f"valid_share: wanted a share between 0 and 1, got {self.valid_share}")
+            raise ValueError(f"valid_share: expected a share between 0 and 1, got {self.valid_share}")
         if self.resolution is not None and not 1 <= self.resolution <= MAX_RESOLUTION:
-            raise ValueError(f"resolution: wanted 1 to {MAX_RESOLUTION} pixels, or null, got {self.resolution}")
+            raise ValueError(f"resolution: expected 1 to {MAX_RESOLUTION} pixels, or null, got {self.resolution}")
         if self.split_seed < 0:
-            raise ValueError(f"split_seed: wanted 0 or more, got {self.split_seed}")
+            raise ValueError(f"split_seed: expected 0 or more, got {self.split_seed}")
 
     @abstractmethod
     def load(self) -> Dataset:
@@ -131,17 +131,17 @@ class StreamSettings(DatasetSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 1 <= self.stream_mib <= 2**24:
-            raise ValueError(f"stream_mib: wanted 1 to {2**24} MiB, got {self.stream_mib}")
+            raise ValueError(f"stream_mib: expected 1 to {2**24} MiB, got {self.stream_mib}")
 
 
-def existing_path(path: str | None, wanted: str, is_folder: bool = True) -> Path:
-    """The user's `path` setting as a Path; `wanted` tells what should be there. Raises ValueError where it is not."""
+def existing_path(path: str | None, expected: str, is_folder: bool = True) -> Path:
+    """The user's `path` setting as a Path; `expected` tells what should be there. Raises ValueError where it is not."""
     if not path:
-        raise ValueError(f"path: not set; wanted {wanted}")
+        raise ValueError(f"path: not set; expected {expected}")
     found = Path(path).expanduser()
     if not (found.is_dir() if is_folder else found.is_file()):
         problem = f"is not a {'folder' if is_folder else 'file'}" if found.exists() else "does not exist"
-        raise ValueError(f"path: {found} {problem}; wanted {wanted}")
+        raise ValueError(f"path: {found} {problem}; expected {expected}")
     return found
 
 
@@ -182,7 +182,7 @@ def whole_labels(labels: np.ndarray, place: Callable[[int], str]) -> np.ndarray:
         labels = labels[:, 0]
     if labels.ndim != 1 or labels.dtype.kind not in "iuf" or not len(labels):
         raise ValueError(
-            f"{place(0)}: wanted labels as whole numbers of shape (images,), got {labels.dtype} of shape {labels.shape}"
+            f"{place(0)}: expected labels as whole numbers of shape (images,), got {labels.dtype} of shape {labels.shape}"
         )
     bad = np.flatnonzero(~(np.isfinite(labels) & (labels == np.floor(labels)) & (labels < 2**31)))
     if len(bad):
@@ -197,7 +197,7 @@ def _names_from(labels: np.ndarray, place: Callable[[int], str]) -> tuple[str, .
     gaps = np.flatnonzero(found != np.arange(len(found)))
     if len(gaps):
         raise ValueError(
-            f"class {gaps[0]} has no image: labels run from {found[0]} to {found[-1]}, wanted every number from 0 on"
+            f"class {gaps[0]} has no image: labels run from {found[0]} to {found[-1]}, expected every number from 0 on"
         )
     return tuple(str(label) for label in found)
 
@@ -205,8 +205,8 @@ def _names_from(labels: np.ndarray, place: Callable[[int], str]) -> tuple[str, .
 def _check_range(labels: np.ndarray, count: int, place: Callable[[int], str]) -> None:
     bad = np.flatnonzero((labels < 0) | (labels >= count))
     if len(bad):
-        wanted = f"0 to {count - 1} ({count} classes)" if labels[bad[0]] >= 0 else "0 or more"
-        raise ValueError(f"{place(int(bad[0]))}: label {labels[bad[0]]} is out of range; wanted {wanted}")
+        expected = f"0 to {count - 1} ({count} classes)" if labels[bad[0]] >= 0 else "0 or more"
+        raise ValueError(f"{place(int(bad[0]))}: label {labels[bad[0]]} is out of range; expected {expected}")
 
 
 def _choose_rows(
@@ -248,7 +248,7 @@ def _shrunk(part: str, size: int, labels: np.ndarray, rows: np.ndarray, seed: Se
 
 def _check_size(key: str, size: int, least: int, most: int, what: str) -> None:
     if not least <= size <= most:
-        raise ValueError(f"{key}: wanted {least} to {most} {what}, got {size}")
+        raise ValueError(f"{key}: expected {least} to {most} {what}, got {size}")
 
 
 def _is_streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: StreamSettings) -> bool:
@@ -260,18 +260,18 @@ def _is_streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: Stream
     size = settings.resolution or max(max(one.height, one.width) for one in formats)
     channels = max(one.channels for one in formats)
     count = sum(len(rows) for _, rows in chosen.values())
-    wanted, have = count * size * size * channels, machine_memory()
-    if wanted <= STREAM_ABOVE * have:
+    expected, have = count * size * size * channels, machine_memory()
+    if expected <= STREAM_ABOVE * have:
         return False
     logging.getLogger("nas").warning(
         "dataset: %s images of %dx%dx%d would take %.1f of %.1f GiB of memory: they are streamed (dataset.stream=false reads them all)",
-        f"{count:,}", size, size, channels, wanted / 2**30, have / 2**30,
+        f"{count:,}", size, size, channels, expected / 2**30, have / 2**30,
     )  # fmt: skip
     return True
 
 
 def _streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: StreamSettings) -> dict[str, Streamed]:
-    """Size and colours are those of the images looked at: all, or `SURVEYED` of each part; what differs later is an error then."""
+    """Size and colors are those of the images looked at: all, or `SURVEYED` of each part; what differs later is an error then."""
     formats: list[Format] = []
     for key, (part, rows) in chosen.items():
         for some in pieces(spread(rows, SURVEYED)):

@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits: 1,797 grey images of 8x8, embedded in the package, nothing to download."""
+"""scikit-learn's handwritten digits: 1,797 gray images of 8x8, embedded in the package, nothing to download."""
 
 from __future__ import annotations
 

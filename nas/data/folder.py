@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
 from nas.data.images import Encoded
-from nas.settings import did_you_mean
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 PART_FOLDERS = {"train": "train", "test": "test", "valid": "valid", "validation": "valid", "val": "valid"}
@@ -23,12 +23,12 @@ class Folder(StreamSettings):
     path: str | None = None
 
     def load(self) -> Dataset:
-        wanted = f"a folder with a folder of images a class (*{', *'.join(SUFFIXES)}), or train/ and test/ of such"
-        root = existing_path(self.path, wanted)
+        expected = f"a folder with a folder of images a class (*{', *'.join(SUFFIXES)}), or train/ and test/ of such"
+        root = existing_path(self.path, expected)
         roots = _part_roots(root)
         classes = [folder.name for folder in _folders(roots["train"])]
         if not classes:
-            raise ValueError(f"path: {roots['train']} has no class folders; wanted {wanted}")
+            raise ValueError(f"path: {roots['train']} has no class folders; expected {expected}")
         parts = {key: _part(part_root, classes) for key, part_root in roots.items()}
         return assemble("folder", self, parts, classes)
 
@@ -41,7 +41,7 @@ def _part_roots(root: Path) -> dict[str, Path]:
     for folder in _folders(root):
         part = PART_FOLDERS.get(folder.name)
         if part is None or part in roots:
-            raise ValueError(f"{folder}: beside {root / 'train'} wanted only test and valid")
+            raise ValueError(f"{folder}: beside {root / 'train'} expected only test and valid")
         roots[part] = folder
     return roots
 
@@ -54,7 +54,7 @@ def _part(root: Path, classes: Sequence[str]) -> Part:
             raise ValueError(f"{folder}: no such class in the training part{did_you_mean(folder.name, classes)}")
         images = sorted(file for file in folder.iterdir() if _is_image(file))
         if not images:
-            raise ValueError(f"{folder}: class without images; wanted *{', *'.join(SUFFIXES)}")
+            raise ValueError(f"{folder}: class without images; expected *{', *'.join(SUFFIXES)}")
         files += images
         labels += [classes.index(folder.name)] * len(images)
     if not files:

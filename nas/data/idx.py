@@ -38,11 +38,11 @@ class FashionMnist(DatasetSettings):
     classes: tuple[str, ...] | None = FASHION_CLASSES
 
     def load(self) -> Dataset:
-        wanted = (
+        expected = (
             "a folder with train-images-idx3-ubyte, train-labels-idx1-ubyte and the same of t10k, or these with .gz "
             "(apt install dataset-fashion-mnist brings one)"
         )
-        folder = existing_path(self.path, wanted)
+        folder = existing_path(self.path, expected)
         parts = {key: _part(folder, prefix) for key, prefix in PREFIXES.items()}
         return assemble("fashion_mnist", self, parts, self.classes)
 

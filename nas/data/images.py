@@ -1,6 +1,6 @@
 """Encoded images and arrays into equal uint8 stacks; every broken image is named.
 
-Sizes and colours are looked at first, from the headers alone, over all parts of a dataset: so sizes that differ, or a
+Sizes and colors are looked at first, from the headers alone, over all parts of a dataset: so sizes that differ, or a
 stack that cannot fit in memory, are refused before anything is decoded or allocated.
 """
 
@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
-COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
+COLOR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 # Not everything that PIL opens: for EPS it would run Ghostscript over the data.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 # What PIL's parsers raise over broken bytes: no common class of their own.
@@ -54,7 +54,7 @@ def read_images(parts: Mapping[str, Fetched], resolution: int | None) -> dict[st
     """Each part as (n, r, r, c) uint8, with one r and one c for all parts.
 
     r is `resolution` (bilinear resizing of what differs), or where that is None the size that all images share. c is 1
-    where all images are grey, else 3. Raises ValueError for images that are broken, differ in size, are not square,
+    where all images are gray, else 3. Raises ValueError for images that are broken, differ in size, are not square,
     or do not fit in memory together.
     """
     with warnings.catch_warnings():
@@ -69,7 +69,7 @@ def read_images(parts: Mapping[str, Fetched], resolution: int | None) -> dict[st
 def decoded(part: Fetched, size: int, channels: int, as_found: bool) -> np.ndarray:
     """Images as (n, size, size, channels) uint8; safe in threads.
 
-    Raises ValueError naming an image that is broken, is coloured where `channels` is 1, or, with `as_found`, has another size.
+    Raises ValueError naming an image that is broken, is colored where `channels` is 1, or, with `as_found`, has another size.
     """
     for item in part if not isinstance(part, np.ndarray) else ():
         fmt = _header(item)
@@ -78,12 +78,12 @@ def decoded(part: Fetched, size: int, channels: int, as_found: bool) -> np.ndarr
         if as_found and (fmt.height, fmt.width) != (size, size):
             raise ValueError(f"{item.name}: {fmt.width}x{fmt.height} pixels where others have {size}x{size}: set dataset.resolution")
         if fmt.channels > channels:
-            raise ValueError(f"{item.name}: in colour, where the images looked at first are grey; save them all in one of the two")
+            raise ValueError(f"{item.name}: in color, where the images looked at first are gray; save them all in one of the two")
     return _stack(part, size, channels)
 
 
 def common_form(formats: Sequence[Format], resolution: int | None) -> tuple[int, int]:
-    """(size, channels) that images get: the given size, or the one that all share; 1 channel where all are grey, else 3.
+    """(size, channels) that images get: the given size, or the one that all share; 1 channel where all are gray, else 3.
 
     Raises ValueError for images that differ in size, or are not square, without a `resolution`.
     """
@@ -109,7 +109,7 @@ def machine_memory() -> int:
 
 
 def formats_of(name: str, part: Fetched) -> list[Format]:
-    """Size and colours of each image, from its header; of an array, of all at once."""
+    """Size and colors of each image, from its header; of an array, of all at once."""
     if isinstance(part, np.ndarray):
         return [Format(f"{name} images", *part.shape[1:])]
     return [_header(item) for item in part]
@@ -117,8 +117,8 @@ def formats_of(name: str, part: Fetched) -> list[Format]:
 
 def _header(item: Encoded) -> Format:
     mode, width, height = _guarded(item, lambda image: (image.mode, *image.size))
-    if mode not in GRAY_MODES | COLOUR_MODES:
-        raise ValueError(f"{item.name}: pixels of kind {mode} are not supported; save it as grey or RGB")
+    if mode not in GRAY_MODES | COLOR_MODES:
+        raise ValueError(f"{item.name}: pixels of kind {mode} are not supported; save it as gray or RGB")
     return Format(item.name, height, width, 1 if mode in GRAY_MODES else 3)
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, DatasetSettings, Part, assemble, existing_path
 from nas.data.images import check_memory
-from nas.settings import did_you_mean
 
 
 @dataclass(frozen=True)
@@ -27,16 +27,16 @@ class Npz(DatasetSettings):
         parts = {key: _part(path, arrays, key) for key in ("train", "valid", "test") if _has(path, arrays, key)}
         classes = arrays.get("classes")
         if classes is not None and (classes.dtype.kind != "U" or classes.ndim != 1):
-            raise ValueError(f"{path}: classes: wanted a list of texts, got {_kind(classes)}")
+            raise ValueError(f"{path}: classes: expected a list of texts, got {_kind(classes)}")
         return assemble("npz", self, parts, None if classes is None else [str(name) for name in classes])
 
 
-def read_npz(path: Path, wanted: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Those of the `wanted` arrays that the archive holds. Raises ValueError for what is no archive of plain arrays."""
+def read_npz(path: Path, expected: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Those of the `expected` arrays that the archive holds. Raises ValueError for what is no archive of plain arrays."""
     try:
         with zipfile.ZipFile(path) as archive:
             sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.infolist()}
-            found = [name for name in wanted if name in sizes]
+            found = [name for name in expected if name in sizes]
             for name in ("x_train", "y_train"):
                 if name not in found:
                     raise ValueError(f"{path}: no array {name}{did_you_mean(name, sizes)} (arrays: {', '.join(sizes)})")
@@ -59,10 +59,10 @@ def _check_member(path: Path, archive: zipfile.ZipFile, name: str, size: int) ->
         raise ValueError(f"{path}: {name}: not a NumPy array: {str(error).splitlines()[0]}") from error
     if dtype.hasobject:
         raise ValueError(f"{path}: {name}: holds Python objects, which are not loaded; save plain numbers")
-    wanted = math.prod(shape) * dtype.itemsize
-    if wanted > size:
-        raise ValueError(f"{path}: {name}: truncated: {wanted:,} bytes by its header, {size:,} in the file")
-    check_memory(wanted, f"{path}: {name}: its {wanted:,} bytes")
+    expected = math.prod(shape) * dtype.itemsize
+    if expected > size:
+        raise ValueError(f"{path}: {name}: truncated: {expected:,} bytes by its header, {size:,} in the file")
+    check_memory(expected, f"{path}: {name}: its {expected:,} bytes")
 
 
 def _has(path: Path, arrays: dict[str, np.ndarray], key: str) -> bool:
@@ -77,9 +77,9 @@ def _part(path: Path, arrays: dict[str, np.ndarray], key: str) -> Part:
     if images.ndim == 3:
         images = images[..., None]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
-        raise ValueError(f"{path}: x_{key}: wanted uint8 of shape (n, h, w) or (n, h, w, 1 or 3), got {_kind(images)}")
+        raise ValueError(f"{path}: x_{key}: expected uint8 of shape (n, h, w) or (n, h, w, 1 or 3), got {_kind(images)}")
     if labels.ndim == 0 or len(labels) != len(images):
-        raise ValueError(f"{path}: y_{key}: wanted {len(images)} labels as x_{key} has images, got {_kind(labels)}")
+        raise ValueError(f"{path}: y_{key}: expected {len(images)} labels as x_{key} has images, got {_kind(labels)}")
     return Part(labels, lambda rows: images[rows], lambda row: f"{path}: y_{key}[{row}]")
 
 

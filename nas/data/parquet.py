@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
 from nas.data.images import Encoded
 from nas.data.stream import Groups
-from nas.settings import did_you_mean
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -80,22 +80,22 @@ def _features(schema: pa.Schema) -> dict[str, Any]:
         return {}
 
 
-def _chosen(path: Path, key: str, wanted: str | None, columns: Sequence[str], fitting: Sequence[str], what: str) -> str:
-    """The column `wanted`, or the only fitting one."""
-    if wanted is not None:
-        if wanted not in columns:
-            near = did_you_mean(wanted, columns)
-            raise ValueError(f"{key}: {path} has no column {wanted}{near} (columns: {', '.join(columns)})")
-        if wanted not in fitting:
-            raise ValueError(f"{key}: column {wanted} of {path} does not hold {what}")
-        return wanted
+def _chosen(path: Path, key: str, expected: str | None, columns: Sequence[str], fitting: Sequence[str], what: str) -> str:
+    """The column `expected`, or the only fitting one."""
+    if expected is not None:
+        if expected not in columns:
+            near = did_you_mean(expected, columns)
+            raise ValueError(f"{key}: {path} has no column {expected}{near} (columns: {', '.join(columns)})")
+        if expected not in fitting:
+            raise ValueError(f"{key}: column {expected} of {path} does not hold {what}")
+        return expected
     if len(fitting) == 1:
         return fitting[0]
     listed = ", ".join(fitting or columns)
     raise ValueError(f"{key}: {path} has {'several' if fitting else 'no'} columns of {what} ({listed}); name one")
 
 
-def _image_column(path: Path, schema: pa.Schema, wanted: str | None) -> str:
+def _image_column(path: Path, schema: pa.Schema, expected: str | None) -> str:
     import pyarrow.types as pt
 
     def is_bytes(kind: pa.DataType) -> bool:
@@ -107,10 +107,10 @@ def _image_column(path: Path, schema: pa.Schema, wanted: str | None) -> str:
         return is_bytes(kind)
 
     fitting = [field.name for field in schema if is_image(field.type)]
-    return _chosen(path, "image_column", wanted, schema.names, fitting, "encoded images")
+    return _chosen(path, "image_column", expected, schema.names, fitting, "encoded images")
 
 
-def _label_column(path: Path, schema: pa.Schema, features: dict[str, Any], wanted: str | None) -> str:
+def _label_column(path: Path, schema: pa.Schema, features: dict[str, Any], expected: str | None) -> str:
     import pyarrow.types as pt
 
     def is_label(kind: pa.DataType) -> bool:
@@ -118,12 +118,12 @@ def _label_column(path: Path, schema: pa.Schema, features: dict[str, Any], wante
         return pt.is_integer(kind) or pt.is_string(kind) or pt.is_large_string(kind)
 
     fitting = [field.name for field in schema if is_label(field.type)]
-    if wanted is None:
+    if expected is None:
         described = [name for name in fitting if _names(features.get(name))]
         integers = [name for name in fitting if pt.is_integer(schema.field(name).type)]
         usual = [name for name in fitting if name in ("label", "labels")]
         fitting = next((group for group in (described, usual, integers) if len(group) == 1), fitting)
-    return _chosen(path, "label_column", wanted, schema.names, fitting, "labels (whole numbers or texts)")
+    return _chosen(path, "label_column", expected, schema.names, fitting, "labels (whole numbers or texts)")
 
 
 def _names(feature: Any) -> list[str] | None:

@@ -1,7 +1,7 @@
 """AutoAugment (arXiv:1805.09501) and RandAugment (arXiv:1909.13719) of uint8 images, on the host, pure given the generator.
 
 Ranges of the operations are those of the published EfficientNet code: magnitude 0 to 10 (RandAugment goes beyond, by the same
-lines). What a geometric operation leaves empty is grey 128.
+lines). What a geometric operation leaves empty is gray 128.
 """
 
 from __future__ import annotations
@@ -11,25 +11,25 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-GREY = 128
+GRAY = 128
 MAX_LEVEL = 10.0
 Operation = Callable[[Image.Image, float], Image.Image]  # (image, its argument) -> image
 
 # AutoAugment's policy for ImageNet ("v0"): pairs of (operation, probability, magnitude).
 POLICY = (
-    (("equalize", 0.8, 1), ("shear_y", 0.8, 4)), (("colour", 0.4, 9), ("equalize", 0.6, 3)),
-    (("colour", 0.4, 1), ("rotate", 0.6, 8)), (("solarize", 0.8, 3), ("equalize", 0.4, 7)),
-    (("solarize", 0.4, 2), ("solarize", 0.6, 2)), (("colour", 0.2, 0), ("equalize", 0.8, 8)),
+    (("equalize", 0.8, 1), ("shear_y", 0.8, 4)), (("color", 0.4, 9), ("equalize", 0.6, 3)),
+    (("color", 0.4, 1), ("rotate", 0.6, 8)), (("solarize", 0.8, 3), ("equalize", 0.4, 7)),
+    (("solarize", 0.4, 2), ("solarize", 0.6, 2)), (("color", 0.2, 0), ("equalize", 0.8, 8)),
     (("equalize", 0.4, 8), ("solarize_add", 0.8, 3)), (("shear_x", 0.2, 9), ("rotate", 0.6, 8)),
-    (("colour", 0.6, 1), ("equalize", 1.0, 2)), (("invert", 0.4, 9), ("rotate", 0.6, 0)),
-    (("equalize", 1.0, 9), ("shear_y", 0.6, 3)), (("colour", 0.4, 7), ("equalize", 0.6, 0)),
-    (("posterize", 0.4, 6), ("autocontrast", 0.4, 7)), (("solarize", 0.6, 8), ("colour", 0.6, 9)),
+    (("color", 0.6, 1), ("equalize", 1.0, 2)), (("invert", 0.4, 9), ("rotate", 0.6, 0)),
+    (("equalize", 1.0, 9), ("shear_y", 0.6, 3)), (("color", 0.4, 7), ("equalize", 0.6, 0)),
+    (("posterize", 0.4, 6), ("autocontrast", 0.4, 7)), (("solarize", 0.6, 8), ("color", 0.6, 9)),
     (("solarize", 0.2, 4), ("rotate", 0.8, 9)), (("rotate", 1.0, 7), ("translate_y", 0.8, 9)),
-    (("shear_x", 0.0, 0), ("solarize", 0.8, 4)), (("shear_y", 0.8, 0), ("colour", 0.6, 4)),
-    (("colour", 1.0, 0), ("rotate", 0.6, 2)), (("equalize", 0.8, 4), ("equalize", 0.0, 8)),
+    (("shear_x", 0.0, 0), ("solarize", 0.8, 4)), (("shear_y", 0.8, 0), ("color", 0.6, 4)),
+    (("color", 1.0, 0), ("rotate", 0.6, 2)), (("equalize", 0.8, 4), ("equalize", 0.0, 8)),
     (("equalize", 1.0, 4), ("autocontrast", 0.6, 2)), (("shear_y", 0.4, 7), ("solarize_add", 0.6, 7)),
     (("posterize", 0.8, 2), ("solarize", 0.6, 10)), (("solarize", 0.6, 8), ("equalize", 0.6, 1)),
-    (("colour", 0.8, 6), ("rotate", 0.4, 5)),
+    (("color", 0.8, 6), ("rotate", 0.4, 5)),
 )  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def _by_pair(
 def _each(images: np.ndarray, seeds: Sequence[int] | np.ndarray,
           change: Callable[[Image.Image, np.random.Generator], Image.Image]) -> np.ndarray:  # fmt: skip
     if images.shape[3] not in (1, 3):
-        raise ValueError(f"policy: wanted grey or colour images, got {images.shape[3]} channels")
+        raise ValueError(f"policy: expected gray or color images, got {images.shape[3]} channels")
     out = np.empty_like(images)
     for i, (image, seed) in enumerate(zip(images, seeds, strict=True)):
         plane = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
@@ -82,18 +82,18 @@ def _each(images: np.ndarray, seeds: Sequence[int] | np.ndarray,
 
 
 def _affine(image: Image.Image, *matrix: float) -> Image.Image:
-    fill = (GREY,) * len(image.getbands())
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, fillcolor=fill if len(fill) > 1 else GREY)
+    fill = (GRAY,) * len(image.getbands())
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, fillcolor=fill if len(fill) > 1 else GRAY)
 
 
 def _solarize_add(image: Image.Image, amount: float) -> Image.Image:
-    table = [min(v + int(amount), 255) if v < GREY else v for v in range(256)]
+    table = [min(v + int(amount), 255) if v < GRAY else v for v in range(256)]
     return image.point(table * len(image.getbands()))
 
 
 def _rotate(image: Image.Image, degrees: float) -> Image.Image:
-    fill = (GREY,) * len(image.getbands())
-    return image.rotate(degrees, fillcolor=fill if len(fill) > 1 else GREY)
+    fill = (GRAY,) * len(image.getbands())
+    return image.rotate(degrees, fillcolor=fill if len(fill) > 1 else GRAY)
 
 
 def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
@@ -113,7 +113,7 @@ OPERATIONS: dict[str, tuple[Operation, Callable[[float, int], float], bool]] = {
     "posterize": (lambda image, bits: ImageOps.posterize(image, max(1, int(bits))), lambda share, side: 4 * share, False),
     "solarize": (lambda image, level: ImageOps.solarize(image, int(level)), lambda share, side: 256 * share, False),
     "solarize_add": (_solarize_add, lambda share, side: 110 * share, False),
-    "colour": (_enhance(ImageEnhance.Color), _factor, False),
+    "color": (_enhance(ImageEnhance.Color), _factor, False),
     "contrast": (_enhance(ImageEnhance.Contrast), _factor, False),
     "brightness": (_enhance(ImageEnhance.Brightness), _factor, False),
     "sharpness": (_enhance(ImageEnhance.Sharpness), _factor, False),

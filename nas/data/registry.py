@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from nas.core.settings import named
 from nas.data.dataset import Dataset, DatasetSettings
 from nas.data.digits import Digits
 from nas.data.folder import Folder
 from nas.data.idx import FashionMnist
 from nas.data.npz import Npz
 from nas.data.parquet import Parquet
-from nas.settings import named
 
 DATASETS: dict[str, type[DatasetSettings]] = {
     "digits": Digits,

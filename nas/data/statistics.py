@@ -1,4 +1,4 @@
-"""Mean and spread of images per channel, by which a network's input is normalised."""
+"""Mean and spread of images per channel, by which a network's input is normalized."""
 
 from __future__ import annotations
 

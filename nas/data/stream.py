@@ -104,9 +104,9 @@ class Streamed:
         return self.rows.nbytes
 
     def __getitem__(self, which: slice | np.ndarray | Sequence[int]) -> np.ndarray:
-        wanted = self.rows[which]
-        order = np.argsort(wanted, kind="stable")
-        found = self.groups.fetch(wanted[order], self._held.load) if self.groups else self.fetch(wanted[order])
+        expected = self.rows[which]
+        order = np.argsort(expected, kind="stable")
+        found = self.groups.fetch(expected[order], self._held.load) if self.groups else self.fetch(expected[order])
         images = decoded(found, self.size, self.channels, self.as_found)
         back = np.empty_like(order)
         back[order] = np.arange(len(order))

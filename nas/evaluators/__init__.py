@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nas.core.settings import named
 from nas.evaluators.base import Context, Evaluator, EvaluatorSettings
-from nas.evaluators.links import Linked
-from nas.evaluators.one_program import OneProgram
+from nas.evaluators.layerwise import LayerwiseSettings
 from nas.evaluators.scratch import Scratch
-from nas.evaluators.table import AccelNasbench, NasBenchMacro, TableSettings
-from nas.settings import named
+from nas.evaluators.switched import Switched
+from nas.evaluators.tabular import AccelNasbench, NasBenchMacro, TableSettings
 
 EVALUATORS: dict[str, type] = {
     "scratch": Scratch,
-    "links": Linked,
-    "one_program": OneProgram,
+    "layerwise": LayerwiseSettings,
+    "switched": Switched,
     "accel_nasbench": AccelNasbench,
     "nas_bench_macro": NasBenchMacro,
 }
@@ -26,4 +26,4 @@ def evaluator_settings(settings: Mapping[str, Any], where: str = "evaluator") ->
     return named(EVALUATORS, settings, where)
 
 
-__all__ = ["EVALUATORS", "Context", "Evaluator", "EvaluatorSettings", "OneProgram", "TableSettings", "evaluator_settings"]
+__all__ = ["EVALUATORS", "Context", "Evaluator", "EvaluatorSettings", "Switched", "TableSettings", "evaluator_settings"]

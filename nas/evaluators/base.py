@@ -16,7 +16,7 @@ import numpy as np
 
 from nas.data import Dataset, load_dataset
 from nas.data.split import subset
-from nas.jobs import Job, NoRoom, Outcome, Report, Rung
+from nas.records import DiskFullError, Fidelity, Job, Outcome, Report
 
 if TYPE_CHECKING:
     from nas.train import Checkpoints
@@ -52,21 +52,21 @@ class Context:
         folder = self.weights(number).with_suffix("")
         return Checkpoints(folder.with_name(folder.name + kind), keep=1, pause_s=CHECKPOINT_PAUSE_S, last=last)
 
-    def dataset_at(self, rung: Rung) -> Dataset:
-        """The dataset of a rung: fewer training images, the classes in proportion, or another size."""
-        key = (rung.share, rung.resolution)
-        if key not in self._rungs:
+    def dataset_at(self, fidelity: Fidelity) -> Dataset:
+        """The dataset of a fidelity: fewer training images, the classes in proportion, or another size."""
+        key = (fidelity.share, fidelity.resolution)
+        if key not in self._fidelities:
             found = self.dataset
-            if rung.resolution not in (None, found.resolution):
-                found = load_dataset({**self.settings["dataset"], "resolution": rung.resolution})
-            if rung.share < 1:
-                rows = subset(found.train.labels, np.arange(len(found.train)), max(round(rung.share * len(found.train)), 1), (0,))
+            if fidelity.resolution not in (None, found.resolution):
+                found = load_dataset({**self.settings["dataset"], "resolution": fidelity.resolution})
+            if fidelity.share < 1:
+                rows = subset(found.train.labels, np.arange(len(found.train)), max(round(fidelity.share * len(found.train)), 1), (0,))
                 found = dataclasses.replace(found, train=found.train.take(rows))
-            self._rungs[key] = found
-        return self._rungs[key]
+            self._fidelities[key] = found
+        return self._fidelities[key]
 
     @cached_property
-    def _rungs(self) -> dict[tuple[float, int | None], Dataset]:
+    def _fidelities(self) -> dict[tuple[float, int | None], Dataset]:
         return {}
 
 
@@ -98,9 +98,9 @@ def guarded(job: Job, worker: str, work: Callable[[], Outcome]) -> Outcome:
 
 
 def failed(job: Job, worker: str, error: Exception) -> Outcome:
-    """The outcome of a job that raised; the traceback goes to the worker's log. Raises NoRoom where a disk is full."""
+    """The outcome of a job that raised; the traceback goes to the worker's log. Raises DiskFullError where a disk is full."""
     if any(os.strerror(code) in str(error) for code in (errno.ENOSPC, errno.EDQUOT)):
-        raise NoRoom(str(error)) from error
+        raise DiskFullError(str(error)) from error
     logging.getLogger("nas").error("job %s %s of %s", job.kind, job.number, job.arch_id, exc_info=error)
     kind, text = classify(error)
     return Outcome(job.number, kind, text, worker=worker)

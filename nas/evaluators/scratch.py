@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nas.arch import Arch, arch_from_dict
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.core.settings import build
 from nas.data import Dataset
 from nas.evaluators.base import Context, guarded
-from nas.jobs import Job, Outcome, Report, Training
+from nas.nn.weights import Variables, load_weights, save_weights
 from nas.recipe import Recipe
-from nas.settings import build
-from nas.weights import Variables, load_weights, save_weights
+from nas.records import Job, Outcome, Report, Training
 
 if TYPE_CHECKING:
     from nas.train import Checkpoints
@@ -71,23 +71,23 @@ class ScratchEvaluator:
         return self._train_network(job, *self._task(job), report)
 
     def _task(self, job: Job) -> tuple[Arch, Dataset, Recipe]:
-        """What is trained on what and how: on a rung, a part of it."""
+        """What is trained on what and how: on a fidelity, a part of it."""
         arch, training = arch_from_dict(dict(job.arch)), Training.of(job.data)
         recipe = build(Recipe, job.data["recipe"], "recipe") if "recipe" in job.data else self._recipe
         if training is None:
             return arch, self._context.dataset, recipe
-        dataset = self._context.dataset_at(training.rung)
+        dataset = self._context.dataset_at(training.fidelity)
         if dataset.resolution != self._context.dataset.resolution:
             arch = arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes))
-        return arch, dataset, replace(recipe, epochs=training.rung.epochs, schedule_epochs=training.horizon)
+        return arch, dataset, replace(recipe, epochs=training.fidelity.epochs, schedule_epochs=training.horizon)
 
     def _checkpoints(self, job: Job) -> Checkpoints:
         """Rungs on the same data share those of the trial that the training began with."""
         training = Training.of(job.data)
         if training is None:
             return self._context.checkpoints(job.number)
-        rung = training.rung
-        kind = f"-{rung.share:g}-{rung.resolution or 0}" if (rung.share, rung.resolution) != (1.0, None) else ""
+        fidelity = training.fidelity
+        kind = f"-{fidelity.share:g}-{fidelity.resolution or 0}" if (fidelity.share, fidelity.resolution) != (1.0, None) else ""
         return self._context.checkpoints(training.root, training.more, kind)
 
     def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:

@@ -21,8 +21,5 @@ JournalError; wrong calls (finishing twice, skipping a number) raise AssertionEr
 from nas.journal.database import JournalError
 from nas.journal.journal import Journal, diff
 from nas.journal.lease import Lease
-from nas.journal.records import OUTCOMES, Evaluation, Event, Measurement, Proposal, Purpose, Trial, scored
 
-__all__ = [
-    "OUTCOMES", "Evaluation", "Event", "Journal", "JournalError", "Lease", "Measurement", "Proposal", "Purpose", "Trial", "diff", "scored",
-]  # fmt: skip
+__all__ = ["Journal", "JournalError", "Lease", "diff"]

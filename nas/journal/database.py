@@ -15,8 +15,8 @@ try:
 except ImportError:  # Windows, where a second writer is then not noticed
     fcntl = None
 
-from nas.journal.records import JSON
 from nas.journal.rows import META, TABLES, to_json
+from nas.records import JSON
 
 SCHEMA = 1
 APPLICATION = 0x6E617301  # "nas" in the file's header: `file journal.sqlite` shows it
@@ -158,4 +158,4 @@ def _check_schema(path: Path, database: sqlite3.Connection) -> None:
     if version > SCHEMA:
         raise JournalError(f"{path}: written by a newer nas (schema {version}, this one knows {SCHEMA}); upgrade nas")
     if version < SCHEMA:
-        raise JournalError(f"{path}: schema {version} is not understood, wanted {SCHEMA}")
+        raise JournalError(f"{path}: schema {version} is not understood, expected {SCHEMA}")

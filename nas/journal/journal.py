@@ -21,8 +21,8 @@ from nas.journal.database import (
     write_schema,
 )
 from nas.journal.lease import Lease, read_lease, take
-from nas.journal.records import JSON, OUTCOMES, Evaluation, Event, Measurement, Purpose, Record, Trial
 from nas.journal.rows import from_json, insert, insert_evaluations, metrics_json, put, select, table, text, to_json
+from nas.records import JSON, OUTCOMES, Evaluation, Event, Measurement, Purpose, Record, Trial
 
 
 class Journal:
@@ -68,7 +68,7 @@ class Journal:
             if not path.exists():
                 raise JournalError(f"{path}: no such file")
             if path.is_dir():
-                raise JournalError(f"{path}: a folder, wanted the journal file in it")
+                raise JournalError(f"{path}: a folder, expected the journal file in it")
             if read_only:
                 return cls(path, open_to_read(path, held), held, None)
             locked = lock(path, held)

@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nas.journal.database import JournalError, connect
-from nas.journal.records import JSON, Event
 from nas.journal.rows import from_json, insert, put, to_json
+from nas.records import JSON, Event
 
 BEAT_S = 5.0
 STALE_S = 30.0

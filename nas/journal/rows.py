@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
-from nas.journal.records import JSON, Evaluation, Event, Measurement, Record, Trial
+from nas.records import JSON, Evaluation, Event, Measurement, Record, Trial
 
 # Columns stand in the order of the dataclasses' fields.
 TABLES = {

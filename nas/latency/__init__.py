@@ -1,12 +1,12 @@
-"""Latency on a device: networks measured, and predictors of a space, from sums of layers or learnt from whole networks."""
+"""Latency on a device: networks measured, and predictors of a space, from sums of layers or learned from whole networks."""
 
-from nas.latency.active import good_enough, next_to_measure
-from nas.latency.clocked import Host, LiteRT, OnnxRuntime
-from nas.latency.device import DEVICES, Device, make_device
-from nas.latency.fit import Bench, Budget, fit_layers
-from nas.latency.learnt import LatencyPredictor, fit_predictor, load_predictor
-from nas.latency.lookup import TablePredictor
-from nas.latency.predictor import MeasuredBlock, MeasuredNetwork, Predictor
+from nas.latency.devices.clocked import Host, LiteRT, OnnxRuntime
+from nas.latency.devices.registry import DEVICES, Device, make_device
+from nas.latency.predictors.active import good_enough, next_to_measure
+from nas.latency.predictors.fit import Bench, Budget, fit_layers
+from nas.latency.predictors.layerwise import MeasuredBlock, MeasuredNetwork, Predictor
+from nas.latency.predictors.learned import LatencyPredictor, fit_predictor, load_predictor
+from nas.latency.predictors.lookup import TablePredictor
 from nas.latency.timing import DeviceError, Timing
 
 __all__ = [

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.latency.predictors.learned import LatencyPredictor
 from nas.space import Space
 
-TRIES = 200  # draws for each network wanted, before a small space is taken to have no more
+TRIES = 200  # draws for each network expected, before a small space is taken to have no more
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ def draw(space: Space, seed: int, samples: int, holdout: int) -> Drawn:
         genome = space.canonical(space.sample(rng))
         found.setdefault(lower(space.decode(genome)).id, genome)
     if len(found) < samples + holdout:
-        raise ValueError(f"samples: {space.name} gave {len(found)} different networks, wanted {samples} and {holdout} held out")
+        raise ValueError(f"samples: {space.name} gave {len(found)} different networks, expected {samples} and {holdout} held out")
     rows = list(found.items())
     return Drawn(dict(rows[holdout:]), dict(rows[:holdout]))
 
@@ -65,3 +68,37 @@ def accuracy(said: Sequence[float], measured: Sequence[float]) -> Accuracy:
     errors = np.abs(a - b) / b
     tau, rho = (float(np.asarray(f(a, b))[0]) if len(a) > 1 else math.nan for f in (kendalltau, spearmanr))
     return Accuracy(tau, rho, float(errors.mean()), float((errors <= 0.05).mean()), float((errors <= 0.10).mean()))
+
+
+@dataclass(frozen=True)
+class Row:
+    """A network held out: milliseconds predicted, measured, and measured again with its 95th percentile."""
+
+    arch_id: str
+    predicted_ms: float
+    first_ms: float
+    again_ms: float
+    again_p95_ms: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What became of one device. `predicted` and `repeated` compare with the second measurement; `seconds` were spent measuring."""
+
+    device: str
+    info: Mapping[str, Any]
+    predictor: LatencyPredictor
+    rows: tuple[Row, ...]
+    samples: int
+    seconds: float
+    predicted: Accuracy
+    repeated: Accuracy
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "device": self.device, "info": dict(self.info), "samples": self.samples, "holdout": len(self.rows),
+            "minutes": self.seconds / 60, "predicted": dataclasses.asdict(self.predicted),
+            "repeated": dataclasses.asdict(self.repeated), "failures": dict(self.failures),
+            "networks": [dataclasses.asdict(row) for row in self.rows],
+        }  # fmt: skip

@@ -3,7 +3,7 @@
 Programs are measured in rounds: every program runs a few times, then the next one, and again from the first, so that a
 machine that slows down for a while slows all of them alike. Whatever else a machine does makes a run slower and never
 faster, so that slow runs, however many there are, say nothing about the network: the latency is the 5th percentile of all
-runs, and what lies above it is left out. (The fastest run alone may be luck; the median is the neighbours' as much as the
+runs, and what lies above it is left out. (The fastest run alone may be luck; the median is the neighbors' as much as the
 network's: in seven sessions on a busy machine of two cores the 5th percentile was within 2 % of its own middle for nine
 networks of ten, the median within 6 to 16 %.) Where the first half of the rounds and the second differ by more than
 `DRIFT`, the program is measured again, until they do not or `AGAIN` times as many rounds were run.
@@ -60,12 +60,12 @@ class Rounds:
     repeats: int = 15
 
 
-def summarise(rounds: Sequence[Sequence[float]], what: str = "program") -> Timing:
+def summarize(rounds: Sequence[Sequence[float]], what: str = "program") -> Timing:
     """A `Timing` from the milliseconds of every run, round by round. Raises DeviceError for times that are none."""
     taken = [np.asarray(times, np.float64) for times in rounds if len(times)]
     times = np.concatenate(taken) if taken else np.zeros(0)
     if not len(times) or not np.isfinite(times).all() or times.min() <= 0:
-        raise DeviceError(f"{what}: wanted times of more than 0 ms, got {_worst(times)}")
+        raise DeviceError(f"{what}: expected times of more than 0 ms, got {_worst(times)}")
     latency = float(np.percentile(times, QUIET))
     halves = [np.percentile(np.concatenate(part), QUIET) for part in (taken[: len(taken) // 2], taken[len(taken) // 2 :]) if part]
     repeatability = float(max(halves) - min(halves)) / latency
@@ -105,11 +105,11 @@ def time_programs(
             break
         turn(programs)
     for _ in range((AGAIN - 1) * how.rounds):
-        drifting = [name for name, taken in times.items() if how.rounds > 1 and summarise(taken, name).drifts]
+        drifting = [name for name, taken in times.items() if how.rounds > 1 and summarize(taken, name).drifts]
         if not drifting or clock() > end:
             break
         turn(drifting)
-    return {name: summarise(taken, name) for name, taken in times.items()}
+    return {name: summarize(taken, name) for name, taken in times.items()}
 
 
 def _warm(program: Program, clock: Callable[[], float], how: Rounds, limit_s: float) -> int:

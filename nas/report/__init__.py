@@ -1,7 +1,7 @@
 """The report of a run, from its journal alone: a page, a front as CSV and YAML, JSON, text, and one picture.
 
     with Journal.open("runs/default/journal.sqlite", read_only=True) as journal:
-        print(front_text(summarise(journal)))
+        print(front_text(summarize(journal)))
         write_outputs(Path("runs/default"), journal)
 """
 
@@ -11,7 +11,7 @@ from nas.report.front import FrontRow
 from nas.report.html import page
 from nas.report.plots import Reference, front_svg
 from nas.report.scaled import with_scaled
-from nas.report.summary import Summary, summarise
+from nas.report.summary import Summary, summarize
 from nas.report.text import front_text
 
 __all__ = [
@@ -23,7 +23,7 @@ __all__ = [
     "front_text",
     "page",
     "report_json",
-    "summarise",
+    "summarize",
     "with_scaled",
     "write_outputs",
 ]

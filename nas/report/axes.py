@@ -50,14 +50,14 @@ def axis(
 ) -> Axis:
     """An axis for points: all of `kept` within, and of `values` what is no outlier, so that a few wrecks do not squeeze
     the rest. It never goes over `ceiling`, nor below 0 for values that do not; `log=False` keeps it linear."""
-    wanted = [v for v in kept if math.isfinite(v)]
+    expected = [v for v in kept if math.isfinite(v)]
     cloud = np.array([v for v in values if math.isfinite(v)])
     if len(cloud):
         first, third = np.quantile(cloud, [0.1, 0.9])
         reach = 1.5 * (third - first)
         inside = cloud[(cloud >= first - reach) & (cloud <= third + reach)]
-        wanted += [float(inside.min()), float(inside.max())]
-    low, high = (min(wanted), max(wanted)) if wanted else (0.0, 1.0)
+        expected += [float(inside.min()), float(inside.max())]
+    low, high = (min(expected), max(expected)) if expected else (0.0, 1.0)
     if log and low * LOG_FROM <= high <= low * LOG_TO and low > 0:
         margin = (high / low) ** 0.05
         return Axis(low / margin, high * margin, start, end, log=True)

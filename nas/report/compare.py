@@ -9,15 +9,16 @@ from html import escape
 
 import numpy as np
 
-from nas.journal import Journal, scored
+from nas.journal import Journal
 from nas.objectives import Objectives
+from nas.records import scored
 from nas.report import svg
 from nas.report.curves import document, hypervolume_plot
 from nas.report.format import duration, label, number, show
 from nas.report.front import box_of, hypervolumes, main_axis, values_of
 from nas.report.html import PLOT, legend, render, section, tooltips
 from nas.report.plots import MAX_POINTS, Reference, Series, front_plot, plot_costs, series_of
-from nas.report.summary import Summary, summarise
+from nas.report.summary import Summary, summarize
 from nas.report.tables import flat, number_cell, table, word
 
 MISSING = "\u2013"
@@ -28,7 +29,7 @@ def compare(journals: Mapping[str, Journal], references: Sequence[Reference] = (
 
     Hypervolumes are shares of one box over all runs, on the axes that all of them have.
     """
-    summaries = {name: summarise(journal) for name, journal in journals.items()}
+    summaries = {name: summarize(journal) for name, journal in journals.items()}
     shared = _shared_axes(list(summaries.values()))
     grown = _volumes(journals, shared) if shared else {}
     runs = [_series(summary, i, len(summaries)) for i, summary in enumerate(summaries.values())]
@@ -43,12 +44,12 @@ def compare(journals: Mapping[str, Journal], references: Sequence[Reference] = (
     return render("runs compared - nas report", "\n".join(body), _tips(summaries, runs, references))
 
 
-def _colour(i: int) -> str:
+def _color(i: int) -> str:
     return f"s{i % svg.SERIES}"
 
 
 def _series(summary: Summary, i: int, count: int) -> Series:
-    drawn = series_of(summary, f"{i}-", _colour(i))
+    drawn = series_of(summary, f"{i}-", _color(i))
     step = max(1, math.ceil(len(drawn.points) * count / MAX_POINTS))
     return replace(drawn, points=drawn.points[::step], best=None)
 
@@ -75,7 +76,7 @@ def _volumes(journals: Mapping[str, Journal], shared: Objectives) -> dict[str, l
 
 
 def _legend(names: Sequence[str]) -> str:
-    return legend([(svg.tag("circle", cx=8, cy=7, r=5, class_=f"front {_colour(i)}"), name) for i, name in enumerate(names)])
+    return legend([(svg.tag("circle", cx=8, cy=7, r=5, class_=f"front {_color(i)}"), name) for i, name in enumerate(names)])
 
 
 def _fronts(
@@ -119,7 +120,7 @@ def _figures_row(name: str, summary: Summary, grown: Sequence[tuple[int, float]]
 def _growth(grown: Mapping[str, list[tuple[int, float]]]) -> str:
     if not any(grown.values()):
         return ""
-    lines = [(_colour(i), entries) for i, entries in enumerate(grown.values())]
+    lines = [(_color(i), entries) for i, entries in enumerate(grown.values())]
     figure = svg.tag("figure", document(hypervolume_plot(lines), "hypervolume over the trials"))
     words = "The share of one box, between the best and the worst value of all runs on every axis they share."
     return section("Over the trials", f'<p class="note">{words}</p><div class="plots half">{figure}</div>')

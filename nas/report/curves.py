@@ -41,15 +41,15 @@ def reward_plot(summary: Summary) -> str:
 
 
 def hypervolume_plot(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> str:
-    """Shares of the box over the trials, a line a run: (colour class or "", [(trial, share), ...])."""
+    """Shares of the box over the trials, a line a run: (color class or "", [(trial, share), ...])."""
     highest = max((share for _, entries in lines for _, share in entries), default=0.0)
     numbers = [n for _, entries in lines for n, _ in entries]
     x = Axis(0.0, float(max([*numbers, 1])), LEFT, SIZE[0] - RIGHT)
     y = Axis(0.0, min(1.08 * highest, 1.0) or 1.0, SIZE[1] - BOTTOM, TOP)
     drawn = [
         svg.path(_stairs([(x.at(n), y.at(v)) for n, v in _changes(entries)], x.at(entries[-1][0])),
-                 class_=f"line {colour}" if colour else "step")
-        for colour, entries in lines if entries
+                 class_=f"line {color}" if color else "step")
+        for color, entries in lines if entries
     ]  # fmt: skip
     return _frame(x, y, "accuracy", "trial", "hypervolume, share of the box", SIZE[1]) + "".join(drawn)
 

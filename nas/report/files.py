@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nas.core.yamlio import dump_yaml, write_text
 from nas.journal import Journal
 from nas.objectives import LATENCY
 from nas.report.format import show
@@ -19,9 +20,8 @@ from nas.report.front import FrontRow
 from nas.report.html import page
 from nas.report.plots import Reference
 from nas.report.scaled import with_scaled
-from nas.report.summary import Summary, metric_names, summarise
+from nas.report.summary import Summary, metric_names, summarize
 from nas.report.text import value_of
-from nas.yamlio import dump_yaml, write_text
 
 WHOLE = ("params", "macs", "memory_bytes")
 MARKS = ("# trial ", "# scaled ")  # the first words of our files
@@ -36,7 +36,7 @@ def write_outputs(
     is replaced in one step. Members that left the front lose their file, other files stay. Raises ValueError naming the file
     where it cannot be written.
     """
-    summary, beside = with_scaled(summarise(journal), scaled)
+    summary, beside = with_scaled(summarize(journal), scaled)
     references = [*references, *beside]
     folder = run_dir / "front"
     try:
@@ -140,7 +140,7 @@ def _remove_stale(folder: Path, kept: set[Path]) -> None:
 
 def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, Any]:
     """Front, counts by outcome and settings as plain JSON; nan and infinities become null."""
-    summary, _ = with_scaled(summarise(journal), scaled)
+    summary, _ = with_scaled(summarize(journal), scaled)
     front = [
         {
             "number": None if row.name else row.number, "scaled": row.name or None, "id": row.id,

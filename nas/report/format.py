@@ -64,7 +64,7 @@ def number(value: float, missing: str = "\u2013") -> str:
 
 
 def tick_labels(name: str, ticks: Sequence[float]) -> list[str]:
-    """Labels of one axis, all with the decimals that keep neighbours apart."""
+    """Labels of one axis, all with the decimals that keep neighbors apart."""
     if is_share(name):
         return [f"{text}%" for text in _even([100 * tick for tick in ticks])]
     if unit(name) == "ms":

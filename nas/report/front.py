@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.journal import Evaluation, Measurement, Trial, scored
 from nas.objectives import LATENCY, Objectives
-from nas.pareto import hypervolume_gains, non_dominated
+from nas.objectives.pareto import hypervolume_gains, non_dominated
+from nas.records import Evaluation, Measurement, Trial, scored
 
 
 @dataclass(frozen=True)
 class FrontRow:
     """One member. `metrics` are what the search saw, `measured` the median ms by device, `p95` likewise.
 
-    `reward` and `test_accuracy` are nan where there is none; `demoted` lists the hard limits that measurement breaks.
+    `reward` and `test_accuracy` are nan where there is none; `demoted` lists the constraints that measurement breaks.
     `name` is that of a scaled member, which is no trial of the run (`number` is below 0), `note` what differs in its training.
     """
 
@@ -52,7 +52,7 @@ class Progress:
 
 
 def values_of(trials: Sequence[Trial], objectives: Objectives) -> NDArray[np.float64]:
-    """(trials, axes) minimised values; shape (0, axes) without trials."""
+    """(trials, axes) minimized values; shape (0, axes) without trials."""
     rows = [objectives.values(trial.metrics) for trial in trials]
     return np.array(rows, float).reshape(len(rows), len(objectives.metrics))
 
@@ -92,12 +92,12 @@ def in_order(rows: Sequence[FrontRow], objectives: Objectives) -> list[FrontRow]
 
 
 def main_axis(objectives: Objectives) -> str:
-    """The quality that costs are drawn against: the first metric to maximise, or the first one."""
+    """The quality that costs are drawn against: the first metric to maximize, or the first one."""
     return next((name for name, way in objectives.metrics if way == "max"), objectives.names[0])
 
 
 def broken_by_measurement(row: FrontRow, objectives: Objectives) -> tuple[str, ...]:
-    """Hard limits on latency that the device itself does not keep."""
+    """Constraints on latency that the device itself does not keep."""
     return tuple(objectives.violations({f"{LATENCY}/{device}": ms for device, ms in row.measured.items()}))
 
 

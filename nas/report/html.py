@@ -236,7 +236,7 @@ def _proxies(summary: Summary) -> str:
     if not summary.proxies:
         return ""
     words = "How short trainings rank the architectures that were trained for longer too; these were chosen by the short ones."
-    return section("Short against long training", f'<p class="note">{words}</p>' + proxy_table(summary.proxies, summary.rungs))
+    return section("Short against long training", f'<p class="note">{words}</p>' + proxy_table(summary.proxies, summary.fidelities))
 
 
 def _outcomes(summary: Summary) -> str:
@@ -246,7 +246,7 @@ def _outcomes(summary: Summary) -> str:
     if summary.failures:
         text += section("Failures", failures_table(summary.failures))
     if summary.screened:
-        text += section("Screened out", _details(f"{len(summary.screened):,} proposals broke a hard limit and were not trained",
+        text += section("Screened out", _details(f"{len(summary.screened):,} proposals broke a constraint and were not trained",
                                                   screened_table(summary.screened)))  # fmt: skip
     return text
 

@@ -42,7 +42,7 @@ function show(key, x, y) {
   tip.style.top = Math.max(4, Math.min(y - box.height / 2, innerHeight - box.height - 4)) + "px";
 }
 
-function centre(mark) {
+function center(mark) {
   const box = mark.getBoundingClientRect();
   return [box.x + box.width / 2, box.y + box.height / 2];
 }
@@ -62,7 +62,7 @@ for (const plot of document.querySelectorAll("svg.plot")) {
       const distance = Math.hypot(x - at.x, y - at.y) - credit;
       if (distance < least) [best, least] = [mark, distance];
     }
-    if (best) show(best.dataset.k, ...centre(best));
+    if (best) show(best.dataset.k, ...center(best));
     else hide();
   };
   plot.addEventListener("pointermove", near);
@@ -71,7 +71,7 @@ for (const plot of document.querySelectorAll("svg.plot")) {
 }
 
 addEventListener("focusin", (event) => {
-  if (event.target.dataset?.k) show(event.target.dataset.k, ...centre(event.target));
+  if (event.target.dataset?.k) show(event.target.dataset.k, ...center(event.target));
 });
 addEventListener("focusout", hide);
 addEventListener("scroll", hide, { passive: true });

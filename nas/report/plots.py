@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nas.objectives import DIRECTIONS, LATENCY, Objectives
-from nas.pareto import non_dominated
+from nas.objectives.pareto import non_dominated
 from nas.report import svg
 from nas.report.axes import Axis, axis
 from nas.report.format import axis_title, is_share, label, show, tick_labels
@@ -38,7 +38,7 @@ class Series:
     front: Sequence[FrontRow]
     best: int | None = None
     key: str = ""
-    colour: str = ""
+    color: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,14 +66,14 @@ def plot_costs(summary: Summary) -> list[str]:
     return [n for n in names if n != main_axis(summary.objectives) and any(n in row.metrics for row in summary.points)]
 
 
-def series_of(summary: Summary, key: str = "", colour: str = "") -> Series:
+def series_of(summary: Summary, key: str = "", color: str = "") -> Series:
     """The run's points, thinned evenly where there are more than can be drawn, and its front."""
     on_front = {row.number for row in summary.front}
     points = [row for row in summary.points if row.number not in on_front]
     if len(points) > MAX_POINTS:
         points = [points[i] for i in np.linspace(0, len(points) - 1, MAX_POINTS).astype(int)]
     best = summary.best.number if summary.best else None
-    return Series(points, summary.front, best, key, colour)
+    return Series(points, summary.front, best, key, color)
 
 
 def front_plot(
@@ -86,7 +86,7 @@ def front_plot(
     for run in runs:
         parts.append(svg.group(list(_cloud(frame, run)), class_="cloud"))
     for run in runs:
-        parts.append(svg.path(_steps(frame, run), class_=f"line {run.colour}" if run.colour else "step"))
+        parts.append(svg.path(_steps(frame, run), class_=f"line {run.color}" if run.color else "step"))
         parts.append(svg.group(list(_measured(frame, run)), class_="whiskers"))
         parts.append(svg.group(list(_members(frame, run)), class_="members"))
     named = [row for run in runs for row in run.front if row.name and frame.has(row.metrics)]
@@ -100,7 +100,7 @@ def front_svg(summary: Summary, cost: str | None = None, references: Sequence[Re
     """
     costs = plot_costs(summary)
     if cost is not None and cost not in costs:
-        raise ValueError(f"cost: wanted one of {', '.join(costs) or 'none'}, got {cost!r}")
+        raise ValueError(f"cost: expected one of {', '.join(costs) or 'none'}, got {cost!r}")
     width, height, top = 720, 460, 88
     words = title or f"{summary.name}: {label(main_axis(summary.objectives))} against {label(cost or (costs or ['cost'])[0])}"
     head = svg.text(20, 26, words, class_="heading")
@@ -169,7 +169,7 @@ def _grid(frame: Frame) -> Iterator[str]:
 
 
 def _rules(frame: Frame) -> Iterator[str]:
-    """Upright lines at the target and at the hard limit of this cost, where they are within the plot."""
+    """Upright lines at the target and at the constraint of this cost, where they are within the plot."""
     objectives, x, y = frame.objectives, frame.x, frame.y
     lines = [("limit", value) for name, value in objectives.limits if name == frame.x_name]
     if frame.x_name == objectives.cost and objectives.target is not None:
@@ -190,7 +190,7 @@ def _cloud(frame: Frame, run: Series) -> Iterator[str]:
         if frame.has(row.metrics):
             x, y = frame.place(row.metrics)
             cut = frame.x.outside(row.metrics[frame.x_name]) or frame.y.outside(row.metrics[frame.y_name])
-            kind = "cut" if cut else f"dot {run.colour}" if run.colour else "dim"
+            kind = "cut" if cut else f"dot {run.color}" if run.color else "dim"
             yield svg.tag("circle", cx=x, cy=y, r=2.6, class_=kind, data_k=f"{run.key}{row.number}")
 
 
@@ -243,7 +243,7 @@ def _members(frame: Frame, run: Series) -> Iterator[str]:
         state = " demoted" if row.demoted else "" if row.number in on_line else " off"
         words = f"{row.title}, {', '.join(f'{label(n)} {show(n, row.metrics[n])}' for n in (frame.y_name, frame.x_name))}"
         shape = {"d": _square(x, y)} if row.name else {"cx": x, "cy": y, "r": 5}
-        kind = f"front{f' {run.colour}' if run.colour else state}{' scaled' * bool(row.name)}"
+        kind = f"front{f' {run.color}' if run.color else state}{' scaled' * bool(row.name)}"
         yield svg.tag(
             "path" if row.name else "circle", **shape, class_=kind, tabindex=0, role="img", aria_label=words,
             data_k=f"{run.key}{row.number}",

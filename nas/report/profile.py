@@ -12,8 +12,7 @@ from nas.report.summary import LatencyRow
 from nas.report.tables import flat_table, latency_table, table
 
 if TYPE_CHECKING:
-    from nas.latency.profile import Accuracy
-    from nas.profile import Profile
+    from nas.latency.profile import Accuracy, Profile
 
 HEADS = [("", False), ("Kendall's tau", True), ("Spearman", True), ("mean error", True), ("within 5 %", True), ("within 10 %", True)]
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from nas.journal import Trial
+from nas.records import Trial
 
 FEW = 5  # architectures under which a correlation says nothing
 
 
 @dataclass(frozen=True)
 class ProxyRow:
-    """Of `count` architectures with results on both rungs: Kendall's tau-b and Spearman's rho of their accuracies (nan for
+    """Of `count` architectures with results on both fidelities: Kendall's tau-b and Spearman's rho of their accuracies (nan for
     fewer than two), and how much of the long training's best half the short one's best half has."""
 
     short: int
@@ -30,7 +30,7 @@ class ProxyRow:
 def proxy_rows(trials: Sequence[Trial], metric: str = "accuracy") -> tuple[ProxyRow, ...]:
     """A row for each pair of fidelities of a run, the longest last; nothing for a run of one fidelity.
 
-    Trials on upper rungs were chosen by the lower ones, so that these figures are lower than over all architectures.
+    Trials on upper fidelities were chosen by the lower ones, so that these figures are lower than over all architectures.
     """
     found: dict[int, dict[str, float]] = {}
     for trial in trials:
@@ -54,20 +54,21 @@ def _row(short: int, long: int, before: Mapping[str, float], after: Mapping[str,
     return ProxyRow(short, long, len(shared), tau, rho, kept)
 
 
-def proxy_text(rows: Sequence[ProxyRow], rungs: Sequence[Mapping[str, Any]]) -> list[str]:
+def proxy_text(rows: Sequence[ProxyRow], fidelities: Sequence[Mapping[str, Any]]) -> list[str]:
     """A line a pair, for the terminal."""
     return [
-        f"{rung_words(row.short, rungs)} ranks {rung_words(row.long, rungs)} with Kendall tau {row.tau:.2f} ({row.count} architectures"
+        f"{fidelity_text(row.short, fidelities)} ranks {fidelity_text(row.long, fidelities)} with Kendall tau"
+        f" {row.tau:.2f} ({row.count} architectures"
         + (", too few to tell)" if row.count < FEW else ")")
         for row in rows if not math.isnan(row.tau)
     ]  # fmt: skip
 
 
-def rung_words(fidelity: int, rungs: Sequence[Mapping[str, Any]]) -> str:
+def fidelity_text(fidelity: int, fidelities: Sequence[Mapping[str, Any]]) -> str:
     """`3 epochs`, `1 epoch of 25 % of the images at 16 px`."""
-    if fidelity >= len(rungs):
-        return f"rung {fidelity}"
-    rung = rungs[fidelity]
-    words = f"{rung['epochs']} epoch{'s' * (rung['epochs'] != 1)}"
-    words += f" of {rung['share']:.0%} of the images" if rung.get("share", 1) < 1 else ""
-    return words + (f" at {rung['resolution']} px" if rung.get("resolution") else "")
+    if fidelity >= len(fidelities):
+        return f"fidelity {fidelity}"
+    spec = fidelities[fidelity]
+    text = f"{spec['epochs']} epoch{'s' * (spec['epochs'] != 1)}"
+    text += f" of {spec['share']:.0%} of the images" if spec.get("share", 1) < 1 else ""
+    return text + (f" at {spec['resolution']} px" if spec.get("resolution") else "")

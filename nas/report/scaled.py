@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nas.objectives import LATENCY
-from nas.pareto import non_dominated
+from nas.objectives.pareto import non_dominated
 from nas.report.front import FrontRow, broken_by_measurement, in_order, reward_of
 from nas.report.plots import Reference
 from nas.report.summary import LatencyRow, Summary

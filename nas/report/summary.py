@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from nas.journal import OUTCOMES, Event, Journal, Lease, Measurement, Trial
+from nas.journal import Journal, Lease
 from nas.objectives import LATENCY, Objectives
+from nas.records import OUTCOMES, Event, Measurement, Trial
 from nas.report.front import FrontRow, Progress, best_row, front_rows, progress, reward_of
 from nas.report.proxy import ProxyRow, proxy_rows
 
@@ -56,9 +57,9 @@ class LatencyRow:
 class Summary:
     """One run. `counts` are trials by outcome, with `repeated` and `pending`; together they are all trials.
 
-    `failures` are trials that were to train and did not end ok, `screened` those turned away before by a hard limit.
+    `failures` are trials that were to train and did not end ok, `screened` those turned away before by a constraint.
     `wall_s` sums the run's sessions; `wall_known` is False where one was killed, and the sum is a lower bound then.
-    `proxies` compare short with long trainings, which `rungs` describe.
+    `proxies` compare short with long trainings, which `fidelities` describe.
     `hypervolume` of each progress entry is the dominated share of the box between the best and the worst values seen.
     """
 
@@ -82,7 +83,7 @@ class Summary:
     wall_s: float
     wall_known: bool
     proxies: tuple[ProxyRow, ...] = ()
-    rungs: tuple[Mapping[str, Any], ...] = ()
+    fidelities: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def points(self) -> tuple[TrialRow, ...]:
@@ -96,7 +97,7 @@ class Summary:
         return tuple(dict.fromkeys([*named, *(row.device for row in self.latencies)]))
 
 
-def summarise(journal: Journal) -> Summary:
+def summarize(journal: Journal) -> Summary:
     """Everything of a run, from its journal alone. Works on a run of any age, also while it goes on."""
     trials, events = journal.trials(), journal.events()
     objectives = read_objectives(journal.get("objectives"))
@@ -128,7 +129,7 @@ def summarise(journal: Journal) -> Summary:
         wall_s=wall,
         wall_known=known,
         proxies=proxy_rows(trials),
-        rungs=tuple(journal.get("rungs") or ()),
+        fidelities=tuple(journal.get("fidelities") or ()),
     )
 
 

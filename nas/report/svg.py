@@ -1,4 +1,4 @@
-"""SVG as text: elements with escaped attributes and contents, and the colours of the plots."""
+"""SVG as text: elements with escaped attributes and contents, and the colors of the plots."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def resource(name: str) -> str:
 
 
 def variables(palette: dict[str, str]) -> str:
-    return "".join(f"--{name}:{colour};" for name, colour in palette.items())
+    return "".join(f"--{name}:{color};" for name, color in palette.items())
 
 
 def standalone(markup: str, width: int, height: int, title: str) -> str:
-    """A document of its own with literal light colours, for viewers without CSS variables."""
+    """A document of its own with literal light colors, for viewers without CSS variables."""
     style = re.sub(r"var\(--(\w+)\)", lambda found: LIGHT[found[1]], resource("plot.css"))
     return tag(
         "svg",

@@ -10,11 +10,11 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from nas.journal import Event
 from nas.objectives import LATENCY
+from nas.records import Event
 from nas.report.format import label, number, show
 from nas.report.front import FrontRow
-from nas.report.proxy import ProxyRow, rung_words
+from nas.report.proxy import ProxyRow, fidelity_text
 from nas.report.summary import LatencyRow, Summary, TrialRow
 from nas.report.text import columns, value_of
 
@@ -151,12 +151,12 @@ def table(heads: Sequence[tuple[str, bool]], rows: Iterable[str], kind: str = ""
     return f'<div class="scroll"><table class="{kind}">{head}<tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def proxy_table(rows: Sequence[ProxyRow], rungs: Sequence[Mapping[str, Any]]) -> str:
-    """As HTML; `rungs` are what the journal says of the fidelities."""
+def proxy_table(rows: Sequence[ProxyRow], fidelities: Sequence[Mapping[str, Any]]) -> str:
+    """As HTML; `fidelities` are what the journal says of the fidelities."""
     names = ("architectures", "Kendall tau", "Spearman rho", "best half kept")
     heads = [("short", False), ("long", False), *((name, True) for name in names)]
     lines = [
-        f"<tr><td>{rung_words(row.short, rungs)}</td><td>{rung_words(row.long, rungs)}</td>"
+        f"<tr><td>{fidelity_text(row.short, fidelities)}</td><td>{fidelity_text(row.long, fidelities)}</td>"
         + number_cell(row.count, str(row.count)) + _correlation(row.tau) + _correlation(row.rho) + _correlation(row.kept) + "</tr>"
         for row in rows
     ]  # fmt: skip

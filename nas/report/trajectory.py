@@ -43,10 +43,10 @@ def _after(frame: _Frame, last: tuple[float, float], final: float | None) -> str
     """Up from the last step to where the last training took it."""
     if final is None:
         return ""
-    x, y, colour = last[0], frame.y.at(final), svg.LIGHT["measured"]
-    rise = svg.tag("line", x1=x, x2=x, y1=last[1], y2=y, stroke=colour, stroke_width=1.2)
-    ring = svg.tag("circle", cx=x, cy=y, r=5, fill=svg.LIGHT["paper"], stroke=colour, stroke_width=2)
-    return rise + ring + svg.text(x + 10, y + 4, "after the final training", fill=colour, style=FONT)
+    x, y, color = last[0], frame.y.at(final), svg.LIGHT["measured"]
+    rise = svg.tag("line", x1=x, x2=x, y1=last[1], y2=y, stroke=color, stroke_width=1.2)
+    ring = svg.tag("circle", cx=x, cy=y, r=5, fill=svg.LIGHT["paper"], stroke=color, stroke_width=2)
+    return rise + ring + svg.text(x + 10, y + 4, "after the final training", fill=color, style=FONT)
 
 
 def _latencies(ticks: Sequence[float]) -> Sequence[str]:
@@ -58,13 +58,13 @@ def _shares(ticks: Sequence[float]) -> Sequence[str]:
 
 
 def curves_svg(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], x_title: str, y_title: str) -> str:
-    """Named lines of (x, y), each in a colour of its own, with their names at the top."""
+    """Named lines of (x, y), each in a color of its own, with their names at the top."""
     frame, parts = _Frame([x for _, c in curves for x, _ in c], [y for _, c in curves for _, y in c]), []
     for i, (name, curve) in enumerate(curves):
-        colour = svg.LIGHT[f"s{i % svg.SERIES}"]
+        color = svg.LIGHT[f"s{i % svg.SERIES}"]
         placed = [(frame.x.at(x), frame.y.at(y)) for x, y in curve]
-        parts.append(svg.path(placed, fill="none", stroke=colour, stroke_width=1.6))
-        parts.append(svg.text(LEFT + 60 + 150 * i, 16, name, fill=colour, style=FONT))
+        parts.append(svg.path(placed, fill="none", stroke=color, stroke_width=1.6))
+        parts.append(svg.text(LEFT + 60 + 150 * i, 16, name, fill=color, style=FONT))
     return _page(frame.axes(x_title, y_title, _latencies, _latencies) + "".join(parts))
 
 

@@ -14,7 +14,7 @@ name or, within a stage, by its key. The key of an inactive choice is absent, so
 A genome is a tuple with one option index a gene; inactive genes are 0 in its canonical form, the only one handed out.
 """
 
-from nas.space.files import find_file, load_arch, load_space, space_names
+from nas.space.files import load_space
 from nas.space.reading import space_from_dict, space_from_plain
 from nas.space.space import Space
 from nas.space.template import Gene, Genome, Hole, Pairs, Slot, StageTemplate
@@ -27,10 +27,7 @@ __all__ = [
     "Slot",
     "Space",
     "StageTemplate",
-    "find_file",
-    "load_arch",
     "load_space",
     "space_from_dict",
     "space_from_plain",
-    "space_names",
 ]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nas.arch import arch_from_dict, whole
-from nas.blocks import BLOCKS, HEADS, BlockFn, lower, resolve
+from nas.arch.blocks import BLOCKS, HEADS, BlockFn, lower, resolve
 from nas.space.space import Space
 from nas.space.template import Hole, Pairs
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from nas.arch import mapping, shown
-from nas.settings import nearest
+from nas.core.settings import nearest
 from nas.space.template import Gene, Hole, Pairs, Rule
 
 MAX_OPTIONS, MAX_GENES = 1000, 2000
@@ -83,18 +83,18 @@ class Choices:
     def forbidden(self, data: Any) -> tuple[Rule, ...]:
         """The rules of the key `forbid`."""
         if not isinstance(data, list) or not all(isinstance(rule, Mapping) and rule for rule in data):
-            raise ValueError(f"{self.where}: forbid: wanted a list of combinations, got {shown(data)}")
+            raise ValueError(f"{self.where}: forbid: expected a list of combinations, got {shown(data)}")
         return tuple(
-            tuple(self._named(name, wanted, f"{self.where}: forbid[{i}]") for name, wanted in rule.items())
+            tuple(self._named(name, expected, f"{self.where}: forbid[{i}]") for name, expected in rule.items())
             for i, rule in enumerate(data)
         )
 
     def check_block(self, block: Any, path: str) -> None:
         if not isinstance(block, Mapping) or not isinstance(block.get("op"), str):
-            raise ValueError(f"{self.where}: {path}: wanted a block such as {{op: mbconv, ..}}, got {shown(block)}")
+            raise ValueError(f"{self.where}: {path}: expected a block such as {{op: mbconv, ..}}, got {shown(block)}")
         for key, value in mapping(block, f"{self.where}: {path}").items():
             if isinstance(value, Mapping):
-                raise ValueError(f"{self.where}: {path}.{key}: wanted a plain value, got {shown(value)}")
+                raise ValueError(f"{self.where}: {path}.{key}: expected a plain value, got {shown(value)}")
 
     def _checked(self, options: Any, place: Place) -> tuple[Any, ...]:
         """The options as a tuple; those of a stage's key are looked at once, however many layers it has."""
@@ -106,7 +106,7 @@ class Choices:
     def _check_options(self, options: Any, place: Place) -> tuple[Any, ...]:
         at, blocks = f"{self.where}: {place.path}.one_of", place.key == "block"
         if not isinstance(options, list) or not 1 <= len(options) <= MAX_OPTIONS:
-            raise ValueError(f"{at}: wanted a list of options, got {shown(options)}")
+            raise ValueError(f"{at}: expected a list of options, got {shown(options)}")
         if any(isinstance(o, Mapping) for o in options) and not blocks:
             raise ValueError(f"{at}: a choice of mappings belongs under the key block")
         if len({json.dumps(o, default=str) for o in options}) < len(options):
@@ -124,20 +124,20 @@ class Choices:
         place, when = condition
         rules = [(g, frozenset(i for i, n in enumerate(self.options[g]) if n > j)) for g, j in place.exists]
         rules = [(g, allowed) for g, allowed in rules if len(allowed) < len(self.options[g])]
-        for key, wanted in when.items():
+        for key, expected in when.items():
             local = (f"{place.path.rsplit('.', 1)[0]}.{key}", f"{place.stage}.{key}", key)
             name = next((n for n in local if n in self.names), key)
-            rules.append(self._named(name, wanted, f"{self.where}: {place.path}.when"))
+            rules.append(self._named(name, expected, f"{self.where}: {place.path}.when"))
         return tuple(rules)
 
-    def _named(self, name: str, wanted: Any, where: str) -> tuple[int, frozenset[int]]:
+    def _named(self, name: str, expected: Any, where: str) -> tuple[int, frozenset[int]]:
         if name not in self.names:
             near = nearest(name, self.names)
             raise ValueError(f"{where}: no choice is named {name!r}" + (f"; did you mean {near!r}?" if near else ""))
-        gene, values = self.names[name], wanted if isinstance(wanted, list) else [wanted]
+        gene, values = self.names[name], expected if isinstance(expected, list) else [expected]
         allowed = frozenset(i for i, option in enumerate(self.options[gene]) if option in values)
         if not allowed:
             raise ValueError(
-                f"{where}: {name} is never {shown(wanted)}; its options are {shown(list(self.options[gene]))}"
+                f"{where}: {name} is never {shown(expected)}; its options are {shown(list(self.options[gene]))}"
             )
         return gene, allowed

@@ -1,17 +1,14 @@
-"""Spaces and reference architectures by name or path."""
+"""Spaces by name or path."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from nas.arch import Arch, arch_from_dict, mapping, shown
-from nas.blocks import lower
-from nas.paths import SPACES
-from nas.settings import nearest
-from nas.space.reading import SPACE_ONLY, space_from_dict
+from nas.arch.files import find_file
+from nas.core.paths import SPACES
+from nas.core.yamlio import read_yaml
+from nas.space.reading import space_from_dict
 from nas.space.space import Space
-from nas.yamlio import read_yaml
 
 
 def load_space(name: str, spaces: Path = SPACES) -> Space:
@@ -19,40 +16,3 @@ def load_space(name: str, spaces: Path = SPACES) -> Space:
     path = find_file(name, spaces)
     ours = path.parent in (spaces, spaces / "reference")
     return space_from_dict(read_yaml(path), path.stem if ours else str(path))
-
-
-def load_arch(name: str, spaces: Path = SPACES) -> Arch:
-    """A reference architecture by name, or one from a file. Raises ValueError for a space with choices in it."""
-    path = find_file(name, spaces)
-    data = mapping(read_yaml(path), str(path))
-    if '"one_of":' in json.dumps(data, default=str):
-        raise ValueError(f"{path}: a space with choices in it; wanted an architecture")
-    arch = arch_from_dict({"name": path.stem, **{k: v for k, v in data.items() if k not in SPACE_ONLY}}, str(path))
-    lower(arch, str(path))
-    return arch
-
-
-def find_file(name: str, spaces: Path = SPACES) -> Path:
-    """Resolves a name among the spaces and reference architectures, or a path. Raises ValueError with the nearest name."""
-    if not name or "\0" in name or len(name) > 4000:
-        raise ValueError(f"{shown(name)}: no name of a space or file")
-    known = space_names(spaces)
-    if name in known:
-        return known[name]
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") or "/" in name:
-        if path.is_dir():
-            raise ValueError(f"{path}: a folder; name the YAML file in it")
-        if path.is_file():
-            return path
-        raise ValueError(f"{path}: no such file")
-    near = nearest(name, known)
-    raise ValueError(
-        f"unknown space or architecture {name!r}; "
-        + (f"did you mean {near!r}?" if near else f"known: {', '.join(known)}")
-    )
-
-
-def space_names(spaces: Path = SPACES) -> dict[str, Path]:
-    """Names of the spaces and reference architectures that come with nas, spaces first."""
-    return {path.stem: path for folder in (spaces, spaces / "reference") for path in sorted(folder.glob("*.yaml"))}

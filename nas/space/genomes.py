@@ -113,7 +113,7 @@ class Genomes:
                 return child
         return self.canonical(a)
 
-    def neighbours(self, genome: Sequence[int]) -> Iterator[Genome]:
+    def neighbors(self, genome: Sequence[int]) -> Iterator[Genome]:
         """Every allowed genome that differs in the option of one active gene."""
         for i, on in enumerate(self.active(genome)):
             for option in range(len(self.genes[i].options)) if on else ():

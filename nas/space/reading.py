@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from nas.arch import MAX_LAYERS, SCALARS, Arch, arch_from_dict, is_word, known_keys, mapping, shown, whole
+from nas.arch.files import SPACE_ONLY
 from nas.space.checking import check
 from nas.space.choices import Choices, Pending, Place
 from nas.space.space import Space
 from nas.space.template import Pairs, StageTemplate
 
-SPACE_ONLY = ("forbid", "divisor")
 TOP = ("name", "resolution", "defaults", "stem", "stages", "head", *SCALARS, *SPACE_ONLY)
 MAX_STAGES, MAX_DIVISOR = 100, 256
 
@@ -50,7 +50,7 @@ class _Reader:
         stem = self.block(data["stem"], "stem")
         if not isinstance(data["stages"], list) or not 1 <= len(data["stages"]) <= MAX_STAGES:
             raise ValueError(
-                f"{self.where}: stages: wanted a list of 1 to {MAX_STAGES} stages, got {shown(data['stages'])}"
+                f"{self.where}: stages: expected a list of 1 to {MAX_STAGES} stages, got {shown(data['stages'])}"
             )
         stages = [self.stage(stage, f"stages[{i}]") for i, stage in enumerate(data["stages"])]
         head = self.block(data["head"], "head")
@@ -95,7 +95,7 @@ class _Reader:
         data = dict(mapping(data, f"{self.where}: {path}"))
         listed = data.pop("layers", None)
         if listed is not None and (not isinstance(listed, list) or not 1 <= len(listed) <= MAX_LAYERS):
-            raise ValueError(f"{self.where}: {path}.layers: wanted a list of layers, got {shown(listed)}")
+            raise ValueError(f"{self.where}: {path}.layers: expected a list of layers, got {shown(listed)}")
         stride = self.value(data.pop("stride", 1), Place(f"{path}.stride", path))
         repeat = self.value(data.pop("repeat", len(listed) if listed else 1), Place(f"{path}.repeat", path))
         most = self.most(repeat, listed, path)
@@ -141,12 +141,12 @@ class _Reader:
         at = f"{self.where}: {place.path}"
         known_keys(value, ("one_of", "per", "when"), at)
         if "one_of" not in value or value.get("per", "stage") not in ("stage", "layer"):
-            raise ValueError(f"{at}: wanted one_of: [..] and per: stage or layer, got {shown(value)}")
+            raise ValueError(f"{at}: expected one_of: [..] and per: stage or layer, got {shown(value)}")
         choice, name = value["one_of"], place.path
         if isinstance(choice, Mapping):
             known_keys(choice, ("name", "of"), f"{at}.one_of")
             given, choice = choice.get("name"), choice.get("of")
             if not is_word(given):
-                raise ValueError(f"{at}.one_of.name: wanted a word, got {shown(given)}")
+                raise ValueError(f"{at}.one_of.name: expected a word, got {shown(given)}")
             name = f"{given}[{layer}]" if value.get("per") == "layer" else str(given)
         return self.choices.add(name, choice, value.get("when", {}), place)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nas.arch import SCALARS, Arch, Block, Stage, shown
-from nas.blocks import lower, make_divisible
+from nas.arch.blocks import lower, make_divisible
 from nas.space.genomes import Genomes
 from nas.space.template import Genome, Hole, Pairs, Slot, StageTemplate, holds
 

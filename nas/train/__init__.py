@@ -7,11 +7,11 @@ Example:
 """
 
 from nas.recipe import Recipe
+from nas.tasks.classification import CLASSIFICATION, Task
 from nas.train.checkpoint import Checkpoints
 from nas.train.distill import Teacher, agreement
 from nas.train.loop import Diverged, Fit, fit
-from nas.train.parallel import Crowd
+from nas.train.parallel import DeviceMesh
 from nas.train.score import evaluate
-from nas.train.task import CLASSIFICATION, Task
 
-__all__ = ["CLASSIFICATION", "Checkpoints", "Crowd", "Diverged", "Fit", "Recipe", "Task", "Teacher", "agreement", "evaluate", "fit"]
+__all__ = ["CLASSIFICATION", "Checkpoints", "DeviceMesh", "Diverged", "Fit", "Recipe", "Task", "Teacher", "agreement", "evaluate", "fit"]

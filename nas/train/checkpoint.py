@@ -30,9 +30,9 @@ import numpy as np
 
 from nas.data.dataset import Dataset
 from nas.data.stream import Streamed
+from nas.nn.weights import Variables, load_arrays, nested, save_arrays, spread
 from nas.recipe import Recipe
 from nas.train.parallel import laid_out
-from nas.weights import Variables, load_arrays, nested, save_arrays, spread
 
 NAME = re.compile(r"epoch-(\d{6})(?:-(\d{8}))?\.npz")
 WITHOUT_EFFECT = ("epochs", "schedule_epochs", "validate_every", "patience")  # of a recipe, on the steps that are taken
@@ -84,10 +84,10 @@ class Checkpoints:
     def __post_init__(self) -> None:
         for key in ("keep", "every"):
             if getattr(self, key) < 1:
-                raise ValueError(f"checkpoint.{key}: wanted 1 or more, got {getattr(self, key)}")
+                raise ValueError(f"checkpoint.{key}: expected 1 or more, got {getattr(self, key)}")
         for key in ("pause_s", "within_s"):
             if (value := getattr(self, key)) is not None and not 0 <= value < float("inf"):
-                raise ValueError(f"checkpoint.{key}: wanted 0 or more seconds, got {value}")
+                raise ValueError(f"checkpoint.{key}: expected 0 or more seconds, got {value}")
 
     def due(self, epoch: int, epochs: int, saved_at: float) -> bool:
         """Whether to write after this epoch; `saved_at` is `time.monotonic` of the last one, or of the start."""

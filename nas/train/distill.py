@@ -10,18 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from nas.arch import Arch
-from nas.blocks import lower
+from nas.arch.blocks import lower
+from nas.arch.graph import Graph
 from nas.data.dataset import Dataset, Split
-from nas.layers import Graph
-from nas.network import Variables, apply
-from nas.ops import Array, Form
+from nas.nn.network import Variables, apply
+from nas.nn.ops import Array, Form
 from nas.recipe import Recipe
-from nas.train.score import normalised, resized
+from nas.train.score import normalized, resized
 
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A trained network. mean, std: a channel, what its own images (/ 255) were normalised by; classes: their names, or None."""
+    """A trained network. mean, std: a channel, what its own images (/ 255) were normalized by; classes: their names, or None."""
 
     arch: Arch
     variables: Variables
@@ -50,7 +50,7 @@ class Teacher:
         return digest.hexdigest()[:16]
 
     def logits(self, variables: Variables, images: Array, dataset: Dataset, dtype: str, form: Form) -> Array:
-        """(n, h, w, c), normalised as `dataset` says and mixed -> (n, classes), without a gradient.
+        """(n, h, w, c), normalized as `dataset` says and mixed -> (n, classes), without a gradient.
 
         `variables` are its own, handed in so that a compiled step takes them as an input; images are resized to its size.
         """
@@ -71,8 +71,8 @@ def distilled(recipe: Recipe, hard: Array, logits: Array, taught: Array) -> Arra
     T^2 keeps the gradient's size whatever T is, section 2 of Hinton et al. 2015 (arXiv:1503.02531).
     """
     temperature, weight = recipe.temperature, recipe.distill
-    wanted, got = jax.nn.log_softmax(taught / temperature), jax.nn.log_softmax(logits / temperature)
-    soft = (jnp.exp(wanted) * (wanted - got)).sum(1)
+    expected, got = jax.nn.log_softmax(taught / temperature), jax.nn.log_softmax(logits / temperature)
+    soft = (jnp.exp(expected) * (expected - got)).sum(1)
     return (1 - weight) * hard + weight * temperature**2 * soft
 
 
@@ -81,7 +81,7 @@ def agreement(teacher: Teacher, graph: Graph, variables: Variables, split: Split
 
     @jax.jit
     def same(ours: Variables, theirs: Variables, images: Array) -> Array:
-        seen = normalised(images, dataset)
+        seen = normalized(images, dataset)
         logits, _ = apply(graph, ours["params"], ours["stats"], resized(seen, graph), train=False)
         return logits.argmax(1) == teacher.logits(theirs, seen, dataset, "float32", "auto").argmax(1)
 

@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 
 from nas.arch import Arch
-from nas.blocks import lower
+from nas.arch.blocks import lower
 from nas.data.dataset import Dataset, Split
-from nas.network import Variables, init
-from nas.ops import Array
+from nas.nn.network import Variables, init
+from nas.nn.ops import Array
 from nas.recipe import Recipe
+from nas.tasks.classification import CLASSIFICATION, Task
 from nas.train.checkpoint import Best, Checkpoints, Progress
 from nas.train.distill import Teacher
 from nas.train.optim import Layout, optimizer
-from nas.train.parallel import ALONE, Crowd
+from nas.train.parallel import ALONE, DeviceMesh
 from nas.train.score import run_score
-from nas.train.task import CLASSIFICATION, Task
 from nas.train.trainer import Program, State, Trainer
 
 IN_FLIGHT = 2  # steps given to the device ahead of the one whose loss is read
@@ -76,11 +76,11 @@ def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
 
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
         task: Task = CLASSIFICATION, variables: Variables | None = None, checkpoint: Checkpoints | None = None,
-        crowd: Crowd = ALONE, teacher: Teacher | None = None) -> Fit:  # fmt: skip
+        mesh: DeviceMesh = ALONE, teacher: Teacher | None = None) -> Fit:  # fmt: skip
     """Trains a network and validates it; `variables` are the values to start from (None: initial values from the seed).
 
     With `checkpoint` it goes on where an earlier call was killed, or from a shorter training; the result is that of a call
-    left in peace, bit for bit on a CPU. `crowd`: devices, and processes, that share each batch, batch norm's statistics
+    left in peace, bit for bit on a CPU. `mesh`: devices, and processes, that share each batch, batch norm's statistics
     being those of the whole batch; one process writes. `teacher`: a trained network whose answers the loss follows too.
     `report(step, steps, metrics)` is called after every epoch, then with the key `epoch`, and about once a second; True from
     it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite, ValueError
@@ -92,7 +92,7 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     graph = lower(arch)
     variables = init(graph, seed) if variables is None else variables
     layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
-    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, crowd, teacher)
+    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, mesh, teacher)
     update = optimizer(recipe, trainer.steps_per_epoch)
     state = trainer.start(variables, update)
     program = trainer.compile(state, variables, update)
@@ -110,10 +110,10 @@ def finish(trainer: Trainer, program: Program, state: State, report: Report) -> 
 
 
 def check_io(arch: Arch, dataset: Dataset) -> None:
-    wanted = {"channels": dataset.channels, "classes": len(dataset.classes)}
-    for key, value in wanted.items():
+    expected = {"channels": dataset.channels, "classes": len(dataset.classes)}
+    for key, value in expected.items():
         if getattr(arch, key) != value:
-            fix = f"arch.with_io(channels={wanted['channels']}, classes={wanted['classes']})"
+            fix = f"arch.with_io(channels={expected['channels']}, classes={expected['classes']})"
             got = f"the architecture {getattr(arch, key)}"
             raise ValueError(f"{arch.name}: {key}: {dataset.name} has {value}, {got}; fit it by {fix}")
 
@@ -133,7 +133,7 @@ class _Run:
         self._began = time.monotonic()
         self._identity = trainer.identity(state) if kept else {}
         self.now = kept.restore(state, self._identity, trainer.recipe.epochs) if kept else Progress(state)
-        trainer.crowd.agree((self.now.epoch, len(self.now.losses)), str(kept.folder) if kept else "")
+        trainer.mesh.agree((self.now.epoch, len(self.now.losses)), str(kept.folder) if kept else "")
         self._before_s, self._saved_at = self.now.train_s, time.monotonic()
 
     @property
@@ -144,7 +144,7 @@ class _Run:
     @property
     def _written(self) -> Checkpoints | None:
         """Where this process writes; of those that train together one does."""
-        return self._trainer.checkpoint if self._trainer.crowd.leads else None
+        return self._trainer.checkpoint if self._trainer.mesh.leads else None
 
     def epochs(self) -> None:
         """To the end of the recipe, or to where `report` or the recipe's patience ends it."""
@@ -223,7 +223,7 @@ def _validate(trainer: Trainer, program: Program, state: State) -> dict[str, flo
     def score(split: Split) -> dict[str, float]:
         return run_score(program.score, weights, split, trainer.valid_rows)
 
-    metrics = trainer.crowd.means(trainer.dataset.valid, score, list(trainer.task.metrics))
+    metrics = trainer.mesh.means(trainer.dataset.valid, score, list(trainer.task.metrics))
     for name, value in metrics.items():
         _check_finite(value, int(state.step), f"validation {name}")
     return metrics

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from nas.ops import Array
+from nas.nn.ops import Array
 from nas.recipe import Recipe
-from nas.train.task import Task
+from nas.tasks.classification import Task
 
 KEY = 7_919  # folded into a step's key, which dropout uses by the numbers of layers
 

@@ -1,4 +1,4 @@
-"""Optimisers, learning rates, moving averages, and the packing of parameters that keeps training steps small.
+"""Optimizers, learning rates, moving averages, and the packing of parameters that keeps training steps small.
 
 A candidate has a hundred small arrays. Updating each by itself doubles the time that XLA needs to compile a step, so they
 travel as two vectors, `Packed`: kernels, which weight decay pulls, and the rest.

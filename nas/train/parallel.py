@@ -21,7 +21,7 @@ PATIENCE_S = 100  # after which processes take one that is silent for dead
 
 
 @dataclass(frozen=True)
-class Crowd:
+class DeviceMesh:
     """Who trains together: `hosts` processes with `devices` of each, of which this is number `rank`; number 0 writes files."""
 
     devices: int = 1
@@ -90,11 +90,11 @@ class Crowd:
         for own in found:
             if len(own) < self.devices:
                 platform = jax.devices()[0].platform
-                raise ValueError(f"devices: wanted {self.devices}, this machine has {len(own)} ({platform})")
+                raise ValueError(f"devices: expected {self.devices}, this machine has {len(own)} ({platform})")
         return Mesh(np.array([d for own in found for d in own[: self.devices]]), ("batch",))
 
 
-ALONE = Crowd()
+ALONE = DeviceMesh()
 
 
 def laid_out(leaf: Any, layout: Any) -> Any:
@@ -107,8 +107,8 @@ def laid_out(leaf: Any, layout: Any) -> Any:
     return jax.make_array_from_callback(whole.shape, layout, lambda part: whole[part])
 
 
-def join(address: str, devices: int, hosts: int, rank: int) -> Crowd:
+def join(address: str, devices: int, hosts: int, rank: int) -> DeviceMesh:
     """Makes this process one of `hosts` that train together; before JAX is used. `address`: host:port of number 0."""
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(address, hosts, rank, heartbeat_timeout_seconds=PATIENCE_S)
-    return Crowd(devices, hosts, rank)
+    return DeviceMesh(devices, hosts, rank)

@@ -9,22 +9,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nas.arch.graph import Graph
 from nas.data.dataset import Dataset, Split
 from nas.data.stream import made
-from nas.layers import Graph
-from nas.network import Variables, apply
-from nas.ops import Array
-from nas.train.task import CLASSIFICATION, Task
+from nas.nn.network import Variables, apply
+from nas.nn.ops import Array
+from nas.tasks.classification import CLASSIFICATION, Task
 
 Score = Callable[[Any, Any, Any, Any], dict[str, Array]]
 
 
 def prepare(images: Array, graph: Graph, dataset: Dataset) -> Array:
-    """(n, h, w, c) uint8 -> float32, normalised by the dataset's mean and std, resized (bilinear) to the network's input."""
-    return resized(normalised(images, dataset), graph)
+    """(n, h, w, c) uint8 -> float32, normalized by the dataset's mean and std, resized (bilinear) to the network's input."""
+    return resized(normalized(images, dataset), graph)
 
 
-def normalised(images: Array, dataset: Dataset) -> Array:
+def normalized(images: Array, dataset: Dataset) -> Array:
     """(n, h, w, c) uint8 -> float32 of the same shape."""
     mean, std = (jnp.array(v, jnp.float32).reshape(1, 1, 1, -1) for v in (dataset.mean, dataset.std))
     return (images.astype(jnp.float32) / 255 - mean) / std
@@ -40,7 +40,7 @@ def resized(images: Array, graph: Graph) -> Array:
 
 def evaluate(graph: Graph, variables: Variables, split: Split, dataset: Dataset, batch: int = 256,
              dtype: str = "float32", task: Task = CLASSIFICATION) -> dict[str, float]:  # fmt: skip
-    """The task's metrics, means over a split; `dataset` gives the normalisation. Compiles one program, of `batch` images."""
+    """The task's metrics, means over a split; `dataset` gives the normalization. Compiles one program, of `batch` images."""
     rows = min(batch, len(split))
     return run_score(compile_score(graph, variables, dataset, rows, dtype, task), variables, split, rows)
 

@@ -14,20 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from nas.arch.graph import Graph
 from nas.data.augment import augment, batches
 from nas.data.dataset import Dataset
 from nas.data.stream import made
-from nas.layers import Graph
-from nas.network import Variables, apply
-from nas.ops import Array, Form
+from nas.nn.network import Variables, apply
+from nas.nn.ops import Array, Form
 from nas.recipe import Recipe
+from nas.tasks.classification import Task
 from nas.train.checkpoint import Checkpoints, identity_of
 from nas.train.distill import Teacher, distilled
 from nas.train.mixing import Mixed, mixed, mixed_loss
 from nas.train.optim import Packed, Packing, learning_rate, mix, ramp
-from nas.train.parallel import ALONE, Crowd
-from nas.train.score import Score, compile_score, normalised, resized
-from nas.train.task import Task
+from nas.train.parallel import ALONE, DeviceMesh
+from nas.train.score import Score, compile_score, normalized, resized
 
 
 class State(NamedTuple):
@@ -56,16 +56,16 @@ class Trainer:
     params: Packing
     stats: Packing
     checkpoint: Checkpoints | None = None
-    crowd: Crowd = ALONE
+    mesh: DeviceMesh = ALONE
     teacher: Teacher | None = None
 
     @property
     def rows(self) -> int:
         """Images a step; a multiple of the devices that share them. Raises ValueError where there are fewer images."""
         rows = min(self.recipe.batch, len(self.dataset.train))
-        if rows < self.crowd.size:
-            raise ValueError(f"recipe.batch: {rows} images are too few for {self.crowd.size} devices that share them")
-        return rows // self.crowd.size * self.crowd.size
+        if rows < self.mesh.size:
+            raise ValueError(f"recipe.batch: {rows} images are too few for {self.mesh.size} devices that share them")
+        return rows // self.mesh.size * self.mesh.size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -81,13 +81,13 @@ class Trainer:
         ema = (params, stats) if self.recipe.ema else ()
         state = State(params, stats, update.init(params), ema, np.int32(0), key)
         copied = jax.tree.map(lambda a: jnp.array(a, copy=True), state)  # a step takes its buffers over
-        return self.crowd.replicated(copied)
+        return self.mesh.replicated(copied)
 
     def step(self, update: optax.GradientTransformation) -> Step:
         """(state, images (n, h, w, c) uint8, labels (n,), with a teacher its variables) -> (state, loss); pure."""
         graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
         momentum = self.momentum()
-        form: Form = "auto" if self.crowd.size == 1 else "slices"  # XLA cannot share out our own machine code
+        form: Form = "auto" if self.mesh.size == 1 else "slices"  # XLA cannot share out our own machine code
 
         def loss_of(tree: Any, pairs: Mixed, key: Array, taught: Array | None) -> tuple[Array, Any]:
             options = {"train": True, "rng": key, "dtype": jnp.dtype(recipe.dtype), "momentum": 0, "form": form}
@@ -98,7 +98,7 @@ class Trainer:
 
         def step(state: State, images: Array, labels: Array, known: Any = None) -> tuple[State, Array]:
             key = jax.random.fold_in(state.key, state.step)
-            pairs = mixed(recipe, normalised(images, dataset), labels, key)
+            pairs = mixed(recipe, normalized(images, dataset), labels, key)
             taught = teacher and teacher.logits(known, pairs.images, dataset, recipe.dtype, form)
             gradient = jax.value_and_grad(loss_of, has_aux=True)
             (loss, batch_stats), grads = gradient(self.params.unpack(state.params), pairs, key, taught)
@@ -120,15 +120,15 @@ class Trainer:
     def compile(self, state: State, variables: Variables, update: optax.GradientTransformation) -> Program:
         start = time.perf_counter()
         side = self.dataset.resolution
-        shared = self.crowd.shared()
+        shared = self.mesh.shared()
         images = jax.ShapeDtypeStruct((self.rows, side, side, self.dataset.channels), jnp.uint8, sharding=shared)
         labels = jax.ShapeDtypeStruct((self.rows,), jnp.int32, sharding=shared)
-        known = [self.crowd.replicated(jax.device_put(self.teacher.variables))] if self.teacher else []
-        jitted = jax.jit(self.step(update), donate_argnums=0, out_shardings=self.crowd.everywhere())
+        known = [self.mesh.replicated(jax.device_put(self.teacher.variables))] if self.teacher else []
+        jitted = jax.jit(self.step(update), donate_argnums=0, out_shardings=self.mesh.everywhere())
         compiled = jitted.lower(state, images, labels, *known).compile()
 
         def step(state: State, images: Any, labels: Any) -> tuple[State, Array]:
-            return compiled(state, *self.crowd.batch(images, labels), *known)
+            return compiled(state, *self.mesh.batch(images, labels), *known)
 
         score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
         return Program(step, score, time.perf_counter() - start, memory_bytes(compiled))
@@ -139,12 +139,12 @@ class Trainer:
         Each batch has random numbers of its own, so that an epoch can go on in the middle.
         """
         train, rng = self.dataset.train, np.random.default_rng([self.seed, 0, epoch])
-        wanted = islice(enumerate(batches(train, self.rows, rng)), start, None)
-        return made(train.images, self.rows, lambda one: self.batch(epoch, *one), wanted)
+        expected = islice(enumerate(batches(train, self.rows, rng)), start, None)
+        return made(train.images, self.rows, lambda one: self.batch(epoch, *one), expected)
 
     def batch(self, epoch: int, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         train, fill = self.dataset.train, [round(255 * mean) for mean in self.dataset.mean]
-        rng, mine = np.random.default_rng([self.seed, 0, epoch, number]), self.crowd.mine(len(rows))
+        rng, mine = np.random.default_rng([self.seed, 0, epoch, number]), self.mesh.mine(len(rows))
         images = augment(train.images[rows[mine]], rng, self.recipe.augment, fill, mine.start, len(rows))
         return images, train.labels[rows[mine]]
 

@@ -1,4 +1,4 @@
-"""Opens a report in headless Chromium: points, hover, keyboard, sorting and both colour schemes; leaves screenshots.
+"""Opens a report in headless Chromium: points, hover, keyboard, sorting and both color schemes; leaves screenshots.
 
     python tests/browser/check_report.py [runs/<name>/report.html] [--out folder]
 
@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(Path(__file__).parent)]
 
 from devtools import Browser  # noqa: E402
 
-from nas.report import Reference, page, summarise  # noqa: E402
+from nas.report import Reference, page, summarize  # noqa: E402
 from report_makers import HOST, fill, measure, new_journal, score_on_test  # noqa: E402
 
 MEMBERS = "[...document.querySelectorAll('svg.plot .front[tabindex]')]"
@@ -53,13 +53,13 @@ def made_up(folder: Path) -> Path:
     with tempfile.TemporaryDirectory() as place, new_journal(Path(place) / "made up") as journal:
         journal.add_event("start")
         fill(journal, 80)
-        for row in summarise(journal).front:
+        for row in summarize(journal).front:
             measure(journal, journal.trial(row.number), 1.08 * row.metrics[HOST])
             score_on_test(journal, journal.trial(row.number), row.metrics["accuracy"] - 0.01)
         journal.add_event("finish")
         known = Reference("known <network>", {"accuracy": 0.93, HOST: 5.0, "params": 70_000})
         report = folder / "report.html"
-        report.write_text(page(summarise(journal), [known]), encoding="utf-8")
+        report.write_text(page(summarize(journal), [known]), encoding="utf-8")
     return report
 
 

@@ -111,10 +111,10 @@ def undisturbed(folder: Path, trials: int) -> None:
 def differences(calm: Path, rough: Path) -> tuple[int, int, list[str]]:
     """(trials lost, evaluations too many, what else differs) between a search left in peace and one under fire."""
     with Journal.open(calm / "journal.sqlite", read_only=True) as one, Journal.open(rough / "journal.sqlite", read_only=True) as other:
-        wanted, got = one.trials(), other.trials()
-        lost = sum(not trial.done or trial.outcome == "lost" for trial in got) + max(len(wanted) - len(got), 0)
+        expected, got = one.trials(), other.trials()
+        lost = sum(not trial.done or trial.outcome == "lost" for trial in got) + max(len(expected) - len(got), 0)
         evaluated = Counter(evaluation.trial for evaluation in other.evaluations("search"))
-        twice = sum(count - 1 for count in evaluated.values()) + max(len(got) - len(wanted), 0)
+        twice = sum(count - 1 for count in evaluated.values()) + max(len(got) - len(expected), 0)
         return lost, twice, diff(one, other)
 
 

@@ -1,0 +1,41 @@
+"""Architectures as values: `Arch`, `Stage` and `Block`, their YAML form, and the graphs that blocks build."""
+
+from nas.arch.arch import (
+    MAX_LAYERS,
+    MAX_RESOLUTION,
+    MAX_STAGES,
+    MAX_WIDTH,
+    SCALARS,
+    Arch,
+    Block,
+    Stage,
+    arch_from_dict,
+    choice,
+    dropped_strides,
+    is_word,
+    known_keys,
+    mapping,
+    number,
+    shown,
+    whole,
+)
+
+__all__ = [
+    "MAX_LAYERS",
+    "MAX_RESOLUTION",
+    "MAX_STAGES",
+    "MAX_WIDTH",
+    "SCALARS",
+    "Arch",
+    "Block",
+    "Stage",
+    "arch_from_dict",
+    "choice",
+    "dropped_strides",
+    "is_word",
+    "known_keys",
+    "mapping",
+    "number",
+    "shown",
+    "whole",
+]

@@ -1,0 +1,31 @@
+"""Every block of the family, defined once as a plain function from its knobs to primitives, and the lowering of an Arch.
+
+`BLOCKS` maps the `op` of a file to its function; the signature is the schema. A block function is called as
+`block(g, x, stride=.., **knobs)` with the graph builder, the node that feeds it and its stride, and returns its output node.
+`HEADS` are called with `classes=` too. A new block is one function and one line:
+
+    def my_block(g, x, *, stride, width: int, kernel: int = 3, act: str = "relu"):
+        return g.conv_norm_act(x, width, kernel, stride, act, "conv")
+    BLOCKS = {"my_block": my_block}
+"""
+
+from nas.arch.blocks.lowering import arch_id, builder, lower, lower_head, lower_layer
+from nas.arch.blocks.parts import make_divisible, squeeze_excite
+from nas.arch.blocks.registry import BLOCKS, HEADS, WIDTHS, BlockFn, knob_values, knobs_of, resolve
+
+__all__ = [
+    "BLOCKS",
+    "HEADS",
+    "WIDTHS",
+    "BlockFn",
+    "arch_id",
+    "builder",
+    "knob_values",
+    "knobs_of",
+    "lower",
+    "lower_head",
+    "lower_layer",
+    "make_divisible",
+    "resolve",
+    "squeeze_excite",
+]

@@ -1,0 +1,84 @@
+"""From an architecture to its graph of primitives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nas.arch import Arch, Block
+from nas.arch.blocks.registry import BLOCKS, HEADS, knobs_of, resolve
+from nas.arch.graph import Builder, Graph, Shape
+from nas.core.settings import nearest
+
+
+def lower_layer(g: Builder, x: int, block: Block, stride: int, defaults: Mapping[str, Any], where: str) -> int:
+    """Appends one layer of an architecture to the graph."""
+    fn, knobs = resolve(block, defaults, where)
+    try:
+        return fn(g, x, stride=stride, **knobs)
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from None
+
+
+def lower_head(g: Builder, x: int, arch: Arch, where: str) -> int:
+    fn, knobs = resolve(arch.head, dict(arch.defaults), where, HEADS)
+    try:
+        return fn(g, x, classes=arch.classes, **knobs)
+    except ValueError as error:
+        raise ValueError(f"{where}.{error}") from None
+
+
+def builder(arch: Arch) -> Builder:
+    return Builder(padding=arch.padding, norm_eps=arch.norm_eps, norm_momentum=arch.norm_momentum)
+
+
+def lower(arch: Arch, where: str = "") -> Graph:
+    """The network as primitives with shapes.
+
+    Taps C1 .. Cn are the outputs of the last layer before the image is halved for the next time (Cn at stride 2^n).
+    Raises ValueError naming the place, in the words of the architecture's file.
+    """
+    prefix = f"{where}: " if where else ""
+    defaults = dict(arch.defaults)
+    _check_defaults(defaults, f"{prefix}defaults")
+    g = builder(arch)
+    x = g.input((arch.resolution, arch.resolution, arch.channels))
+    layers = list(arch.layers())[:-1]
+    places = _places(arch)
+    taps: dict[str, int] = {}
+    for i, (scope, block, stride) in enumerate(layers):
+        g.scope, g.drop_rate = scope, arch.drop_path * max(i - 1, 0) / max(len(layers) - 1, 1)
+        x = lower_layer(g, x, block, stride, defaults, prefix + places[scope])
+        if (level := _level(arch.resolution, g.shape(x))) is not None:
+            taps[f"C{level}"] = x
+    g.scope = "head"
+    lower_head(g, x, arch, f"{prefix}head")
+    return Graph(tuple(g.nodes), tuple(taps.items()))
+
+
+def arch_id(arch: Arch) -> str:
+    """12 hex digits of the lowered network; equal for two spellings of the same network."""
+    return lower(arch).id
+
+
+def _level(resolution: int, shape: Shape) -> int | None:
+    level = max(resolution // shape[0], 1).bit_length() - 1
+    return level if level > 0 and -(-resolution // 2**level) == shape[0] else None
+
+
+def _places(arch: Arch) -> dict[str, str]:
+    """Where each layer stands in its file; a stage of equal layers has no list of them."""
+    places = {"stem": "stem"}
+    for i, stage in enumerate(arch.stages):
+        listed = len(set(stage.layers)) > 1
+        for j in range(stage.repeat):
+            places[f"stages.{i}.{j}"] = f"stages[{i}].layers[{j}]" if listed else f"stages[{i}]"
+    return places
+
+
+def _check_defaults(defaults: Mapping[str, Any], where: str) -> None:
+    known = sorted({knob for op in (*BLOCKS, *HEADS) for knob in knobs_of(op)})
+    for key in defaults:
+        if key not in known:
+            near = nearest(key, known)
+            raise ValueError(f"{where}.{key}: no block has such a knob" + (f"; did you mean {near!r}?" if near else ""))

@@ -1,0 +1,144 @@
+"""The registry of blocks and heads, and the checks of their knobs: the signature of a block's function is its schema."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from nas.arch import MAX_WIDTH, Block, choice, number, shown, whole
+from nas.arch.blocks.classic import (
+    bottleneck,
+    dense_layer,
+    inception,
+    residual,
+    shuffle_v1,
+    shuffle_v2,
+    transition,
+    xception,
+)
+from nas.arch.blocks.heads import classifier, mlp, mobilenet_v3
+from nas.arch.blocks.mobile import avg_pool, conv, fused_mbconv, identity, max_pool, mbconv, sepconv
+from nas.arch.blocks.parts import SKIPS
+from nas.arch.graph import ACTS
+from nas.core.settings import nearest
+
+BlockFn = Callable[..., int]
+BLOCKS: dict[str, BlockFn] = {
+    "conv": conv,
+    "sepconv": sepconv,
+    "mbconv": mbconv,
+    "fused_mbconv": fused_mbconv,
+    "residual": residual,
+    "bottleneck": bottleneck,
+    "dense_layer": dense_layer,
+    "transition": transition,
+    "inception": inception,
+    "shuffle_v1": shuffle_v1,
+    "shuffle_v2": shuffle_v2,
+    "xception": xception,
+    "identity": identity,
+    "max_pool": max_pool,
+    "avg_pool": avg_pool,
+}
+HEADS: dict[str, BlockFn] = {"classifier": classifier, "mobilenet_v3": mobilenet_v3, "mlp": mlp}
+
+# Knobs that hold a number of channels; a width multiplier scales them (a head's `width` by its own rule).
+WIDTHS = ("width", "hidden", "se_width", "growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")
+
+# What a knob of this name may hold, whatever block has it; the rest is checked by the annotation.
+_ANY = ("width", "hidden", "se_width", "first_groups")
+_SOME = ("conv", "groups", "growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")
+_WHOLE = {
+    **dict.fromkeys(_ANY, (0, MAX_WIDTH)),
+    **dict.fromkeys(_SOME, (1, MAX_WIDTH)),
+    **dict.fromkeys(("kernel", "kernel5"), (1, 31)),
+    **dict.fromkeys(("divisor", "se_divisor"), (1, 256)),
+    "depth": (1, 64),
+}
+_NUMBER = {"expand": (0.0, 64.0), "se": (0.0, 4.0), "dropout": (0.0, 0.99), "compress": (0.0, 1.0)}
+_CHOICE = {"act": ACTS, "se_act": ACTS, "se_gate": ACTS, "project_act": ACTS, "skip": SKIPS, "se_of": ("input", "hidden"),
+           "stride_at": ("first", "middle"), "dropout_at": ("before", "after")}  # fmt: skip
+_PADDINGS = ("auto", "same", "torch", "valid")
+MAX_PADDING, MAX_DENSE = 64, 16
+
+
+@cache
+def _signature(fn: BlockFn) -> Mapping[str, inspect.Parameter]:
+    parameters = inspect.signature(fn, eval_str=False).parameters.values()
+    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("stride", "classes")}
+
+
+def knobs_of(op: str) -> list[str]:
+    """Names of the knobs of a block or head."""
+    return list(_signature({**BLOCKS, **HEADS}[op]))
+
+
+def resolve(
+    block: Block, defaults: Mapping[str, Any], where: str, registry: Mapping[str, BlockFn] = BLOCKS
+) -> tuple[BlockFn, dict[str, Any]]:
+    """A block's function and all its knobs. Raises ValueError naming an unknown op or knob, or a value out of range."""
+    fn = registry.get(block.op) if isinstance(block.op, str) else None
+    if fn is None:
+        near = nearest(block.op, registry)
+        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(registry)}"
+        raise ValueError(f"{where}.op: unknown {shown(block.op)}; {hint}")
+    signature = _signature(fn)
+    knobs = {k: v for k, v in defaults.items() if k in signature}
+    for name, value in block.knobs:
+        if name == "stride" and where.endswith("stem"):
+            continue
+        if name not in signature:
+            near = nearest(name, signature)
+            hint = f"did you mean {near!r}?" if near else f"it has {', '.join(signature)}"
+            raise ValueError(f"{where}.{name}: {block.op} has no such knob; {hint}")
+        knobs[name] = value
+    for name, parameter in signature.items():
+        if name not in knobs and parameter.default is parameter.empty:
+            raise ValueError(f"{where}: {block.op} needs the knob {name}")
+    for name, value in knobs.items():
+        _check_knob(name, value, signature[name], f"{where}.{name}")
+    return fn, knobs
+
+
+def knob_values(block: Block, defaults: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Every knob of a block with the value that holds: its own, the architecture's default, the function's."""
+    fn, knobs = resolve(block, defaults, where)
+    unset = {name: p.default for name, p in _signature(fn).items() if p.default is not p.empty}
+    return {**unset, **knobs}
+
+
+def _check_knob(name: str, value: Any, parameter: inspect.Parameter, where: str) -> None:
+    kind = (
+        parameter.annotation if isinstance(parameter.annotation, str) else getattr(parameter.annotation, "__name__", "")
+    )
+    if kind == "int":
+        low, high = _WHOLE.get(name, (0, MAX_WIDTH))
+        whole(value, 1 if name == "width" and parameter.default is parameter.empty else low, high, where)
+    elif kind == "float":
+        number(value, *_NUMBER.get(name, (-1e9, 1e9)), where)
+    elif kind == "str" and name in _CHOICE:
+        choice(value, _CHOICE[name], where)
+    elif kind == "str | int":
+        _check_padding(value, where)
+    elif kind == "Sequence[int]":
+        _check_widths(value, where)
+    elif kind == "bool" and not isinstance(value, bool):
+        raise ValueError(f"{where}: expected true or false, got {shown(value)}")
+    elif kind == "str" and not isinstance(value, str):
+        raise ValueError(f"{where}: expected a word, got {shown(value)}")
+
+
+def _check_padding(value: Any, where: str) -> None:
+    if isinstance(value, str):
+        choice(value, _PADDINGS, where)
+    else:
+        whole(value, 0, MAX_PADDING, where)
+
+
+def _check_widths(value: Any, where: str) -> None:
+    if not isinstance(value, tuple) or len(value) > MAX_DENSE:
+        raise ValueError(f"{where}: expected a list of at most {MAX_DENSE} widths, got {shown(value)}")
+    for width in value:
+        whole(width, 1, MAX_WIDTH, where)

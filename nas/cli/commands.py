@@ -1,0 +1,112 @@
+"""The commands: which function runs each, and what the help says of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command: the YAML in conf/ that holds its keys, the function that runs it, a line and examples for the help."""
+
+    summary: str
+    function: str
+    examples: tuple[str, ...]
+
+
+COMMANDS = {
+    "search": Command(
+        "search a space for the Pareto front of accuracy against cost on your data and device",
+        "nas.cli.search:search",
+        (
+            "nas search                                        tiny space, digits, this machine",
+            "nas search dataset=folder dataset.path=photos space=mobilenet_v3 trials=100",
+            "nas search controller=evolution seed=1 objective.limits.params=200000",
+            "nas search executor=ray executor.address=auto     on a running Ray cluster",
+            "nas search -m seed=0,1,2 run=runs/seeds           a sweep: runs/seeds/0, /1, /2",
+            "nas search trials=48                              goes on with the first run up to 48",
+        ),
+    ),
+    "cost": Command(
+        "parameters, multiply-adds and activation memory of an architecture, layer by layer",
+        "nas.cli.cost:show_cost",
+        (
+            "nas cost arch=mobilenet_v3_large",
+            "nas cost arch=runs/default/best.yaml resolution=64 json=true",
+            'nas cost arch="ds_r1_k3_s1_e1_c16_noskip,ir_r2_k3_s2_e6_c24_se0.25_nre"',
+        ),
+    ),
+    "bench": Command(
+        "compare controllers on a published table of trained networks",
+        "nas.cli.bench:bench",
+        (
+            "nas bench path=downloads/nas_bench_macro controllers=[random,bayesian] evaluations=60 seeds=10",
+            "nas bench benchmark=accel_nasbench path=downloads/accel_nasbench cost=latency_ms/a100 evaluations=300",
+        ),
+    ),
+    "profile": Command(
+        "measure networks on a device, fit the latency predictor, and say how good it is",
+        "nas.cli.profile:profile",
+        (
+            "nas profile space=mobilenet_v3 device=litert resolution=96",
+            "nas profile space=my_space.yaml device=host samples=200 out=host.json",
+            "nas search space=mobilenet_v3 device=litert device.litert.predictor=predictor-litert.json",
+        ),
+    ),
+    "report": Command(
+        "write the report of a run again, or compare several runs",
+        "nas.cli.report:report",
+        (
+            "nas report run=runs/default",
+            "nas report run=runs/default json=true",
+            "nas report run=runs/default scaled=[runs/family]",
+            "nas report runs=[runs/a,runs/b] out=compare.html",
+        ),
+    ),
+    "status": Command(
+        "how a run stands, from another terminal while it goes on",
+        "nas.cli.status:status",
+        ("nas status run=runs/default", "nas status run=runs/default json=true"),
+    ),
+    "export": Command(
+        "a trained network as a bundle (ONNX, TFLite, StableHLO, source); an architecture as block strings or YAML",
+        "nas.cli.export:export",
+        (
+            "nas export weights=runs/net/weights.npz",
+            "nas export arch=mnasnet_a1 formats=[timm,tf]",
+            "nas export arch=runs/default/best.yaml formats=[yaml] out=exported",
+        ),
+    ),
+    "adapt": Command(
+        "shrink a trained network step by step to a latency (NetAdapt)",
+        "nas.cli.adapt:adapt",
+        (
+            "nas adapt weights=runs/net/weights.npz",
+            "nas adapt weights=runs/net/weights.npz target_ms=0.5 device=[host] adapt.step=0.03",
+        ),
+    ),
+    "scale": Command(
+        "scale an architecture: a family by compound scaling, to budgets, or by coefficients found on your data",
+        "nas.cli.scale:scale",
+        (
+            "nas scale arch=efficientnet_b0 preset=efficientnet phi=[1,2,3,4,5,6,7]",
+            "nas scale arch=runs/default/best.yaml phi=[1,2] run=runs/family",
+            "nas scale arch=runs/default/best.yaml target_ms=[1,2,4] device=[host]",
+            "nas scale arch=runs/default/best.yaml grid.search=true dataset=folder dataset.path=photos",
+        ),
+    ),
+    "predict": Command(
+        "classify images with an exported network",
+        "nas.cli.predict:predict",
+        ("nas predict weights=runs/net/bundle image=photo.jpg", "nas predict weights=runs/net/bundle image=photos/ json=true"),
+    ),
+    "train": Command(
+        "train an architecture on a dataset and keep its weights",
+        "nas.cli.train:train",
+        (
+            "nas train arch=runs/default/best.yaml",
+            "nas train arch=runs/default/best.yaml dataset=digits recipe.epochs=40",
+            "nas train arch=mobilenet_v3_large weights=keras:v3.keras dataset=folder dataset.path=photos",
+        ),
+    ),
+}

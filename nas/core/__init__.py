@@ -1,0 +1,1 @@
+"""Ground that every layer stands on: settings, YAML, paths, plugins, versions, the process."""

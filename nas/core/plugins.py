@@ -1,0 +1,60 @@
+"""A user's own blocks, datasets, controllers, evaluators and devices, from the modules named in `plugins=[..]`.
+
+A plugin is an importable module with dicts of the same names as ours, which it adds to:
+
+    BLOCKS = {"my_block": my_block}             # nas.arch.blocks
+    HEADS = {"my_head": my_head}
+    DATASETS = {"stripes": Stripes}             # nas.data: a frozen settings dataclass with load() -> Dataset
+    CONTROLLERS = {"mine": Mine}                # nas.controllers: a frozen settings dataclass with init, ask, tell
+    EVALUATORS = {"mine": MyEvaluator}          # nas.evaluators: settings with make(context), and METRICS of their own
+    DEVICES = {"board": Board}                  # nas.latency
+
+It is imported on purpose, in the driver and in every worker, and may not replace what comes with nas.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+REGISTRIES = {
+    "BLOCKS": "nas.arch.blocks",
+    "HEADS": "nas.arch.blocks",
+    "DATASETS": "nas.data",
+    "CONTROLLERS": "nas.controllers",
+    "EVALUATORS": "nas.evaluators",
+    "DEVICES": "nas.latency",
+}
+
+
+def load_plugins(modules: Sequence[str], path: Sequence[str] = ()) -> list[ModuleType]:
+    """Imports the modules and adds what they define to our registries; loading one twice changes nothing.
+
+    Raises ValueError naming the module that cannot be imported, or the name that is taken.
+    """
+    for folder in reversed([p for p in path if p and p not in sys.path]):
+        sys.path.insert(0, folder)
+    return [_load(module) for module in modules]
+
+
+def _load(name: str) -> ModuleType:
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        raise ValueError(f"plugins: cannot import {name!r}: {type(error).__name__}: {error}") from error
+    found = {key: getattr(module, key) for key in REGISTRIES if isinstance(getattr(module, key, None), dict)}
+    if not found:
+        raise ValueError(f"plugins: {name!r} defines none of {', '.join(REGISTRIES)}")
+    for key, entries in found.items():
+        _add(getattr(importlib.import_module(REGISTRIES[key]), key), entries, f"plugins: {name}.{key}")
+    return module
+
+
+def _add(registry: dict[str, Any], entries: dict[str, Any], where: str) -> None:
+    for name, entry in entries.items():
+        if name in registry and registry[name] is not entry:
+            raise ValueError(f"{where}: the name {name!r} is taken")
+        registry[name] = entry

@@ -1,0 +1,43 @@
+"""Trains candidates by programs of single layers, which a worker keeps from candidate to candidate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from nas.arch import Arch
+from nas.data import Dataset
+from nas.evaluators.base import Context
+from nas.evaluators.scratch import Scratch, ScratchEvaluator
+from nas.recipe import Recipe
+from nas.records import Job, Report
+
+RECIPES = 4  # whose programs are kept: fidelities on other data need their own
+
+
+@dataclass(frozen=True)
+class LayerwiseSettings(Scratch):
+    """`evaluator=layerwise`: results are those of `scratch` but for rounding; only layers that are new are compiled."""
+
+    def make(self, context: Context) -> LinksEvaluator:
+        return LinksEvaluator(self, context)
+
+
+class LinksEvaluator(ScratchEvaluator):
+    """A trial's `compile_s` counts the layers that no trial of its worker had before."""
+
+    def __init__(self, settings: Scratch, context: Context):
+        super().__init__(settings, context)
+        self._links: dict[tuple[Recipe, int], Any] = {}
+
+    def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:
+        from nas.train.compilation.layerwise import Layerwise
+
+        shared = replace(recipe, epochs=recipe.horizon)  # fidelities that differ in their epochs have the same programs
+        key = (shared, id(dataset))  # the context keeps its datasets
+        if key not in self._links:
+            self._links = dict([*self._links.items()][-RECIPES + 1 :]) | {key: Layerwise(dataset, shared)}
+        return self._links[key].fit(
+            arch, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
+            variables=self._inherited(job, arch), epochs=recipe.epochs,
+        )  # fmt: skip

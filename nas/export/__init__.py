@@ -1,6 +1,0 @@
-"""Bundles: a trained network in a folder with everything that running it elsewhere needs, every file checked."""
-
-from nas.export.bundle import Bundle, Made, load_bundle, make_bundle
-from nas.export.formats import FORMATS, available
-
-__all__ = ["FORMATS", "Bundle", "Made", "available", "load_bundle", "make_bundle"]

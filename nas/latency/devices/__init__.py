@@ -1,0 +1,1 @@
+"""Devices that time networks: clocks on this machine, runtimes, files, another machine."""

@@ -1,0 +1,78 @@
+"""Whole networks on a bench: compiled, run in turns with nothing else measured on the machine, one record each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nas.arch import Arch
+from nas.arch.blocks import lower
+from nas.latency.devices.energy import energy_mj
+from nas.latency.devices.lock import machine_to_itself
+from nas.latency.predictors.fit import Bench
+from nas.latency.timing import DeviceError, Program, Timing
+from nas.records import Measurement
+
+Failed = Callable[[Arch, DeviceError], None]
+
+
+def info_fingerprint(info: Mapping[str, Any]) -> str:
+    """12 hex digits of what a device says of itself."""
+    return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def measure_networks(
+    bench: Bench,
+    archs: Arch | Sequence[Arch],
+    device: str,
+    info: Mapping[str, Any],
+    failed: Failed | None = None,
+    limit_s: float | None = None,
+) -> list[Measurement]:
+    """Compiles networks, runs them in turns for about `limit_s` seconds each, and records what each took.
+
+    Two spellings of one network run once. Without `failed` the first that cannot be compiled or run raises its DeviceError;
+    with it, the others are measured all the same and their records returned, in the order of `archs`.
+    """
+    expected = [archs] if isinstance(archs, Arch) else list(archs)
+    ids: list[str] = []
+    programs: dict[str, Program] = {}
+    for arch in expected:
+        graph = lower(arch)
+        ids.append(graph.id)
+        if graph.id in programs:
+            continue
+        try:
+            programs[graph.id] = _tried(bench.compile(graph, f"{arch.name} ({graph.id})"))
+        except DeviceError as error:
+            if failed is None:
+                raise
+            failed(arch, error)
+    with machine_to_itself():
+        timings = bench.time(programs, None if limit_s is None else dict.fromkeys(programs, limit_s))
+        energies = {name: energy_mj(program) for name, program in programs.items()}
+    fingerprint = info_fingerprint(info)
+    return [
+        _record(i, device, fingerprint, timings[i], {**info, **_beside(programs[i], energies[i])})
+        for i in ids
+        if i in timings
+    ]
+
+
+def _tried(program: Program) -> Program:
+    """The program, run once: what cannot run fails here, alone, and not among the others."""
+    program()
+    return program
+
+
+def _beside(program: Program, energy: float | None) -> dict[str, Any]:
+    """What else the platform tells of a program."""
+    memory = getattr(program, "memory_bytes", None)
+    return ({} if memory is None else {"memory_bytes": memory}) | ({} if energy is None else {"energy_mj": energy})
+
+
+def _record(arch_id: str, device: str, fingerprint: str, timing: Timing, info: Mapping[str, Any]) -> Measurement:
+    kept = {"latency_ms": timing.latency_ms, "repeatability": timing.repeatability}
+    return Measurement(arch_id, device, fingerprint, timing.median_ms, timing.p95_ms, timing.runs, {**info, **kept})

@@ -1,0 +1,1 @@
+"""Latency predictors of a space: sums of measured layers, learned models, tables."""

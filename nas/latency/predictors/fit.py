@@ -1,0 +1,190 @@
+"""Fits a predictor to a device within a budget of seconds: a few whole networks, then as many layers as there is time for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from nas.arch.blocks import lower
+from nas.arch.graph import Graph, Node, node_macs
+from nas.cost import FEATURES
+from nas.latency.predictors.cut import layer_graphs
+from nas.latency.predictors.layerwise import MeasuredBlock, MeasuredNetwork, Predictor
+from nas.latency.predictors.model import Layer, fit_model, held_out, relative_errors
+from nas.latency.timing import Program, Timing
+from nas.space import Space
+
+Progress = Callable[[str, int, int], None]  # what, done, of how many
+
+# Networks that are lowered to see which layers a space has, and tries at finding that many different ones.
+SAMPLED, TRIES = 64, 256
+# The parts of the budget after which no further network, and no further layer, is compiled; the rest is for the clock.
+NETWORK_SHARE, BLOCK_SHARE = 0.45, 0.8
+# Measured however long it takes: with one network there would be no error on a network that the fit did not see.
+LEAST_NETWORKS = 2
+EMPTY = Graph((Node("input", "input", (), (1, 1, 1)),))
+
+
+class Bench(Protocol):
+    """What a device does with graphs; both methods raise `DeviceError` naming the program that failed."""
+
+    def compile(self, graph: Graph, what: str) -> Program:
+        """A program that runs once when called, and returns when its result is there."""
+        ...
+
+    def time(self, programs: Mapping[str, Program], limits_s: Mapping[str, float] | None = None) -> dict[str, Timing]:
+        """Times of programs run in turns, each for about as many seconds at most as `limits_s` has for it."""
+        ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Layers and whole networks measured at most, and the seconds after which no more are begun."""
+
+    samples: int
+    networks: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Networks of a space, distinct, by rising MACs, and their layers in the order they are to be measured."""
+
+    networks: tuple[Graph, ...]
+    blocks: tuple[tuple[str, Graph], ...]  # (where it was seen first, the layer)
+    groups: int  # stem, stages and head: as many of the first blocks as there are parts of the network
+
+
+def sample_space(space: Space, seed: int) -> Sample:
+    """Networks drawn from the space; layers take turns, group by group, those of most networks first."""
+    rng = np.random.default_rng([seed, 0x1A7E])
+    graphs: dict[str, Graph] = {}
+    for _ in range(TRIES):
+        if len(graphs) == min(SAMPLED, space.size):
+            break
+        graph = lower(space.decode(space.sample(rng)))
+        graphs.setdefault(graph.id, graph)
+    counts: dict[str, int] = {}
+    groups: dict[str, dict[str, tuple[str, Graph]]] = {}
+    for graph in graphs.values():
+        for scope, layer in layer_graphs(graph).items():
+            counts[layer.id] = counts.get(layer.id, 0) + 1
+            if counts[layer.id] == 1:
+                groups.setdefault(scope.rsplit(".", 1)[0], {})[layer.id] = (scope, layer)
+    ordered = [[g[i] for i in sorted(g, key=lambda i: (-counts[i], i))] for _, g in sorted(groups.items())]
+    turns = [group[turn] for turn in range(max(map(len, ordered))) for group in ordered if turn < len(group)]
+    return Sample(tuple(sorted(graphs.values(), key=_macs)), tuple(turns), len(ordered))
+
+
+def _macs(graph: Graph) -> int:
+    return sum(node_macs(node, graph.in_shapes(node)) for node in graph.nodes[1:])
+
+
+def spread(count: int, expected: int) -> list[int]:
+    """Places of `expected` among `count` sorted things: the middle, the ends, then wherever the gap is widest."""
+    chosen: list[int] = []
+    expected = min(expected, count)
+    grid = sorted({round(i * (count - 1) / max(expected - 1, 1)) for i in range(expected)})
+    while grid:
+        at = max(grid, key=lambda i: min((abs(i - j) for j in chosen), default=-abs(i - (count - 1) / 2)))
+        grid.remove(at)
+        chosen.append(at)
+    return chosen
+
+
+def fit_layers(
+    space: Space,
+    seed: int,
+    bench: Bench,
+    budget: Budget,
+    device: str,
+    fingerprint: str,
+    info: Mapping[str, Any],
+    progress: Progress | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Predictor:
+    """Samples, compiles and measures until the budget is spent, and fits.
+
+    Two networks and a layer of each stage are measured in any case (of a smaller space, what there is of them).
+    Nothing but the times decides the numbers, so that equal times give equal predictors. Raises DeviceError naming the
+    layer or architecture that cannot be compiled, or whose times are none.
+    """
+    start = clock()
+    tell = progress or (lambda what, done, total: None)
+    sample = sample_space(space, seed)
+    chosen = [sample.networks[i] for i in spread(len(sample.networks), budget.networks)]
+    empty = bench.compile(EMPTY, "empty program")
+    layers = [layer for _, layer in sample.blocks[: budget.samples]]
+    compiler = _Compiler(bench, clock, tell)
+    networks = compiler("network", chosen, start + NETWORK_SHARE * budget.seconds, LEAST_NETWORKS)
+    blocks = compiler("layer", layers, start + BLOCK_SHARE * budget.seconds, sample.groups)
+    left = max(start + budget.seconds - clock(), 0.1 * budget.seconds)
+    tell("measure", 0, 1)
+    limits = {name: 0.5 * left / (1 + len(blocks)) for name in ("empty program", *blocks)}
+    limits |= {name: 0.5 * left / len(networks) for name in networks}
+    times = bench.time({"empty program": empty, **blocks, **networks}, limits)
+    tell("measure", 1, 1)
+    measured = [graph for graph in chosen if graph.id in networks]
+    return _predictor(space, seed, sample, measured, times, (device, fingerprint, info), clock() - start)
+
+
+@dataclass(frozen=True)
+class _Compiler:
+    """Compiles graphs until a point in time, beginning none that would end after it if it took as long as the last one."""
+
+    bench: Bench
+    clock: Callable[[], float]
+    tell: Progress
+
+    def __call__(self, what: str, graphs: Sequence[Graph], until: float, least: int) -> dict[str, Program]:
+        programs: dict[str, Program] = {}
+        last = 0.0
+        for i, graph in enumerate(graphs):
+            before = self.clock()
+            if i >= least and before + last > until:
+                break
+            programs[graph.id] = self.bench.compile(graph, f"{what} {graph.id}")
+            last = self.clock() - before
+            self.tell(f"compile {what}s", i + 1, len(graphs))
+        return programs
+
+
+def _predictor(
+    space: Space,
+    seed: int,
+    sample: Sample,
+    measured: Sequence[Graph],
+    times: Mapping[str, Timing],
+    device: tuple[str, str, Mapping[str, Any]],
+    seconds: float,
+) -> Predictor:
+    dispatch_ms = times["empty program"].latency_ms
+    blocks = [(scope, Layer.of(layer), times[layer.id]) for scope, layer in sample.blocks if layer.id in times]
+    alone = [(layer, timing.latency_ms) for _, layer, timing in blocks]
+    whole = [([Layer.of(x) for x in layer_graphs(g).values()], times[g.id].latency_ms) for g in measured]
+    model = fit_model(alone, whole, dispatch_ms)
+    inside = [model.network_ms(layers) for layers, _ in whole]
+    outside = held_out(alone, whole, dispatch_ms)
+    expected = [ms for _, ms in whole]
+    return Predictor(
+        *device,
+        space=space.fingerprint,
+        seed=seed,
+        blocks=tuple(
+            MeasuredBlock(at.id, scope, t.latency_ms, model.table[at.id], t.repeatability) for scope, at, t in blocks
+        ),
+        networks=tuple(
+            MeasuredNetwork(g.id, expected[i], inside[i], outside[i] if outside else None, times[g.id].repeatability)
+            for i, g in enumerate(measured)
+        ),
+        coefficients=dict(zip(FEATURES, model.coefficients, strict=True)),
+        scale=model.scale,
+        offset_ms=model.offset_ms,
+        dispatch_ms=dispatch_ms,
+        seconds=seconds,
+        errors={"in_sample": relative_errors(inside, expected), "mape": relative_errors(outside, expected[: len(outside)])},
+    )

@@ -1,0 +1,101 @@
+"""Our own machine code for what XLA lowers badly on a CPU, in float32: depthwise convolution with its gradients, and the
+sums of batch norm.
+
+Written with llvmlite for the processor at hand (nothing to build when nas is installed), called by XLA on its own threads.
+Where it cannot be had (another platform, `NAS_NATIVE=0`), `available` is False and `nas.nn.ops` has other forms.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+
+Array = jax.Array
+Pads = tuple[tuple[int, int], tuple[int, int]]
+GROUPS = 16  # of images whose share of a kernel's gradient is summed apart: fixed, so that threads do not change the sum
+_log = logging.getLogger("nas")
+
+
+@cache
+def available() -> bool:
+    """Whether kernels compile, register and run here; tried once, on one pixel."""
+    if os.environ.get("NAS_NATIVE", "1") == "0":
+        return False
+    try:
+        with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.ensure_compile_time_eval():
+            one = jnp.full((1, 1, 1, 1), 2.0, jnp.float32)
+            return float(forward(one, one, 1, ((0, 0), (0, 0)))[0, 0, 0, 0]) == 4
+    except Exception as error:  # whatever a platform lacks, training goes on without
+        _log.warning("depthwise convolutions run in their slower form: %s", str(error).splitlines()[0])
+        return False
+
+
+@cache
+def _target(kind: str, size: int, stride: int) -> str:
+    """The name of a registered kernel; the first call for a kind, size and stride compiles it."""
+    from nas.nn.native import depthwise, ffi
+
+    name = f"nas.depthwise.{kind}.{size}.{stride}"
+    ffi.register(name, getattr(depthwise, kind)(size, stride))
+    return name
+
+
+@cache
+def _sums(fn: str | None) -> str:
+    """The kernel of batch norm's sums: forward without, backward with the name of an activation."""
+    from nas.nn.native import ffi, norm
+
+    name = f"nas.norm.{fn or 'moments'}"
+    ffi.register(name, norm.gradient_sums(norm.SLOPES[fn]) if fn else norm.moments)
+    return name
+
+
+def _call(kind: str, shape: tuple[int, ...], size: int, stride: int, operands: tuple[Array, Array], pad: Pads) -> Array:
+    result = jax.ShapeDtypeStruct(shape, jnp.float32)
+    call = jax.ffi.ffi_call(_target(kind, size, stride), result, vmap_method="sequential")
+    return call(*operands, jnp.zeros((0, pad[0][0], pad[1][0]), jnp.float32))
+
+
+def forward(x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
+    """(n, h, w, c), (k, k, 1, c) -> (n, rows, columns, c)."""
+    n, h, w, c = x.shape
+    size = kernel.shape[0]
+    rows, columns = ((side + sum(p) - size) // stride + 1 for side, p in zip((h, w), pad, strict=True))
+    return _call("forward", (n, rows, columns, c), size, stride, (x, kernel), pad)
+
+
+def input_gradient(g: Array, kernel: Array, shape: tuple[int, ...], stride: int, pad: Pads) -> Array:
+    """The gradient of an x of that shape from that of y."""
+    return _call("input_gradient", shape, kernel.shape[0], stride, (g, kernel), pad)
+
+
+def kernel_gradient(x: Array, g: Array, size: int, stride: int, pad: Pads) -> Array:
+    """The gradient of the kernel (k, k, 1, c)."""
+    c, groups = x.shape[3], min(GROUPS, len(x))
+    shares = _call("kernel_gradient", (groups, size, size, c), size, stride, (x, g), pad)
+    return shares.sum(0).reshape(size, size, 1, c)
+
+
+def moments(x: Array) -> tuple[Array, Array]:
+    """Mean and biased variance of each channel of (n, h, w, c), from each image's own (Chan et al., 1983)."""
+    n, h, w, c = x.shape
+    call = jax.ffi.ffi_call(_sums(None), jax.ShapeDtypeStruct((n, 2, c), jnp.float32), vmap_method="sequential")
+    totals, squares = jnp.moveaxis(call(x), 1, 0)
+    mean = totals.sum(0) / (n * h * w)
+    apart = jnp.square(totals / (h * w) - mean[None]).sum(0) * (h * w)
+    return mean, (squares.sum(0) + apart) / (n * h * w)
+
+
+def norm_gradient_sums(x: Array, g: Array, mean: Array, factor: Array, shift: Array, fn: str) -> tuple[Array, Array]:
+    """Sums over the batch of dz and of dz (x - mean), where z = factor x + shift and g is the gradient of fn(z)."""
+    rows = jnp.stack([mean, factor, shift])
+    shape = jax.ShapeDtypeStruct((len(x), 2, x.shape[3]), jnp.float32)
+    sums = jax.ffi.ffi_call(_sums(fn), shape, vmap_method="sequential")(x, g, rows).sum(0)
+    return sums[0], sums[1]
+
+
+FUSED = ("none", "relu", "relu6", "hswish")  # activations whose slope `norm_gradient_sums` knows

@@ -1,0 +1,198 @@
+"""The lowered graph as a JAX network: initial values, a pure `apply`, and `Network`, its Flax module.
+
+    graph = lower(arch)
+    variables = init(graph, seed=0)
+    logits, stats = apply(graph, variables["params"], variables["stats"], images, train=True, rng=jax.random.key(0))
+
+Parameters are `{node name: {"kernel", "bias", "scale"}}`, batch statistics `{node name: {"mean", "var"}}`, all float32.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from nas.arch import Arch
+from nas.arch.blocks import lower
+from nas.arch.graph import Graph, Node, param_shapes
+from nas.nn import ops
+from nas.nn.ops import Array, Form
+
+Arrays = Mapping[str, Mapping[str, Any]]
+Variables = dict[str, dict[str, dict[str, np.ndarray]]]
+
+
+def init(graph: Graph, seed: int) -> Variables:
+    """{"params": ..., "stats": ...} as NumPy arrays; each node's depend on the seed and its name alone.
+
+    Initial values are those of TensorFlow's MnasNet and EfficientNet: convolutions N(0, 2 / (k k out / groups)), dense
+    kernels U(-1, 1) / sqrt(out), biases 0, scales 1. Raises ValueError where two nodes with parameters share a name.
+    """
+    params: dict[str, dict[str, np.ndarray]] = {}
+    stats: dict[str, dict[str, np.ndarray]] = {}
+    for node in graph.nodes[1:]:
+        shapes = param_shapes(node, graph.in_shapes(node))
+        if not shapes:
+            continue
+        if node.name in params:
+            raise ValueError(f"{node.name}: two layers of this name; a block must name each of its layers differently")
+        params[node.name] = {name: _initial(node, name, shape, seed) for name, shape in shapes.items()}
+        if node.op == "norm":
+            width = node.shape[2]
+            stats[node.name] = {"mean": np.zeros(width, np.float32), "var": np.ones(width, np.float32)}
+    return {"params": params, "stats": stats}
+
+
+def _initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    if name != "kernel":
+        return np.full(shape, 1 if name == "scale" else 0, np.float32)
+    words = np.frombuffer(hashlib.sha256(node.name.encode()).digest()[:16], np.uint32)
+    rng = np.random.Generator(np.random.SFC64([seed, *words.tolist()]))
+    if node.op == "dense":
+        return (rng.random(shape, np.float32) * 2 - 1) / np.float32(math.sqrt(shape[1]))
+    fan_out = shape[0] * shape[1] * shape[3] / node.attr["groups"]
+    return rng.standard_normal(shape, np.float32) * np.float32(math.sqrt(2 / fan_out))
+
+
+def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: bool, rng: Array | None = None,
+          dtype: Any = jnp.float32, momentum: Array | float | None = None,
+          form: Form = "auto") -> tuple[Array, dict[str, Mapping[str, Array]]]:  # fmt: skip
+    """Images (n, h, w, c) -> logits (n, classes) float32, and the batch statistics after them.
+
+    In training batch norm uses the batch, and its moving averages become m old + (1 - m) batch, m being `momentum` or
+    else the node's own; in evaluation the averages are used and returned as they are. `rng` is
+    the key of dropout and stochastic depth, needed in training where the graph has them. `dtype` is what layers compute
+    in; batch statistics and sums stay float32. Raises ValueError for images of another shape, or a missing key.
+    """
+    if tuple(images.shape[1:]) != graph.input_shape:
+        raise ValueError(f"images: expected shape (n, {_listed(graph.input_shape)}), got ({_listed(images.shape)})")
+
+    def random(node: Node, x: Array, index: int) -> Array:
+        if rng is None:
+            raise ValueError(f"{node.name}: training needs a random key for it; pass rng")
+        return RANDOM[node.op](x, node.attr["rate"], jax.random.fold_in(rng, index))
+
+    start = [images.astype(dtype)]
+    y, new_stats = run(graph.nodes[1:], start, params, stats, train=train, momentum=momentum, form=form, random=random)
+    return y.reshape(images.shape[0], -1).astype(jnp.float32), {**stats, **new_stats}
+
+
+Random = Callable[[Node, Array, int], Array]  # (node, its input, its number) -> its output in training
+
+
+def run(nodes: Sequence[Node], values: list[Array], params: Arrays, stats: Arrays, *, train: bool, random: Random,
+        momentum: Array | float | None = None,
+        form: Form = "auto") -> tuple[Array, dict[str, Mapping[str, Array]]]:  # fmt: skip
+    """What the last of `nodes` gives, and the statistics of the norms among them; `values` are what stands before them."""
+    values, new_stats = list(values), {}
+    fused = norms_with_acts(nodes, len(values)) if train else {}
+    for i, node in enumerate(nodes, len(values)):
+        x = [values[j] for j in node.inputs]
+        if node.op == "norm":
+            own, then = stats.get(node.name, {}), fused.get(i, "none")
+            y, new_stats[node.name] = apply_norm(node, x[0], params[node.name], own, train, momentum, then, form)
+        elif node.op == "act" and node.inputs[0] in fused:
+            y = x[0]
+        elif node.op in RANDOM:
+            y = random(node, x[0], i) if train else x[0]
+        else:
+            y = LAYERS[node.op](node.attr, x, params.get(node.name, {}), form)
+        values.append(y)
+    return values[-1], new_stats
+
+
+def norms_with_acts(nodes: Sequence[Node], first: int = 0) -> dict[int, str]:
+    """The norms whose only reader is an activation, with its name: in training the two are one operation.
+
+    Nodes are numbered from `first` on; inputs below it come from elsewhere.
+    """
+    readers = Counter(i for node in nodes for i in node.inputs)
+    acts = [node for node in nodes if node.op == "act" and node.inputs[0] >= first]
+    alone = [node for node in acts if readers[node.inputs[0]] == 1 and nodes[node.inputs[0] - first].op == "norm"]
+    return {node.inputs[0]: node.attr["fn"] for node in alone}
+
+
+def _listed(shape: tuple[int, ...]) -> str:
+    return ", ".join(str(size) for size in shape)
+
+
+def apply_norm(node: Node, x: Array, p: Mapping[str, Array], s: Mapping[str, Array], train: bool,
+               momentum: Array | float | None, then: str = "none",
+               form: Form = "auto") -> tuple[Array, dict[str, Array]]:  # fmt: skip
+    """(y, statistics after it) of a batch norm with parameters `p` and statistics `s`; `momentum` as `apply` has it.
+
+    `then` names the activation that follows in training.
+    """
+    eps = node.attr["eps"]
+    if not train:
+        return ops.norm_eval(x, p["scale"], p["bias"], s["mean"], s["var"], eps), dict(s)
+    y, mean, var = ops.norm_train(x, p["scale"], p["bias"], eps, then, form)
+    m = node.attr["momentum"] if momentum is None else momentum
+    if isinstance(m, float | int) and m == 0:
+        return y, {"mean": mean, "var": var}
+    return y, {"mean": m * s["mean"] + (1 - m) * mean, "var": m * s["var"] + (1 - m) * var}
+
+
+RANDOM: dict[str, Callable[[Array, float, Array], Array]] = {"dropout": ops.dropout, "drop_path": ops.drop_path}
+
+LAYERS: dict[str, Callable[[Mapping[str, Any], list[Array], Mapping[str, Array], Form], Array]] = {
+    "conv": lambda a, x, p, form: ops.conv(
+        x[0], p["kernel"], p.get("bias"), stride=a["stride"], padding=a["padding"], groups=a["groups"], form=form
+    ),
+    "dense": lambda a, x, p, form: ops.dense(x[0], p["kernel"], p.get("bias")),
+    "act": lambda a, x, p, form: ops.ACT_FNS[a["fn"]](x[0]),
+    "max_pool": lambda a, x, p, form: ops.max_pool(x[0], **a),
+    "avg_pool": lambda a, x, p, form: ops.avg_pool(x[0], **a, form=form),
+    "global_pool": lambda a, x, p, form: ops.global_pool(x[0]),
+    "flatten": lambda a, x, p, form: ops.flatten(x[0]),
+    "add": lambda a, x, p, form: x[0] + x[1],
+    "mul": lambda a, x, p, form: x[0] * x[1],
+    "concat": lambda a, x, p, form: jnp.concatenate(x, axis=3),
+    "channels": lambda a, x, p, form: x[0][..., a["start"] : a["stop"]],
+    "shuffle": lambda a, x, p, form: ops.shuffle(x[0], a["groups"]),
+}
+
+
+class Network(nnx.Module):
+    """The Flax face of an architecture: parameters are `nnx.Param`, batch statistics `nnx.BatchStat`.
+
+        network = Network(arch, seed=0)
+        logits = network(images)                                    # evaluation
+        logits = network(images, train=True, rng=jax.random.key(1))   # moves the batch statistics
+        graphdef, state = nnx.split(network)
+
+    `images` are (n, h, w, c), normalized; logits (n, classes) float32. Values are at `params[node name][array name]`.
+    """
+
+    def __init__(self, arch: Arch | Graph, seed: int = 0, *, dtype: Any = jnp.float32):
+        self.graph = lower(arch) if isinstance(arch, Arch) else arch
+        self.dtype = dtype
+        variables = init(self.graph, seed)
+        self.params = _boxed(variables["params"], nnx.Param)
+        self.stats = _boxed(variables["stats"], nnx.BatchStat)
+
+    def __call__(self, images: Array, *, train: bool = False, rng: Array | None = None) -> Array:
+        logits, stats = apply(
+            self.graph, _plain(self.params), _plain(self.stats), images, train=train, rng=rng, dtype=self.dtype
+        )
+        if train:
+            for node, arrays in stats.items():
+                for name, value in arrays.items():
+                    self.stats[node][name][...] = value
+        return logits
+
+
+def _boxed(arrays: Arrays, kind: type[nnx.Variable]) -> nnx.Dict:
+    return nnx.Dict({node: nnx.Dict({k: kind(jnp.asarray(v)) for k, v in a.items()}) for node, a in arrays.items()})
+
+
+def _plain(boxed: nnx.Dict) -> dict[str, dict[str, Array]]:
+    return {node: {name: variable[...] for name, variable in arrays.items()} for node, arrays in boxed.items()}

@@ -1,0 +1,76 @@
+"""Weights of a network on disk: an .npz of plain arrays, never pickled, written under a temporary name and renamed."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Variables = dict[str, dict[str, dict[str, Any]]]  # collection ("params", "stats") -> node name -> array name -> array
+
+
+def save_weights(path: Path, variables: Variables) -> None:
+    """Writes `{"params": {node: {array: ..}}, "stats": ..}`. Raises ValueError naming a path that cannot be written."""
+    save_arrays(path, spread(variables))
+
+
+def load_weights(path: Path) -> Variables:
+    """The arrays of `save_weights`. Raises ValueError naming a file that is missing or damaged."""
+    return nested(load_arrays(path), path)
+
+
+def spread(variables: Variables) -> dict[str, np.ndarray]:
+    """`{"params": {node: {array: ..}}}` as `{"params|node|array": ..}`."""
+    return {
+        "|".join((c, n, a)): np.asarray(v)
+        for c, nodes in variables.items()
+        for n, arrays in nodes.items()
+        for a, v in arrays.items()
+    }
+
+
+def nested(arrays: Mapping[str, np.ndarray], path: Path) -> Variables:
+    """What `spread` made flat. Raises ValueError naming the array of `path` that is none of a network."""
+    variables: Variables = {}
+    for key, value in arrays.items():
+        parts = key.split("|")
+        if len(parts) != 3:
+            raise ValueError(f"{path}: no weights file: it holds an array called {key!r}")
+        collection, node, array = parts
+        variables.setdefault(collection, {}).setdefault(node, {})[array] = value
+    return variables
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes named arrays and waits until they are on disk. Raises ValueError naming a path that cannot be written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if path.parent.is_dir():
+            temporary.unlink(missing_ok=True)
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of `save_arrays`, each checked against its checksum. Raises ValueError naming a missing or damaged file."""
+    try:
+        with open(path, "rb") as file:  # opened here, because np.load leaves a file that is no zip open
+            arrays = np.load(file, allow_pickle=False)
+            if not isinstance(arrays, np.lib.npyio.NpzFile):
+                raise ValueError("one array, expected a zip of named ones")
+            return {key: arrays[key] for key in arrays.files}
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (OSError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+        raise ValueError(f"{path}: no weights file: {' '.join(str(error).split())}") from None

@@ -1,0 +1,231 @@
+"""Dominance, fronts, crowding and exact hypervolume: numpy in, numpy out.
+
+Every function takes *minimized* values of shape (n, d), one row a point. `+inf` and `nan` both mean that a value is
+missing or hopeless: such a row is *incomplete*, it is never on a front, ranks behind every complete one and spans no
+volume. `-inf` is an ordinary, unbeatable value.
+
+    values = np.array([[-0.71, 20.0], [-0.75, 78.0], [-0.70, 30.0]])     # minus accuracy, latency_ms
+    non_dominated(values)                        # [True, True, False]
+    hypervolume(values, reference=[0.0, 100.0])  # 57.68
+"""
+
+from bisect import bisect_left, bisect_right
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+
+def dominates(a: ArrayLike, b: ArrayLike) -> bool:
+    """Whether point `a`, shape (d,), is nowhere worse than `b` and somewhere better; False where either holds a nan."""
+    a, b = np.asarray(a, float), np.asarray(b, float)
+    return bool(np.all(a <= b) and np.any(a < b))
+
+
+def non_dominated(values: ArrayLike) -> Mask:
+    """Mask (n,) of the front. Of equal rows the first stays, so a front holds no repeats; incomplete rows never do."""
+    points = _table(values)
+    mask = np.zeros(len(points), bool)
+    rows = np.flatnonzero(_complete(points))
+    rows = rows[np.lexsort(points[rows].T[::-1])]
+    mask[rows[_sorted_front(points[rows])]] = True
+    return mask
+
+
+def ranks(values: ArrayLike) -> NDArray[np.int64]:
+    """Non-dominated sorting: (n,) numbers of the front each row lies on, 0 the best.
+
+    Equal rows share a rank. Incomplete rows share one, behind the last front. O(n log n) in two dimensions,
+    O(fronts) calls of `non_dominated` above.
+    """
+    points = _table(values)
+    complete = _complete(points)
+    unique, inverse = np.unique(points[complete], axis=0, return_inverse=True)
+    by_axes = {1: lambda rows: np.arange(len(rows)), 2: _ranks_2d}  # distinct rows of one axis are sorted: a front each
+    found = by_axes.get(points.shape[1], _ranks_by_peeling)(unique)
+    result = np.full(len(points), found.max(initial=-1) + 1, np.int64)
+    result[complete] = found[inverse.reshape(-1)]
+    return result
+
+
+def crowding(values: ArrayLike) -> Floats:
+    """Crowding distances (n,) of the rows taken as one front (NSGA-II, Deb et al. 2002, section III-B).
+
+    Larger is lonelier; the ends of every axis get inf. Axes are scaled by their range, an axis without range counts
+    for nothing; incomplete rows get 0.
+    """
+    points = _table(values)
+    distance = np.zeros(len(points))
+    rows = np.flatnonzero(np.isfinite(points).all(axis=1))
+    for column in points[rows].T:
+        order = np.argsort(column, kind="stable")
+        span = np.ptp(column) if len(column) else 0.0
+        if span > 0:
+            distance[rows[order[1:-1]]] += (column[order[2:]] - column[order[:-2]]) / span
+            distance[rows[order[[0, -1]]]] = np.inf
+    if len(rows) <= 2:
+        distance[rows] = np.inf
+    return distance
+
+
+def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
+    """Exact volume between the front of `values` and the point `reference`, shape (d,).
+
+    Rows that are not better than the reference on every axis add nothing. A sweep in two and three dimensions
+    (O(n log n)), the recursion of While, Bradstreet, Barone 2012 ("WFG") above: fine for fronts of a few hundred
+    points in four and five dimensions. Raises ValueError on a reference of another length or not finite.
+    """
+    points = _table(values)
+    corner = _reference(reference, points.shape[1])
+    points = points[np.all(points < corner, axis=1)]
+    return _volume(points[non_dominated(points)], corner)
+
+
+def hypervolume_gains(values: ArrayLike, reference: ArrayLike, candidates: ArrayLike) -> Floats:
+    """What each candidate, shape (m, d), alone would add to the hypervolume of `values`: (m,), never negative.
+
+    Vectorized over the candidates in one and two dimensions, one volume a candidate above. Errors as `hypervolume`.
+    """
+    points, offers = _table(values), _table(candidates)
+    corner = _reference(reference, points.shape[1])
+    if offers.shape[1] != len(corner):
+        raise ValueError(f"candidates have {offers.shape[1]} columns, the reference {len(corner)}")
+    front = points[non_dominated(points) & np.all(points < corner, axis=1)]
+    gains = np.zeros(len(offers))
+    useful = np.all(offers < corner, axis=1)
+    if len(corner) == 1:
+        gains[useful] = np.maximum(min(corner[0], front.min(initial=np.inf)) - offers[useful, 0], 0.0)
+    elif len(corner) == 2:
+        gains[useful] = _shares_2d(front, corner, offers[useful])
+    else:
+        gains[useful] = [_share(front, corner, offer) for offer in offers[useful]]
+    return gains
+
+
+def _table(values: ArrayLike) -> Floats:
+    points = np.asarray(values, float)
+    if points.ndim != 2 or points.shape[1] == 0:
+        raise ValueError(f"values must have the shape (points, axes); got {points.shape}")
+    return points
+
+
+def _reference(reference: ArrayLike, axes: int) -> Floats:
+    corner = np.asarray(reference, float)
+    if corner.shape != (axes,) or not np.isfinite(corner).all():
+        raise ValueError(f"the reference must be {axes} finite numbers; got {corner.tolist()}")
+    return corner
+
+
+def _complete(points: Floats) -> Mask:
+    return np.all(points < np.inf, axis=1)
+
+
+def _sorted_front(points: Floats) -> NDArray[np.int64]:
+    """Row numbers of the front of complete points in lexicographic order, where nothing is beaten by a later row."""
+    if points.shape[1] == 2:
+        lowest = np.minimum.accumulate(points[:, 1])
+        keep = np.ones(len(points), bool)
+        keep[1:] = points[1:, 1] < lowest[:-1]
+        return np.flatnonzero(keep)
+    front, left = [], np.arange(len(points))
+    while len(left):
+        front.append(left[0])
+        left = left[np.any(points[left] < points[left[0]], axis=1)]
+    return np.array(front, np.int64)
+
+
+def _ranks_2d(points: Floats) -> NDArray[np.int64]:
+    """Patience sorting of distinct, sorted rows: a front is known by its lowest second value so far."""
+    lowest: list[float] = []
+    found = np.zeros(len(points), np.int64)
+    for row, value in enumerate(points[:, 1].tolist()):
+        found[row] = rank = bisect_right(lowest, value)
+        lowest[rank : rank + 1] = [value]
+    return found
+
+
+def _ranks_by_peeling(points: Floats) -> NDArray[np.int64]:
+    found = np.zeros(len(points), np.int64)
+    left, rank = np.arange(len(points)), 0
+    while len(left):
+        front = non_dominated(points[left])
+        found[left[front]] = rank
+        left, rank = left[~front], rank + 1
+    return found
+
+
+def _volume(front: Floats, corner: Floats) -> float:
+    """Volume of mutually non-dominated points, all of them better than the corner."""
+    if len(front) == 0:
+        return 0.0
+    if np.isneginf(front).any():
+        return float("inf")
+    if len(front) == 1:
+        return float(np.prod(corner - front[0]))
+    sweep = {1: lambda: corner[0] - front.min(), 2: lambda: _area(front, corner), 3: lambda: _sweep_3d(front, corner)}
+    return float(sweep.get(front.shape[1], lambda: _recursion(front, corner))())
+
+
+def _area(front: Floats, corner: Floats) -> float:
+    xs, ys = front[np.argsort(front[:, 0])].T
+    return float(np.sum(np.diff(xs, append=corner[0]) * (corner[1] - ys)))
+
+
+def _sweep_3d(front: Floats, corner: Floats) -> float:
+    """Slices along the third axis; the staircase of the slice is two lists, x rising and y falling."""
+    right, top, _ = corner.tolist()
+    xs, ys = [-np.inf, right], [top, -np.inf]
+    area = volume = 0.0
+    ordered = front[np.argsort(front[:, 2])].tolist()
+    for (x, y, z), above in zip(ordered, [row[2] for row in ordered[1:]] + [corner[2]], strict=True):
+        first = last = bisect_left(xs, x)
+        if ys[first - 1] > y:
+            ceiling, edge = ys[first - 1], x
+            while ys[last] >= y:
+                area += (xs[last] - edge) * (ceiling - y)
+                edge, ceiling = xs[last], ys[last]
+                last += 1
+            area += (xs[last] - edge) * (ceiling - y)
+            xs[first:last], ys[first:last] = [x], [y]
+        volume += area * (above - z)
+    return volume
+
+
+def _recursion(front: Floats, corner: Floats) -> float:
+    """Each point's own share: its box less what the points after it cover of that box.
+
+    With the worst on the last axis first, those points reach through the whole depth of the box, so one axis drops.
+    """
+    ordered = front[np.argsort(-front[:, -1])]
+    depths = corner[-1] - ordered[:, -1]
+    flat, flat_corner = ordered[:, :-1], corner[:-1]
+    shares = [_share(flat[row + 1 :], flat_corner, offer) for row, offer in enumerate(flat)]
+    return float(depths @ np.array(shares))
+
+
+def _share(front: Floats, corner: Floats, offer: Floats) -> float:
+    """Volume of the offer's box that the front, cut to that box, leaves free."""
+    inside = np.maximum(front, offer)
+    inside = inside[np.all(inside < corner, axis=1)]
+    if np.any(np.all(inside == offer, axis=1)):
+        return 0.0
+    if np.isneginf(offer).any():
+        return float("inf")
+    return max(float(np.prod(corner - offer)) - _volume(inside[non_dominated(inside)], corner), 0.0)
+
+
+def _shares_2d(front: Floats, corner: Floats, offers: Floats) -> Floats:
+    """The strips between the steps of the front, each as high as the step to its left."""
+    steps = front[np.argsort(front[:, 0])]
+    lefts = np.concatenate([[-np.inf], steps[:, 0]])
+    rights = np.append(steps[:, 0], corner[0])
+    ceilings = np.concatenate([[corner[1]], steps[:, 1]])
+    gains = np.zeros(len(offers))
+    with np.errstate(invalid="ignore"):  # inf - inf and inf * 0 of strips that are masked out
+        for left, right, ceiling in zip(lefts, rights, ceilings, strict=True):
+            width = right - np.maximum(offers[:, 0], left)
+            height = ceiling - offers[:, 1]
+            gains += np.where((width > 0) & (height > 0), width * height, 0.0)
+    return gains

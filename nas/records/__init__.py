@@ -1,0 +1,38 @@
+"""What a run is made of, as frozen dataclasses: trials, jobs, outcomes, measurements, events. No SQLite, no JAX."""
+
+from nas.records.jobs import DiskFullError, Fidelity, Job, Outcome, Report, Training, WorkerSpec, training_of
+from nas.records.trials import (
+    JSON,
+    OUTCOMES,
+    Evaluation,
+    Event,
+    Measurement,
+    Proposal,
+    Purpose,
+    Record,
+    Trial,
+    scored,
+    trained,
+)
+
+__all__ = [
+    "JSON",
+    "OUTCOMES",
+    "DiskFullError",
+    "Evaluation",
+    "Event",
+    "Fidelity",
+    "Job",
+    "Measurement",
+    "Outcome",
+    "Proposal",
+    "Purpose",
+    "Record",
+    "Report",
+    "Training",
+    "Trial",
+    "WorkerSpec",
+    "scored",
+    "trained",
+    "training_of",
+]

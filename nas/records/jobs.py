@@ -1,0 +1,121 @@
+"""What travels between the driver and its workers: plain data, so that a job can be sent, printed and run alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Report = Callable[[int, int, int, Mapping[str, float]], None]  # (job number, step, steps, metrics so far)
+
+
+class DiskFullError(ValueError):
+    """A disk is full: no fault of a candidate, so that the run stops, and goes on when there is room."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One piece of work. `kind`: `train` (a trial), `test`, `score` (given weights), `fit` (a predictor), `measure`."""
+
+    number: int
+    kind: str
+    arch: Mapping[str, Any] = field(default_factory=dict)
+    arch_id: str = ""
+    fidelity: int = 0
+    seed: int = 0
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """How much of a training a fidelity is: epochs, the share of the training images, the image size (None: as it is)."""
+
+    epochs: int
+    share: float = 1.0
+    resolution: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"epochs: expected 1 or more, got {self.epochs}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"shares: expected shares above 0 up to 1, got {self.share:g}")
+        if self.resolution is not None and not 1 <= self.resolution <= 8192:
+            raise ValueError(f"resolutions: expected 1 to 8192 pixels, got {self.resolution}")
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a job of a run with fidelities carries in `data`: its fidelity, the epochs that the learning rate is laid out for, and the
+    trial that the training began with, whose checkpoint it goes on from. `more`: a later fidelity may go on from this one."""
+
+    fidelity: Fidelity
+    horizon: int
+    root: int
+    more: bool = False
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> Training | None:
+        """From a job's data; None where its run has no fidelities."""
+        kept = data.get("training")
+        return cls(**{**kept, "fidelity": Fidelity(**kept["fidelity"])}) if kept else None
+
+    def to_data(self) -> dict[str, Any]:
+        return {"training": dataclasses.asdict(self)}
+
+
+def training_of(fidelities: Sequence[Fidelity], fidelity: int, root: int) -> dict[str, Any]:
+    """The data of a training on that fidelity; nothing where there are none."""
+    if not fidelities:
+        return {}
+    level = min(fidelity, len(fidelities) - 1)
+    chosen = fidelities[level]
+    after = fidelities[level + 1] if level + 1 < len(fidelities) else None
+    more = after is not None and (after.share, after.resolution) == (chosen.share, chosen.resolution)
+    return Training(chosen, max(r.epochs for r in fidelities), root, more).to_data()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job: `outcome` is one of `nas.records.OUTCOMES`; times in seconds, `memory_bytes` the backend's peak."""
+
+    number: int
+    outcome: str
+    error: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    compile_s: float = 0.0
+    train_s: float = 0.0
+    memory_bytes: int | None = None
+    worker: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class WorkerSpec:
+    """All a worker needs to start: settings of dataset, recipe, evaluator and devices, plugins, and where files go."""
+
+    settings: Mapping[str, Any]
+    space: Mapping[str, Any]
+    plugins: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    storage: str = ""
+    threads: int = 1
+    platform: str = ""
+    memory_bytes: int = 0  # what a worker may take; 0: no limit
+
+    def with_memory(self, gib: float | None) -> WorkerSpec:
+        return dataclasses.replace(self, memory_bytes=int((gib or 0) * 2**30))
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    def environment(self) -> dict[str, str]:
+        """Variables that must stand before JAX is imported; NPROC is what bounds XLA's threads on a CPU."""
+        out = {"NPROC": str(self.threads), "OMP_NUM_THREADS": str(self.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
+        return {**out, "JAX_PLATFORMS": self.platform}  # empty: JAX chooses; the driver's own value is not the workers'

@@ -1,0 +1,123 @@
+"""What a journal holds: proposals, trials, evaluations, measurements, events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self, TypeVar
+
+OUTCOMES = ("ok", "infeasible", "oom", "nan", "compile_error", "timeout", "lost", "error")
+
+JSON = Any
+Purpose = Literal["search", "test"]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a controller asks for. `fidelity` is a fidelity number; `note` is its own JSON and comes back with the trial."""
+
+    genome: tuple[int, ...]
+    fidelity: int = 0
+    parent: int | None = None
+    note: Mapping[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A numbered proposal and what became of it; `outcome` is one of OUTCOMES, or None while in flight.
+
+    `metrics` holds what the controller is told: deterministic values only, never a clock. `repeat_of` names the trial
+    whose result answered this one; `attempts` counts those that were lost before.
+    """
+
+    number: int
+    genome: tuple[int, ...]
+    arch_id: str
+    fidelity: int = 0
+    parent: int | None = None
+    note: Mapping[str, JSON] = field(default_factory=dict)
+    outcome: str | None = None
+    error: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    repeat_of: int | None = None
+    attempts: int = 0
+
+    @classmethod
+    def of(cls, number: int, proposal: Proposal, arch_id: str, **rest: Any) -> Self:
+        """The trial that carries out a proposal."""
+        return cls(number, proposal.genome, arch_id, proposal.fidelity, proposal.parent, proposal.note, **rest)
+
+    @property
+    def proposal(self) -> Proposal:
+        return Proposal(self.genome, self.fidelity, self.parent, self.note)
+
+    @property
+    def done(self) -> bool:
+        return self.outcome is not None
+
+    @property
+    def ok(self) -> bool:
+        return self.outcome == "ok"
+
+
+def scored(trials: Iterable[Trial]) -> list[Trial]:
+    """Trials that trained to the end; those answered by an earlier result are not new points.
+
+    Where trainings differ in length, only the longest that have a result: a short one's accuracy is not to be set beside
+    a long one's.
+    """
+    found = [trial for trial in trials if trial.ok and trial.repeat_of is None]
+    longest = max((trial.fidelity for trial in found), default=0)
+    return [trial for trial in found if trial.fidelity == longest]
+
+
+def trained(trial: Trial) -> bool:
+    """Whether it counts as a training: not screened out, not answered by another's result."""
+    return trial.repeat_of is None and trial.outcome != "infeasible"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One training of a trial's architecture: times in seconds, `memory_bytes` the peak where the backend tells."""
+
+    trial: int
+    fidelity: int
+    seed: int
+    metrics: Mapping[str, float]
+    compile_s: float
+    train_s: float
+    worker: str = ""
+    outcome: str = "ok"
+    error: str = ""
+    memory_bytes: int | None = None
+    purpose: Purpose = "search"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Times of a whole architecture, in ms; the fingerprint tells device, versions, batch, dtype and threads."""
+
+    arch_id: str
+    device: str
+    fingerprint: str
+    median_ms: float
+    p95_ms: float
+    repeats: int
+    info: Mapping[str, JSON] = field(default_factory=dict)
+
+    @property
+    def latency_ms(self) -> float:
+        """The one number: what predictors are fitted to and reports call measured. The median where nothing else is known."""
+        return float(self.info.get("latency_ms", self.median_ms))
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to the run; `time` in Unix seconds."""
+
+    time: float
+    kind: str
+    data: Mapping[str, JSON] = field(default_factory=dict)
+
+
+Record = TypeVar("Record", Trial, Evaluation, Measurement, Event)

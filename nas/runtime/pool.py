@@ -1,0 +1,76 @@
+"""What executors with several workers share: a queue of tickets, and workers that take one at a time."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from nas.records import Job
+from nas.runtime.base import Event
+
+
+@dataclass
+class Member:
+    """A worker and the ticket it works on; `name` is what people know it by."""
+
+    name: str = ""
+    ticket: int | None = None
+    jobs: Sequence[Job] = field(default_factory=tuple)
+
+
+W = TypeVar("W", bound=Member)
+
+
+class Pool(ABC, Generic[W]):
+    """Hands queued tickets to free workers, in order; how workers start, work and end is a subclass' business."""
+
+    def __init__(self) -> None:
+        self._members: list[W] = []
+        self._queue: deque[tuple[int, Sequence[Job]]] = deque()
+        self._events: list[Event] = []
+        self._tickets = 0
+
+    @abstractmethod
+    def _free(self) -> W | None:
+        """A worker that can begin now; may start one that will be able to later."""
+
+    @abstractmethod
+    def _give(self, member: W, jobs: Sequence[Job]) -> None:
+        """Sends jobs to a worker."""
+
+    @abstractmethod
+    def _end(self, member: W) -> None:
+        """Ends a worker's process for real."""
+
+    def submit(self, jobs: Sequence[Job]) -> int:
+        self._tickets += 1
+        self._queue.append((self._tickets, jobs))
+        self._feed()
+        return self._tickets
+
+    def kill(self, ticket: int) -> None:
+        self._queue = deque(item for item in self._queue if item[0] != ticket)
+        for member in [m for m in self._members if m.ticket == ticket]:
+            self._bury(member)
+
+    def close(self) -> None:
+        self._queue.clear()
+        for member in list(self._members):
+            self._bury(member)
+
+    def _feed(self) -> None:
+        while self._queue and (member := self._free()) is not None:
+            member.ticket, member.jobs = self._queue.popleft()
+            self._events.append(Event(member.ticket, "started", worker=member.name, number=member.jobs[0].number))
+            self._give(member, member.jobs)
+
+    def _bury(self, member: W) -> None:
+        self._members.remove(member)
+        self._end(member)
+
+    def _taken_events(self) -> list[Event]:
+        events, self._events = self._events, []
+        return events

@@ -1,0 +1,238 @@
+"""Jobs on a Ray cluster: long-lived actors that keep the dataset and compiled programs; they come and go with the nodes.
+
+The dataset travels once to each node, through Ray's object store. The driver holds no accelerator and gets plain data back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nas.records import DiskFullError, Job, Outcome, WorkerSpec
+from nas.runtime.base import Cause, Event
+from nas.runtime.cluster import Cluster, ClusterSettings, forget_probe, ship
+from nas.runtime.pool import Member, Pool
+
+PROGRESS_S = 1.0
+STILLBORN = 5  # workers in a row that die before they begin; the rest between them grows
+LOOK_S = 2.0  # how often the cluster is asked what it has
+
+log = logging.getLogger("nas")
+
+
+@dataclass(kw_only=True)
+class _Actor(Member):
+    """`hello` is the promise that it has started; jobs go to actors that kept it."""
+
+    handle: Any
+    hello: Any
+    ready: bool = False
+    node: str = ""
+    run: Any = None
+    talk: Any = None
+    asked: float = 0.0
+
+
+class RayExecutor(Pool[_Actor]):
+    """One actor a worker; a dead actor is replaced, what it ran is told as lost."""
+
+    def __init__(self, spec: WorkerSpec, settings: ClusterSettings, dataset: Any = None):
+        super().__init__()
+        self._spec, self._settings = spec, settings
+        self._cluster = Cluster(settings, spec.threads)
+        self._ray, self._errors = self._cluster.ray, self._cluster.errors
+        self._looked = self._room = self._rest_until = 0.0
+        self._stillborn, self._token = 0, ""
+        with contextlib.ExitStack() as undo:
+            undo.callback(self.close)
+            if spec.storage:
+                self._token = self._cluster.probe(spec.storage, self._python_path)
+            self._dataset = ship(self._cluster, dataset) if dataset is not None else None
+            self._actor_class = self._make_class()
+            self._start()  # also what makes an autoscaler add a node
+            self._cluster.wait_for_room()
+            undo.pop_all()
+
+    def capacity(self) -> int:
+        if time.monotonic() - self._looked > LOOK_S:
+            self._room, self._looked = self._cluster.room(), time.monotonic()
+        return min(self._settings.workers or 2**31, int(self._room))
+
+    def poll(self, timeout_s: float) -> Sequence[Event]:
+        self._feed()
+        events = self._taken_events()
+        waited = {a.run if a.run is not None else a.hello: a for a in self._members if a.run is not None or not a.ready}
+        if not waited:
+            if self._queue and not events:
+                self._cluster.wait_for_room()
+                time.sleep(min(timeout_s, 0.2))
+            return events
+        ready, _ = self._ray.wait(list(waited), num_returns=1, timeout=0 if events else timeout_s)
+        if ready:
+            ready, _ = self._ray.wait(list(waited), num_returns=len(waited), timeout=0)
+        for ref in ready:
+            events += self._greeted(waited[ref]) if waited[ref].run is None else self._finished(waited[ref])
+        for actor in list(self._members):
+            events += self._progress(actor)
+        self._feed()
+        return events + self._taken_events()
+
+    def close(self) -> None:
+        super().close()
+        self._cluster.close()
+        if self._token:
+            forget_probe(self._spec.storage, self._token)
+
+    @property
+    def dashboard(self) -> str:
+        """Where Ray's own pages are; empty without them."""
+        return self._cluster.dashboard
+
+    @property
+    def _python_path(self) -> str:
+        return os.pathsep.join(p for p in self._spec.path if p)
+
+    def _make_class(self) -> Any:
+        environment = {**self._spec.environment(), **self._cluster.environment(self._spec.platform), "PYTHONPATH": self._python_path}
+        options = {
+            **self._cluster.need, "max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"work": 1, "talk": 1},
+            "runtime_env": {"env_vars": environment},
+        }  # fmt: skip
+        return self._ray.remote(**options)(_RayWorker)
+
+    def _free(self) -> _Actor | None:
+        if (idle := next((a for a in self._members if a.ready and a.ticket is None), None)) is not None:
+            return idle
+        coming = sum(not a.ready for a in self._members)
+        if time.monotonic() < self._rest_until:
+            return None
+        for _ in range(min(len(self._queue) - coming, self.capacity() - len(self._members))):
+            self._start()
+        return None
+
+    def _start(self) -> None:
+        handle = self._actor_class.remote(self._spec.to_dict(), self._token, [self._dataset])
+        self._members.append(_Actor(handle=handle, hello=handle.hello.options(concurrency_group="talk").remote()))
+
+    def _give(self, member: _Actor, jobs: Sequence[Job]) -> None:
+        work = member.handle.run.options(concurrency_group="work")
+        member.run, member.asked = work.remote([job.to_dict() for job in jobs]), time.monotonic()
+
+    def _greeted(self, actor: _Actor) -> list[Event]:
+        try:
+            actor.name, actor.node = self._ray.get(actor.hello)
+            actor.ready, self._stillborn = True, 0
+        except self._errors.RayError as error:
+            self._bury(actor)
+            self._stillborn += 1
+            why = _last_line(error) if isinstance(error, self._errors.RayTaskError) else _first_line(error)
+            if self._stillborn > STILLBORN:
+                raise ValueError(f"executor: workers cannot start: {why}") from None
+            log.warning("a Ray worker died before it began: %s", why)
+            self._rest_until = time.monotonic() + self._stillborn
+        return []
+
+    def _finished(self, actor: _Actor) -> list[Event]:
+        ticket = actor.ticket
+        assert ticket is not None
+        try:
+            outcomes, spent = self._ray.get(actor.run)
+        except self._errors.RayTaskError as error:
+            actor.ticket = actor.run = actor.talk = None
+            cause = "disk" if isinstance(error.cause, DiskFullError) else "worker"
+            return [Event(ticket, "lost", error=_last_line(error).removeprefix("nas.records.DiskFullError: "), cause=cause)]
+        except self._errors.RayError as error:
+            cause = self._cause(actor, error)
+            self._bury(actor)
+            what = f"the node of worker {actor.name}" if cause == "node" else f"the Ray worker {actor.name}"
+            return [Event(ticket, "lost", error=f"{what} died: {_first_line(error)}", cause=cause)]
+        actor.ticket = actor.run = actor.talk = None
+        if spent:
+            self._bury(actor)
+        return [Event(ticket, "done", tuple(Outcome(**outcome) for outcome in outcomes))]
+
+    def _cause(self, actor: _Actor, error: Exception) -> Cause:
+        if isinstance(error, self._errors.OutOfMemoryError) or "OutOfMemory" in str(error):
+            return "memory"
+        gone = isinstance(error, self._errors.ActorUnavailableError) or "node has died" in str(error)
+        return "node" if gone or actor.node not in self._cluster.alive() else "worker"
+
+    def _progress(self, actor: _Actor) -> list[Event]:
+        """Asks now and then, and never waits: a busy or dead actor answers late or not at all."""
+        if actor.run is None:
+            return []
+        if actor.talk is None:
+            if time.monotonic() - actor.asked > max(PROGRESS_S, len(self._members) / 50):
+                ask = actor.handle.progress.options(concurrency_group="talk")
+                actor.talk, actor.asked = ask.remote(), time.monotonic()
+            return []
+        ready, _ = self._ray.wait([actor.talk], timeout=0)
+        if not ready:
+            return []
+        try:
+            said = self._ray.get(actor.talk)
+        except self._errors.RayError:
+            said = None
+        actor.talk = None
+        if said is None or actor.ticket is None:
+            return []
+        number, step, steps, metrics = said
+        return [Event(actor.ticket, "progress", number=number, step=step, steps=steps, metrics=metrics)]
+
+    def _end(self, member: _Actor) -> None:
+        with contextlib.suppress(self._errors.RayError):  # it may be gone already
+            self._ray.kill(member.handle)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]
+
+
+def _last_line(error: Exception) -> str:
+    return str(error).strip().rpartition("\n")[2]
+
+
+class _RayWorker:
+    """Runs in the actor; plain data in and out, so that the driver never imports JAX."""
+
+    def __init__(self, spec: dict[str, Any], token: str, dataset: list[Any]):
+        self._spec, self._token, self._dataset = spec, token, dataset
+        self._worker, self._said = None, None
+
+    def hello(self) -> tuple[str, str]:
+        """(name, node id). Raises ValueError where this node does not see the run's folder."""
+        import socket
+
+        import ray
+
+        from nas.runtime.cluster import check_seen
+
+        check_seen(self._spec["storage"], self._token)
+        return f"{socket.gethostname()}/{os.getpid()}", ray.get_runtime_context().get_node_id()
+
+    def run(self, jobs: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], bool]:
+        from nas.runtime.cluster import received
+        from nas.runtime.worker import Worker
+
+        if self._worker is None:
+            self._worker = Worker(WorkerSpec(**self._spec), received(self._dataset))
+        self._said = None
+        outcomes, spent = self._worker.run_within([Job(**job) for job in jobs], self._report)
+        return [outcome.to_dict() for outcome in outcomes], spent
+
+    def _report(self, number: int, step: int, steps: int, metrics: Any) -> None:
+        self._said = (number, step, steps, dict(metrics))
+
+    def progress(self) -> tuple[int, int, int, dict[str, float]] | None:
+        return self._said
+
+
+@dataclass(frozen=True)
+class RaySettings(ClusterSettings):
+    def start(self, spec: WorkerSpec, dataset: Any = None) -> RayExecutor:
+        return RayExecutor(spec.with_memory(self.memory_gib), self, dataset)

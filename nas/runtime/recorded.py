@@ -1,0 +1,53 @@
+"""Trainings outside the search loop, numbered and journaled like a search's trials: what is on record is not run again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from nas.journal import Journal
+from nas.records import Evaluation, Job, Outcome, Trial
+from nas.runtime.base import Executor
+from nas.runtime.dispatch import run_all
+
+
+def job_seed(seed: int, number: int) -> int:
+    """The seed of a trial's training, as the search loop gives it."""
+    return int(np.random.default_rng([seed, number, 2]).integers(2**31))
+
+
+def run_recorded(
+    journal: Journal, executor: Executor, expected: Sequence[tuple[Trial, Job]], *, retries: int = 2,
+    timeout_s: float | None = None, told: Callable[[Trial], None] = lambda trial: None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Trial]:  # fmt: skip
+    """Finished trials, in order. Each is on record before it starts and as soon as it ends; numbers follow on the journal's.
+
+    `told` hears of each as it ends, `progress` as in `run_all`. Raises ValueError where the journal has another architecture
+    under a trial's number.
+    """
+    known = {trial.number: trial for trial in journal.trials()}
+    for trial, _ in expected:
+        if trial.number not in known:
+            known[trial.number] = journal.begin(trial)
+        elif known[trial.number].arch_id != trial.arch_id:
+            raise ValueError(
+                f"trial {trial.number}: the journal has another architecture; its settings or its code changed"
+            )
+    open_jobs = [job for trial, job in expected if not known[trial.number].done]
+
+    def done(i: int, outcome: Outcome) -> None:
+        job, trial = open_jobs[i], known[open_jobs[i].number]
+        metrics = {**trial.metrics, **outcome.metrics} if outcome.outcome == "ok" else trial.metrics
+        ended = dataclasses.replace(trial, outcome=outcome.outcome, error=outcome.error, metrics=metrics)
+        evaluation = Evaluation(
+            trial.number, trial.fidelity, job.seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
+            outcome.outcome, outcome.error, outcome.memory_bytes,
+        )  # fmt: skip
+        known[trial.number] = journal.finish(ended, [evaluation])
+        told(known[trial.number])
+
+    run_all(executor, open_jobs, progress, retries, timeout_s, done)
+    return [known[trial.number] for trial, _ in expected]

@@ -1,0 +1,149 @@
+"""A worker: keeps the dataset and the evaluator between jobs. `python -m nas.runtime.worker` speaks JSON lines with its driver.
+
+It ends at once when the driver does, however that died: its standard input closes then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from nas.core.machine import keep_memory, use_compile_cache
+from nas.core.plugins import load_plugins
+from nas.evaluators import Context, Evaluator, evaluator_settings
+from nas.evaluators.base import failed, guarded
+from nas.records import DiskFullError, Job, Outcome, Report, WorkerSpec
+from nas.runtime.memory import run_within
+from nas.space import Space, space_from_plain
+
+
+class Worker:
+    """Runs jobs of any kind in this process, by the settings of its spec."""
+
+    def __init__(self, spec: WorkerSpec, dataset: Any = None):
+        """`dataset`: where it is at hand already; otherwise it is read when it is needed."""
+        self._spec = spec
+        keep_memory()
+        load_plugins(spec.plugins, spec.path)
+        self._context = Context(
+            spec.settings, Path(spec.storage), f"{socket.gethostname()}/{os.getpid()}", spec.space, dataset
+        )
+
+    def run_within(self, jobs: Sequence[Job], report: Report) -> tuple[list[Outcome], bool]:
+        """(outcomes, whether this process must end now), within the memory that the spec allows."""
+        return run_within(self._spec.memory_bytes, jobs, lambda: self.run(jobs, report))
+
+    def run(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
+        """The outcomes of jobs of one kind, in order."""
+        kind = jobs[0].kind
+        if kind in ("train", "test", "score"):
+            try:
+                return self._evaluator(jobs, report)
+            except Exception as error:
+                return [failed(job, self._context.worker, error) for job in jobs]
+            finally:
+                _forget_programs()
+        work: dict[str, Callable[[Job, Report], Outcome]] = {"fit": self._fit_latency, "measure": self._measure}
+        return [guarded(job, self._context.worker, lambda job=job: work[kind](job, report)) for job in jobs]
+
+    @cached_property
+    def _evaluator(self) -> Evaluator:
+        made = evaluator_settings(self._spec.settings["evaluator"]).make(self._context)
+        if "jax" in sys.modules:  # tables need none, and loading it takes a second
+            use_compile_cache()
+        return made
+
+    @cached_property
+    def _space(self) -> Space:
+        return space_from_plain(self._spec.space)
+
+    def _device(self, name: str) -> Any:
+        from nas.latency import make_device
+
+        use_compile_cache()
+        device: Any = make_device(self._spec.settings["device"][name], f"device.{name}")
+        return device.bound(self._space) if hasattr(device, "bound") else device
+
+    def _fit_latency(self, job: Job, report: Report) -> Outcome:
+        device = self._device(job.data["device"])
+
+        def progress(what: str, step: int, steps: int) -> None:
+            report(job.number, step, steps, {})
+
+        if job.data.get("predictor") is not None:
+            from nas.latency import load_predictor
+
+            where = f"device.{job.data['device']}.predictor"
+            predictor = load_predictor(job.data["predictor"], self._space, where)
+            predictor.check(device.fingerprint(), self._space, where)
+        else:
+            predictor = device.fit(self._space, job.seed, progress)
+        return Outcome(job.number, "ok", data={"predictor": predictor.to_dict()}, worker=self._context.worker)
+
+    def _measure(self, job: Job, report: Report) -> Outcome:
+        """Latencies of the architectures of `job.data["archs"]`, interleaved; those that fail are told beside them."""
+        from nas.arch import arch_from_dict
+        from nas.arch.blocks import arch_id
+
+        device = self._device(job.data["device"])
+        archs = [arch_from_dict(dict(arch)) for arch in job.data["archs"]]
+        failures: list[tuple[str, str]] = []
+        measured = device.measure(archs, lambda arch, error: failures.append((arch_id(arch), str(error))))
+        about = {"fingerprint": device.fingerprint(), "info": device.info()}
+        measured = [dataclasses.replace(m, device=job.data["device"]) for m in measured]
+        data = {"measurements": [dataclasses.asdict(m) for m in measured], "failures": failures, **about}
+        return Outcome(job.number, "ok", data=data, worker=self._context.worker)
+
+
+def _forget_programs() -> None:
+    """A long-lived worker would grow by some 16 MiB for every distinct network that it compiled."""
+    if (jax := sys.modules.get("jax")) is not None:
+        jax.clear_caches()
+
+
+def main() -> None:
+    """Reads a spec, then lists of jobs; writes progress and outcomes. Anything else printed goes to the log."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    out = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(process)d %(message)s")
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
+    worker = Worker(WorkerSpec(**inbox.get()))
+    lock = threading.Lock()
+
+    def say(message: Mapping[str, Any]) -> None:
+        with lock:
+            out.write(json.dumps(message) + "\n")
+
+    while True:
+        jobs = [Job(**job) for job in inbox.get()]
+        try:
+            outcomes, spent = worker.run_within(jobs, lambda *args: say({"progress": args}))
+            say({"outcomes": [outcome.to_dict() for outcome in outcomes], "spent": spent})
+        except DiskFullError as error:
+            say({"error": str(error), "cause": "disk"})
+        except Exception as error:
+            logging.getLogger("nas").exception("worker")
+            say({"error": f"{type(error).__name__}: {error}", "cause": "worker"})
+
+
+def _listen(inbox: queue.SimpleQueue[Any]) -> None:
+    for line in sys.stdin:
+        inbox.put(json.loads(line))
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A training step compiled whole, layer by layer, or once for a space."""

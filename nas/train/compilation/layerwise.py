@@ -1,0 +1,283 @@
+"""Training any candidate with programs of single layers, each compiled once and kept between candidates.
+
+    links = Layerwise(dataset, recipe)                    # once a worker
+    fitted = links.fit(arch, seed=0)                  # compiles only those layers that no candidate had before
+
+A network is a chain: stem, layers and head hand one tensor on. Each link has a program forward, which also gives what its
+backward pass needs; one backward, which also updates the link's weights; and one for scoring. Links that compute the same on
+the same shapes share them wherever they stand. Widths may be choices: nothing is switched, masked or computed twice.
+The steps are those of `fit` but for rounding; initial weights, order of images, augmentation and dropout are the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from nas.arch import Arch
+from nas.arch.blocks import lower
+from nas.arch.graph import Graph, Node
+from nas.data.dataset import Dataset
+from nas.nn.network import RANDOM, init, run
+from nas.nn.ops import Array
+from nas.recipe import Recipe
+from nas.tasks.classification import CLASSIFICATION, Task
+from nas.train.checkpoint import Checkpoints
+from nas.train.compilation.chain import Chain, Joined, Link, cut
+from nas.train.loop import Fit, Report, check_io, finish, silent
+from nas.train.mixing import Mixed, mixed, mixed_loss
+from nas.train.optim import Packed, mix, optimizer, ramp
+from nas.train.score import normalized, prepare, resized
+from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
+
+KEPT = 1000  # programs of a worker; those not used for longest go first
+
+
+@dataclass(frozen=True)
+class LinkTrainer(Trainer):
+    """A trainer whose state holds a tuple, an entry a link, where others hold one packed vector."""
+
+    def result(self, state: State) -> Any:
+        pairs = state.ema or tuple(zip(state.params, state.stats, strict=True))
+        arrays = jax.tree.map(np.array, pairs)
+        params: Any = tuple(one[0] for one in arrays)
+        stats: Any = tuple(one[1] for one in arrays)
+        return {"params": self.params.unpack(params), "stats": self.stats.unpack(stats)}
+
+    def scored(self, state: State) -> Any:
+        return state.ema or tuple(zip(state.params, state.stats, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Functions:
+    """The pure functions of a link that are compiled."""
+
+    link: Link
+    dataset: Dataset
+    recipe: Recipe
+    task: Task
+    update: optax.GradientTransformation
+
+    def _run(self, packed: Packed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Packed]:
+        folded, places = jax.random.fold_in(key, step), [n.name for n in self.link.nodes if n.op in RANDOM]
+
+        def draw(node: Node, x: Array, _: int) -> Array:
+            number, rate = (column[places.index(node.name)] for column in random)
+            return RANDOM[node.op](x, rate, jax.random.fold_in(folded, number))
+
+        tree = self.link.params.unpack(packed)
+        y, stats = run(self.link.nodes, [x], tree, {}, train=True, momentum=0, random=draw)
+        return y, self.link.stats.pack(stats)
+
+    def start(self, params: Packed, stats: Packed) -> Any:
+        """The link's own arrays before the first step."""
+        copied = jax.tree.map(lambda a: jnp.array(a, copy=True), (params, stats))
+        return params, stats, self.update.init(params), copied if self.recipe.ema else ()
+
+    def forward(self, packed: Packed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Packed, Any]:
+        """(output, batch statistics, the backward pass as a tree of what it needs)."""
+        y, pull, stats = jax.vjp(lambda p, x: self._run(p, x, key, step, random), packed, x, has_aux=True)
+        return y, stats, pull
+
+    def backward(self, pull: Any, g: Array, own: Any, batch_stats: Packed, step: Array) -> tuple[Array, Any]:
+        """(gradient of the input, own parameters, statistics, optimizer and moving average after the step)."""
+        grads, dx = pull(g)
+        return (jnp.zeros(()) if self.link.first else dx), self._updated(grads, own, batch_stats, step)
+
+    def end(self, own: Any, pairs: Mixed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Array, Any]:
+        """The last link both ways: (loss, gradient of its input, own arrays after the step)."""
+
+        def loss_of(packed: Packed, x: Array) -> tuple[Array, Packed]:
+            y, stats = self._run(packed, x, key, step, random)
+            logits = y.reshape(len(x), -1).astype(jnp.float32)
+            return mixed_loss(self.task, self.recipe, logits, pairs).mean(), stats
+
+        (loss, stats), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(own[0], x)
+        return loss, dx, self._updated(grads, own, stats, step)
+
+    def _updated(self, grads: Packed, own: Any, batch_stats: Packed, step: Array) -> Any:
+        params, stats, opt, ema = own
+        updates, opt = self.update.update(grads, opt, params)
+        params, count, recipe = optax.apply_updates(params, updates), step + 1, self.recipe
+        decay = self.link.momentum
+        decay = jax.tree.map(lambda m: ramp(m, count), decay) if recipe.norm_warmup else decay
+        stats = jax.tree.map(mix, stats, batch_stats, decay)
+        ema = averaged(recipe, ema, (params, stats), count) if recipe.ema else ()
+        return params, stats, opt, ema
+
+    def score(self, own: Any, x: Array) -> Array:
+        params, stats = own
+        tree, moving = self.link.params.unpack(params), self.link.stats.unpack(stats)
+        return run(self.link.nodes, [x], tree, moving, train=False, random=_never)[0]
+
+    def metrics(self, own: Any, x: Array, labels: Array, counts: Array) -> dict[str, Array]:
+        logits = self.score(own, x).reshape(len(x), -1).astype(jnp.float32)
+        return {name: jnp.where(counts, metric(logits, labels), 0).sum() for name, metric in self.task.metrics.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """From stored images to what the first link takes."""
+
+    graph: Graph
+    dataset: Dataset
+    recipe: Recipe
+
+    def seen(self, images: Array) -> Array:
+        return prepare(images, self.graph, self.dataset).astype(jnp.dtype(self.recipe.dtype))
+
+    def mixed(self, images: Array, labels: Array, key: Array, step: Array) -> tuple[Array, Mixed]:
+        """(images for the first link, labels for the last)."""
+        pairs = mixed(self.recipe, normalized(images, self.dataset), labels, jax.random.fold_in(key, step))
+        inputs = resized(pairs.images, self.graph)
+        return inputs.astype(jnp.dtype(self.recipe.dtype)), pairs._replace(images=jnp.zeros(()))
+
+
+def _never(node: Node, x: Array, index: int) -> Array:
+    raise AssertionError(f"{node.name}: no random numbers outside training")
+
+
+class Layerwise:
+    """The compiled programs of a worker. They are executables, so that clearing JAX's caches leaves them as they are."""
+
+    def __init__(self, dataset: Dataset, recipe: Recipe, task: Task = CLASSIFICATION):
+        self._dataset, self._recipe, self._task = dataset, recipe, task
+        self._programs: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+        self.traces = 0
+
+    def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None,
+            variables: Any = None, epochs: int | None = None) -> Fit:  # fmt: skip
+        """What `nas.train.fit` gives; `compile_s` counts the links that are new. `epochs`: how many, if not the recipe's."""
+        check_io(arch, self._dataset)
+        graph = lower(arch)
+        chain = cut(graph)
+        layouts = Joined.of(chain, "params"), Joined.of(chain, "stats")
+        recipe = self._recipe
+        if epochs is not None:
+            recipe = replace(recipe, epochs=epochs, schedule_epochs=recipe.horizon)
+        trainer = LinkTrainer(graph, self._dataset, recipe, seed, self._task, *layouts, checkpoint)
+        update = optimizer(self._recipe, trainer.steps_per_epoch)
+        began = time.perf_counter()
+        state = self._start(chain, trainer, init(graph, seed) if variables is None else variables, update)
+        step, score, held = self._compile(chain, trainer, state, update)
+        program = Program(step, score, time.perf_counter() - began, held)
+        return finish(trainer, program, state, report)
+
+    def _functions(self, link: Link, update: Any) -> Functions:
+        return Functions(link, self._dataset, self._recipe, self._task, update)
+
+    def _start(self, chain: Chain, trainer: Trainer, variables: Any, update: Any) -> State:
+        packed = zip(trainer.params.pack(variables["params"], np), trainer.stats.pack(variables["stats"], np), strict=True)
+        owns = [
+            self._program((link, "start"), self._functions(link, update).start, own)[0](*own)
+            for link, own in zip(chain.links, packed, strict=True)
+        ]
+        params, stats, opt, ema = _columns(owns)
+        key = jax.random.key(np.random.SeedSequence([trainer.seed, 1]).generate_state(1)[0])
+        return State(params, stats, opt, ema if self._recipe.ema else (), np.int32(0), key)
+
+    def _program(self, key: Any, function: Callable[..., Any], args: Sequence[Any], donate: tuple[int, ...] = ()) -> Any:
+        """(executable, shapes of its results), compiled where no equal link was before."""
+        if key not in self._programs:
+            self.traces += 1
+            lowered = jax.jit(function, donate_argnums=donate).lower(*args)
+            self._programs[key] = lowered.compile(), lowered.out_info
+            while len(self._programs) > KEPT:
+                self._programs.popitem(last=False)
+        self._programs.move_to_end(key)
+        return self._programs[key]
+
+    def _compile(self, chain: Chain, trainer: Trainer, state: State, update: Any) -> tuple[Any, Any, int | None]:
+        """(step, score, bytes held at once: weights, what the backward pass needs, and the largest program's own)."""
+        image = (self._dataset.resolution, self._dataset.resolution, self._dataset.channels)
+        count, key = jax.ShapeDtypeStruct((), jnp.int32), _shapes(state.key)
+        images, labels = zip(*[
+            (jax.ShapeDtypeStruct((rows, *image), jnp.uint8), jax.ShapeDtypeStruct((rows,), jnp.int32))
+            for rows in (trainer.rows, trainer.valid_rows)
+        ], strict=True)  # fmt: skip
+        counted = jax.ShapeDtypeStruct((trainer.valid_rows,), jnp.bool)
+        size, batches = chain.links[0].in_shape, Batches(trainer.graph, self._dataset, self._recipe)
+        mix_in, (x, pairs) = self._program((size, "mixed"), batches.mixed, (images[0], labels[0], key, count))
+        see, seen = self._program((size, "seen"), batches.seen, (images[1],))
+        x, pairs, seen = _shapes((x, pairs, seen))
+        ways, held, largest = [], 0, 0
+        for i, link in enumerate(chain.links):
+            functions = self._functions(link, update)
+            own, random = _shapes(_own(state, i)), _shapes(_random(chain.random[i]))
+            held += _bytes(own)
+            if link.last:
+                args = own, pairs, x, key, count, random
+                way = [self._program((link, "end"), functions.end, args, (0,))[0]]
+                score = self._program((link, "metrics"), functions.metrics, (own[:2], seen, labels[1], counted))[0]
+            else:
+                forward, (y, stats, pull) = self._program((link, "forward"), functions.forward, (own[0], x, key, count, random))
+                y, stats, pull = _shapes((y, stats, pull))
+                backward = self._program((link, "backward"), functions.backward, (pull, y, own, stats, count), (2,))[0]
+                way, held, x = [forward, backward], held + _bytes((y, pull)), y
+                score, seen = self._program((link, "score"), functions.score, (own[:2], seen))
+                seen = _shapes(seen)
+            largest = max([largest, *(memory_bytes(one) or 0 for one in way)])
+            ways.append((way, score, _random(chain.random[i])))
+        return _step(mix_in, ways), _score(see, [score for _, score, _ in ways]), held + largest
+
+
+def _own(state: Any, i: int) -> tuple[Any, ...]:
+    return state.params[i], state.stats[i], state.opt[i], state.ema[i] if state.ema else ()
+
+
+def _columns(owns: Sequence[Any]) -> list[Any]:
+    return [tuple(column) for column in zip(*owns, strict=True)]
+
+
+def _random(places: Sequence[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    numbers, rates = zip(*places, strict=True) if places else ((), ())
+    return np.array(numbers, np.int32), np.array(rates, np.float32)
+
+
+def _shapes(tree: Any) -> Any:
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
+
+
+def _bytes(tree: Any) -> int:
+    sizes = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.number)]
+    return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in sizes)
+
+
+def _step(mix_in: Any, ways: Sequence[tuple[list[Any], Any, Any]]) -> Callable[..., tuple[State, Array]]:
+    def step(state: State, images: Any, labels: Any) -> tuple[State, Array]:
+        key, count = state.key, np.int32(state.step)
+        x, pairs = mix_in(images, labels, key, count)
+        saved, after = [], []
+        for i, ((forward, *_), _, random) in enumerate(ways[:-1]):
+            x, stats, pull = forward(state.params[i], x, key, count, random)
+            saved.append((stats, pull))
+        (end,), _, random = ways[-1]
+        loss, g, own = end(_own(state, len(ways) - 1), pairs, x, key, count, random)
+        after.append(own)
+        for i in reversed(range(len(saved))):
+            stats, pull = saved.pop()
+            g, own = ways[i][0][1](pull, g, _own(state, i), stats, count)
+            del pull
+            after.append(own)
+        params, stats, opt, ema = _columns(after[::-1])
+        return State(params, stats, opt, ema if state.ema else (), np.int32(count + 1), key), loss
+
+    return step
+
+
+def _score(see: Any, programs: Sequence[Any]) -> Callable[..., dict[str, Array]]:
+    def score(weights: Any, images: Any, labels: Any, counts: Any) -> dict[str, Array]:
+        x = see(images)
+        for own, program in zip(weights[:-1], programs, strict=False):
+            x = program(own, x)
+        return programs[-1](weights[-1], x, labels, counts)
+
+    return score

@@ -1,0 +1,326 @@
+"""A space of fixed widths as one network with switches: what stands at each position, and where its arrays are kept.
+
+Every position of the network (stem, layers, head) is a slot. The blocks that can stand there are cut into pieces, each with
+one tensor in and one out (a squeeze-and-excitation is one piece), and blocks whose pieces have equal names and shapes become
+one `Group`: a row of pieces, with variants where the blocks differ (kernel 3 or 5, an activation, SE or nothing). A candidate
+is then a group a slot and a variant a piece. All variants of a piece share their place in the packed parameters, so that
+these are as large as the largest candidate, not the sum of all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from nas.arch import Arch, Block
+from nas.arch.blocks import builder, lower_head, lower_layer
+from nas.arch.graph import Graph, Node, Shape, param_shapes
+from nas.nn.network import norms_with_acts
+from nas.space import Hole, Pairs, Space
+
+PARTS: tuple[str, ...] = ("kernels", "others", "stats")
+MAX_PRIMITIVES = 4000  # of all groups together; a program of more would take minutes to compile
+Sizes = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Nodes with one tensor in and one out. An input is 0, the slot's; 1, what the piece before gives; or 2 + own node."""
+
+    nodes: tuple[Node, ...]
+    in_shape: Shape
+    slot_shape: Shape
+
+    @property
+    def label(self) -> str:
+        return self.nodes[-1].name
+
+    @property
+    def shape(self) -> Shape:
+        return self.nodes[-1].shape
+
+    def arrays(self) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
+        """(part, node, array, shape) in the order in which they are kept."""
+        known = [self.slot_shape, self.in_shape]
+        for node in self.nodes:
+            for name, shape in param_shapes(node, [known[i] for i in node.inputs]).items():
+                yield "kernels" if name == "kernel" else "others", node.name, name, shape
+            if node.op == "norm":
+                yield from (("stats", node.name, name, (node.shape[2],)) for name in ("mean", "var"))
+            known.append(node.shape)
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        out = dict.fromkeys(PARTS, 0)
+        for part, _, _, shape in self.arrays():
+            out[part] += math.prod(shape)
+        return out
+
+
+@dataclass
+class Step:
+    """A position within a group: its variants, None being nothing at all."""
+
+    label: str
+    variants: list[Piece | None] = field(default_factory=list)
+
+    @property
+    def sizes(self) -> Sizes:
+        return {part: max((p.sizes[part] for p in self.variants if p), default=0) for part in PARTS}
+
+
+@dataclass
+class Group:
+    steps: list[Step]
+
+    @property
+    def sizes(self) -> Sizes:
+        return {part: sum(step.sizes[part] for step in self.steps) for part in PARTS}
+
+
+@dataclass
+class SlotPlan:
+    """One position: its groups, and for every block that can stand there its group and its variants."""
+
+    scope: str
+    shape: Shape
+    groups: list[Group] = field(default_factory=list)
+    choices: dict[tuple[Piece, ...], tuple[int, tuple[int, ...]]] = field(default_factory=dict)
+
+    @property
+    def sizes(self) -> Sizes:
+        return {part: max(group.sizes[part] for group in self.groups) for part in PARTS}
+
+    @cached_property
+    def random(self) -> tuple[str, ...]:
+        """Names of the nodes that need random numbers."""
+        pieces = [p for option in self.choices for p in option]
+        return tuple(dict.fromkeys(n.name for p in pieces for n in p.nodes if n.op in ("dropout", "drop_path")))
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a candidate's arrays stand in the packed ones; packs and unpacks as `Layout` does.
+
+    entries: (node, array, shape, part, start).
+    """
+
+    entries: tuple[tuple[str, str, tuple[int, ...], str, int], ...]
+    sizes: tuple[tuple[str, int], ...]
+
+    def pack(self, tree: Mapping[str, Mapping[str, Any]], xp: Any = np) -> dict[str, Any]:
+        packed = self.empty()
+        for node, name, shape, part, start in self.entries:
+            packed[part][start : start + math.prod(shape)] = np.ravel(tree[node][name])
+        return packed
+
+    def empty(self) -> dict[str, Any]:
+        return {part: np.zeros(size, np.float32) for part, size in self.sizes}
+
+    def unpack(self, packed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        tree: dict[str, dict[str, Any]] = {}
+        for node, name, shape, part, start in self.entries:
+            tree.setdefault(node, {})[name] = packed[part][start : start + math.prod(shape)].reshape(shape)
+        return tree
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A candidate within the program. groups: (slots,); variants: (slots, steps); folds, rates: (slots, random nodes)."""
+
+    groups: np.ndarray
+    variants: np.ndarray
+    folds: np.ndarray
+    rates: np.ndarray
+    params: Placement
+    stats: Placement
+
+
+@dataclass(frozen=True)
+class SpacePlan:
+    """All slots of a space, in the order data meets them."""
+
+    name: str
+    input_shape: Shape
+    slots: tuple[SlotPlan, ...]
+
+    @cached_property
+    def sizes(self) -> Sizes:
+        return {part: sum(slot.sizes[part] for slot in self.slots) for part in PARTS}
+
+    def choice(self, arch: Arch, graph: Graph) -> Choice:
+        """Where an architecture of the space stands in it. Raises ValueError for one that lies outside."""
+        layers = {scope: (block, stride) for scope, block, stride in arch.layers()}
+        wide = max(len(group.steps) for slot in self.slots for group in slot.groups)
+        groups, variants = np.zeros(len(self.slots), np.int32), np.zeros((len(self.slots), wide), np.int32)
+        rows = max(1, *(len(slot.random) for slot in self.slots))
+        folds, rates = np.zeros((len(self.slots), rows), np.int32), np.zeros((len(self.slots), rows), np.float32)
+        places = {node.name: (i, node.attr.get("rate", 0.0)) for i, node in enumerate(graph.nodes)}
+        entries: list[tuple[str, str, tuple[int, ...], str, int]] = []
+        starts = dict.fromkeys(PARTS, 0)
+        if graph.input_shape != self.input_shape or not layers.keys() <= {slot.scope for slot in self.slots}:
+            raise ValueError(f"{arch.name}: not in the space {self.name}: it has another input or more layers")
+        for s, slot in enumerate(self.slots):
+            option = _pieces(arch, slot.scope, *layers[slot.scope], slot.shape) if slot.scope in layers else ()
+            if option not in slot.choices:
+                raise ValueError(f"{arch.name}: not in the space {self.name}: {slot.scope} has another block")
+            groups[s], chosen = slot.choices[option]
+            variants[s, : len(chosen)] = chosen
+            entries += _entries(slot.groups[groups[s]], chosen, starts)
+            for r, name in enumerate(slot.random):
+                folds[s, r], rates[s, r] = places.get(name, (0, 0.0))
+            starts = {part: starts[part] + slot.sizes[part] for part in PARTS}
+        params = Placement(tuple(e for e in entries if e[3] != "stats"), tuple((p, self.sizes[p]) for p in PARTS[:2]))
+        of_stats = tuple(
+            (node, name, shape, "others", start) for node, name, shape, part, start in entries if part == "stats"
+        )
+        stats = Placement(of_stats, (("kernels", 0), ("others", self.sizes["stats"])))
+        return Choice(groups, variants, folds, rates, params, stats)
+
+
+def _entries(
+    group: Group, chosen: Sequence[int], starts: Sizes
+) -> Iterator[tuple[str, str, tuple[int, ...], str, int]]:
+    at = dict(starts)
+    for step, variant in zip(group.steps, chosen, strict=True):
+        inner, piece = dict(at), step.variants[variant]
+        for part, node, name, shape in piece.arrays() if piece else ():
+            yield node, name, shape, part, inner[part]
+            inner[part] += math.prod(shape)
+        at = {part: at[part] + step.sizes[part] for part in PARTS}
+
+
+def plan_space(space: Space) -> SpacePlan:
+    """The slots of a space as fitted to its dataset.
+
+    Raises ValueError naming the gene where a choice changes a tensor between layers (width, size, stride) or stands in
+    stem or head, or where the program would grow beyond what compiles in reasonable time.
+    """
+    _check_fixed(space)
+    arch = space.decode(space.canonical([0] * len(space.genes)))
+    shape = (arch.resolution, arch.resolution, arch.channels)
+    slots = [_slot(space, arch, "stem", [arch.stem], arch.stem.get("stride", 1), shape, ())]
+    for slot in space.slots():
+        stride = arch.stages[slot.stage].stride if slot.layer == 0 else 1
+        template = space.stages[slot.stage].layers[slot.layer]
+        scope = f"stages.{slot.stage}.{slot.layer}"
+        slots.append(_slot(space, arch, scope, slot.blocks, stride, _out(slots[-1]), template, slot.optional))
+    slots.append(_slot(space, arch, "head", [arch.head], 1, _out(slots[-1]), ()))
+    pieces = [p for slot in slots for g in slot.groups for step in g.steps for p in step.variants if p]
+    if (count := sum(len(p.nodes) for p in pieces)) > MAX_PRIMITIVES:
+        raise ValueError(f"{space.name}: one program would hold {count} primitive layers, more than {MAX_PRIMITIVES}")
+    return SpacePlan(space.name, shape, tuple(slots))
+
+
+def _check_fixed(space: Space) -> None:
+    holes: list[tuple[str, Any]] = [("stem", v) for _, v in space.stem] + [("head", v) for _, v in space.head]
+    holes += [(f"the stride of stages[{i}]", stage.stride) for i, stage in enumerate(space.stages)]
+    holes += [("the resolution", space.resolution)] if space.io[0] is None else []
+    for what, value in holes:
+        if isinstance(value, Hole):
+            raise ValueError(
+                f"{space.name}: {space.genes[value.gene].name}: changes {what}, which one program has fixed"
+            )
+
+
+def _slot(space: Space, arch: Arch, scope: str, blocks: Sequence[Block], stride: int, shape: Shape,
+          template: Pairs, optional: bool = False) -> SlotPlan:  # fmt: skip
+    options = dict.fromkeys(_pieces(arch, scope, block, stride, shape) for block in blocks)
+    options |= {(): None} if optional else {}
+    shapes = {option[-1].shape if option else shape for option in options}
+    if len(shapes) > 1:
+        holes = {key: space.genes[v.gene].name for key, v in template if isinstance(v, Hole)}
+        genes = [holes["width"]] if "width" in holes else [*holes.values()]
+        raise ValueError(
+            f"{space.name}: {', '.join(genes) or scope}: changes the width or size after {scope}, which one program has fixed"
+        )
+    slot = SlotPlan(scope, shape)
+    for members in _grouped(options).values():
+        for group, chosen in _merged(members):
+            slot.groups.append(group)
+            slot.choices |= {option: (len(slot.groups) - 1, variants) for option, variants in chosen.items()}
+    return slot
+
+
+def _out(slot: SlotPlan) -> Shape:
+    option = next(iter(slot.choices))
+    return option[-1].shape if option else slot.shape
+
+
+def _pieces(arch: Arch, scope: str, block: Block, stride: int, shape: Shape) -> tuple[Piece, ...]:
+    """A block's nodes, cut wherever all that follows needs only the last one's output and the block's input.
+
+    A norm stays with its activation, because training does both in one.
+    """
+    g = builder(arch)
+    g.input(shape)
+    g.scope, g.drop_rate = scope, arch.drop_path
+    head = scope == "head"
+    out = lower_head(g, 0, arch, scope) if head else lower_layer(g, 0, block, stride, dict(arch.defaults), scope)
+    if out != len(g.nodes) - 1:
+        raise ValueError(f"{scope}: {block.op}: its output is not its last node, which one program needs")
+    pieces, first, fused = [], 1, norms_with_acts(g.nodes)
+    for last in range(1, len(g.nodes)):
+        if last not in fused and all(i in (0, last) or i > last for node in g.nodes[last + 1 :] for i in node.inputs):
+            pieces.append(_piece(g.nodes, first, last))
+            first = last + 1
+    return tuple(pieces)
+
+
+def _piece(nodes: Sequence[Node], first: int, last: int) -> Piece:
+    def local(node: Node) -> Node:
+        inputs = tuple(0 if i == 0 and first > 1 else 1 if i == first - 1 else i - first + 2 for i in node.inputs)
+        attrs = () if node.op == "drop_path" else node.attrs  # its rate depends on the depth of the candidate
+        return Node(node.op, node.name, inputs, node.shape, attrs)
+
+    return Piece(tuple(local(node) for node in nodes[first : last + 1]), nodes[first - 1].shape, nodes[0].shape)
+
+
+def _grouped(options: Mapping[tuple[Piece, ...], None]) -> dict[Any, list[tuple[Piece, ...]]]:
+    """Options by the names and shapes of their pieces; a piece that keeps its shape and is absent elsewhere does not count."""
+    labels = [{p.label for p in option} for option in options if option]
+    everywhere = set.intersection(*labels) if labels else set()
+    groups: dict[Any, list[tuple[Piece, ...]]] = {}
+    for option in options:
+        kept = tuple((p.label, p.in_shape, p.shape) for p in option if p.label in everywhere or p.in_shape != p.shape)
+        groups.setdefault(kept, []).append(option)
+    return groups
+
+
+Chosen = dict[tuple[Piece, ...], tuple[int, ...]]
+
+
+def _merged(options: Sequence[tuple[Piece, ...]]) -> list[tuple[Group, Chosen]]:
+    """One group where the pieces of all options come in one order; else a group each."""
+    order = _common_order([[p.label for p in option] for option in options])
+    if order is None:
+        return [pair for option in options for pair in _merged([option])]
+    steps = []
+    for label in order:
+        found = [next((p for p in option if p.label == label), None) for option in options]
+        steps.append(Step(label, list(dict.fromkeys(found))))
+    chosen = {}
+    for option in options:
+        own = {p.label: p for p in option}
+        chosen[option] = tuple(step.variants.index(own.get(step.label)) for step in steps)
+    return [(Group(steps), chosen)]
+
+
+def _common_order(rows: Sequence[Sequence[str]]) -> list[str] | None:
+    order: list[str] = []
+    for row in rows:
+        at = 0
+        for label in row:
+            if label in order:
+                if order.index(label) < at:
+                    return None
+                at = order.index(label) + 1
+            else:
+                order.insert(at, label)
+                at += 1
+    return order

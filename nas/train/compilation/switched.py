@@ -1,0 +1,284 @@
+"""Training any candidate of a space in one compiled program: which blocks stand where is an input of the step.
+
+    program = compile_space(space, dataset, recipe)              # minutes saved: once a space, not once a candidate
+    fitted = program.fit(space.decode(genome), seed=0)           # what `fit` gives, without compiling
+
+A switch chooses the blocks of every slot (`nas.train.compilation.slots`); only what is chosen runs, forward and backward. Parameters,
+optimizer state and statistics are packed vectors as large as the largest candidate; what a candidate does not use stays zero.
+Initial weights, order of images, augmentation and dropout are those of `fit`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
+
+from nas.arch import Arch
+from nas.arch.blocks import lower
+from nas.data.dataset import Dataset
+from nas.nn.network import RANDOM, init
+from nas.nn.network import run as run_nodes
+from nas.nn.ops import Array
+from nas.recipe import Recipe
+from nas.space import Space
+from nas.tasks.classification import CLASSIFICATION, Task
+from nas.train.checkpoint import Checkpoints
+from nas.train.compilation.slots import PARTS, Choice, Group, Piece, SlotPlan, SpacePlan, Step, plan_space
+from nas.train.loop import Fit, Report, check_io, finish, silent
+from nas.train.mixing import mixed, mixed_loss
+from nas.train.optim import mix, optimizer, ramp
+from nas.train.score import normalized, prepare, resized
+from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
+
+Areas = dict[str, Array]  # a slot's, group's or step's share of the packed kernels, other parameters and statistics
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How a forward pass runs; everything here is static."""
+
+    train: bool
+    dtype: Any
+
+
+def forward(
+    plan: SpacePlan, areas: Sequence[Areas], inputs: Any, images: Array, key: Array | None, mode: Mode
+) -> tuple[Array, Array]:
+    """(logits (n, classes) float32, packed batch statistics) of the candidate that `inputs` (groups, variants, ..) names."""
+    x, stats = images.astype(mode.dtype), []
+    for s, slot in enumerate(plan.slots):
+        fixed = {name: inputs[name][s] for name in ("variants", "folds", "rates")} | {"key": key}
+        x, own = _switch(
+            inputs["groups"][s], [_group(slot, group, mode) for group in slot.groups], (x, areas[s]), fixed
+        )
+        stats.append(own)
+    return x.reshape(len(images), -1).astype(jnp.float32), jnp.concatenate(stats)
+
+
+Branch = Callable[[Any, Any], Any]  # (what gradients flow to, what they do not) -> results
+
+
+def _switch(index: Array, branches: Sequence[Branch], moving: Any, fixed: Any) -> Any:
+    """`lax.switch` that keeps its operands alone for the backward pass, where the chosen branch is computed again.
+
+    Left to itself the switch would keep what any of its branches needs, and write zeros for those that did not run: three
+    to ten times the time of a step.
+    """
+    if len(branches) == 1:
+        return branches[0](moving, fixed)
+
+    def run(index: Array, moving: Any, fixed: Any) -> Any:
+        return lax.switch(index, branches, moving, fixed)
+
+    def forward(index: Array, moving: Any, fixed: Any) -> Any:
+        return run(index, moving, fixed), (index, moving, fixed)
+
+    def backward(saved: Any, gradient: Any) -> Any:
+        index, moving, fixed = saved
+        return None, lax.switch(index, [_pulled(one) for one in branches], moving, fixed, gradient), None
+
+    switch = jax.custom_vjp(run)
+    switch.defvjp(forward, backward)
+    return switch(index, moving, fixed)
+
+
+def _pulled(branch: Branch) -> Callable[[Any, Any, Any], Any]:
+    return lambda moving, fixed, gradient: jax.vjp(lambda m: branch(m, fixed), moving)[1](gradient)[0]
+
+
+def _group(slot: SlotPlan, group: Group, mode: Mode) -> Branch:
+    def run(moving: tuple[Array, Areas], fixed: Any) -> tuple[Array, Array]:
+        first, areas = moving
+        x, stats = first, []
+        for i, (step, own) in enumerate(zip(group.steps, _split(areas, [s.sizes for s in group.steps]), strict=True)):
+            branches = [_variant(slot, step, piece, mode) for piece in step.variants]
+            x, part = _switch(fixed["variants"][i], branches, (first, x, own), fixed)
+            stats.append(part)
+        return x, _filled(stats, slot.sizes["stats"])
+
+    return run
+
+
+def _split(areas: Areas, sizes: Sequence[dict[str, int]]) -> list[Areas]:
+    """Neighboring shares; a split's gradient is one concatenation, where slices would each give a padded sum."""
+    columns = {}
+    for part in PARTS:
+        expected = [one[part] for one in sizes]
+        rest = areas[part].shape[0] - sum(expected)
+        columns[part] = lax.split(areas[part], [*expected, rest]) if sum(expected) else [areas[part][:0]] * len(expected)
+    return [{part: columns[part][i] for part in PARTS} for i in range(len(sizes))]
+
+
+def _filled(parts: Sequence[Array], size: int) -> Array:
+    """The parts side by side, zeros after them."""
+    short = size - sum(part.shape[0] for part in parts)
+    return jnp.concatenate([*parts, jnp.zeros(short, jnp.float32)])
+
+
+def _variant(slot: SlotPlan, step: Step, piece: Piece | None, mode: Mode) -> Branch:
+    def run(moving: tuple[Array, Array, Areas], fixed: Any) -> tuple[Array, Array]:
+        first, x, areas = moving
+        if piece is None:
+            return x, jnp.zeros(step.sizes["stats"], jnp.float32)
+        arrays = _arrays(piece, areas)
+
+        def random(node: Any, x: Array, _: int) -> Array:
+            return _random(slot, node, x, fixed)
+
+        y, new = run_nodes(piece.nodes, [first, x], arrays, arrays, train=mode.train, momentum=0, random=random)
+        stats = [value for own in new.values() for value in (own["mean"], own["var"])]
+        return y, _filled(stats, step.sizes["stats"])
+
+    return run
+
+
+def _random(slot: SlotPlan, node: Any, x: Array, fixed: Any) -> Array:
+    """As in the candidate's own network, where the node's number is folded into the key."""
+    i = slot.random.index(node.name)
+    rate = node.attr.get("rate", fixed["rates"][i])
+    return RANDOM[node.op](x, rate, jax.random.fold_in(fixed["key"], fixed["folds"][i]))
+
+
+def _arrays(piece: Piece, areas: Areas) -> dict[str, dict[str, Array]]:
+    listed = list(piece.arrays())
+    parts = {part: [one for one in listed if one[0] == part] for part in PARTS}
+    out: dict[str, dict[str, Array]] = {}
+    for part, entries in parts.items():
+        sizes = [{p: int(np.prod(shape)) if p == part else 0 for p in PARTS} for _, _, _, shape in entries]
+        for (_, node, name, shape), own in zip(entries, _split(areas, sizes), strict=True):
+            out.setdefault(node, {})[name] = own[part].reshape(shape)
+    return out
+
+
+@dataclass(frozen=True)
+class SpaceTrainer(Trainer):
+    """A trainer of one candidate whose packed arrays stand where the space's program has them."""
+
+    def scored(self, state: State) -> Any:
+        return state.ema or (state.params, state.stats)
+
+
+@dataclass(frozen=True, eq=False)
+class SpaceProgram:
+    """Compiled functions of a space. They are executables, so that clearing JAX's caches leaves them as they are."""
+
+    plan: SpacePlan
+    dataset: Dataset
+    recipe: Recipe
+    task: Task
+    start: Callable[..., State]
+    step: Callable[..., Any]
+    score: Callable[..., Any]
+    compile_s: float
+    peak_memory_bytes: int | None
+
+    def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None) -> Fit:
+        """What `nas.train.fit` gives, with `compile_s` 0. Raises ValueError where the architecture is not in the space."""
+        check_io(arch, self.dataset)
+        graph = lower(arch)
+        choice = self.plan.choice(arch, graph)
+        trainer = SpaceTrainer(
+            graph, self.dataset, self.recipe, seed, self.task, choice.params, choice.stats, checkpoint
+        )
+        variables = init(graph, seed)
+        word = np.random.SeedSequence([seed, 1]).generate_state(1)[0]
+        state = self.start(choice.params.pack(variables["params"]), choice.stats.pack(variables["stats"]), word)
+        inputs = jax.device_put(_inputs(choice, trainer))
+
+        def step(state: State, images: Any, labels: Any) -> Any:
+            return self.step(state, inputs, images, labels)
+
+        def score(weights: Any, images: Any, labels: Any, counts: Any) -> Any:
+            return self.score(weights, inputs, images, labels, counts)
+
+        return finish(trainer, Program(step, score, 0.0, self.peak_memory_bytes), state, report)
+
+
+def _inputs(choice: Choice, trainer: Trainer) -> dict[str, Any]:
+    names = ("groups", "variants", "folds", "rates")
+    return {**{name: getattr(choice, name) for name in names}, "momentum": trainer.momentum()}
+
+
+def compile_space(space: Space, dataset: Dataset, recipe: Recipe, task: Task = CLASSIFICATION) -> SpaceProgram:
+    """Raises ValueError naming the gene where the space's widths are not fixed."""
+    began = time.perf_counter()
+    plan = plan_space(space)
+    arch = space.decode(space.canonical([0] * len(space.genes)))
+    check_io(arch, dataset)
+    graph = lower(arch)
+    choice = plan.choice(arch, graph)
+    trainer = SpaceTrainer(graph, dataset, recipe, 0, task, choice.params, choice.stats)
+    update = optimizer(recipe, trainer.steps_per_epoch)
+    functions = _Functions(plan, trainer, update)
+    inputs = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, _inputs(choice, trainer)))
+    zeros = choice.params.empty(), choice.stats.empty()
+    start = jax.jit(functions.start).lower(*zeros, np.uint32(0)).compile()
+    state = jax.eval_shape(functions.start, *zeros, np.uint32(0))
+    image = (dataset.resolution, dataset.resolution, dataset.channels)
+    batch = [jax.ShapeDtypeStruct((trainer.rows, *image), jnp.uint8), jax.ShapeDtypeStruct((trainer.rows,), jnp.int32)]
+    step = jax.jit(functions.step, donate_argnums=0).lower(state, inputs, *batch).compile()
+    rows = trainer.valid_rows
+    valid = [jax.ShapeDtypeStruct((rows, *image), jnp.uint8), jax.ShapeDtypeStruct((rows,), jnp.int32),
+             jax.ShapeDtypeStruct((rows,), jnp.bool)]  # fmt: skip
+    score = jax.jit(functions.score).lower((state.params, state.stats), inputs, *valid).compile()
+    took = time.perf_counter() - began
+    return SpaceProgram(plan, dataset, recipe, task, start, step, score, took, memory_bytes(step))
+
+
+@dataclass(frozen=True, eq=False)
+class _Functions:
+    """The pure functions that are compiled."""
+
+    plan: SpacePlan
+    trainer: Trainer
+    update: optax.GradientTransformation
+
+    def start(self, params: Any, stats: Any, word: Array) -> State:
+        ema = (params, stats) if self.trainer.recipe.ema else ()
+        state = State(params, stats, self.update.init(params), ema, np.int32(0), jax.random.key(word))
+        return jax.tree.map(lambda a: jnp.array(a, copy=True), state)
+
+    def step(self, state: State, inputs: Any, images: Array, labels: Array) -> tuple[State, Array]:
+        recipe, task, plan = self.trainer.recipe, self.trainer.task, self.plan
+        key = jax.random.fold_in(state.key, state.step)
+        pairs = mixed(recipe, normalized(images, self.trainer.dataset), labels, key)
+        x = resized(pairs.images, self.trainer.graph)
+
+        def loss_of(areas: Any) -> tuple[Array, Array]:
+            logits, batch_stats = forward(plan, areas, inputs, x, key, Mode(True, jnp.dtype(recipe.dtype)))
+            return mixed_loss(task, recipe, logits, pairs).mean(), batch_stats
+
+        areas = self.areas(state.params, {"others": jnp.zeros(plan.sizes["stats"], jnp.float32)})
+        (loss, batch_stats), grads = jax.value_and_grad(loss_of, has_aux=True)(areas)
+        packed = {part: jnp.concatenate([one[part] for one in grads]) for part in PARTS[:2]}
+        updates, opt = self.update.update(packed, state.opt, state.params)
+        params, count = optax.apply_updates(state.params, updates), state.step + 1
+        momentum = inputs["momentum"]
+        decay = jax.tree.map(lambda m: ramp(m, count), momentum) if recipe.norm_warmup else momentum
+        new_stats = {"kernels": state.stats["kernels"], "others": batch_stats}
+        stats = jax.tree.map(mix, state.stats, new_stats, decay)
+        ema: Any = ()
+        if state.ema:
+            ema = averaged(recipe, state.ema, (params, stats), count)
+        return State(params, stats, opt, ema, count, state.key), loss
+
+    def score(self, weights: Any, inputs: Any, images: Array, labels: Array, counts: Array) -> dict[str, Array]:
+        trainer, (params, stats) = self.trainer, weights
+        x = prepare(images, trainer.graph, trainer.dataset)
+        mode = Mode(False, jnp.dtype(trainer.recipe.dtype))
+        logits, _ = forward(self.plan, self.areas(params, stats), inputs, x, None, mode)
+        return {
+            name: jnp.where(counts, metric(logits, labels), 0).sum() for name, metric in trainer.task.metrics.items()
+        }
+
+    def areas(self, params: Any, stats: Any) -> list[Areas]:
+        whole = {"kernels": params["kernels"], "others": params["others"], "stats": stats["others"]}
+        return _split(whole, [slot.sizes for slot in self.plan.slots])

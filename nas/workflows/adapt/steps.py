@@ -1,0 +1,200 @@
+"""The steps of NetAdapt, over a run's journal: proposals, short trainings in parallel, a choice; until the target is met.
+
+Everything that is decided follows from the seed and from results on record, so a run that was killed repeats its choices from
+the journal and goes on; two runs of one seed take the same steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from nas.arch import Arch
+from nas.arch.blocks import arch_id
+from nas.cost import cost
+from nas.journal import Journal
+from nas.records import Job, Trial
+from nas.runtime.base import Executor
+from nas.runtime.recorded import job_seed, run_recorded
+from nas.workflows.adapt.pace import Pace, steps_left
+from nas.workflows.adapt.proposals import KINDS, absolute, changes, within
+
+HALVINGS = 3  # of a step that no single change can make
+
+
+@dataclass(frozen=True)
+class AdaptSettings:
+    """step: share of the seed's latency that every proposal of the first step cuts at least; decay: of it, a step.
+
+    choose: ratio, the largest change of accuracy per millisecond (MobileNetV3), or accuracy, the highest (NetAdapt's first
+    paper). kinds: what may shrink. final_epochs: of the training that ends it, from the weights it arrived with (0: none).
+    """
+
+    step: float = 0.05
+    decay: float = 1.0
+    choose: Literal["ratio", "accuracy"] = "ratio"
+    kinds: tuple[Literal["expansion", "bottleneck", "kernel", "se"], ...] = KINDS
+    max_steps: int = 200
+    final_epochs: int = 20
+
+    def __post_init__(self) -> None:
+        if not 0 < self.step < 1:
+            raise ValueError(f"step: expected a share between 0 and 1, got {self.step}")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay: expected more than 0 and at most 1, got {self.decay}")
+        if not self.kinds:
+            raise ValueError(f"kinds: expected one or more of {', '.join(KINDS)}")
+        for key, low in (("max_steps", 1), ("final_epochs", 0)):
+            if getattr(self, key) < low:
+                raise ValueError(f"{key}: expected {low} or more, got {getattr(self, key)}")
+
+
+@dataclass(frozen=True)
+class Point:
+    """The network after a step; `number` is the trial whose weights it has, `change` what the step did."""
+
+    step: int
+    number: int
+    change: str
+    arch: Arch
+    accuracy: float
+    latency_ms: float
+
+    def figures(self) -> dict[str, Any]:
+        counted = cost(self.arch)
+        return {"step": self.step, "change": self.change, "accuracy": self.accuracy, "latency_ms": self.latency_ms,
+                "params": counted.params, "macs": counted.macs, "trial": self.number}  # fmt: skip
+
+
+@dataclass
+class Adapter:
+    """One run. `latency` predicts ms; `weights(number)` is where a trial's weights are; `start` those of the seed network."""
+
+    latency: Callable[[Arch], float]
+    journal: Journal
+    executor: Executor
+    settings: AdaptSettings
+    seed: int
+    weights: Callable[[int], Path]
+    start: Path
+    timeout_s: float | None = None
+    say: Callable[[str], Any] = lambda line: None
+    path: list[Point] = field(default_factory=list)
+    _next: int = 0
+
+    @cached_property
+    def pace(self) -> Pace:
+        return Pace(self.say)
+
+    def run(self, arch: Arch, target_ms: float) -> list[Point]:
+        """The seed network and the network after every step, the last at most `target_ms`.
+
+        Raises ValueError where nothing that may shrink brings it there, saying how far it came.
+        """
+        arch = absolute(arch)
+        self.path = [self._first(arch)]
+        self.say(
+            f"seed: accuracy {self.path[0].accuracy:.4f}, {self.path[0].latency_ms:.4f} ms predicted, target {target_ms:.4f} ms"
+        )
+        cut = self.settings.step * self.path[0].latency_ms
+        while self.path[-1].latency_ms > target_ms:
+            if len(self.path) > self.settings.max_steps:
+                raise ValueError(
+                    f"max_steps: after {self.settings.max_steps} steps {self.path[-1].latency_ms:.4f} ms, not {target_ms:.4f}"
+                )
+            self.path.append(self._step(self.path[-1], cut, target_ms))
+            cut *= self.settings.decay
+        return self.path
+
+    def finish(self, recipe: Mapping[str, Any]) -> Point:
+        """The last network trained on from the weights it has, with another recipe."""
+        last = self.path[-1]
+        data = {"parent": last.arch.to_dict(), "weights": str(self.weights(last.number)), "recipe": dict(recipe)}
+        note = {"step": last.step, "change": "final training"}
+        (trial,) = self._run([self._trial(last.arch, (last.step, -1), note, "train", data)], progress=self.pace.final)
+        if not trial.ok:
+            raise ValueError(f"the final training ended with {trial.outcome}: {trial.error}")
+        return Point(last.step, trial.number, "final training", last.arch, trial.metrics["accuracy"], last.latency_ms)
+
+    def _first(self, arch: Arch) -> Point:
+        data = {"weights": str(self.start)}
+        (trial,) = self._run([self._trial(arch, (0, 0), {"step": 0, "change": "seed"}, "score", data)])
+        if not trial.ok:
+            raise ValueError(f"the seed network could not be scored, {trial.outcome}: {trial.error}")
+        return Point(0, trial.number, "seed", arch, trial.metrics["accuracy"], self.latency(arch))
+
+    def _step(self, last: Point, cut: float, target_ms: float) -> Point:
+        step = last.step + 1
+        proposals = self._proposals(last, cut, target_ms)
+        data = {"parent": last.arch.to_dict(), "weights": str(self.weights(last.number))}
+        expected = [
+            self._trial(arch, (step, i), {"step": step, "change": name}, "train", data)
+            for i, (name, arch) in enumerate(proposals)
+        ]
+        left = max(steps_left([point.latency_ms for point in self.path], cut, target_ms) - 1, 0)
+        trials = self._run(expected, self._counted(step, expected, left))
+        points = [
+            Point(step, trial.number, name, arch, trial.metrics["accuracy"], self.latency(arch))
+            for trial, (name, arch) in zip(trials, proposals, strict=True) if trial.ok
+        ]  # fmt: skip
+        if not points:
+            raise ValueError(
+                f"step {step}: none of {len(trials)} proposals could be trained; the first: {trials[0].error}"
+            )
+        best = max(points, key=lambda point: (self._merit(last, point), -point.number))
+        for trial in trials:
+            if trial.number != best.number:
+                self.weights(trial.number).unlink(missing_ok=True)
+        after = steps_left([*(point.latency_ms for point in self.path), best.latency_ms], cut, target_ms)
+        self.say(
+            f"step {step}: {best.change}: accuracy {best.accuracy:.4f}, {best.latency_ms:.4f} ms "
+            f"({len(points)} proposal{'s' * (len(points) != 1)}){self.pace.stepped(len(trials), after)}"
+        )
+        return best
+
+    def _counted(self, step: int, expected: Sequence[tuple[Trial, Job]], after: int) -> Callable[[Trial], None]:
+        """Hears of the trainings of a step that are not on record yet."""
+        numbers = {trial.number for trial, _ in expected}
+        done = sum(trial.done for trial in self.journal.trials() if trial.number in numbers)
+
+        def told(trial: Trial) -> None:
+            nonlocal done
+            done += 1
+            self.pace.trained(step, done, len(expected), after)
+
+        return told
+
+    def _merit(self, last: Point, point: Point) -> float:
+        if self.settings.choose == "accuracy":
+            return point.accuracy
+        return (point.accuracy - last.accuracy) / (last.latency_ms - point.latency_ms)
+
+    def _proposals(self, last: Point, cut: float, target_ms: float) -> list[tuple[str, Arch]]:
+        """One for each thing that can shrink enough: the largest that cuts the step, or what is left to the target."""
+        for halving in range(HALVINGS + 1):
+            most = max(last.latency_ms - cut / 2**halving, target_ms)
+            found = ((c.name, within(c, self.latency, most)) for c in changes(last.arch, self.settings.kinds))
+            kept = [(name, arch) for name, arch in found if arch is not None and self.latency(arch) < last.latency_ms]
+            if kept:
+                return kept
+        raise ValueError(
+            f"target_ms: nothing left to shrink makes the network faster than {last.latency_ms:.4f} ms (expected {target_ms:.4f}); "
+            f"reached after {last.step} steps"
+        )
+
+    def _trial(self, arch: Arch, genome: tuple[int, ...], note: Mapping[str, Any], kind: str,
+               data: Mapping[str, Any]) -> tuple[Trial, Job]:  # fmt: skip
+        number, counted, found = self._next, cost(arch), arch_id(arch)
+        self._next += 1
+        metrics = {"params": counted.params, "macs": counted.macs, "latency_ms": self.latency(arch)}
+        trial = Trial(number, genome, found, note=note, metrics=metrics)
+        return trial, Job(number, kind, arch.to_dict(), found, 0, job_seed(self.seed, number), data)
+
+    def _run(
+        self, expected: list[tuple[Trial, Job]], told: Callable[[Trial], None] = lambda trial: None,
+        progress: Callable[[int, int], None] = lambda step, steps: None,
+    ) -> list[Trial]:  # fmt: skip
+        return run_recorded(self.journal, self.executor, expected, timeout_s=self.timeout_s, told=told, progress=progress)

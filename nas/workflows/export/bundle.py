@@ -1,0 +1,234 @@
+"""Making a bundle, checked before it is there, and loading one, checked before it is used.
+
+Everything is written into a folder under a temporary name, loaded back from there and compared with the network's own logits
+on real images; then the folder is renamed. `bundle.json` has the SHA-256 of every file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.arch import Arch, arch_from_dict
+from nas.arch.blocks import arch_id, lower
+from nas.core.versions import versions
+from nas.core.yamlio import dump_yaml, parse_yaml
+from nas.cost import cost
+from nas.data.dataset import Dataset
+from nas.nn.weights import Variables
+from nas.workflows.export import int8, safetensors
+from nas.workflows.export.card import card, confusion
+from nas.workflows.export.formats import FORMATS, Trained, run_onnx
+
+VERSION = 1
+INDEX = "bundle.json"
+WEIGHTS = "weights.safetensors"
+TOLERANCE = 1e-4  # of logits, absolute and relative
+SAMPLES = 64
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made: the folder, each format's largest difference of logits, accuracies on the test split."""
+
+    folder: Path
+    differences: Mapping[str, float]
+    accuracy: float
+    int8_accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A loaded bundle; `resolution` is that of its images, which the network may resize."""
+
+    folder: Path
+    arch: Arch
+    trained: Trained
+    resolution: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def make_bundle(
+    folder: Path, arch: Arch, variables: Variables, dataset: Dataset, formats: Sequence[str], *, with_int8: bool = False,
+    latencies: Mapping[str, float] | None = None, origin: Mapping[str, Any] | None = None, calibrate: int = 256,
+) -> Made:  # fmt: skip
+    """Writes the bundle; nothing is left where it fails.
+
+    Raises ValueError for a folder that exists or cannot be written, and where a format's logits are not the network's.
+    """
+    if folder.exists():
+        raise ValueError(f"out: {folder} exists already; choose another folder")
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        made = _Making(temporary, arch, variables, dataset, dict(origin or {}), dict(latencies or {})).run(
+            formats, with_int8, calibrate
+        )
+        os.replace(temporary, folder)
+        return Made(folder, *made)
+    except OSError as error:
+        raise ValueError(f"out: {error.filename or folder}: {error.strerror or error}") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@dataclass
+class _Making:
+    folder: Path
+    arch: Arch
+    variables: Variables
+    dataset: Dataset
+    origin: dict[str, Any]
+    latencies: dict[str, float]
+
+    def run(
+        self, formats: Sequence[str], with_int8: bool, calibrate: int
+    ) -> tuple[dict[str, float], float, float | None]:
+        dataset, graph = self.dataset, lower(self.arch)
+        trained = Trained(self.arch.name, graph, self.variables, dataset.classes, dataset.mean, dataset.std)
+        (self.folder / "arch.yaml").write_text(dump_yaml(self.arch.to_dict()), encoding="utf-8")
+        (self.folder / WEIGHTS).write_bytes(safetensors.to_bytes(safetensors.flat(self.variables)))
+        test = prepared(dataset.test.images[:], self.arch, dataset.mean, dataset.std)
+        logits = own_logits(self.arch, self.variables, test)
+        sample = np.linspace(0, len(test) - 1, min(SAMPLES, len(test))).astype(int)
+        differences: dict[str, float] = {}
+        for name in formats:
+            path = self.folder / FORMATS[name].file
+            path.write_bytes(FORMATS[name].write(trained))
+            differences[name] = compared(name, FORMATS[name].run(path, test[sample]), logits[sample])
+        predicted = logits.argmax(1)
+        accuracy = float((predicted == dataset.test.labels).mean())
+        quantized = self._int8(test, accuracy, calibrate) if with_int8 else None
+        matrix = confusion(dataset.test.labels, predicted, len(dataset.classes))
+        self._write_card(differences, accuracy, quantized, matrix)
+        self._write_index(accuracy)
+        return differences, accuracy, quantized["after"] if quantized else None
+
+    def _int8(self, test: np.ndarray, accuracy: float, calibrate: int) -> dict[str, Any]:
+        source = self.folder / FORMATS["onnx"].file
+        if not source.exists():
+            raise ValueError("formats: int8 is made from onnx; name both")
+        train = self.dataset.train.images[:calibrate]
+        int8.quantize(source, self.folder / int8.FILE, prepared(train, self.arch, self.dataset.mean, self.dataset.std))
+        after = run_onnx(self.folder / int8.FILE, test).argmax(1)
+        before = run_onnx(source, test).argmax(1)
+        labels = self.dataset.test.labels
+        return {"before": float((before == labels).mean()), "after": float((after == labels).mean()), "images": len(test),
+                "calibrated": len(train)}  # fmt: skip
+
+    def _write_card(
+        self, differences: Mapping[str, float], accuracy: float, quantized: Any, matrix: np.ndarray
+    ) -> None:
+        counted = cost(self.arch)
+        what = {"stablehlo": "StableHLO by jax.export, any number of images", "source": "Flax source, needs jax and flax",
+                "onnx": "ONNX, any number of images, (n, c, h, w)", "tflite": "TensorFlow Lite, one image"}  # fmt: skip
+        files = [("arch.yaml", "the architecture", "-"), (WEIGHTS, "its arrays", "-")]
+        files += [(FORMATS[name].file, what[name], f"{value:.1e}") for name, value in differences.items()]
+        files += [(int8.FILE, "ONNX, 8 bits", "not compared, see below")] if quantized else []
+        facts = {
+            "name": self.arch.name, "input": lower(self.arch).input_shape, "params": counted.params, "macs": counted.macs,
+            "test": {"accuracy": accuracy, "images": len(self.dataset.test)}, "files": files, "int8": quantized,
+            "latencies": self.latencies, "origin": {**self.origin, "exported_with": versions()},
+        }  # fmt: skip
+        (self.folder / "README.md").write_text(card(facts, matrix, self.dataset.classes), encoding="utf-8")
+
+    def _write_index(self, accuracy: float) -> None:
+        digests = {path.name: _digest(path) for path in sorted(self.folder.iterdir()) if path.is_file()}
+        index = {
+            "version": VERSION, "name": self.arch.name, "arch_id": arch_id(self.arch), "classes": list(self.dataset.classes),
+            "mean": list(self.dataset.mean), "std": list(self.dataset.std), "resolution": self.dataset.resolution,
+            "channels": self.dataset.channels, "test_accuracy": accuracy, "sha256": digests,
+        }  # fmt: skip
+        (self.folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def compared(name: str, got: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference of logits. Raises ValueError where it is over the tolerance."""
+    if got.shape != expected.shape or not np.isfinite(got).all():
+        raise ValueError(
+            f"formats: {name}: loaded back it gives {got.shape} with values that are no logits; nothing was written"
+        )
+    difference = np.abs(got - expected)
+    if (difference > TOLERANCE * (1 + np.abs(expected))).any():
+        raise ValueError(
+            f"formats: {name}: its logits differ from the network's by {difference.max():.2g}; nothing was written"
+        )
+    return float(difference.max())
+
+
+def prepared(images: np.ndarray, arch: Arch, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """(n, h, w, c) uint8 -> float32, normalized, at the network's size: what every format takes."""
+    import jax
+
+    center, spread = (np.array(v, np.float32).reshape(1, 1, 1, -1) for v in (mean, std))
+    scaled = (images.astype(np.float32) / 255 - center) / spread
+    if scaled.shape[1] == arch.resolution:
+        return scaled
+    shape = (len(images), arch.resolution, arch.resolution, scaled.shape[3])
+    return np.asarray(jax.image.resize(scaled, shape, "bilinear"))
+
+
+def own_logits(arch: Arch, variables: Variables, images: np.ndarray) -> np.ndarray:
+    """The network's own, of prepared images, in this process."""
+    import jax
+
+    from nas.nn.network import apply
+
+    graph = lower(arch)
+
+    def infer(params: Any, stats: Any, some: Any) -> Any:
+        return apply(graph, params, stats, some, train=False)[0]
+
+    run, rows, out = jax.jit(infer), min(BATCH, len(images)), []
+    for start in range(0, len(images), rows):
+        some = images[start : start + rows]
+        padded = np.pad(some, ((0, rows - len(some)), (0, 0), (0, 0), (0, 0)))
+        out.append(np.asarray(run(variables["params"], variables["stats"], padded))[: len(some)])
+    return np.concatenate(out)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_bundle(folder: Path) -> Bundle:
+    """Raises ValueError naming the file that is missing, changed or not what it should be."""
+    from nas.nn.network import init
+
+    try:
+        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        if index["version"] != VERSION:
+            raise ValueError(f"of version {index['version']}, this nas reads {VERSION}")
+        digests = dict(index["sha256"])
+        classes, mean, std = (tuple(index[key]) for key in ("classes", "mean", "std"))
+        resolution = int(index["resolution"])
+    except OSError as error:
+        raise ValueError(f"{folder / INDEX}: {error.strerror}; expected a folder of nas export") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / INDEX}: no index of a bundle: {error}") from None
+    for name, digest in digests.items():
+        if Path(name).name != name:
+            raise ValueError(f"{folder / INDEX}: {name!r} is no file of the folder")
+        try:
+            if _digest(folder / name) != digest:
+                raise ValueError(f"{folder / name}: changed since it was exported (its SHA-256 differs)")
+        except OSError as error:
+            raise ValueError(f"{folder / name}: {error.strerror}") from None
+    where = str(folder / WEIGHTS)
+    arch = arch_from_dict(parse_yaml((folder / "arch.yaml").read_text(encoding="utf-8"), str(folder / "arch.yaml")))
+    sizes = (len(classes), len(mean), len(std))
+    if sizes != (arch.classes, arch.channels, arch.channels):
+        raise ValueError(f"{folder / INDEX}: {sizes[0]} classes and {sizes[1]} means do not fit the network in arch.yaml")
+    graph, arrays = lower(arch), safetensors.from_bytes((folder / WEIGHTS).read_bytes(), where)
+    variables = safetensors.nested(arrays, init(graph, 0), where)
+    return Bundle(folder, arch, Trained(arch.name, graph, variables, classes, mean, std), resolution, index)

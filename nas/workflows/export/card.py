@@ -1,0 +1,62 @@
+"""The model card: README.md of a bundle, from figures on record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+MAX_CLASSES = 20
+
+
+def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """(classes, classes) counts: rows are labels, columns what was predicted."""
+    return np.bincount(labels.astype(np.int64) * classes + predicted, minlength=classes * classes).reshape(
+        classes, classes
+    )
+
+
+def card(facts: Mapping[str, Any], matrix: np.ndarray, classes: Sequence[str]) -> str:
+    """Markdown. `facts` has name, input, test, params, macs, memory, files, checks, int8, latencies, data, settings."""
+    height, width, channels = facts["input"]
+    lines = [
+        f"# {facts['name']}", "",
+        f"Classifies {width}x{height} images of {channels} channel{'s' if channels > 1 else ''} into {len(classes)} classes.",
+        "Images are divided by 255, then normalized by `mean` and `std` of bundle.json. `nas predict weights=<this folder> "
+        "image=<file>` runs it.", "",
+        "| | |", "|---|---|",
+        f"| test accuracy | {facts['test']['accuracy']:.4f} on {facts['test']['images']} images |",
+        f"| parameters | {facts['params']:,} |",
+        f"| multiply-adds | {facts['macs'] / 1e6:.2f} M |",
+        *(f"| latency on {name} | {ms:.4f} ms, batch 1, measured |" for name, ms in facts["latencies"].items()),
+        "", "## Files", "", "| file | what | largest difference of logits on real images |", "|---|---|---|",
+        *(f"| {file} | {what} | {difference} |" for file, what, difference in facts["files"]),
+    ]  # fmt: skip
+    if facts["int8"]:
+        lines += ["", "8 bits, in ONNX Runtime: accuracy {before:.4f} before, {after:.4f} after, on {images} test images; "
+                  "calibrated with {calibrated} training images.".format(**facts["int8"])]  # fmt: skip
+    lines += ["", "## Confusion on the test split", "", *_matrix(matrix, classes)]
+    lines += ["", "## How it came about", "", "```json", json.dumps(facts["origin"], indent=1, default=str), "```", ""]
+    return "\n".join(lines)
+
+
+def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
+    if len(classes) > MAX_CLASSES:
+        wrong = [
+            (int(matrix[i, j]), i, j)
+            for i in range(len(classes))
+            for j in range(len(classes))
+            if i != j and matrix[i, j]
+        ]
+        worst = sorted(wrong, reverse=True)[:MAX_CLASSES]
+        return ["| label | predicted | images |", "|---|---|---|"] + [
+            f"| {classes[i]} | {classes[j]} | {n} |" for n, i, j in worst
+        ]
+    head = "| label \\ predicted | " + " | ".join(classes) + " |"
+    rows = [
+        "| " + " | ".join([str(name), *map(str, row.tolist())]) + " |"
+        for name, row in zip(classes, matrix, strict=True)
+    ]
+    return [head, "|---" * (len(classes) + 1) + "|", *rows]

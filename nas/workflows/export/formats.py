@@ -1,0 +1,133 @@
+"""`FORMATS`: what a trained network is written as, and how each file is loaded back and run on normalized images."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas.arch.graph import Graph
+from nas.nn.weights import Variables
+from nas.workflows.export.source import flax_source
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network to export: its graph and arrays, and what its images and outputs mean."""
+
+    name: str
+    graph: Graph
+    variables: Variables
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Format:
+    """file: its name in a bundle; write: the bytes; run: (file, images (n, h, w, c) float32) -> logits (n, classes).
+
+    needs: packages, and the extra that brings them.
+    """
+
+    file: str
+    write: Callable[[Trained], bytes]
+    run: Callable[[Path, np.ndarray], np.ndarray]
+    needs: tuple[str, ...] = ()
+    extra: str = ""
+
+
+def _stablehlo(trained: Trained) -> bytes:
+    import jax
+    import jax.numpy as jnp
+    from jax import export
+
+    from nas.convert import folded
+    from nas.nn.network import apply
+
+    deployed, arrays = folded(trained.graph, trained.variables)
+
+    def infer(images: jax.Array) -> jax.Array:
+        return apply(deployed, arrays["params"], arrays["stats"], images, train=False, form="lax")[0]
+
+    (count,) = export.symbolic_shape("n")
+    images = jax.ShapeDtypeStruct((count, *trained.graph.input_shape), jnp.float32)
+    return bytes(export.export(jax.jit(infer), platforms=PLATFORMS)(images).serialize())
+
+
+def _run_stablehlo(path: Path, images: np.ndarray) -> np.ndarray:
+    from jax import export
+
+    return np.asarray(export.deserialize(bytearray(path.read_bytes())).call(images))
+
+
+def _onnx(trained: Trained) -> bytes:
+    from nas.convert import onnx_bytes
+
+    return onnx_bytes(trained.graph, trained.variables, trained.name)
+
+
+def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
+    """In ONNX Runtime, on the CPU."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return np.asarray(session.run(None, {"images": np.ascontiguousarray(images.transpose(0, 3, 1, 2))})[0])
+
+
+def _tflite(trained: Trained) -> bytes:
+    from nas.convert import tflite_bytes
+
+    return tflite_bytes(trained.graph, trained.variables)
+
+
+def _run_tflite(path: Path, images: np.ndarray) -> np.ndarray:
+    interpreter = importlib.import_module("ai_edge_litert.interpreter").Interpreter(model_path=str(path), num_threads=1)
+    run = interpreter.get_signature_runner()
+    return np.concatenate([run(images=image[None])["logits"] for image in images])
+
+
+def _source(trained: Trained) -> bytes:
+    return flax_source(trained.graph, trained.name, trained.classes, trained.mean, trained.std).encode()
+
+
+def _run_source(path: Path, images: np.ndarray) -> np.ndarray:
+    name = f"nas_exported_{abs(hash(str(path)))}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        spec.loader.exec_module(module)
+        return np.asarray(module.Network()(images))
+    finally:
+        sys.dont_write_bytecode = before
+
+
+FORMATS: dict[str, Format] = {
+    "stablehlo": Format("model.stablehlo", _stablehlo, _run_stablehlo),
+    "source": Format("model.py", _source, _run_source),
+    "onnx": Format("model.onnx", _onnx, run_onnx, ("onnx", "onnxruntime"), "onnx"),
+    "tflite": Format("model.tflite", _tflite, _run_tflite, ("litert_converter", "ai_edge_litert"), "mobile"),
+}
+
+
+def missing(format_name: str) -> str:
+    """The first package that a format lacks here, or nothing."""
+    needs = FORMATS[format_name].needs
+    return next((package for package in needs if importlib.util.find_spec(package) is None), "")
+
+
+def available(expected: Sequence[str] | None) -> list[str]:
+    """The formats to write: those expected, or all whose packages are here. Raises ValueError naming what is missing."""
+    for name in expected or ():
+        if package := missing(name):
+            raise ValueError(f"formats: {name} needs the package {package}: pip install 'nas[{FORMATS[name].extra}]'")
+    return [name for name in FORMATS if (name in expected if expected is not None else not missing(name))]

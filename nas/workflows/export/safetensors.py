@@ -1,0 +1,62 @@
+"""The safetensors format: a length, a JSON header of names, types, shapes and places, and the bytes of the arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import numpy as np
+
+from nas.nn.weights import Variables
+
+TYPES = {"F32": "<f4"}
+MAX_HEADER = 100_000_000
+
+
+def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """float32 arrays in the order of their names."""
+    header, parts, start = {}, [], 0
+    for name in sorted(arrays):
+        data = np.ascontiguousarray(arrays[name], "<f4")
+        header[name] = {"dtype": "F32", "shape": list(data.shape), "data_offsets": [start, start + data.nbytes]}
+        parts.append(data.tobytes())
+        start += data.nbytes
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + b"".join(parts)
+
+
+def from_bytes(data: bytes, where: str) -> dict[str, np.ndarray]:
+    """The arrays. Raises ValueError that begins with `where` for anything else than what `to_bytes` writes."""
+    try:
+        size = int.from_bytes(data[:8], "little")
+        if not 0 < size <= min(MAX_HEADER, len(data) - 8):
+            raise ValueError("its header is cut off")
+        header, body = json.loads(data[8 : 8 + size]), memoryview(data)[8 + size :]
+        out = {}
+        for name, entry in header.items():
+            if name != "__metadata__":
+                start, stop = entry["data_offsets"]
+                out[name] = np.frombuffer(body[start:stop], TYPES[entry["dtype"]]).reshape(entry["shape"])
+        return out
+    except (ValueError, KeyError, TypeError, UnicodeDecodeError, AttributeError) as error:
+        raise ValueError(f"{where}: no safetensors file: {error}") from None
+
+
+def flat(variables: Variables) -> dict[str, np.ndarray]:
+    """Arrays by `node/array`; names of parameters and of batch statistics do not meet."""
+    return {f"{n}/{a}": v for nodes in variables.values() for n, arrays in nodes.items() for a, v in arrays.items()}
+
+
+def nested(arrays: Mapping[str, np.ndarray], like: Variables, where: str) -> Variables:
+    """The variables of a network with the form of `like`. Raises ValueError naming what is missing or has another shape."""
+    out: Variables = {}
+    for part, nodes in like.items():
+        for node, own in nodes.items():
+            for name, array in own.items():
+                got = arrays.get(f"{node}/{name}")
+                if got is None or got.shape != array.shape:
+                    shape = "nothing" if got is None else f"shape {got.shape}"
+                    raise ValueError(f"{where}: {node}/{name}: expected shape {array.shape}, got {shape}")
+                out.setdefault(part, {}).setdefault(node, {})[name] = got
+    return out

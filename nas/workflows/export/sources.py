@@ -1,0 +1,90 @@
+"""`nas export weights=..`: a bundle of a trained network, from the folder that a training left."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nas.arch import Arch
+from nas.arch.blocks import lower
+from nas.arch.find import find_arch
+from nas.data import Dataset, load_dataset
+from nas.latency import make_device
+from nas.workflows.export import available, make_bundle
+from nas.workflows.export.formats import missing
+
+KEPT = ("seed", "recipe", "dataset", "weights", "train_s", "valid", "test", "versions", "target_ms", "measured_ms")
+
+
+def export_bundle(command: Any) -> None:
+    """`command` is an ExportCommand with weights. Raises ValueError for what does not fit together; leaves all or nothing."""
+    weights = Path(command.weights).expanduser()
+    if not command.weights.startswith("keras:") and not weights.is_file():
+        raise ValueError(f"weights: {weights}: no such file")
+    record = _record(weights.with_name("result.json"))
+    settings = command.dataset or record.get("dataset")
+    if not settings:
+        raise ValueError("dataset: expected the dataset that the network was trained on, such as dataset=digits")
+    names = _formats(command.formats)
+    arch = find_arch(command.arch or str(weights.with_name("arch.yaml")))
+    dataset = load_dataset(settings)
+    _check_fit(arch, dataset)
+    variables = whole_weights(str(command.weights), arch)
+    made = make_bundle(
+        Path(command.out).expanduser() if command.out else weights.with_name("bundle"), arch, variables, dataset,
+        [name for name in names if name != "int8"], with_int8="int8" in names, latencies=_latencies(command, arch),
+        origin={key: record[key] for key in KEPT if key in record}, calibrate=command.calibrate,
+    )  # fmt: skip
+    for name, difference in made.differences.items():
+        print(f"{name:<10} loaded back, logits within {difference:.1e}")
+    if made.int8_accuracy is not None:
+        print(f"{'int8':<10} test accuracy {made.int8_accuracy:.4f}, {made.accuracy:.4f} before")
+    print(f"test accuracy {made.accuracy:.4f}; {os.path.relpath(made.folder)}")
+
+
+def _record(path: Path) -> Mapping[str, Any]:
+    try:
+        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: not a result of nas train: {error}") from None
+    return record if isinstance(record, dict) else {}
+
+
+def _formats(expected: tuple[str, ...] | None) -> list[str]:
+    found: list[str] = available(None if expected is None else [name for name in expected if name != "int8"])
+    if expected is not None:
+        return [*found, *(["int8"] if "int8" in expected else [])]
+    for name in ("onnx", "tflite"):
+        if package := missing(name):
+            print(f"{name} is left out: it needs the package {package}")
+    return [*found, "int8"] if "onnx" in found else found
+
+
+def _check_fit(arch: Arch, dataset: Dataset) -> None:
+    for key, expected in (("channels", dataset.channels), ("classes", len(dataset.classes))):
+        if getattr(arch, key) != expected:
+            raise ValueError(f"dataset: {dataset.name} has {expected} {key}, the architecture {getattr(arch, key)}")
+
+
+def whole_weights(weights: str, arch: Arch) -> Any:
+    """The arrays of a weights file, for every layer. Raises ValueError where some are missing."""
+    from nas.convert import starting_weights
+
+    try:
+        imported = starting_weights(weights, lower(arch), 0)
+    except ValueError as error:
+        raise ValueError(f"weights: {error}") from None
+    if imported.fresh:
+        raise ValueError(f"weights: {', '.join(imported.fresh)} are not for {arch.classes} classes")
+    return imported.variables
+
+
+def _latencies(command: Any, arch: Arch) -> dict[str, float]:
+    out = {}
+    for name, device in command.device.items():
+        print(f"measuring on {name} ...", flush=True)
+        out[name] = make_device(device, f"device.{name}").measure(arch)[0].median_ms
+    return out

@@ -1,0 +1,144 @@
+"""What `nas scale` runs in workers: the grid of coefficients, the members of a family, and the clock on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.arch import Arch
+from nas.arch.blocks import arch_id
+from nas.core.versions import versions
+from nas.core.yamlio import dump_yaml, write_text
+from nas.cost import cost
+from nas.journal import Journal
+from nas.latency import make_device
+from nas.records import Job, Measurement, Trial
+from nas.report.panel import duration
+from nas.runtime.base import Executor
+from nas.runtime.measuring import measure_in_turns
+from nas.runtime.recorded import job_seed, run_recorded
+from nas.workflows.scale import Coefficients, compound
+from nas.workflows.workers import not_measured
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Measurements of members, by device and architecture id."""
+
+    known: Mapping[str, Mapping[str, Measurement]]
+
+    def words(self, arch: Arch) -> dict[str, float]:
+        """Columns of the table; nan where a member could not be measured."""
+        found = {device: ms.get(arch_id(arch)) for device, ms in self.known.items()}
+        return {f"measured ms on {device}": m.latency_ms if m else float("nan") for device, m in found.items()}
+
+    def record(self, arch: Arch) -> dict[str, dict[str, Any]]:
+        """What a member's result.json says of it."""
+        found = {device: ms[arch_id(arch)] for device, ms in self.known.items() if arch_id(arch) in ms}
+        return {
+            device: {"latency_ms": m.latency_ms, "p95_ms": m.p95_ms, "fingerprint": m.fingerprint} for device, m in found.items()
+        }
+
+
+@dataclass(frozen=True)
+class Trainings:
+    """The trainings of one `nas scale`, numbered and journaled: the grid first, then the members. `command` is a ScaleCommand."""
+
+    command: Any
+    folder: Path
+    journal: Journal
+    executor: Executor
+
+    @property
+    def seed(self) -> int:
+        """One for all, so that members differ in their architecture alone."""
+        return job_seed(self.command.seed, 0)
+
+    def grid(self, arch: Arch, tried: Sequence[Coefficients]) -> Coefficients:
+        """The coefficients whose member at phi 1 is the most accurate on the validation split; the cheaper one of equals."""
+        print(f"{len(tried)} combinations of alpha, beta and gamma, each trained at phi 1 ...", flush=True)
+        expected = []
+        for i, c in enumerate(tried):
+            genome = (round(100 * c.alpha), round(100 * c.beta), round(100 * c.gamma))
+            note = {"alpha": c.alpha, "beta": c.beta, "gamma": c.gamma}
+            expected.append(self._trial(i, compound(arch, 1, c, divisor=self.command.divisor), genome, note))
+        done = [trial for trial in self._run(expected) if trial.ok]
+        if not done:
+            raise ValueError("grid: none of the trainings succeeded; log.txt in the run's folder has the reasons")
+        best = max(done, key=lambda trial: (trial.metrics["accuracy"], -trial.metrics["macs"]))
+        c = tried[best.number]
+        print(
+            f"best: alpha {c.alpha:g}, beta {c.beta:g}, gamma {c.gamma:g} (product {c.product:.3f}), {best.metrics['accuracy']:.4f}"
+        )
+        return c
+
+    def measure(self, archs: Sequence[Arch], placed: Mapping[str, Executor]) -> Measured:
+        """Milliseconds of the members on each device, in turns; those on record are not measured again."""
+        known: dict[str, dict[str, Measurement]] = {device: {} for device in self.command.device}
+        for measured in self.journal.measurements():
+            known.setdefault(measured.device, {})[measured.arch_id] = measured
+        plain = {arch_id(arch): arch.to_dict() for arch in archs}
+        for device, settings in self.command.device.items():
+            if any(i not in known[device] for i in plain):
+                timeout_s = make_device(settings, f"device.{device}").timeout_s
+                found = measure_in_turns(placed[device], device, list(plain.items()), timeout_s, not_measured)
+                for measured in found.values():
+                    self.journal.add_measurement(measured)
+                known[device] |= found
+        return Measured({device: known[device] for device in self.command.device})
+
+    def members(self, archs: Sequence[Arch], measured: Measured) -> None:
+        """Trains them; each gets a folder as `nas train` leaves it."""
+        first = len(self.command.grid.coefficients()) if self.command.grid.search else 0
+        known = {trial.arch_id: trial.number for trial in self.journal.trials() if trial.number >= first}
+        expected = {}
+        for arch in archs:
+            number = known.setdefault(arch_id(arch), first + len(known))
+            expected[number] = self._trial(number, arch, (number,), {"member": arch.name})
+        trained = {trial.arch_id: trial for trial in self._run([expected[number] for number in sorted(expected)])}
+        for arch in archs:
+            trial = trained[arch_id(arch)]
+            if trial.ok:
+                self._leave(arch, trial, measured)
+
+    def _leave(self, arch: Arch, trial: Trial, measured: Measured) -> None:
+        member = self.folder / arch.name
+        member.mkdir(exist_ok=True)
+        write_text(member / "arch.yaml", dump_yaml(arch.to_dict()))
+        record = {
+            "arch": arch.name, "valid": {k: trial.metrics[k] for k in ("accuracy", "loss") if k in trial.metrics},
+            "params": trial.metrics["params"], "macs": trial.metrics["macs"], "measured": measured.record(arch), "seed": self.seed,
+            "recipe": dict(self.command.recipe), "dataset": dict(self.command.dataset), "versions": versions(),
+        }  # fmt: skip
+        write_text(member / "result.json", json.dumps(record, indent=1) + "\n")
+        weights = self.folder / "checkpoints" / f"trial-{trial.number:06d}.npz"
+        if weights.exists():
+            os.replace(weights, member / "weights.npz")
+        print(f"{arch.name}: validation accuracy {trial.metrics['accuracy']:.4f}, in {os.path.relpath(member)}", flush=True)
+
+    def _trial(self, number: int, arch: Arch, genome: tuple[int, ...], note: Mapping[str, Any]) -> tuple[Trial, Job]:
+        counted, found = cost(arch), arch_id(arch)
+        trial = Trial(number, genome, found, note=note, metrics={"params": counted.params, "macs": counted.macs})
+        return trial, Job(number, "train", arch.to_dict(), found, 0, self.seed)
+
+    def _run(self, expected: Sequence[tuple[Trial, Job]]) -> list[Trial]:
+        """Says how each went, and how long the others may take."""
+        numbers = {trial.number for trial, _ in expected}
+        before = sum(trial.done for trial in self.journal.trials() if trial.number in numbers)
+        began, done = time.monotonic(), 0
+
+        def told(trial: Trial) -> None:
+            nonlocal done
+            done += 1
+            named = ", ".join(f"{k} {v:g}" if isinstance(v, float | int) else str(v) for k, v in trial.note.items())
+            how = f"accuracy {trial.metrics['accuracy']:.4f}" if trial.ok else f"{trial.outcome}: {trial.error}"
+            left = len(expected) - before - done
+            more = f", about {duration(left * (time.monotonic() - began) / done)} left" if left else ""
+            print(f"{named}: {how} ({before + done} of {len(expected)}{more})", flush=True)
+
+        return run_recorded(self.journal, self.executor, expected, timeout_s=self.command.timeout_s, told=told)

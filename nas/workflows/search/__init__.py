@@ -1,0 +1,1 @@
+"""A search: plan, loop, ledger, feasibility, finish."""

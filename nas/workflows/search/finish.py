@@ -1,0 +1,138 @@
+"""After the search: the front's members are measured whole on the device and scored once on the test split."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nas.journal import Journal
+from nas.objectives import LATENCY, Objectives
+from nas.objectives.pareto import non_dominated
+from nas.records import Evaluation, Fidelity, Job, Trial, scored, trained, training_of
+from nas.runtime.base import Executor
+from nas.runtime.dispatch import run_all
+from nas.runtime.measuring import measure_all
+from nas.workflows.search.ledger import root_of
+
+
+def front_trials(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]:
+    """Trained trials that no other dominates, in order of number."""
+    ok = scored(trials)
+    if not ok:
+        return []
+    mask = non_dominated(np.array([objectives.values(trial.metrics) for trial in ok]))
+    return [trial for trial, on in zip(ok, mask, strict=True) if on]
+
+
+def measure_front(
+    journal: Journal, objectives: Objectives, executors: Mapping[str, Executor], timeouts_s: Mapping[str, float],
+    say: Callable[[str], Any],
+) -> None:  # fmt: skip
+    """Measures members that were not yet, interleaved in one worker while nothing else runs, and says who breaks a limit.
+
+    `executors` has one for each device, `timeouts_s` the seconds after which a network is given up. What cannot be measured
+    is noted; the rest is kept.
+    """
+    front = front_trials(journal.trials(), objectives)
+    for device, executor in executors.items():
+        known = {m.arch_id for m in journal.measurements() if m.device == device}
+        missing = [trial for trial in front if trial.arch_id not in known]
+        if not missing:
+            continue
+        say(f"measuring {len(missing)} members of the front on {device} ...")
+        archs = [(trial.arch_id, journal.get(f"arch/{trial.arch_id}")) for trial in missing]
+
+        def failed(arch_id: str, error: str, device: str = device) -> None:
+            journal.add_event("measure_failed", device=device, arch_id=arch_id, error=error)
+            say(f"not measured on {device}: {error}")
+
+        measure_all(executor, device, archs, timeouts_s[device], journal.add_measurement, failed)
+    for trial, broken in demoted(journal, objectives, front):
+        say(f"trial {trial.number} is demoted: measured {'; '.join(broken)}")
+
+
+def demoted(journal: Journal, objectives: Objectives, front: Sequence[Trial]) -> list[tuple[Trial, list[str]]]:
+    """Members of the front that break a constraint on latency by measurement, with the limits in words."""
+    measured: dict[str, dict[str, float]] = {}
+    for m in journal.measurements():
+        measured.setdefault(m.arch_id, {})[f"{LATENCY}/{m.device}"] = m.latency_ms
+    found = [(trial, objectives.violations(measured.get(trial.arch_id, {}))) for trial in front]
+    return [(trial, broken) for trial, broken in found if broken]
+
+
+def test_front(journal: Journal, objectives: Objectives, executor: Executor, say: Callable[[str], Any]) -> None:
+    """One journaled evaluation on the test split for each member that has none."""
+    known, trials = {e.trial for e in journal.evaluations("test")}, journal.trials()
+    missing = [trial for trial in front_trials(trials, objectives) if trial.number not in known]
+    if not missing:
+        return
+    say(f"scoring {len(missing)} members of the front on the test split ...")
+    seeds = {e.trial: e.seed for e in journal.evaluations("search")}
+    fidelities = [Fidelity(**fidelity) for fidelity in journal.get("fidelities", [])]
+    jobs = [
+        Job(t.number, "test", journal.get(f"arch/{t.arch_id}"), t.arch_id, t.fidelity, seeds[t.number],
+            training_of(fidelities, t.fidelity, root_of(trials, t)))
+        for t in missing
+    ]  # fmt: skip
+    for trial, job, outcome in zip(missing, jobs, run_all(executor, jobs), strict=True):
+        journal.add_evaluation(Evaluation(
+            trial.number, trial.fidelity, job.seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
+            outcome.outcome, outcome.error, outcome.memory_bytes, "test",
+        ))  # fmt: skip
+
+
+def prune_weights(journal: Journal, objectives: Objectives, folder: Path, running: bool = False) -> list[Trial]:
+    """Keeps the weights of the front's members, and the checkpoints of trials in flight; gives the front.
+
+    While a search is `running` whose trainings are promoted, their checkpoints stay too: any may be gone on from.
+    """
+    promoted = running and bool(journal.get("fidelities", []))
+    trials = journal.trials()
+    front = front_trials(trials, objectives)
+    keep = {_stem(trial) for trial in front} | {_stem(trial) for trial in trials if not trial.done}
+    for path in (folder / "checkpoints").glob("trial-*"):
+        if path.stem not in keep and not (promoted and path.is_dir()):
+            _remove(path)
+    return front
+
+
+class Keeper:
+    """Sees a run as it goes, and deletes what a trial left as soon as it is off the front: at most front + in flight stay.
+
+    A trial that is dominated once stays so, hence nothing is deleted that the end would want.
+    """
+
+    def __init__(self, journal: Journal, objectives: Objectives, folder: Path):
+        self._objectives, self._folder = objectives, folder / "checkpoints"
+        self._front = prune_weights(journal, objectives, folder, running=True)
+        self._promoted = bool(journal.get("fidelities", []))
+
+    def trial(self, trial: Trial) -> None:
+        if not trial.done or not trained(trial):
+            return
+        before = [*self._front, trial]
+        self._front = front_trials(before, self._objectives)
+        kept = {member.number for member in self._front}
+        for gone in (member for member in before if member.number not in kept):
+            _remove(self._folder / f"{_stem(gone)}.npz")
+        if not self._promoted:
+            _remove(self._folder / _stem(trial))
+
+    def started(self, number: int, worker: str) -> None: ...
+    def progress(self, number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None: ...
+    def lost(self, number: int, error: str) -> None: ...
+
+
+def _stem(trial: Trial) -> str:
+    return f"trial-{trial.number:06d}"
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,223 @@
+"""The search loop: propose, screen, run, record, tell.
+
+Proposal n is asked with the state after telling trials 0 .. n - K - 1 in order of number, and with the K trials before it
+as pending ones (K = `in_flight`), whether or not their results are known by then. So, given equal results, the sequence of
+proposals depends on the seed alone: not on the number of workers, on timing, or on how often the run was killed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from nas.arch.blocks import lower
+from nas.core.settings import check_ranges
+from nas.journal import Journal
+from nas.records import Evaluation, Job, Outcome, Proposal, Trial, training_of
+from nas.runtime.base import Event, Executor
+from nas.runtime.dispatch import Dispatcher, Loss
+from nas.runtime.recorded import job_seed
+from nas.workflows.search.ledger import History, root_of
+
+STATUS_S = 1.0
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """`search.*`: K, threads a trial, what a repeated architecture gets, and how much trouble is borne."""
+
+    in_flight: int = 4
+    threads: int = 1
+    repeat: Literal["journal", "reseed"] = "journal"
+    retries: int = 2
+    timeout_s: float | None = 3600
+    max_screened: int = 1000
+    enqueue: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_ranges(self, in_flight=(0, 10_000), threads=(1, 1024), retries=(0, 100), max_screened=(1, 10**7))
+        if self.timeout_s is not None and self.timeout_s <= 0:
+            raise ValueError(f"timeout_s: expected more than 0 seconds or null, got {self.timeout_s:g}")
+
+
+class Observer(Protocol):
+    """Sees the run as it goes: the display, logs, trackers."""
+
+    def trial(self, trial: Trial) -> None:
+        """A trial began, or ended."""
+        ...
+
+    def started(self, number: int, worker: str) -> None: ...
+    def progress(self, number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None: ...
+    def lost(self, number: int, error: str) -> None:
+        """A worker died over this trial; it runs again unless its outcome follows."""
+        ...
+
+
+class Several:
+    """Observers as one."""
+
+    def __init__(self, *observers: Observer):
+        self._observers = observers
+
+    def trial(self, trial: Trial) -> None:
+        for observer in self._observers:
+            observer.trial(trial)
+
+    def started(self, number: int, worker: str) -> None:
+        for observer in self._observers:
+            observer.started(number, worker)
+
+    def progress(self, number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        for observer in self._observers:
+            observer.progress(number, step, steps, metrics)
+
+    def lost(self, number: int, error: str) -> None:
+        for observer in self._observers:
+            observer.lost(number, error)
+
+
+class Search:
+    """One run over a journal. `proposed_first` are genomes that come before the controller's own."""
+
+    def __init__(
+        self, problem: Any, controller: Any, journal: Journal, executor: Executor, settings: SearchSettings, seed: int,
+        observer: Observer, proposed_first: Sequence[tuple[int, ...]] = (), clock: Callable[[], float] = time.monotonic,
+    ):  # fmt: skip
+        self._problem, self._controller, self._journal, self._executor = problem, controller, journal, executor
+        self._settings, self._seed, self._observer = settings, seed, observer
+        self._first, self._clock = list(proposed_first), clock
+        self._fidelities = tuple(getattr(controller, "fidelities", ()))  # what fidelities mean, where trainings differ in length
+        self._history = History(journal, settings.in_flight + 1)
+        self._state, self._told = controller.init(problem, seed), 0
+        self._work = Dispatcher(executor, settings.retries, settings.timeout_s, self._lost, self._seen, clock)
+        self._status: dict[str, Any] = {}
+        journal.show(lambda: self._status)
+
+    def run(self, trials: int) -> str:
+        """Goes on until `trials` are counted: those that are trained, not screened out or answered from the journal.
+
+        Returns "" or the reason why it ended before.
+        """
+        history, reason = self._history, ""
+        for trial in history.pending:
+            if trial.repeat_of is None:
+                self._work.add(self._job(trial), trial.attempts)
+            else:
+                self._answer(trial)
+        while True:
+            while not reason and history.counted < trials and self._ready():
+                reason = self._ended() or self._propose()
+            if not self._work and (reason or history.counted >= trials):
+                return reason
+            for _, outcome in self._work.step():
+                self._finish(outcome)
+            self._tell_status()
+
+    def _ready(self) -> bool:
+        need = self._history.count - self._settings.in_flight - 1
+        return need < 0 or self._history[need].done
+
+    def _ended(self) -> str:
+        size, idle = self._problem.space.size, self._history.idle
+        if self._history.genomes >= size and self._settings.repeat == "journal" and not self._fidelities:
+            return f"all {size} architectures of the space were tried"
+        if idle >= self._settings.max_screened:
+            return f"the last {idle} proposals were repeats or broke a limit; widen the space or the limits"
+        return ""
+
+    def _propose(self) -> str:
+        number = self._history.count
+        self._tell_up_to(number - self._settings.in_flight)
+        pending = [trial.proposal for trial in self._history.between(self._told, number)]
+        if number < len(self._first):
+            proposal = Proposal(self._first[number], note={"enqueued": True})
+        else:
+            proposal = self._controller.ask(self._state, pending, np.random.default_rng([self._seed, number]))
+        genome = self._problem.space.canonical(proposal.genome)
+        arch = self._problem.space.decode(genome)
+        graph_id, plain = lower(arch).id, arch.to_dict()
+        costs = {name: np.asarray(value)[0].item() for name, value in self._problem.costs(np.array([genome])).items()}
+        trial = Trial.of(number, dataclasses.replace(proposal, genome=genome), graph_id, metrics=costs)
+        first = self._history.first(graph_id, trial.fidelity)
+        if broken := self._problem.objectives.violations(costs):
+            turned_away = dataclasses.replace(trial, outcome="infeasible", error="; ".join(broken))
+            self._record(self._journal.settle(turned_away, arch=plain))
+        elif first is not None and self._settings.repeat == "journal":
+            repeat = self._journal.begin(dataclasses.replace(trial, repeat_of=first))
+            self._record(repeat)
+            self._answer(repeat)
+        else:
+            begun = self._journal.begin(trial, arch=plain)
+            self._record(begun)
+            self._work.add(self._job(begun, plain))
+        return ""
+
+    def _tell_up_to(self, number: int) -> None:
+        for trial in self._history.between(self._told, max(number, self._told)):
+            rng = np.random.default_rng([self._seed, trial.number, 1])
+            self._state = self._controller.tell(self._state, trial, rng)
+        self._told = max(number, self._told)
+        self._history.forget(self._told)
+
+    def _record(self, trial: Trial) -> None:
+        self._history.put(trial)
+        self._observer.trial(trial)
+
+    def _answer(self, trial: Trial) -> None:
+        """Gives a repeat its result as soon as the first one has it."""
+        assert trial.repeat_of is not None
+        first = self._history[trial.repeat_of]
+        if first.done:
+            answered = dataclasses.replace(trial, outcome=first.outcome, error=first.error, metrics=first.metrics)
+            self._record(self._journal.finish(answered))
+
+    def _job(self, trial: Trial, arch: Mapping[str, Any] | None = None) -> Job:
+        plain = self._problem.space.decode(trial.genome).to_dict() if arch is None else arch
+        root = root_of(self._history, trial)
+        data = training_of(self._fidelities, trial.fidelity, root)
+        return Job(trial.number, "train", plain, trial.arch_id, trial.fidelity, job_seed(self._seed, root), data)
+
+    def _seen(self, event: Event) -> None:
+        if event.kind == "started":
+            self._observer.started(event.number, event.worker)
+        else:
+            self._observer.progress(event.number, event.step, event.steps, event.metrics)
+
+    def _lost(self, loss: Loss) -> None:
+        self._history.put(self._journal.retry(loss.job.number, loss.error, loss.cause, loss.counts))
+        self._observer.lost(loss.job.number, loss.error)
+
+    def _finish(self, outcome: Outcome) -> None:
+        trial = self._history[outcome.number]
+        metrics = {**trial.metrics, **outcome.metrics} if outcome.outcome == "ok" else trial.metrics
+        done = dataclasses.replace(trial, outcome=outcome.outcome, error=outcome.error, metrics=metrics)
+        seed = job_seed(self._seed, root_of(self._history, trial))
+        evaluation = Evaluation(
+            trial.number, trial.fidelity, seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
+            outcome.outcome, outcome.error, outcome.memory_bytes,
+        )  # fmt: skip
+        self._record(self._journal.finish(done, [evaluation]))
+        for later in self._history.repeats(trial.number):
+            self._answer(later)
+
+    def _tell_status(self) -> None:
+        """What `nas status` shows, written with the journal's heartbeat."""
+        now, wall = self._clock(), time.time()
+        if wall - self._status.get("time", 0) < STATUS_S:
+            return
+        self._status = {
+            "time": wall,
+            "capacity": self._executor.capacity(),
+            "dashboard": getattr(self._executor, "dashboard", ""),
+            "running": [
+                {"number": r.job.number, "worker": r.worker, "step": r.step, "steps": r.steps, "since": wall - (now - r.since)}
+                for r in self._work.running.values()
+                if r.since is not None
+            ],
+        }

@@ -1,0 +1,154 @@
+"""The command line of `nas search` as a plan: everything that can be wrong is looked at before anything is made or started."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from nas.arch import dropped_strides
+from nas.arch.find import find_arch
+from nas.controllers import make_controller
+from nas.core.plugins import load_plugins
+from nas.core.settings import build, check_ranges
+from nas.data import Dataset, dataset_settings, load_dataset
+from nas.evaluators import Switched, TableSettings, evaluator_settings
+from nas.latency import make_device
+from nas.objectives import Objectives, build_objectives
+from nas.recipe import Recipe
+from nas.report.trackers import check_trackers
+from nas.runtime import make_executor_settings
+from nas.space import Space, load_space
+from nas.workflows.invocation import Invocation
+from nas.workflows.run_folder import with_paths
+from nas.workflows.search.loop import SearchSettings
+
+
+@dataclass(frozen=True)
+class SearchCommand:
+    """The keys of conf/search.yaml."""
+
+    space: str
+    controller: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    objective: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    evaluator: Mapping[str, Any]
+    executor: Mapping[str, Any]
+    device: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
+    resolution: int | None = None
+    divisor: int | None = None
+    trials: int = 24
+    seed: int = 0
+    run: str | None = None
+    storage: str | None = None
+    track: tuple[str, ...] = ("log", "tensorboard")
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_ranges(self, trials=(1, 10**7), seed=(0, 2**31 - 1), resolution=(1, 8192), divisor=(1, 256))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A command whose every part was checked. Where a `published` table answers, nothing is trained: there is no dataset."""
+
+    command: SearchCommand
+    settings: SearchSettings
+    space: Space
+    objectives: Objectives
+    controller: Any
+    devices: Mapping[str, Any]
+    config: Mapping[str, Any]
+    first: tuple[tuple[int, ...], ...]
+    notes: tuple[str, ...]
+    dataset: Dataset | None
+    published: TableSettings | None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a run to go on."""
+        c, space = self.command, {"name": self.space.name, "fingerprint": self.space.fingerprint}
+        parts = {k: self.config[k] for k in ("controller", "objective", "dataset", "recipe", "evaluator", "device")}
+        search = {
+            k: v
+            for k, v in dataclasses.asdict(self.settings).items()
+            if k in ("in_flight", "threads", "repeat", "enqueue")
+        }
+        return {"seed": c.seed, "resolution": c.resolution, "divisor": c.divisor, "space": space, **parts, "search": search}
+
+
+def make_plan(call: Invocation) -> Plan:
+    command = build(SearchCommand, call.config, "")
+    load_plugins(command.plugins, [os.getcwd()])
+    devices = {name: with_paths(device) for name, device in command.device.items()}
+    config = {**call.config, "dataset": with_paths(command.dataset), "device": devices, "evaluator": with_paths(command.evaluator)}
+    settings = build(SearchSettings, command.search, "search")
+    devices = {name: make_device(device, f"device.{name}") for name, device in devices.items()}
+    controller = make_controller(command.controller)
+    make_executor_settings(command.executor)
+    check_trackers(command.track)
+    evaluator = evaluator_settings(config["evaluator"])
+    published = evaluator if isinstance(evaluator, TableSettings) else None
+    objectives = _objectives(command, list(devices), evaluator, published)
+    build(Recipe, command.recipe, "recipe")
+    space = load_space(command.space)
+    space = space.with_divisor(command.divisor) if command.divisor else space
+    dataset_settings(config["dataset"])
+    _check_fidelities(controller, evaluator, config["dataset"])
+    if published:
+        _check_published(published, command, space)
+        config, dataset, fitted, notes = {**config, "dataset": None, "recipe": None}, None, space, (published.NOTE,)
+    else:
+        dataset = load_dataset(config["dataset"])
+        resolution = command.resolution or (dataset.resolution if isinstance(space.resolution, int) else None)
+        fitted = space.fit(resolution, dataset.channels, len(dataset.classes))
+        notes = _notes(space, fitted)
+    if isinstance(evaluator, Switched):
+        evaluator.check(fitted)
+    first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
+    return Plan(command, settings, fitted, objectives, controller, devices, config, first, notes, dataset, published)
+
+
+def _objectives(command: SearchCommand, devices: list[str], evaluator: Any, published: TableSettings | None) -> Objectives:
+    timed = published.timed() if published else ()
+    if twice := [name for name in timed if name in devices]:
+        raise ValueError(f"evaluator.devices: {twice[0]} is among device= too; its times can come from one of them")
+    return build_objectives(command.objective, [*devices, *timed], getattr(evaluator, "METRICS", {}))
+
+
+def _check_published(published: TableSettings, command: SearchCommand, space: Space) -> None:
+    for key in ("resolution", "divisor"):
+        if getattr(command, key) is not None:
+            raise ValueError(f"{key}: the networks of {published.NAME} were trained as they are; leave it out")
+    published.check(space)
+    try:
+        published.table()
+    except ValueError as error:
+        raise ValueError(f"evaluator.{error}") from None
+
+
+def _check_fidelities(controller: Any, evaluator: Any, dataset: Mapping[str, Any]) -> None:
+    """Trainings of several lengths need an evaluator that knows them, and images that can be had at each size."""
+    fidelities = getattr(controller, "fidelities", ())
+    if fidelities and isinstance(evaluator, Switched | TableSettings):
+        raise ValueError("evaluator: knows trainings of one length only; with fidelities take evaluator=scratch or layerwise")
+    for fidelity in fidelities:
+        if fidelity.resolution is not None:
+            dataset_settings({**dataset, "resolution": fidelity.resolution}, "controller.resolutions: dataset")
+
+
+def _notes(space: Space, fitted: Space) -> tuple[str, ...]:
+    genome = space.sample(np.random.default_rng(0))
+    before, after = space.decode(genome), fitted.decode(genome)
+    dropped = dropped_strides(before, after)
+    if not dropped:
+        return ()
+    return (
+        f"images of {after.resolution} pixels, the space is made for {before.resolution}: stride 1 instead of 2 in {', '.join(dropped)}",
+    )

@@ -1,0 +1,60 @@
+"""What a search knows before any training: exact costs, published or predicted times, and the target."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from nas.cost import Costs
+from nas.journal import Journal
+from nas.objectives import LATENCY
+from nas.problem import Problem
+from nas.runtime.base import Executor
+from nas.workflows.search.plan import Plan
+from nas.workflows.workers import kept_predictor
+
+TARGET_SAMPLES = 200
+
+CostsOf = Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor]) -> Problem:
+    """The problem with frozen latency predictors and the target, made once and kept in the journal."""
+    table = Costs(plan.space)
+    costs = _costs(plan, table, journal, placed)
+    objectives = plan.objectives
+    if objectives.needs_target:
+        objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs))
+    journal.put("objectives", dataclasses.asdict(objectives))
+    if fidelities := getattr(plan.controller, "fidelities", ()):
+        journal.put("fidelities", [dataclasses.asdict(fidelity) for fidelity in fidelities])
+    return Problem(plan.space, objectives, costs, table.features)
+
+
+def _costs(plan: Plan, counted: Costs, journal: Journal, placed: Mapping[str, Executor]) -> CostsOf:
+    seed, limit = plan.command.seed, plan.settings.timeout_s
+    predictors = {
+        name: kept_predictor(name, journal, placed[name], seed, limit, plan.space, device.predictor)
+        for name, device in plan.devices.items()
+    }
+    known: CostsOf = plan.published.known() if plan.published else lambda genomes: {}
+
+    def costs(genomes: np.ndarray) -> dict[str, np.ndarray]:
+        predicted = {f"{LATENCY}/{name}": p.predict_many(plan.space, genomes) for name, p in predictors.items()}
+        return {**counted(genomes), **known(genomes), **predicted}
+
+    return costs
+
+
+def _target(plan: Plan, journal: Journal, costs: CostsOf) -> float:
+    kept = journal.get("target")
+    if kept is None:
+        rng = np.random.default_rng([plan.command.seed, 2**31 + 1])
+        genomes = np.array([plan.space.sample(rng) for _ in range(TARGET_SAMPLES)])
+        kept = float(np.median(costs(genomes)[plan.objectives.cost]))
+        journal.put("target", kept)
+    unit = " ms" if plan.objectives.cost.startswith(LATENCY) else ""
+    print(f"target {plan.objectives.cost} {kept:.4g}{unit} (the median of sampled architectures)")
+    return kept

@@ -1,0 +1,116 @@
+"""What commands that train in workers share: the workers, and a latency predictor kept in the run's journal."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.core.yamlio import write_text
+from nas.journal import Journal
+from nas.latency import load_predictor, make_device
+from nas.records import Job, WorkerSpec
+from nas.runtime import make_executor_settings
+from nas.runtime.base import Executor
+from nas.runtime.dispatch import run_all
+from nas.runtime.placed import Placed
+from nas.space import Space
+
+
+def start_workers(
+    executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path,
+    threads: int, dataset: Any = None,
+) -> Executor:  # fmt: skip
+    """`settings` has what a worker needs of dataset, recipe, evaluator and device; `storage` is where it leaves its files.
+
+    `dataset`, where it is loaded already, is shipped to nodes; otherwise every worker reads it.
+    """
+    storage.mkdir(parents=True, exist_ok=True)
+    started = make_executor_settings(executor).start(worker_spec(settings, space, plugins, storage, threads), dataset)
+    if executor.get("name") != "local":
+        os.environ["JAX_PLATFORMS"] = "cpu"  # accelerators are the workers'
+    return started
+
+
+@contextlib.contextmanager
+def workers(
+    executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path,
+    threads: int, again: str,
+) -> Iterator[tuple[Executor, Placed]]:  # fmt: skip
+    """The workers, and by device those that measure on it; all end with the block. `again` is what a Ctrl-C says goes on."""
+    started = start_workers(executor, settings, space, plugins, storage, threads)
+    devices = {name: make_device(device, f"device.{name}") for name, device in settings.get("device", {}).items()}
+    placed = Placed(started, worker_spec(settings, space, plugins, storage, threads), devices)
+    try:
+        yield started, placed
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"stopped; the same command resumes:\n  {again}") from None
+    finally:
+        placed.close()
+        started.close()
+
+
+def worker_spec(
+    settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path, threads: int
+) -> WorkerSpec:
+    return WorkerSpec(
+        settings, space, tuple(plugins), tuple(p or os.getcwd() for p in sys.path), str(storage), threads,
+        os.environ.get("NAS_WORKER_PLATFORMS", ""),
+    )  # fmt: skip
+
+
+def kept_predictor(
+    name: str, journal: Journal, executor: Executor, seed: int, timeout_s: float | None, space: Space, saved: str | None = None
+) -> Any:  # fmt: skip
+    """The run's frozen predictor of a device, fitted by a worker the first time, or read from the file `saved`.
+
+    How long it took stands in the journal's events. Raises ValueError where it cannot be made.
+    """
+    kept = journal.get(f"predictor/{name}")
+    if kept is None:
+        data = {"device": name, "predictor": _read(name, saved)}
+        print(f"{'checking' if saved else 'measuring blocks for'} the latency predictor of {name} ...", flush=True)
+        began = time.monotonic()
+        (outcome,) = run_all(executor, [Job(-1, "fit", seed=seed, data=data)], timeout_s=timeout_s)
+        journal.add_event("fit", device=name, seconds=time.monotonic() - began, saved=saved)
+        if outcome.outcome != "ok":
+            raise ValueError(f"device.{name}: the latency predictor could not be made: {outcome.error}")
+        kept = outcome.data["predictor"]
+        journal.put(f"predictor/{name}", kept)
+    predictor = load_predictor(kept, space)
+    error = "" if predictor.mape is None else f" to {predictor.mape:.0%} (mean error on networks left out of the fit)"
+    print(f"latency on {name}: predicted{error}, measured at the end", flush=True)
+    return predictor
+
+
+def written_predictor(
+    device: Mapping[str, Mapping[str, Any]], folder: Path, journal: Journal, placed: Mapping[str, Executor], seed: int,
+    timeout_s: float | None, space: Space,
+) -> Any:  # fmt: skip
+    """`kept_predictor` of the one device, and its file in the run's folder, which another run may be given."""
+    ((name, settings),) = device.items()
+    predictor = kept_predictor(name, journal, placed[name], seed, timeout_s, space, settings.get("predictor"))
+    write_text(folder / f"predictor-{name}.json", json.dumps(predictor.to_dict(), allow_nan=False) + "\n")
+    return predictor
+
+
+def not_measured(_: str, error: str) -> None:
+    """What `measure_all` tells of a network that cannot be measured."""
+    print(f"not measured: {error}", flush=True)
+
+
+def _read(name: str, path: str | None) -> Any:
+    """The data of `device.<name>.predictor`; which device and space it is of is checked where the device is."""
+    if path is None:
+        return None
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"device.{name}.predictor: {path}: {error.strerror}") from None
+    except ValueError:
+        raise ValueError(f"device.{name}.predictor: {path}: no file of nas profile") from None
