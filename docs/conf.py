@@ -12,12 +12,12 @@ ROOT = HERE.parent
 sys.path[:0] = [str(HERE / "_ext"), str(ROOT)]
 
 _project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-_init = (ROOT / "nas" / "__init__.py").read_text(encoding="utf-8")
+_sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "nas").rglob("*.py"))
 
 project = "nas"
 author = "The nas authors"
 copyright = "The nas authors, Apache-2.0"
-release = version = re.search(r'^__version__ = "(.+)"', _init, re.MULTILINE)[1]  # type: ignore[index]
+release = version = re.search(r'^__version__ = "(.+)"', _sources, re.MULTILINE)[1]  # type: ignore[index]
 
 extensions = [
     "myst_parser",

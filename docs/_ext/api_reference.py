@@ -7,6 +7,7 @@ read, not imported, so that a package that cannot be imported on this machine is
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,9 @@ def public_packages(root: Path = PACKAGE) -> dict[str, tuple[str, ...]]:
 def public_names(path: Path) -> tuple[str, ...]:
     """What a module's `__all__` holds, where it is a plain list."""
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
         if any(isinstance(t, ast.Name) and t.id == "__all__" for t in targets):
             try:
                 return tuple(ast.literal_eval(node.value))  # type: ignore[union-attr]
@@ -51,7 +54,7 @@ def page(module: str, names: tuple[str, ...], listed: str = "") -> str:
     index = "   :no-index:\n" if listed else ""
     return (
         f"{title}\n{'=' * len(title)}\n\n"
-        f".. automodule:: {module}\n   :members: {', '.join(sorted(names))}\n   :imported-members:\n{index}"
+        f".. automodule:: {module}\n   :members: {', '.join(sorted(names))}\n   :imported-members:\n   :undoc-members:\n{index}"
         "   :member-order: groupwise\n"
     )
 
@@ -78,7 +81,9 @@ The packages below it are public where they are listed here. What is not listed 
 """
 
 
-SECTION = re.compile(r"^\s*(Args|Arguments|Returns|Raises|Yields|Attributes|Examples?|Notes?|References):\s*$", re.MULTILINE)
+SECTION = re.compile(
+    r"^\s*(Args|Arguments|Returns|Raises|Yields|Attributes|Examples?|Notes?|References):\s*$", re.MULTILINE
+)
 CODE = re.compile(r"(`[^`]*`)")
 
 
@@ -104,7 +109,24 @@ def _escaped(line: str) -> str:
     return "".join(p if p.startswith("`") else re.sub(r"([*|]|_(?!\w))", r"\\\1", p) for p in parts)
 
 
+def left_out(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Of what has no docstring only the methods are shown, which protocols consist of; fields stand in the signature."""
+    documented = bool(getattr(obj, "__doc__", None)) and not isinstance(
+        obj, str | int | float | tuple | dict | frozenset
+    )
+    return True if what == "class" and not documented and not inspect.isfunction(obj) else None
+
+
+def bare_protocol(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, result: str | None
+) -> tuple[str, str | None] | None:
+    """A protocol is not called: it has no signature."""
+    return ("", None) if what == "class" and getattr(obj, "_is_protocol", False) else None
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write_pages)
+    app.connect("autodoc-skip-member", left_out)
+    app.connect("autodoc-process-signature", bare_protocol)
     app.connect("autodoc-process-docstring", plain_docstring, priority=600)
     return {"version": "1", "parallel_read_safe": True}

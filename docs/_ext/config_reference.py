@@ -46,7 +46,8 @@ def read(path: Path) -> Page:
     """The file as a page."""
     text = path.read_text(encoding="utf-8")
     data = yaml.safe_load(text)
-    page = Page(path, " ".join(_head(text)), _groups(data.get("defaults", [])))
+    about = " ".join(_head(text)).removeprefix(f"nas {path.stem}: ")
+    page = Page(path, about[:1].upper() + about[1:], _groups(data.get("defaults", [])))
     page.entries = list(_entries(text, data))
     return page
 
@@ -157,7 +158,9 @@ class ConfigReference(SphinxDirective):
     def _file(self, page: Page, folder: str) -> nodes.section:
         stem = page.path.stem
         title = f"{folder}={stem}" if folder else f"nas {stem}"
-        section = nodes.section("", nodes.title("", "", nodes.literal("", title)), ids=[f"config-{folder or 'nas'}-{stem}"])
+        section = nodes.section(
+            "", nodes.title("", "", nodes.literal("", title)), ids=[f"config-{folder or 'nas'}-{stem}"]
+        )
         section += nodes.paragraph("", "", *text_nodes(page.about))
         if page.groups and not folder:
             section += self._composes(page.groups)
@@ -172,7 +175,9 @@ class ConfigReference(SphinxDirective):
         parts: list[nodes.Node] = [nodes.Text("Choices, with their defaults: ")]
         for i, (group, value) in enumerate(groups.items()):
             shown = "[" + ",".join(value) + "]" if isinstance(value, list) else "null" if value is None else str(value)
-            link = nodes.reference("", "", nodes.literal("", f"{group}={shown}"), refid=f"config-{group}", internal=True)
+            link = nodes.reference(
+                "", "", nodes.literal("", f"{group}={shown}"), refid=f"config-{group}", internal=True
+            )
             parts += [nodes.Text(", ")] if i else []
             parts.append(link)
         return nodes.paragraph("", "", *parts, nodes.Text("."))
