@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -110,11 +111,9 @@ def _escaped(line: str) -> str:
 
 
 def left_out(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
-    """Of what has no docstring only the methods are shown, which protocols consist of; fields stand in the signature."""
-    documented = bool(getattr(obj, "__doc__", None)) and not isinstance(
-        obj, str | int | float | tuple | dict | frozenset
-    )
-    return True if what == "class" and not documented and not inspect.isfunction(obj) else None
+    """Of a class its methods and properties are shown, with a docstring or without; fields stand in the signature."""
+    shown = inspect.isroutine(obj) or isinstance(obj, property | cached_property | classmethod | staticmethod)
+    return True if what == "class" and not shown else None
 
 
 def bare_protocol(
