@@ -11,10 +11,12 @@ import importlib
 import re
 import runpy
 import shlex
+import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -197,3 +199,32 @@ def test_messages_of_the_faq_are_those_of_the_program() -> None:
 def test_extensions_need_nothing_but_sphinx(path: Path) -> None:
     """`make docs` reads conf/ and nas/ as files: a package that cannot be imported here is no reason to have no reference."""
     assert not re.search(r"^(import|from) nas", path.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "conf").rglob("*.yaml")), ids=shown)
+def test_the_configuration_reference_has_every_key(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("sphinx")
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    reference = importlib.import_module("config_reference")
+    listed = {entry.key for entry in reference.read(path).entries}
+    assert listed >= set(leaves(parse_yaml(path.read_text(encoding="utf-8"), path.name))) - {"name"}
+
+
+def leaves(data: Mapping[str, Any], above: str = "") -> Iterator[str]:
+    """Dotted keys of a file that have a value; what is written in one line with its braces is one value."""
+    for key, value in data.items():
+        if key == "defaults":
+            continue
+        if isinstance(value, dict) and key not in ("metrics", "limits", "base_settings"):
+            yield from leaves(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}"
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
+    pytest.importorskip("sphinx")
+    command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-n", "-b", "html", str(DOCS), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "reference" / "configuration.html").is_file()
