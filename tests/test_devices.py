@@ -167,7 +167,7 @@ def test_an_unknown_resource_setting_is_one_line():
 
 HOLDER = """
 import sys, pathlib
-from nas.latency.lock import machine_to_itself
+from nas.latency.devices.lock import machine_to_itself
 with machine_to_itself(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -214,8 +214,8 @@ def test_energy_is_counted_or_absent(tmp_path: Path):
 HANGING = """
 import os, time
 from dataclasses import dataclass
-from nas.blocks import arch_id
-from nas.journal import Measurement
+from nas.arch.blocks import arch_id
+from nas.records import Measurement
 from nas.latency import DeviceError
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class Board:
             if i == self.refuses:
                 failed(arch, DeviceError(f"{arch.name} ({i}): cannot be compiled"))
                 continue
-            out.append(Measurement(i, "board", "f" * 12, 1.0, 1.0, 1, {}))
+            out.append(Measurement(i, "board", "f" * 12, 1.0, 1.0, 1.0, 1, {}))
         return out
 
 DEVICES = {"board": Board}
