@@ -136,7 +136,7 @@ def test_samples_are_fitted_and_looked_up(tmp_path: Path):
     "text, line",
     [
         ("genome,ms\n", r"no rows"),
-        ("genome,ms\n0 1,1\n", r"line 2: tiny: a genome has \d+ genes, got 2"),
+        ("genome,ms\n0 1,1\n", r"line 2: tiny: expected a genome of \d+ genes, got 2"),
         ("arch,ms\nnothing_like_it,1\n", r"line 2: unknown space or architecture"),
         ("arch,ms\n,1\n", r"line 2: expected a genome or an arch"),
         ("genome\n1\n", r"misses the column ms"),

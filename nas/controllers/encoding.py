@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.controllers.genes import Genes
 from nas.objectives import LATENCY
 from nas.objectives.pareto import non_dominated
 from nas.problem import Problem
@@ -19,7 +18,7 @@ WIDENING = 12
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Encoding:
     """`cheap` and `costly` are the axes known before training and the others; `shift` and `scale` standardize the inputs.
 
     `blind` marks the one-hot columns of genes that the analytic costs do not show; only those are inputs besides the costs.
@@ -28,7 +27,6 @@ class Surroundings:
     """
 
     problem: Problem
-    genes: Genes
     cheap: tuple[int, ...]
     costly: tuple[int, ...]
     shift: np.ndarray
@@ -41,7 +39,7 @@ class Surroundings:
 
     def inputs(self, rows: np.ndarray) -> np.ndarray:
         """(n, f) standardized inputs."""
-        return (_raw(self.problem, self.genes, rows, self.blind) - self.shift) * self.scale
+        return (_raw(self.problem, rows, self.blind) - self.shift) * self.scale
 
     def kept(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The rows that keep the constraints, and their (n, axes) minimized values: 0 on the costly axes."""
@@ -79,14 +77,14 @@ class Surroundings:
         return [tuple(row) for row in np.concatenate([self.design[n : n + 1], others]).tolist()]
 
 
-def surroundings_of(problem: Problem, start: int, rng: np.random.Generator) -> Surroundings:
+def encode_problem(problem: Problem, start: int, rng: np.random.Generator) -> Encoding:
     """Looks at about a thousand random genomes, and widens them toward the ends of the first cheap axis."""
-    genes = Genes(problem.space)
+    arrays = problem.space.arrays
     small = problem.space.size <= LISTED
     everything = np.array([*problem.space.enumerate()], np.int64) if small else None
-    sampled = everything if everything is not None else genes.sample(POOL, rng)
-    blind = _blind(problem, genes, sampled, rng)
-    raw = _raw(problem, genes, sampled, blind)
+    sampled = everything if everything is not None else arrays.sample(POOL, rng)
+    blind = _blind(problem, sampled, rng)
+    raw = _raw(problem, sampled, blind)
     spread = raw.std(axis=0)
     seen = spread > 1e-9
     scale = np.where(seen, 1 / np.where(seen, spread, 1), 0) / max(float(np.sqrt(seen.sum())), 1.0)
@@ -95,14 +93,14 @@ def surroundings_of(problem: Problem, start: int, rng: np.random.Generator) -> S
     costly = tuple(i for i in range(len(problem.objectives.names)) if i not in cheap)
     values = _cheap(problem, sampled)
     corner = np.where(np.isin(np.arange(values.shape[1]), cheap), np.percentile(values, 99, axis=0), np.nan)
-    pool = _widened(problem, genes, sampled, cheap[0], rng) if cheap and not small else sampled
+    pool = _widened(problem, sampled, cheap[0], rng) if cheap and not small else sampled
     pool = pool[problem.objectives.feasible_mask(problem.costs(pool))]
     design = _spread(_cheap(problem, pool)[:, cheap[0]] if cheap else None, pool, start, rng)
-    return Surroundings(problem, genes, cheap, costly, raw.mean(axis=0), scale, blind, design, pool, corner, everything)
+    return Encoding(problem, cheap, costly, raw.mean(axis=0), scale, blind, design, pool, corner, everything)
 
 
-def _raw(problem: Problem, genes: Genes, rows: np.ndarray, blind: np.ndarray) -> np.ndarray:
-    hot = genes.one_hot(rows)[:, blind]
+def _raw(problem: Problem, rows: np.ndarray, blind: np.ndarray) -> np.ndarray:
+    hot = problem.space.arrays.one_hot(rows)[:, blind]
     if problem.features is None:
         return hot
     return np.concatenate([np.log1p(np.maximum(problem.features(rows), 0).astype(float)), hot], axis=1)
@@ -121,14 +119,14 @@ def _signed(problem: Problem, costs: Mapping[str, np.ndarray], n: int) -> np.nda
     return np.stack(signed, axis=1)
 
 
-def _blind(problem: Problem, genes: Genes, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _blind(problem: Problem, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(one-hot columns,) those of genes that can change while the features stay the same."""
-    counts = genes.counts
+    counts = problem.space.option_counts
     if problem.features is None:
         return np.ones(int(counts.sum()), bool)
     hidden = np.zeros(len(counts), bool)
     some = rows[rng.integers(len(rows), size=min(len(rows), 32))]
-    base, active = np.asarray(problem.features(some)), genes.active(some)
+    base, active = np.asarray(problem.features(some)), problem.space.arrays.active(some)
     for gene, count in enumerate(counts.tolist()):
         for step in range(1, count):
             changed = some.copy()
@@ -138,13 +136,13 @@ def _blind(problem: Problem, genes: Genes, rows: np.ndarray, rng: np.random.Gene
     return np.repeat(hidden, counts)
 
 
-def _widened(problem: Problem, genes: Genes, rows: np.ndarray, axis: int, rng: np.random.Generator) -> np.ndarray:
+def _widened(problem: Problem, rows: np.ndarray, axis: int, rng: np.random.Generator) -> np.ndarray:
     """The sample and mutants of its cheapest and dearest members, again and again, so that the ends are reached."""
-    found, n = rows, max(len(rows) // 20, 1)
+    arrays, found, n = problem.space.arrays, rows, max(len(rows) // 20, 1)
     for _ in range(WIDENING):
         order = np.argsort(_cheap(problem, found)[:, axis], kind="stable")
         ends = np.concatenate([found[order[:n]], found[order[-n:]]])
-        found = genes.settle(np.concatenate([found, genes.mutate(ends, 1.5, rng)]))
+        found = arrays.settle(np.concatenate([found, arrays.mutate(ends, 1.5, rng)]))
     return found
 
 
