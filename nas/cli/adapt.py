@@ -31,6 +31,7 @@ from nas.runtime.dispatch import run_all
 from nas.runtime.measuring import measure_in_turns
 from nas.runtime.placed import Placed
 from nas.space import Space
+from nas.tasks import fit_arch, task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
 from nas.workflows.invocation import Invocation
 from nas.workflows.run_folder import log_to, open_run, run_folder, with_paths
@@ -102,7 +103,7 @@ def adapt(call: Invocation) -> None:
     make_device(device, f"device.{name}")
     dataset = load_dataset(command.dataset)
     arch = find_arch(command.arch or str(Path(command.weights.removeprefix("keras:")).with_name("arch.yaml")))
-    arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))
+    arch = absolute(fit_arch(task_of(arch), arch, dataset, dataset.resolution))
     folder = run_folder(command.run, ("adapt", *call.overrides), call.job).absolute()
     start, digest = _start(command, arch)
     identity = {
