@@ -236,7 +236,7 @@ class Board(DeviceDefaults):
             if i == self.refuses:
                 failed(arch, DeviceError(f"{arch.name} ({i}): cannot be compiled"))
                 continue
-            out.append(Measurement(i, "board", "f" * 12, 1.0, 1.0, 1, {}))
+            out.append(Measurement(i, "board", "f" * 12, 1.0, 1.0, 1.0, 1, {}))
         return out
 
 DEVICES = {"board": Board}
