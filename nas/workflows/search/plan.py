@@ -23,6 +23,7 @@ from nas.recipe import Recipe
 from nas.report.trackers import check_trackers
 from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
+from nas.tasks import Task, check_recipe, outputs, task_of
 from nas.workflows.invocation import Invocation
 from nas.workflows.run_folder import with_paths
 from nas.workflows.search.loop import SearchSettings
@@ -95,9 +96,12 @@ def make_plan(call: Invocation) -> Plan:
     check_trackers(command.track)
     evaluator = evaluator_settings(config["evaluator"])
     published = evaluator if isinstance(evaluator, TabularSettings) else None
-    objectives = _objectives(command, list(devices), evaluator, published)
-    build(Recipe, command.recipe, "recipe")
+    recipe = build(Recipe, command.recipe, "recipe")
     space = load_space(command.space)
+    task = task_of(space.base)
+    objectives = _objectives(command, list(devices), evaluator, published, task)
+    evaluator.capabilities.check_task(task)
+    check_recipe(task, recipe)
     space = space.with_divisor(command.divisor) if command.divisor else space
     dataset_settings(config["dataset"])
     _check_fidelities(controller, evaluator, config["dataset"])
@@ -107,18 +111,19 @@ def make_plan(call: Invocation) -> Plan:
     else:
         dataset = load_dataset(config["dataset"])
         resolution = command.resolution or (dataset.resolution if isinstance(space.resolution, int) else None)
-        fitted = space.fit(resolution, dataset.channels, len(dataset.classes))
+        fitted = space.fit(resolution, dataset.channels, outputs(task, space.base, dataset))
         notes = _notes(space, fitted)
     evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
     return Plan(command, settings, fitted, objectives, controller, devices, config, first, notes, dataset, published)
 
 
-def _objectives(command: SearchCommand, devices: list[str], evaluator: EvaluatorSettings, published: TabularSettings | None) -> Objectives:
+def _objectives(command: SearchCommand, devices: list[str], evaluator: EvaluatorSettings, published: TabularSettings | None,
+                task: Task) -> Objectives:  # fmt: skip
     timed = published.timed() if published else ()
     if twice := [name for name in timed if name in devices]:
         raise ValueError(f"evaluator.devices: {twice[0]} is among device= too; its times can come from one of them")
-    return build_objectives(command.objective, [*devices, *timed], evaluator.capabilities.metrics)
+    return build_objectives(command.objective, [*devices, *timed], evaluator.capabilities.metrics, task.metrics)
 
 
 def _check_published(published: TabularSettings, command: SearchCommand, space: Space) -> None:
