@@ -175,11 +175,12 @@ def build_objectives(
     """Objectives from the settings of conf/objective/*.yaml and the names of the devices, the main one first.
 
     `task`: the metrics of the task, and the direction that is better; `own`: what the evaluator reports besides. Raises
-    ValueError naming the key: unknown keys and metrics, directions that make no sense, constraints and targets that are not positive, a reward without its
-    metric.
+    ValueError naming the key: unknown keys and metrics, directions that make no sense, constraints and targets that are not
+    positive, a reward without its metric.
     """
     _check_own(own, task)
-    read, trained = build(Settings, settings, "objective"), {**task, **own}
+    read = build(Settings, settings, "objective")
+    trained: dict[str, Direction] = {**task, **own}
     metrics = _resolved(_on_every_device(read.metrics, devices), "objective.metrics", devices, trained)
     constraints = _resolved(read.constraints, "objective.constraints", devices, trained)
     for name, way in metrics.items():
@@ -198,6 +199,8 @@ def build_objectives(
     if "max" not in metrics.values():
         raise ValueError(f"objective.reward: {read.reward} needs a metric to maximize, such as accuracy: max")
     exponent = read.exponent if read.exponent is not None else (-1.0 if read.reward == "mnas_hard" else -0.07)
+    if read.cost in trained:
+        raise ValueError(f"objective.cost: expected a cost, such as params or latency_ms, got {read.cost}")
     cost = _full_name(read.cost, "objective.cost", devices)
     if metrics.get(cost) == "max":
         raise ValueError(f"objective.cost: expected a cost, such as params or latency_ms, got {cost}")

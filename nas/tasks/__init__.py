@@ -13,9 +13,11 @@ from nas.tasks.base import (
     MetricState,
     Mixed,
     Task,
+    about,
     check_fit,
     check_recipe,
     fit_arch,
+    outputs,
     single,
     training_loss,
 )
