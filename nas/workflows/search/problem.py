@@ -28,7 +28,7 @@ def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor]) -
     if objectives.needs_target:
         objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs))
     journal.put("objectives", dataclasses.asdict(objectives))
-    if fidelities := getattr(plan.controller, "fidelities", ()):
+    if fidelities := plan.controller.fidelities:
         journal.put("fidelities", [dataclasses.asdict(fidelity) for fidelity in fidelities])
     return Problem(plan.space, objectives, costs, table.features)
 
