@@ -24,6 +24,7 @@ from nas.recipe import Recipe
 from nas.runtime import make_executor_settings
 from nas.runtime.cluster import ClusterSettings
 from nas.runtime.local import LocalSettings
+from nas.tasks import fit_arch, task_of
 from nas.workflows.invocation import Invocation
 from nas.workflows.run_folder import log_to, made_folder, run_folder, with_paths
 from nas.workflows.teacher import find_teacher
@@ -78,7 +79,8 @@ def train(call: Invocation) -> None:
         raise ValueError(f"executor: a training runs in this process (local) or on ray, not in {command.executor['name']}")
     arch = find_arch(command.arch)
     dataset = load_dataset(command.dataset)
-    fitted = arch.with_io(command.resolution or dataset.resolution, dataset.channels, len(dataset.classes))
+    task = task_of(arch)
+    fitted = fit_arch(task, arch, dataset, command.resolution or dataset.resolution)
     folder = run_folder(command.run, ("train", *call.overrides), call.job)
     settings = {"arch": fitted.to_dict(), "recipe": dataclasses.asdict(recipe), "dataset": dict(command.dataset),
                 **{key: getattr(command, key) for key in ("seed", "weights", "teacher", "teacher_weights")}}  # fmt: skip
@@ -96,7 +98,7 @@ def train(call: Invocation) -> None:
     from nas.train import agreement, evaluate
 
     variables, graph = {"params": result.params, "stats": result.stats}, lower(fitted)
-    test = evaluate(graph, variables, dataset.test, dataset, recipe.batch, recipe.dtype)
+    test = evaluate(graph, variables, dataset.test, dataset, recipe.batch, recipe.dtype, task=task)
     record = {
         "arch": fitted.name, "valid": dict(result.metrics), "test": dict(test), "params": counted.params, "macs": counted.macs,
         "compile_s": result.compile_s, "train_s": result.train_s, **{k: v for k, v in settings.items() if k != "arch"},

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas.objectives import LATENCY
 from nas.objectives.pareto import non_dominated
 from nas.problem import Problem
 from nas.space import Genome
@@ -67,7 +68,7 @@ class Encoding:
 
     def _is_latency(self, objective: int) -> bool:
         name, way = self.problem.objectives.metrics[objective]
-        return way == "min" and name.partition("/")[0] == "latency_ms"
+        return way == "min" and name.partition("/")[0] == LATENCY
 
     def reference(self, values: np.ndarray) -> np.ndarray:
         """(objectives,) the reference point of the hypervolume, given the (n, objectives) values so far."""
@@ -94,7 +95,7 @@ def encode_problem(problem: Problem, start: int, rng: np.random.Generator) -> En
     varies = std > 1e-9
     scale = np.where(varies, 1 / np.where(varies, std, 1), 0) / max(float(np.sqrt(varies.sum())), 1.0)
     names = problem.costs(sampled[:1]).keys()
-    cheap = tuple(i for i, name in enumerate(problem.objectives.names) if name in names)
+    cheap = tuple(i for i, name in enumerate(problem.objectives.columns) if name in names)
     costly = tuple(i for i in range(len(problem.objectives.names)) if i not in cheap)
     values = _cheap(problem, sampled)
     corner = np.where(np.isin(np.arange(values.shape[1]), cheap), np.percentile(values, 99, axis=0), np.nan)
@@ -116,9 +117,10 @@ def _cheap(problem: Problem, rows: np.ndarray) -> np.ndarray:
 
 
 def _signed(problem: Problem, costs: Mapping[str, np.ndarray], n: int) -> np.ndarray:
+    objectives = problem.objectives
     signed = [
-        np.asarray(costs[name], float) * (-1 if way == "max" else 1) if name in costs else np.zeros(n)
-        for name, way in problem.objectives.metrics
+        np.asarray(costs[column], float) * (-1 if way == "max" else 1) if column in costs else np.zeros(n)
+        for column, (_, way) in zip(objectives.columns, objectives.metrics, strict=True)
     ]
     return np.stack(signed, axis=1)
 

@@ -86,5 +86,5 @@ def _latencies(command: Any, arch: Arch) -> dict[str, float]:
     out = {}
     for name, device in command.device.items():
         print(f"measuring on {name} ...", flush=True)
-        out[name] = make_device(device, f"device.{name}").measure(arch)[0].median_ms
+        out[name] = make_device(device, f"device.{name}").measure(arch)[0].latency_ms
     return out

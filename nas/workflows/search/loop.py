@@ -129,7 +129,7 @@ class Search:
         if self._history.genomes >= size and self._settings.repeat == "journal" and not self._fidelities:
             return f"all {size} architectures of the space were tried"
         if idle >= self._settings.max_screened:
-            return f"the last {idle} proposals were repeats or broke a limit; widen the space or the limits"
+            return f"the last {idle} proposals were repeats or violated a constraint; widen the space or the constraints"
         return ""
 
     def _propose(self) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.cost import Costs
 from nas.journal import Journal
-from nas.objectives import LATENCY
+from nas.objectives import LATENCY, PREDICTED, metric_of
 from nas.problem import Problem
 from nas.runtime.base import Executor
 from nas.workflows.search.plan import Plan
@@ -42,7 +42,7 @@ def _costs(plan: Plan, counted: Costs, journal: Journal, placed: Mapping[str, Ex
     known: CostsOf = plan.published.known() if plan.published else lambda genomes: {}
 
     def costs(genomes: np.ndarray) -> dict[str, np.ndarray]:
-        predicted = {f"{LATENCY}/{name}": p.predict_many(plan.space, genomes) for name, p in predictors.items()}
+        predicted = {f"{PREDICTED}/{name}": p.predict_many(plan.space, genomes) for name, p in predictors.items()}
         return {**counted(genomes), **known(genomes), **predicted}
 
     return costs
@@ -53,7 +53,7 @@ def _target(plan: Plan, journal: Journal, costs: CostsOf) -> float:
     if kept is None:
         rng = np.random.default_rng([plan.command.seed, 2**31 + 1])
         genomes = np.array([plan.space.sample(rng) for _ in range(TARGET_SAMPLES)])
-        kept = float(np.median(costs(genomes)[plan.objectives.cost]))
+        kept = float(np.median(costs(genomes)[metric_of(plan.objectives.cost)]))
         journal.put("target", kept)
     unit = " ms" if plan.objectives.cost.startswith(LATENCY) else ""
     print(f"target {plan.objectives.cost} {kept:.4g}{unit} (the median of sampled architectures)")
