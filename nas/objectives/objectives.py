@@ -193,7 +193,7 @@ def build_objectives(
     if not metrics:
         raise ValueError("objective.metrics: empty; expected at least one metric, such as accuracy: max")
     axes, bounds = tuple(metrics.items()), tuple(constraints.items())
-    besides = tuple((name, way) for name, way in trained.items() if name not in QUALITY)
+    besides: tuple[tuple[str, Direction], ...] = tuple((name, way) for name, way in trained.items() if name not in QUALITY)
     if read.reward == "first":
         return Objectives(axes, bounds, "first", own=besides)
     if "max" not in metrics.values():

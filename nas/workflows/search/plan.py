@@ -12,7 +12,7 @@ import numpy as np
 
 from nas.arch import dropped_strides
 from nas.arch.find import find_arch
-from nas.controllers import make_controller
+from nas.controllers import Controller, make_controller
 from nas.core.plugins import load_plugins
 from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
@@ -63,7 +63,7 @@ class Plan:
     settings: SearchSettings
     space: Space
     objectives: Objectives
-    controller: Any
+    controller: Controller[Any]
     devices: Mapping[str, Any]
     config: Mapping[str, Any]
     first: tuple[tuple[int, ...], ...]
@@ -137,9 +137,9 @@ def _check_published(published: TabularSettings, command: SearchCommand, space: 
         raise ValueError(f"evaluator.{error}") from None
 
 
-def _check_fidelities(controller: Any, evaluator: EvaluatorSettings, dataset: Mapping[str, Any]) -> None:
+def _check_fidelities(controller: Controller[Any], evaluator: EvaluatorSettings, dataset: Mapping[str, Any]) -> None:
     """Trainings of several lengths need an evaluator that knows them, and images that can be had at each size."""
-    fidelities = getattr(controller, "fidelities", ())
+    fidelities = controller.fidelities
     if fidelities and not evaluator.capabilities.fidelities:
         raise ValueError("evaluator: knows trainings of one length only; with fidelities take evaluator=scratch or layerwise")
     for fidelity in fidelities:

@@ -30,7 +30,7 @@ def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor]) -
         objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs))
     journal.put("objectives", dataclasses.asdict(objectives))
     journal.put("task", about(task_of(plan.space.base)))
-    if fidelities := getattr(plan.controller, "fidelities", ()):
+    if fidelities := plan.controller.fidelities:
         journal.put("fidelities", [dataclasses.asdict(fidelity) for fidelity in fidelities])
     return Problem(plan.space, objectives, costs, table.features)
 
