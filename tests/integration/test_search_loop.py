@@ -87,6 +87,8 @@ def test_screened_trials_do_not_count_and_are_told(tmp_path: Path) -> None:
     limit = replace(AXES, constraints=(("params", 30_000.0),))
 
     class Blind:
+        fidelities = ()
+
         def init(self, problem: Any, seed: int) -> Any:
             return problem.space
 

@@ -97,7 +97,7 @@ def _spread_out(rows: np.ndarray, known: np.ndarray, count: int) -> list[int]:
 
 def _informative(model: GaussianProcess, inputs: Inputs, count: int) -> list[int]:
     """Indices of the rows that reduce the variance of all rows most, chosen greedily."""
-    left, noise = model.process.left(inputs), model.process.hyper.noise + JITTER
+    left, noise = model.process.posterior_covariance(inputs), model.process.hyper.noise + JITTER
     chosen: list[int] = []
     for _ in range(min(count, len(left))):
         gain = (left * left).sum(axis=0) / (np.diag(left) + noise)
