@@ -42,11 +42,7 @@ def run_recorded(
         job, trial = open_jobs[i], known[open_jobs[i].number]
         metrics = {**trial.metrics, **outcome.metrics} if outcome.outcome == "ok" else trial.metrics
         ended = dataclasses.replace(trial, outcome=outcome.outcome, error=outcome.error, metrics=metrics)
-        evaluation = Evaluation(
-            trial.number, trial.fidelity, job.seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
-            outcome.outcome, outcome.error, outcome.memory_bytes,
-        )  # fmt: skip
-        known[trial.number] = journal.finish(ended, [evaluation])
+        known[trial.number] = journal.finish(ended, [Evaluation.of(outcome, trial, job.seed)])
         told(known[trial.number])
 
     run_all(executor, open_jobs, progress, retries, timeout_s, done)

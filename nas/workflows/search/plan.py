@@ -18,11 +18,12 @@ from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
 from nas.evaluators import Switched, TableSettings, evaluator_settings
 from nas.latency import make_device
-from nas.objectives import Objectives, build_objectives
+from nas.objectives import Objectives, TaskMetrics, build_objectives
 from nas.recipe import Recipe
 from nas.report.trackers import check_trackers
 from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
+from nas.tasks import task_of
 from nas.workflows.invocation import Invocation
 from nas.workflows.run_folder import with_paths
 from nas.workflows.search.loop import SearchSettings
@@ -61,6 +62,7 @@ class Plan:
     command: SearchCommand
     settings: SearchSettings
     space: Space
+    task: TaskMetrics
     objectives: Objectives
     controller: Any
     devices: Mapping[str, Any]
@@ -95,9 +97,10 @@ def make_plan(call: Invocation) -> Plan:
     check_trackers(command.track)
     evaluator = evaluator_settings(config["evaluator"])
     published = evaluator if isinstance(evaluator, TableSettings) else None
-    objectives = _objectives(command, list(devices), evaluator, published)
-    build(Recipe, command.recipe, "recipe")
     space = load_space(command.space)
+    task = _task_metrics(space)
+    objectives = _objectives(command, list(devices), evaluator, published, task)
+    build(Recipe, command.recipe, "recipe")
     space = space.with_divisor(command.divisor) if command.divisor else space
     dataset_settings(config["dataset"])
     _check_fidelities(controller, evaluator, config["dataset"])
@@ -112,14 +115,21 @@ def make_plan(call: Invocation) -> Plan:
     if isinstance(evaluator, Switched):
         evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
-    return Plan(command, settings, fitted, objectives, controller, devices, config, first, notes, dataset, published)
+    return Plan(command, settings, fitted, task, objectives, controller, devices, config, first, notes, dataset, published)
 
 
-def _objectives(command: SearchCommand, devices: list[str], evaluator: Any, published: TableSettings | None) -> Objectives:
+def _task_metrics(space: Space) -> TaskMetrics:
+    task = task_of(space.decode(space.sample(np.random.default_rng(0))))
+    return TaskMetrics(task.name, task.metrics, task.primary)
+
+
+def _objectives(
+    command: SearchCommand, devices: list[str], evaluator: Any, published: TableSettings | None, task: TaskMetrics
+) -> Objectives:
     timed = published.timed() if published else ()
     if twice := [name for name in timed if name in devices]:
         raise ValueError(f"evaluator.devices: {twice[0]} is among device= too; its times can come from one of them")
-    return build_objectives(command.objective, [*devices, *timed], getattr(evaluator, "METRICS", {}))
+    return build_objectives(command.objective, [*devices, *timed], task, getattr(evaluator, "METRICS", {}))
 
 
 def _check_published(published: TableSettings, command: SearchCommand, space: Space) -> None:

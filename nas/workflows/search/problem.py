@@ -27,6 +27,7 @@ def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor]) -
     objectives = plan.objectives
     if objectives.needs_target:
         objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs))
+    journal.put("task", plan.task.to_data())
     journal.put("objectives", dataclasses.asdict(objectives))
     if fidelities := getattr(plan.controller, "fidelities", ()):
         journal.put("fidelities", [dataclasses.asdict(fidelity) for fidelity in fidelities])
