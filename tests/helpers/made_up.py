@@ -20,8 +20,8 @@ import numpy as np
 from nas.arch import arch_from_dict
 from nas.cost import cost
 from nas.data import Dataset, DatasetSettings, Split
-from nas.evaluators import Context
-from nas.records import Job, Outcome, Proposal, Report
+from nas.evaluators import Capabilities, Context, EvaluatorSettings
+from nas.records import Fidelity, Job, Outcome, Proposal, Report
 
 
 def twin_conv(g: Any, x: int, *, stride: int = 1, width: int, kernel: int = 3, act: str = "relu") -> int:
@@ -53,6 +53,7 @@ class FirstNew:
     """Goes through the space in order of a shuffled deck."""
 
     shuffle: bool = True
+    fidelities: ClassVar[tuple[Fidelity, ...]] = ()
 
     def init(self, problem: Any, seed: int) -> Any:
         genomes = list(problem.space.enumerate())
@@ -69,7 +70,7 @@ class FirstNew:
 
 
 @dataclass(frozen=True)
-class Formula:
+class Formula(EvaluatorSettings):
     """Accuracy from a hash and the MACs of the architecture.
 
     `fail`: share of architectures that fail by nan; `kill`: the first time that a worker gets one of this share of
@@ -83,15 +84,13 @@ class Formula:
     eats: bool = False
     full: bool = False
 
-    METRICS: ClassVar[dict[str, str]] = {"margin": "max"}
+    capabilities: ClassVar[Capabilities] = Capabilities(metrics={"margin": "max"})
 
     def make(self, context: Context) -> Any:
         return _Formula(self, context)
 
 
 class _Formula:
-    group = 1
-
     def __init__(self, settings: Formula, context: Context):
         self._settings, self._context = settings, context
 

@@ -16,12 +16,13 @@ from typing import Any, Literal, Protocol
 import numpy as np
 
 from nas.arch.blocks import lower
+from nas.controllers import Controller
 from nas.core.settings import check_ranges
 from nas.journal import Journal
 from nas.records import Evaluation, Job, Outcome, Proposal, Trial, training_of
-from nas.runtime.base import Event, Executor
+from nas.runtime.base import Executor, JobEvent
 from nas.runtime.dispatch import Dispatcher, Loss
-from nas.runtime.recorded import job_seed
+from nas.runtime.journaled import job_seed
 from nas.workflows.search.ledger import History, root_of
 
 STATUS_S = 1.0
@@ -86,13 +87,13 @@ class Search:
     """One run over a journal. `proposed_first` are genomes that come before the controller's own."""
 
     def __init__(
-        self, problem: Any, controller: Any, journal: Journal, executor: Executor, settings: SearchSettings, seed: int,
+        self, problem: Any, controller: Controller[Any], journal: Journal, executor: Executor, settings: SearchSettings, seed: int,
         observer: Observer, proposed_first: Sequence[tuple[int, ...]] = (), clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         self._problem, self._controller, self._journal, self._executor = problem, controller, journal, executor
         self._settings, self._seed, self._observer = settings, seed, observer
         self._first, self._clock = list(proposed_first), clock
-        self._fidelities = tuple(getattr(controller, "fidelities", ()))  # what fidelities mean, where trainings differ in length
+        self._fidelities = controller.fidelities
         self._history = History(journal, settings.in_flight + 1)
         self._state, self._told = controller.init(problem, seed), 0
         self._work = Dispatcher(executor, settings.retries, settings.timeout_s, self._lost, self._seen, clock)
@@ -183,7 +184,7 @@ class Search:
         data = training_of(self._fidelities, trial.fidelity, root)
         return Job(trial.number, "train", plain, trial.arch_id, trial.fidelity, job_seed(self._seed, root), data)
 
-    def _seen(self, event: Event) -> None:
+    def _seen(self, event: JobEvent) -> None:
         if event.kind == "started":
             self._observer.started(event.number, event.worker)
         else:
@@ -210,7 +211,7 @@ class Search:
         self._status = {
             "time": wall,
             "capacity": self._executor.capacity(),
-            "dashboard": getattr(self._executor, "dashboard", ""),
+            "dashboard": self._executor.dashboard,
             "running": [
                 {"number": r.job.number, "worker": r.worker, "step": r.step, "steps": r.steps, "since": wall - (now - r.since)}
                 for r in self._work.running.values()
