@@ -11,11 +11,11 @@ from typing import Any, Literal
 from nas.arch import Arch
 from nas.arch.blockstrings import format
 from nas.arch.find import find_arch, strings_yaml
+from nas.cli.invocation import Invocation
 from nas.core.plugins import load_plugins
 from nas.core.settings import build
 from nas.core.yamlio import dump_yaml, write_text
 from nas.workflows.export.sources import export_bundle
-from nas.workflows.invocation import Invocation
 
 STRINGS = ("timm", "tf", "yaml")
 BUNDLED = ("stablehlo", "source", "onnx", "tflite", "int8")

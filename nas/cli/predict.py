@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.cli.invocation import Invocation
 from nas.core.settings import build
 from nas.core.text import aligned
 from nas.workflows.export import load_bundle
 from nas.workflows.export.images import classify, image_files, read_image
-from nas.workflows.invocation import Invocation
 
 
 @dataclass(frozen=True)

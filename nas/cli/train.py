@@ -13,6 +13,7 @@ from nas.arch import Arch, dropped_strides
 from nas.arch.blocks import lower
 from nas.arch.find import find_arch
 from nas.cli.epochs import Epochs
+from nas.cli.invocation import Invocation
 from nas.core.machine import keep_memory, use_compile_cache
 from nas.core.plugins import load_plugins
 from nas.core.settings import build, check_ranges
@@ -24,8 +25,8 @@ from nas.recipe import Recipe
 from nas.runtime import make_executor_settings
 from nas.runtime.cluster import ClusterSettings
 from nas.runtime.local import LocalSettings
-from nas.workflows.invocation import Invocation
-from nas.workflows.run_folder import log_to, made_folder, run_folder, with_paths
+from nas.workflows.log import logged
+from nas.workflows.run_folder import made_folder, run_folder, with_paths
 from nas.workflows.teacher import find_teacher
 from nas.workflows.trained import finished, leave, summary
 from nas.workflows.workers import worker_spec
@@ -135,11 +136,11 @@ def _together(command: TrainCommand, executor: ClusterSettings, work: Mapping[st
     from nas.runtime.together import train_together
     from nas.train import Fit
 
-    log_to(folder)
     settings = {"dataset": with_paths(command.dataset)}
     spec = worker_spec(settings, {}, command.plugins, folder.absolute(), command.threads or 1)
     work = {**work, "devices": command.devices}
-    fields = train_together(executor, spec, work, dataset, report=epochs, restarts=command.restarts)
+    with logged(folder):
+        fields = train_together(executor, spec, work, dataset, report=epochs, restarts=command.restarts)
     return Fit(**fields)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,14 +16,13 @@ from nas.runtime.worker import Worker
 class LocalSettings:
     """`executor=local`. A trial cannot be ended here, so `search.timeout_s` and limits of memory do not hold."""
 
-    def start(self, spec: WorkerSpec, dataset: Any = None) -> LocalExecutor:
-        return LocalExecutor(spec, dataset)
+    def start(self, spec: WorkerSpec, dataset: Any = None, evaluator: Any = None) -> LocalExecutor:
+        return LocalExecutor(spec, dataset, evaluator)
 
 
 class LocalExecutor:
-    def __init__(self, spec: WorkerSpec, dataset: Any = None):
-        os.environ.update(spec.environment())
-        self._worker = Worker(spec, dataset)
+    def __init__(self, spec: WorkerSpec, dataset: Any = None, evaluator: Any = None):
+        self._worker = Worker(spec, dataset, evaluator)
         self._queue: deque[tuple[int, Sequence[Job]]] = deque()
         self._tickets = self._announced = 0
 

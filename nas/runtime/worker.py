@@ -31,9 +31,9 @@ from nas.space import Space, space_from_plain
 class Worker:
     """Runs jobs of any kind in this process, by the settings of its spec."""
 
-    def __init__(self, spec: WorkerSpec, dataset: Any = None):
-        """`dataset`: where it is at hand already; otherwise it is read when it is needed."""
-        self._spec = spec
+    def __init__(self, spec: WorkerSpec, dataset: Any = None, evaluator: Evaluator | None = None):
+        """`dataset`: where it is at hand already; otherwise it is read when it is needed. `evaluator`: an object of the caller."""
+        self._spec, self._given = spec, evaluator
         keep_memory()
         load_plugins(spec.plugins, spec.path)
         self._context = Context(
@@ -59,6 +59,8 @@ class Worker:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
+        if self._given is not None:
+            return self._given
         made = evaluator_settings(self._spec.settings["evaluator"]).make(self._context)
         if "jax" in sys.modules:  # tables need none, and loading it takes a second
             use_compile_cache()

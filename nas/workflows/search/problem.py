@@ -12,6 +12,7 @@ from nas.journal import Journal
 from nas.objectives import LATENCY
 from nas.problem import Problem
 from nas.runtime.base import Executor
+from nas.workflows.progress import Progress
 from nas.workflows.search.plan import Plan
 from nas.workflows.workers import kept_predictor
 
@@ -20,23 +21,25 @@ TARGET_SAMPLES = 200
 CostsOf = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
-def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor]) -> Problem:
+def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor], progress: Progress) -> Problem:
     """The problem with frozen latency predictors and the target, made once and kept in the journal."""
     table = Costs(plan.space)
-    costs = _costs(plan, table, journal, placed)
+    costs = _costs(plan, table, journal, placed, progress)
     objectives = plan.objectives
     if objectives.needs_target:
-        objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs))
+        objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs, progress))
     journal.put("objectives", dataclasses.asdict(objectives))
     if fidelities := getattr(plan.controller, "fidelities", ()):
         journal.put("fidelities", [dataclasses.asdict(fidelity) for fidelity in fidelities])
     return Problem(plan.space, objectives, costs, table.features)
 
 
-def _costs(plan: Plan, counted: Costs, journal: Journal, placed: Mapping[str, Executor]) -> CostsOf:
+def _costs(
+    plan: Plan, counted: Costs, journal: Journal, placed: Mapping[str, Executor], progress: Progress
+) -> CostsOf:  # fmt: skip
     seed, limit = plan.command.seed, plan.settings.timeout_s
     predictors = {
-        name: kept_predictor(name, journal, placed[name], seed, limit, plan.space, device.predictor)
+        name: kept_predictor(name, journal, placed[name], seed, limit, plan.space, device.predictor, progress)
         for name, device in plan.devices.items()
     }
     known: CostsOf = plan.published.known() if plan.published else lambda genomes: {}
@@ -48,7 +51,7 @@ def _costs(plan: Plan, counted: Costs, journal: Journal, placed: Mapping[str, Ex
     return costs
 
 
-def _target(plan: Plan, journal: Journal, costs: CostsOf) -> float:
+def _target(plan: Plan, journal: Journal, costs: CostsOf, progress: Progress) -> float:
     kept = journal.get("target")
     if kept is None:
         rng = np.random.default_rng([plan.command.seed, 2**31 + 1])
@@ -56,5 +59,5 @@ def _target(plan: Plan, journal: Journal, costs: CostsOf) -> float:
         kept = float(np.median(costs(genomes)[plan.objectives.cost]))
         journal.put("target", kept)
     unit = " ms" if plan.objectives.cost.startswith(LATENCY) else ""
-    print(f"target {plan.objectives.cost} {kept:.4g}{unit} (the median of sampled architectures)")
+    progress.message(f"target {plan.objectives.cost} {kept:.4g}{unit} (the median of sampled architectures)")
     return kept
