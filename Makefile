@@ -28,7 +28,7 @@ test: lint
 	$(BIN)/python -m pytest $(TEST_ARGS)
 
 parity: $(STAMP)
-	$(BIN)/python -m pytest -m parity -s tests/test_parity.py $(TEST_ARGS)
+	$(BIN)/python -m pytest -m parity -s tests/nightly/test_parity.py $(TEST_ARGS)
 
 browser: $(STAMP)
 	$(BIN)/python tests/browser/check_report.py $(ARGS)

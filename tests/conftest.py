@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+HELPERS = Path(__file__).parent / "helpers"
 _CACHE = tempfile.mkdtemp(prefix="nas-tests-")
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
@@ -44,6 +45,15 @@ def ray_cluster() -> Iterator[Any]:
     ray.init("local", num_cpus=2, resources={"board": 1}, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder in which the plugin of the tests can be imported."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(HELPERS))
+    monkeypatch.setattr(sys, "argv", ["nas"])
+    return tmp_path
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 LOG_FROM, LOG_TO = 20.0, 1e30  # spreads between these are drawn on a logarithmic axis
+ONE_VALUE = 1e-9  # values that differ by less than this share of themselves are drawn as one: no label could tell them apart
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,10 @@ class Axis:
                     return found
         return _round_steps(self.low, self.high, count)
 
+    def whole_ticks(self, count: int = 5) -> list[int]:
+        """The whole numbers among the ticks, for what is counted."""
+        return [round(tick) for tick in self.ticks(count) if abs(tick - round(tick)) < 1e-6]
+
     def _scaled(self, value: float) -> float:
         return math.log10(value) if self.log else value
 
@@ -61,7 +66,8 @@ def axis(
     if log and low * LOG_FROM <= high <= low * LOG_TO and low > 0:
         margin = (high / low) ** 0.05
         return Axis(low / margin, high * margin, start, end, log=True)
-    margin = 0.06 * (high - low) or abs(high) * 0.1 or 1.0
+    several = high - low > ONE_VALUE * max(abs(low), abs(high))
+    margin = 0.06 * (high - low) if several else abs(high) * 0.1 or 1.0
     return Axis(max(low - margin, 0.0) if low >= 0 else low - margin, max(high, min(high + margin, ceiling)), start, end)
 
 

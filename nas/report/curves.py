@@ -95,8 +95,8 @@ def _frame(x: Axis, y: Axis, y_name: str, x_title: str, y_title: str, height: in
     for tick, words in zip(ticks, tick_labels(y_name, ticks), strict=True):
         parts.append(svg.tag("line", x1=x.start, x2=x.end, y1=y.at(tick), y2=y.at(tick), class_="grid"))
         parts.append(svg.text(x.start - 8, y.at(tick) + 4, words, text_anchor="end"))
-    ticks = [tick for tick in x.ticks(6) if x_name or tick == int(tick)]
-    labels = tick_labels(x_name, ticks) if x_name else [f"{int(tick):,}" for tick in ticks]
+    ticks = x.ticks(6) if x_name else x.whole_ticks(6)
+    labels = tick_labels(x_name, ticks) if x_name else [f"{tick:,}" for tick in ticks]
     for tick, words in zip(ticks, labels, strict=True):
         parts.append(svg.tag("line", x1=x.at(tick), x2=x.at(tick), y1=y.start, y2=y.start + 4, class_="base"))
         parts.append(svg.text(x.at(tick), y.start + 17, words, text_anchor="middle"))

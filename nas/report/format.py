@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from nas.objectives import LATENCY
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+DIGITS = 18  # 17 significant digits tell any two floats apart
 LABELS = {
     "accuracy": "accuracy",
     "test_accuracy": "test accuracy",
@@ -64,12 +66,12 @@ def number(value: float, missing: str = "\u2013") -> str:
 
 
 def tick_labels(name: str, ticks: Sequence[float]) -> list[str]:
-    """Labels of one axis, all with the decimals that keep neighbors apart."""
+    """Labels of one axis, as short as keeps each within a thousandth of a step of its tick, so that no two are equal."""
     if is_share(name):
         return [f"{text}%" for text in _even([100 * tick for tick in ticks])]
     if unit(name) == "ms":
         return _even(ticks)
-    texts = [si(tick, 4, even=False) for tick in ticks]
+    texts = _faithful(ticks, ([si(tick, digits, even=False) for tick in ticks] for digits in range(4, DIGITS)))
     return [f"{t[:-1]} {t[-1]}B" if t[-1].isalpha() else t for t in texts] if unit(name) == "B" else texts
 
 
@@ -104,8 +106,27 @@ def _plain(value: float, digits: int, even: bool = True) -> str:
 
 
 def _even(values: Sequence[float]) -> list[str]:
-    for decimals in range(7):
-        texts = [f"{value:.{decimals}f}" for value in values]
-        if all(math.isclose(float(t), v, rel_tol=1e-6, abs_tol=1e-12) for t, v in zip(texts, values, strict=True)):
-            return texts
-    return [f"{value:.3g}" for value in values]
+    """With equal decimals; with significant digits where that would take more than nine."""
+    return _faithful(
+        values,
+        (
+            *([f"{value:.{decimals}f}" for value in values] for decimals in range(10)),
+            *([f"{value:.{digits}g}" for value in values] for digits in range(3, DIGITS)),
+        ),
+    )
+
+
+def _faithful(values: Sequence[float], choices: Iterable[list[str]]) -> list[str]:
+    """The first texts that stay within a thousandth of the smallest step of the values; the last ones where none do."""
+    steps = [abs(b - a) for a, b in pairwise(sorted(values))]
+    tolerance = 1e-3 * min(steps, default=max(map(abs, values), default=0.0))
+    texts: list[str] = []
+    for texts in choices:
+        if all(abs(_read(text) - value) <= tolerance for text, value in zip(texts, values, strict=True)):
+            break
+    return texts
+
+
+def _read(text: str) -> float:
+    scale = next((scale for scale, suffix in PREFIXES if text.endswith(suffix)), 0.0)
+    return float(text[:-1]) * scale if scale else float(text)

@@ -154,8 +154,8 @@ def shown_metrics(metrics: Mapping[str, float]) -> str:
 
 def si(value: float) -> str:
     """`1234567` as `1.23M`."""
-    for power, suffix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= power:
+    for power, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= 0.9995 * power:  # 999,999 rounds to 1M
             return f"{value / power:.3g}{suffix}"
     return f"{value:.3g}"
 

@@ -50,7 +50,7 @@ def _after(frame: _Frame, last: tuple[float, float], final: float | None) -> str
 
 
 def _latencies(ticks: Sequence[float]) -> Sequence[str]:
-    return [f"{tick:.6g}" for tick in ticks]
+    return tick_labels("latency_ms", list(ticks))
 
 
 def _shares(ticks: Sequence[float]) -> Sequence[str]:

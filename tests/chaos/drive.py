@@ -42,7 +42,7 @@ class Story:
 
 def search(folder: Path, trials: int, *args: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "nas", "search", f"run={folder}", f"trials={trials}", *SEARCH, *args]
-    path = os.pathsep.join([str(ROOT / "tests"), str(ROOT)])
+    path = os.pathsep.join([str(ROOT / "tests" / "helpers"), str(ROOT)])
     with open(f"{folder}.txt", "ab") as log:
         return subprocess.Popen(
             command, cwd=folder.parent, env={**os.environ, "PYTHONPATH": path}, stdin=subprocess.DEVNULL, stdout=log, stderr=log

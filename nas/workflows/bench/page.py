@@ -14,7 +14,7 @@ import numpy as np
 from nas.report import svg
 from nas.report.axes import Axis
 from nas.report.curves import document
-from nas.report.format import label, show
+from nas.report.format import label, show, tick_labels
 from nas.report.html import legend, render, section
 from nas.report.tables import number_cell, table
 from nas.workflows.bench.contest import Contest, Yardstick
@@ -130,13 +130,14 @@ def _stroke(i: int) -> dict[str, str]:
 
 def _frame(x: Axis, y: Axis, title: str) -> str:
     parts = []
-    for tick in y.ticks(6):
+    ticks = y.ticks(6)
+    for tick, words in zip(ticks, tick_labels("accuracy", ticks), strict=True):
         parts.append(svg.tag("line", x1=x.start, x2=x.end, y1=y.at(tick), y2=y.at(tick), class_="grid"))
-        parts.append(svg.text(x.start - 8, y.at(tick) + 4, f"{100 * tick:.4g} %", text_anchor="end"))
-    for tick in x.ticks(6):
+        parts.append(svg.text(x.start - 8, y.at(tick) + 4, words, text_anchor="end"))
+    for tick in x.whole_ticks(6):
         parts.append(svg.tag("line", x1=x.at(tick), x2=x.at(tick), y1=y.start, y2=y.start + 4, class_="base"))
-        at = min(x.at(tick), SIZE[0] - len(f"{int(tick):,}") * svg.CHAR_WIDTH / 2)  # a label at the edge stays inside
-        parts.append(svg.text(at, y.start + 17, f"{int(tick):,}", text_anchor="middle"))
+        at = min(x.at(tick), SIZE[0] - len(f"{tick:,}") * svg.CHAR_WIDTH / 2)  # a label at the edge stays inside
+        parts.append(svg.text(at, y.start + 17, f"{tick:,}", text_anchor="middle"))
     parts.append(svg.tag("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="base"))
     parts.append(svg.text(x.start - 54, 16, title, class_="name"))
     parts.append(svg.text(x.end, SIZE[1] - 9, "evaluations", class_="name", text_anchor="end"))

@@ -1,0 +1,284 @@
+"""What every controller must do, present and future: each file of conf/controller/ goes through all of these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from controller_search import (
+    LIGHT,
+    ask,
+    outcome_ok,
+    problem_of,
+    search,
+    space_of,
+    tell,
+)
+from nas.controllers import CONTROLLERS, make_controller
+from nas.controllers.base import Controller
+from nas.core.paths import CONF
+from nas.core.yamlio import read_yaml
+from nas.problem import LISTED
+from nas.records import Trial
+from nas.space import Genome, Space
+
+NAMES = sorted(path.stem for path in (CONF / "controller").glob("*.yaml"))
+# The baseline itself, settings made for thousands of trials (their first update comes when others are done), a library, and
+# one whose proposals are the baseline's, some of them twice.
+NOT_BETTER = {"random", "mnasnet_paper", "optuna", "asha"}
+
+
+Reward = Callable[[Genome], float]
+
+
+def made_up(space: Space, seed: int) -> Reward:
+    """Effects of single genes and of pairs, where active; in standard deviations of random genomes."""
+    rng = np.random.default_rng(seed)
+    n, k = len(space.genes), int(space.option_counts.max())
+    single, pairs = rng.normal(size=(n, k)), rng.integers(n, size=(n, 2))
+    both = 0.7 * rng.normal(size=(n, k, k))
+
+    def raw(genome: Genome) -> float:
+        on = space.active(genome)
+        alone = sum(single[i, option] for i, option in enumerate(genome) if on[i])
+        return alone + sum(t[genome[a], genome[b]] for t, (a, b) in zip(both, pairs, strict=True) if on[a] and on[b])
+
+    found = np.array([raw(space.sample(rng)) for _ in range(300)])
+    return lambda genome: float((raw(genome) - found.mean()) / found.std())
+
+
+def genomes(trials: Sequence[Trial]) -> list[Genome]:
+    return [trial.genome for trial in trials]
+
+
+@pytest.fixture(params=NAMES)
+def controller(request: pytest.FixtureRequest) -> Controller:
+    return controller_of(request.param)
+
+
+def controller_of(name: str) -> Controller:
+    """The controller of a file in conf/controller/."""
+    return make_controller({**read_yaml(CONF / "controller" / f"{name}.yaml"), **LIGHT.get(name, {})})
+
+
+def test_every_controller_has_a_file() -> None:
+    assert set(CONTROLLERS) <= set(NAMES)
+    assert {read_yaml(CONF / "controller" / f"{name}.yaml")["name"] for name in NAMES} <= set(CONTROLLERS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_its_file_names_every_setting_and_says_what_it_is(name: str) -> None:
+    path = CONF / "controller" / f"{name}.yaml"
+    settings = read_yaml(path)
+    assert set(settings) == {"name", *CONTROLLERS[settings["name"]].__dataclass_fields__}
+    first, *lines = path.read_text().splitlines()
+    assert first.startswith("# ")
+    assert all("#" in line for line in lines if not line.startswith("name:")), "a setting without a comment"
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name in CONTROLLERS])
+def test_the_file_of_its_own_name_holds_the_defaults(name: str) -> None:
+    assert make_controller(read_yaml(CONF / "controller" / f"{name}.yaml")) == CONTROLLERS[name]()
+
+
+def test_same_seed_same_proposals(controller: Controller) -> None:
+    problem = problem_of("conditional")
+    assert genomes(search(controller, problem, 45)) == genomes(search(controller, problem, 45))
+
+
+def test_other_seeds_other_proposals(controller: Controller) -> None:
+    problem = problem_of("conditional")
+    assert genomes(search(controller, problem, 8, seed=1)) != genomes(search(controller, problem, 8, seed=2))
+
+
+@pytest.mark.parametrize("kind", ["conditional", "forbidding", "large"])
+def test_proposals_decode_and_are_canonical_and_allowed(controller: Controller, kind: str) -> None:
+    space = space_of(kind)
+    for trial in search(controller, problem_of(kind), 30):
+        assert space.canonical(trial.genome) == trial.genome
+        assert all(type(option) is int for option in trial.genome)
+        assert space.allowed(trial.genome)
+        space.decode(trial.genome)
+
+
+@pytest.mark.parametrize("told", [0, 3, 26, 41])
+def test_replay_equals_continue(controller: Controller, told: int) -> None:
+    """A state rebuilt from the trials of another search gives the proposal that this one gave."""
+    problem = problem_of("conditional")
+    trials = search(controller, problem, told + 5)
+    state = controller.init(problem, 0)
+    for trial in trials[:told]:
+        state = tell(controller, state, trial, 0)
+    pending = [trial.proposal for trial in trials[told : told + 4]]
+    again = ask(controller, state, pending, 0, told + 4)
+    assert (again.genome, again.parent, again.note) == (trials[-1].genome, trials[-1].parent, trials[-1].note)
+
+
+def test_tell_leaves_the_old_state_as_it_was(controller: Controller) -> None:
+    problem = problem_of("conditional")
+    trials = search(controller, problem, 50)
+    states = [controller.init(problem, 0)]
+    before = []
+    for trial in trials:
+        before.append(ask(controller, states[-1], [], 0, 99))
+        states.append(tell(controller, states[-1], trial, 0))
+    assert [ask(controller, state, [], 0, 99) for state in states[:-1]] == before
+
+
+def test_ask_leaves_the_state_as_it_was(controller: Controller) -> None:
+    problem = problem_of("conditional")
+    state = controller.init(problem, 0)
+    for trial in search(controller, problem, 25):
+        state = tell(controller, state, trial, 0)
+    first = ask(controller, state, [], 0, 30)
+    ask(controller, state, [first], 0, 31)
+    assert ask(controller, state, [], 0, 30) == first
+
+
+@pytest.mark.parametrize("kind", ["twelve", "forbidding"])
+@pytest.mark.parametrize("in_flight", [0, 1, 4])
+def test_nothing_is_proposed_twice_while_there_is_more(controller: Controller, kind: str, in_flight: int) -> None:
+    size = min(space_of(kind).size, 40)
+    trials = search(controller, problem_of(kind), size, in_flight=in_flight)
+    assert len({(trial.genome, trial.fidelity) for trial in trials}) == size
+
+
+def test_many_pending_are_not_repeated(controller: Controller) -> None:
+    problem = problem_of("twelve")
+    state, pending = controller.init(problem, 0), []
+    for number in range(12):
+        pending.append(ask(controller, state, pending, 0, number))
+    assert len({proposal.genome for proposal in pending}) == 12
+
+
+FAILURES: dict[str, dict[str, Any]] = {
+    "nan": {"outcome": "nan", "error": "loss is nan", "metrics": {"accuracy": float("nan")}},
+    "oom": {"outcome": "oom", "error": "out of memory", "metrics": {"params": 5.0}},
+    "infeasible": {"outcome": "infeasible", "error": "params 9 > limit 3", "metrics": {"params": 9.0}},
+    "lost": {"outcome": "lost", "metrics": {}},
+    "ok without a result": {"outcome": "ok", "metrics": {}},
+    "ok but nan": {"outcome": "ok", "metrics": {"accuracy": float("nan"), "params": 5.0}},
+    "ok but infinite": {"outcome": "ok", "metrics": {"accuracy": float("inf"), "params": 5.0}},
+}
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+@pytest.mark.parametrize("every", [1, 3])
+def test_failed_trials_survive(controller: Controller, kind: str, every: int) -> None:
+    def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
+        return FAILURES[kind] if number % every == 0 else outcome_ok(number, genome)
+
+    space = space_of("conditional")
+    assert all(
+        space.allowed(genome) for genome in genomes(search(controller, problem_of("conditional"), 45, outcome=outcome))
+    )
+
+
+def test_nine_in_ten_failing(controller: Controller) -> None:
+    kinds = [*FAILURES.values()]
+
+    def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
+        return outcome_ok(number, genome) if number % 10 == 9 else kinds[number % len(kinds)]
+
+    trials = search(controller, problem_of("large"), 100, outcome=outcome)
+    assert len({(trial.genome, trial.fidelity) for trial in trials}) == 100
+
+
+def test_repeats_and_foreign_trials_are_told_too(controller: Controller) -> None:
+    """The journal answers repeats; enqueued networks were never asked for, so they have no note."""
+    problem = problem_of("conditional")
+    state, genome = controller.init(problem, 0), space_of("conditional").sample(np.random.default_rng(5))
+    for number in range(45):
+        repeat_of = None if number == 0 else 0
+        trial = Trial(number, genome, "a", note={"enqueued": True}, repeat_of=repeat_of, **outcome_ok(number, genome))
+        state = tell(controller, state, trial, 0)
+    proposal = ask(controller, state, [], 0, 45)
+    assert proposal.genome != genome or proposal.fidelity
+
+
+@pytest.mark.parametrize("kind, size", [("one", 1), ("three", 3)])
+def test_ends_in_a_space_smaller_than_the_search(controller: Controller, kind: str, size: int) -> None:
+    space = space_of(kind)
+    assert space.size == size
+    found = genomes(search(controller, problem_of(kind), 30))
+    assert set(found) == set(space.enumerate())
+    assert len(set(found[:size])) == size
+
+
+@pytest.mark.parametrize("kind, limit", [("conditional", 1), ("large", 7)])
+def test_few_feasible_points_are_found(controller: Controller, kind: str, limit: float) -> None:
+    """In the small space all of the few are proposed first; in the large one (1 % feasible) most proposals are."""
+    problem = problem_of(kind, limit)
+    space = problem.space
+    trials = search(controller, problem, 20)
+    feasible = problem.feasible([*dict.fromkeys(genomes(trials))]).sum()
+    if space.size <= LISTED:
+        assert feasible == problem.feasible([*space.enumerate()]).sum() < 20
+    else:
+        assert feasible >= 15
+
+
+def test_no_feasible_point_is_no_endless_loop(controller: Controller) -> None:
+    """Nothing keeps the limit: proposals come all the same, and the search turns each away by name."""
+    problem = problem_of("large", limit=-1)
+    trials = search(controller, problem, 12, outcome=lambda number, genome: FAILURES["infeasible"])
+    assert len(trials) == 12
+    assert not problem.feasible(genomes(trials)).any()
+
+
+@cache
+def best_of_random(seed: int) -> float:
+    return best(make_controller({"name": "random"}), seed)
+
+
+def best(controller: Controller, seed: int) -> float:
+    problem = problem_of("large")
+    reward = made_up(problem.space, seed)
+
+    def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
+        return {"outcome": "ok", "metrics": {"accuracy": 0.6 + 0.05 * reward(genome), "params": 1.0}}
+
+    return max(reward(genome) for genome in genomes(search(controller, problem, 150, seed, outcome=outcome)))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in NOT_BETTER])
+def test_beats_random_on_a_made_up_reward(name: str) -> None:
+    """Best of 150 trials, in standard deviations of random genomes; the median over seeds."""
+    controller = controller_of(name)
+    gains = [best(controller, seed) - best_of_random(seed) for seed in range(5)]
+    assert np.median(gains) > 0.3
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"name": "evolutoin"}, "controller.name: unknown 'evolutoin'; did you mean evolution?"),
+        ({}, "controller.name: missing; expected one of random, evolution, nsga2, local, mnasnet, reinforce, bayesian, optuna, asha"),
+        ({"name": "random", "population": 3}, "controller.population: unknown key"),
+        ({"name": "evolution", "populaton": 3}, "controller.populaton: unknown key; did you mean population?"),
+        ({"name": "evolution", "sample": 50}, "controller.sample: expected at most population (30), got 50"),
+        ({"name": "evolution", "crossover": 2}, "controller.crossover: expected a probability"),
+        ({"name": "nsga2", "population": 1}, "controller.population: expected 2 to 100000, got 1"),
+        ({"name": "nsga2", "crossover": -1}, "controller.crossover: expected a probability"),
+        ({"name": "nsga2", "mates": 0}, "controller.mates: expected 1 to 1000, got 0"),
+        ({"name": "local", "start": 0}, "controller.start: expected 1 to 1000000, got 0"),
+        ({"name": "reinforce", "learning_rate": 0}, "controller.learning_rate: expected a positive number, got 0"),
+        ({"name": "reinforce", "baseline": 1}, "controller.baseline: expected a decay"),
+        ({"name": "bayesian", "population": 3}, "controller.population: expected 4 to 100000, got 3"),
+        ({"name": "bayesian", "optimism": -1}, "controller.optimism: expected 0 or more, got -1"),
+        ({"name": "mnasnet", "batch": 0}, "controller.batch: expected 1 to 10000, got 0"),
+        ({"name": "mnasnet", "window": 2}, "controller.window: expected 5 to 10000, got 2"),
+        ({"name": "mnasnet", "failed": float("inf")}, "controller.failed: expected a finite number"),
+        ({"name": "mnasnet", "baseline": 1}, "controller.baseline: expected a decay"),
+        ({"name": "mnasnet", "failed": "best"}, "controller.failed: expected a number or one of worst"),
+    ],
+)
+def test_mistakes_are_one_clear_line(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the message is compared below)
+        make_controller(settings)
+    assert str(caught.value).startswith(message)
+    assert "\n" not in str(caught.value)

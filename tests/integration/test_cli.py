@@ -1,0 +1,208 @@
+"""What a user types: help that teaches, mistakes that end in one clear line and exit code 2, a search from end to end."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.cli import COMMANDS, run
+from nas.cli.hydra_door import quoted
+from nas.workflows.run_folder import run_folder
+
+FAST = ["evaluator=formula", "plugins=[made_up]", "device=[]", "objective=params", "controller=random", "executor=local"]
+
+
+def test_help_shows_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"\n  {name}" in text for name in COMMANDS)
+    assert max(len(line) for line in text.splitlines()) < 120
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_help_of_a_command_lists_keys_and_choices(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([name, "--help"]) == 0
+    text = capsys.readouterr().out
+    assert "usage: nas " + name in text
+    if name == "search":
+        for word in ("mobilenet_v3", "mnasnet_paper", "fashion_mnist", "in_flight", "mnas_hard", "(default)"):
+            assert word in text
+        assert "from a plugin" not in text
+
+
+def test_cfg_job_shows_the_settings(here: Path, run_nas: Any) -> None:
+    done = run_nas("search", "--cfg", "job", "trials=7", cwd=here)
+    assert done.returncode == 0
+    assert re.search(r"^trials: 7$", done.stdout, re.MULTILINE)
+    assert not (here / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    "args, words",
+    [
+        (["serch"], ["serch", "search"]),
+        (["search", "trails=3"], ["trails", "trials"]),
+        (["search", "search.inflight=3"], ["search.inflight", "search.in_flight"]),
+        (["search", "recipe.epoch=3"], ["recipe.epoch", "recipe.epochs"]),
+        (["search", "dataset=digit"], ["digit", "digits"]),
+        (["search", "controller=mnasnt"], ["mnasnt", "mnasnet"]),
+        (["search", "space=tinny"], ["tinny", "tiny"]),
+        (["search", "space=no/such.yaml"], ["no/such.yaml", "no such file"]),
+        (["search", "space=broken.yaml"], ["broken.yaml", "line"]),
+        (["search", "space=wrong.yaml"], ["wrong.yaml", "stages[0].kernle", "kernel"]),
+        (["search", "trials=many"], ["trials", "whole number", "many"]),
+        (["search", "trials=0"], ["trials", "0"]),
+        (["search", "recipe.epochs=-1"], ["recipe.epochs", "-1"]),
+        (["search", "executor.workers=0"], ["executor.workers", "0"]),
+        (["search", "objective.limits.params=-5"], ["objective.limits.params", "-5"]),
+        (["search", "dataset=folder", "dataset.path=nowhere"], ["nowhere"]),
+        (["search", "dataset=parquet"], ["dataset.path"]),
+        (["search", "plugins=[no_such_module]"], ["plugins", "no_such_module"]),
+        (["search", "search.enqueue=[nothing]"], ["nothing"]),
+        (["search", "trials=[1"], ["trials=[1"]),
+        (["search", "run=occupied"], ["occupied", "notes.txt"]),
+        (["cost"], ["arch"]),
+        (["cost", "arch=tiny"], ["tiny", "choices"]),
+        (["report", "run=runs/none"], ["runs/none"]),
+        (["report"], ["run"]),
+        (["train", "arch=nothing"], ["nothing"]),
+        (["cost", "arch=ir_r2_k3_s2_e6_c24_xx3"], ["ir_r2_k3_s2_e6_c24_xx3", "'xx3'"]),
+        (["export", "arch=resnet50"], ["resnet50", "max_pool"]),
+        (["export", "arch=mnasnet_a1", "formats=[tif]"], ["tif", "tf"]),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(
+    args: list[str], words: list[str], here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "broken.yaml").write_text("name: x\nstages: [{op: conv\n")
+    (here / "wrong.yaml").write_text(
+        "name: x\nresolution: 8\nstem: {op: conv, width: 8}\nstages: [{op: sepconv, width: 8, kernle: 3}]\nhead: {op: classifier}\n"
+    )
+    (here / "occupied").mkdir()
+    (here / "occupied" / "notes.txt").write_text("mine")
+    assert run(args) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("nas: ")
+    assert captured.err.count("\n") == 1, captured.err
+    assert all(word in captured.err for word in words), captured.err
+    assert "Traceback" not in captured.out + captured.err
+    assert not (here / "runs").exists()
+
+
+def test_a_search_leaves_everything_and_goes_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", *FAST, "trials=8", "run=my runs/a=b (1)"]) == 0, capsys.readouterr().err
+    folder = here / "my runs" / "a=b (1)"
+    for name in ("journal.sqlite", "report.html", "front.csv", "best.yaml", "config.yaml", "log.txt"):
+        assert (folder / name).is_file(), name
+    assert list((folder / "front").glob("*.yaml"))
+    capsys.readouterr()
+    assert run(["report", "run=my runs/a=b (1)", "json=true"]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert {"front", "counts", "settings"} <= first.keys()
+    assert run(["search", *FAST, "trials=8", "run=my runs/a=b (1)"]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert run(["search", *FAST, "trials=12", "run=my runs/a=b (1)"]) == 0
+    capsys.readouterr()
+    assert run(["report", "run=my runs/a=b (1)", "json=true"]) == 0
+    assert sum(json.loads(capsys.readouterr().out)["counts"].values()) >= 12
+    assert run(["cost", f"arch={folder / 'best.yaml'}"]) == 0
+    assert "total" in capsys.readouterr().out
+
+
+def test_another_identity_is_refused_by_name(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", *FAST, "trials=2", "run=r"]) == 0
+    capsys.readouterr()
+    for change, key in (("seed=1", "seed"), ("search.in_flight=2", "search.in_flight"), ("evaluator.fail=0.5", "evaluator.fail")):
+        assert run(["search", *FAST, "trials=2", "run=r", change]) == 2
+        line = capsys.readouterr().err
+        assert line.startswith(f"nas: {key}: ")
+        assert "run=" in line
+
+
+def test_failures_are_shown_in_the_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", *FAST, "trials=20", "run=r", "evaluator.fail=0.4"]) == 0
+    capsys.readouterr()
+    assert run(["report", "run=r", "json=true"]) == 0
+    assert json.loads(capsys.readouterr().out)["counts"]["nan"] > 0
+    assert "made up" in (here / "r" / "report.html").read_text()
+
+
+def test_a_sweep_gives_each_job_its_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", *FAST, "trials=2", "-m", "seed=0,1", "run=s"]) == 0, capsys.readouterr().err
+    assert [(here / "s" / str(i) / "best.yaml").is_file() for i in (0, 1)] == [True, True]
+
+
+@pytest.mark.parametrize(
+    "overrides, name",
+    [
+        ([], "default"),
+        (["trials=9", "executor=ray", "executor.workers=3"], "default"),
+        (["space=mobilenet_v3", "recipe.epochs=2", "controller=random"], "mobilenet_v3-recipe.epochs_2-random"),
+        (["space='my spaces/a b.yaml'"], None),
+    ],
+)
+def test_a_run_is_named_after_the_keys_that_were_set(overrides: list[str], name: str | None) -> None:
+    folder = run_folder(None, overrides, None)
+    assert folder.parent == Path("runs")
+    assert re.fullmatch(r"[\w.-]+", folder.name)
+    assert name is None or folder.name == name
+
+
+def test_run_folders_of_different_settings_differ() -> None:
+    paths = ["a b.yaml", "a_b.yaml", "a(b.yaml", "x/a b.yaml"]
+    assert len({run_folder(None, [f"space='{p}'"], None) for p in paths}) == len(paths)
+
+
+@pytest.mark.parametrize(
+    "arg, expected",
+    [
+        ("run=runs/a", "run=runs/a"),
+        ("run=my runs/a=b (1)", "run='my runs/a=b (1)'"),
+        ("dataset.path=it's here", "dataset.path='it\\'s here'"),
+        ("arch=ir_r2_k3_s2_e6_c24,ds_r1", "arch='ir_r2_k3_s2_e6_c24,ds_r1'"),
+        ("runs=[a,b]", "runs=[a,b]"),
+        ("trials=3", "trials=3"),
+        ("--cfg", "--cfg"),
+    ],
+)
+def test_paths_are_quoted_for_hydra(arg: str, expected: str) -> None:
+    assert quoted(arg) == expected
+
+
+@pytest.mark.parametrize("name", ["mnasnet_a1", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0"])
+def test_exported_strings_are_read_back(name: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", f"arch={name}", "json=true"]) == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert run(["export", f"arch={name}", "formats=[timm,yaml]", "out=files"]) == 0
+    files = capsys.readouterr().out.split()
+    assert len(files) == 2
+    for file in files:
+        assert run(["cost", f"arch={file}", "json=true"]) == 0
+        got = json.loads(capsys.readouterr().out)
+        assert [got[k] for k in ("name", "params", "macs")] == [expected[k] for k in ("name", "params", "macs")]
+
+
+def test_cost_reads_block_strings(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", "arch=ds_r1_k3_s1_e1_c16_noskip,ir_r2_k3_s2_e6_c24_se0.25_nre", "json=true"]) == 0
+    assert json.loads(capsys.readouterr().out)["params"] > 10_000
+
+
+def test_the_published_counts_of_mobilenet_v3(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", "arch=mobilenet_v3_large"]) == 0
+    assert re.search(r"total +5,483,032 +216.59 M", capsys.readouterr().out)
+
+
+def test_the_exported_best_trains(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From a search's best.yaml to weights, and back into the report as a known network."""
+    assert run(["search", *FAST, "trials=2", "run=r", "dataset.train_size=200"]) == 0
+    assert run(["train", "arch=r/best.yaml", "run=t", "recipe.epochs=1", "recipe.warmup_epochs=0", "dataset.train_size=200"]) == 0
+    assert "test accuracy" in capsys.readouterr().out
+    assert {"weights.npz", "arch.yaml", "result.json"} <= {path.name for path in (here / "t").iterdir()}
+    assert run(["train", "arch=r/best.yaml", "run=t"]) == 2
+    assert "t holds a training with another recipe.epochs" in capsys.readouterr().err
+    assert run(["report", "run=r", "references=[t]"]) == 0
+    assert "known networks" in (here / "r" / "report.html").read_text()

@@ -1,0 +1,243 @@
+"""NetAdapt: what shrinks and what is inherited, the steps over a journal, and kills at any moment."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.arch import Arch, Block, Stage, arch_from_dict
+from nas.arch.blocks import arch_id, lower
+from nas.arch.files import load_arch
+from nas.convert.inherit import inherit
+from nas.cost import cost
+from nas.journal import Journal
+from nas.nn.network import init
+from nas.records import Job, Outcome
+from nas.runtime.base import Event
+from nas.workflows.adapt import KINDS, Adapter, AdaptSettings, absolute, changes, shrunk_space, within
+from nas.workflows.adapt.pace import Pace, steps_left
+from networks import images_of, logits, settled
+
+NET = Arch(
+    name="net",
+    resolution=8,
+    stem=Block.of("conv", width=16, act="hswish"),
+    stages=(
+        Stage((Block.of("mbconv", width=16, expand=1),)),
+        Stage((Block.of("mbconv", width=24, expand=3, kernel=5, se=0.25),) * 2, stride=2),
+        Stage((Block.of("mbconv", width=24, expand=2), Block.of("sepconv", width=40))),
+    ),
+    head=Block.of("classifier", width=32),
+    channels=1,
+    classes=4,
+)
+
+
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v3_large", "mobilenet_v3_small", "mnasnet_a1", "efficientnet_b0", "mobilenet_v2"]
+)
+def test_absolute_widths_are_the_same_network(name: str) -> None:
+    arch = load_arch(name)
+    assert arch_id(absolute(arch)) == arch_id(arch)
+    assert arch_id(absolute(absolute(arch))) == arch_id(arch)
+
+
+def test_what_may_shrink_is_named_and_shrinks_alone() -> None:
+    names = [change.name for change in changes(absolute(NET))]
+    assert names == [
+        "expansion of stages[1].layers[0]", "expansion of stages[1].layers[1]", "expansion of stages[2].layers[0]",
+        "bottleneck of stem to stages[0].layers[0]", "bottleneck of stages[1].layers[0] to stages[2].layers[0]",
+        "bottleneck of stages[2].layers[1]", "kernel of stages[1].layers[0]", "kernel of stages[1].layers[1]",
+        "squeeze-and-excitation of stages[1].layers[0]", "squeeze-and-excitation of stages[1].layers[1]",
+    ]  # fmt: skip
+    for change in changes(absolute(NET)):
+        before = cost(NET).macs
+        for smaller in change.smaller():
+            assert cost(smaller).macs < before, change.name
+            before = cost(smaller).macs
+
+
+def test_the_fewest_channels_that_meet_the_limit_go() -> None:
+    arch = absolute(NET)
+    change = changes(arch)[0]
+    found = within(change, lambda a: float(cost(a).macs), cost(arch).macs - 1)
+    assert found is not None
+    assert found.stages[1].layers[0].get("hidden") == 40  # of 16 * 3 = 48
+    assert within(change, lambda a: 1.0, 0.5) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_inherited_fits_every_proposal(kind: str) -> None:
+    arch = absolute(NET)
+    values = settled(lower(arch), 1)
+    for change in changes(arch, (kind,)):
+        child = lower(next(change.smaller()))
+        given = inherit(lower(arch), child, values, 0)
+        fresh = init(child, 0)
+        for part in ("params", "stats"):
+            for node, arrays in fresh[part].items():
+                assert {k: v.shape for k, v in given[part][node].items()} == {k: v.shape for k, v in arrays.items()}, (
+                    change.name
+                )
+                same = [np.array_equal(given[part][node][k], v) for k, v in arrays.items()]
+                assert not any(same), f"{change.name}: {node} is as it was before any training"
+
+
+@pytest.mark.parametrize(
+    "name", ["expansion of stages[1].layers[0]", "bottleneck of stages[1].layers[0] to stages[2].layers[0]"]
+)
+def test_channels_that_do_nothing_go_first_and_leave_the_logits(name: str) -> None:
+    arch = absolute(NET)
+    graph, change = lower(arch), next(c for c in changes(arch) if c.name == name)
+    values, dead = settled(graph), [1, 4, 5, 9, 11, 13, 14, 15]
+    if name.startswith("expansion"):
+        made, silent = ["expand.conv", "se.expand"], ["expand.norm", "depthwise.norm"]
+        made, silent = ([f"stages.1.0/{node}" for node in nodes] for nodes in (made, silent))
+    else:
+        layers = ("stages.1.0", "stages.1.1", "stages.2.0")
+        made = [f"{layer}/project.conv" for layer in layers]
+        silent = [*(f"{layer}/project.norm" for layer in layers), "stages.2.1/depthwise.norm"]
+    for node in made:
+        values["params"][node]["kernel"][..., dead] = 0
+    for node in silent:
+        values["params"][node]["bias"][dead] = 0
+        values["stats"][node]["mean"][dead] = 0
+    child = lower(next(change.smaller()))
+    images = images_of(graph, 3)
+    given = inherit(graph, child, values, 0)
+    np.testing.assert_allclose(logits(child, given, images), logits(graph, values, images), rtol=1e-4, atol=1e-5)
+
+
+def test_a_wider_network_inherits_nothing() -> None:
+    wider = dataclasses.replace(NET, head=NET.head.replace(width=64))
+    with pytest.raises(ValueError, match=r"head/conv.conv: 64 channels cannot be cut from the parent's 32"):
+        inherit(lower(NET), lower(wider), settled(lower(NET)), 0)
+
+
+def test_the_space_of_shrunk_forms_has_the_network_and_narrower_ones() -> None:
+    arch = absolute(NET)
+    space = shrunk_space(arch)
+    assert arch_id(space.decode(space.encode(arch))) == arch_id(arch)
+    layers = [space.decode(space.sample(np.random.default_rng(i))).stages[1].layers[0] for i in range(20)]
+    assert max(widths := {layer.get("width") for layer in layers}) == 24
+    assert len(widths) > 1
+    assert {layer.get("kernel") for layer in layers} == {3, 5}
+    assert {layer.get("se_width") for layer in layers} == {0, 4}
+
+
+class Stop(BaseException):
+    pass
+
+
+class Formula:
+    """An executor whose accuracies are a formula of the network; it stops after `left` outcomes."""
+
+    def __init__(self, folder: Path, left: int = 10**6):
+        self.folder, self.left, self.jobs, self.seen = folder, left, [], []
+
+    def capacity(self) -> int:
+        return 3
+
+    def submit(self, jobs: Sequence[Job]) -> int:
+        self.jobs.append((len(self.seen), jobs[0]))
+        self.seen.append(jobs[0].number)
+        return len(self.seen) - 1
+
+    def poll(self, timeout_s: float) -> Sequence[Event]:
+        if self.left == 0:
+            raise Stop
+        self.left -= 1
+        ticket, job = self.jobs.pop()  # the last one first: the order of results must not matter
+        (self.folder / f"{job.number}.npz").touch()
+        return [Event(ticket, "done", (Outcome(job.number, "ok", metrics={"accuracy": accuracy(job.arch)}),))]
+
+    def kill(self, ticket: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def accuracy(arch: Mapping[str, Any]) -> float:
+    return (
+        1 - 1 / cost(arch_from_dict(dict(arch))).params ** 0.5 + int(arch_id(arch_from_dict(dict(arch))), 16) % 7 * 1e-3
+    )
+
+
+def latency(arch: Arch) -> float:
+    return 0.1 + cost(arch).macs * 1e-6
+
+
+def adapted(folder: Path, target: float, left: int = 10**6, **settings: Any) -> tuple[list[tuple[str, str]], list[int]]:
+    folder.mkdir(exist_ok=True)
+    executor, path = Formula(folder, left), folder / "journal.sqlite"
+    with Journal.open(path) if path.exists() else Journal.create(path, {}) as journal:
+        adapter = Adapter(
+            latency, journal, executor, AdaptSettings(**settings), 0, lambda number: folder / f"{number}.npz", folder / "seed.npz"
+        )  # fmt: skip
+        points = adapter.run(NET, target * latency(NET))
+        assert points[-1].latency_ms <= target * latency(NET)
+        last = adapter.finish({"epochs": 1})
+    assert {path.name for path in folder.glob("*.npz")} == {f"{p.number}.npz" for p in (*points, last)}
+    return [(point.change, arch_id(point.arch)) for point in points], executor.seen
+
+
+def test_it_steps_to_the_target_and_takes_the_same_steps_again(tmp_path: Path) -> None:
+    steps, seen = adapted(tmp_path / "a", 0.6)
+    assert len(steps) > 3
+    assert (steps, seen) == adapted(tmp_path / "b", 0.6)
+    assert seen == list(range(len(seen)))
+
+
+@pytest.mark.parametrize("left", [0, 1, 5, 12])
+def test_killed_and_called_again_it_goes_on(tmp_path: Path, left: int) -> None:
+    steps, seen = adapted(tmp_path / "undisturbed", 0.6)
+    with pytest.raises(Stop):
+        adapted(tmp_path / "killed", 0.6, left)
+    again, rest = adapted(tmp_path / "killed", 0.6)
+    assert again == steps
+    assert len(rest) == len(seen) - left, "what is on record is not run again"
+
+
+def test_the_choice_of_a_step(tmp_path: Path) -> None:
+    steps = {rule: adapted(tmp_path / rule, 0.7, choose=rule)[0] for rule in ("ratio", "accuracy")}
+    assert all(rows[0][0] == "seed" for rows in steps.values())
+
+
+def test_how_long_it_may_still_take_is_told_now_and_then() -> None:
+    now, said = [0.0], []
+    pace = Pace(said.append, lambda: now[0])
+    for done in range(1, 5):
+        now[0] += 10
+        pace.trained(1, done, 4, 2)
+    assert said == ["step 1: 2 of 4 proposals trained, 2 more steps expected, about 100 s left".replace("100 s", "2 min")]
+    assert pace.stepped(4, 2) == ", 2 more expected, about 80 s left"
+    assert pace.stepped(4, 0) == ""
+    assert Pace(said.append).stepped(4, 2) == ", 2 more expected", "all of it was on record"
+    for step in range(0, 41, 10):
+        pace.final(step, 40)
+        now[0] += 10
+    assert said[1:] == ["final training: 50 %, about 20 s left"]
+
+
+@pytest.mark.parametrize(
+    "latencies, cut, target, steps",
+    [([10], 1, 7, 3), ([10], 1, 6.9, 4), ([10, 9.5], 1, 7, 5), ([10, 8], 1, 7, 1), ([10, 7], 1, 7, 0)],
+)
+def test_steps_left(latencies: list[float], cut: float, target: float, steps: int) -> None:
+    assert steps_left(latencies, cut, target) == steps
+
+
+def test_a_target_out_of_reach_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="target_ms: nothing left to shrink makes the network faster than"):
+        adapted(tmp_path / "x", 0.01, kinds=("kernel",))
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [({"step": 0}, "step"), ({"decay": 2}, "decay"), ({"kinds": ()}, "kinds"), ({"max_steps": 0}, "max_steps")],
+)
+def test_wrong_settings_are_named(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=f"{words}: expected"):
+        AdaptSettings(**settings)

@@ -1,0 +1,155 @@
+"""Programs of single layers: the same training as a program a candidate, and nothing compiled twice."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from nas.arch import Arch
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
+from nas.evaluators import Context, evaluator_settings
+from nas.evaluators.layerwise import LinksEvaluator
+from nas.records import Fidelity, Job, training_of
+from nas.space import space_from_dict
+from nas.train import Checkpoints, fit
+from nas.train.compilation.chain import cut
+from nas.train.compilation.layerwise import Layerwise
+from small_space import RECIPE, SPACE
+from small_training import dataset
+
+DATA = dataset()
+WIDE = {**SPACE, "stages": [{**SPACE["stages"][0], "width": {"one_of": [6, 8]}, "act": "hswish"}, SPACE["stages"][1]]}
+SPACE_OF_WIDTHS = space_from_dict(WIDE, "wide").fit(6, 1, 3)
+
+
+def arch(*genes: int) -> Arch:
+    return SPACE_OF_WIDTHS.decode(SPACE_OF_WIDTHS.canonical(list(genes)))
+
+
+FIRST, OTHER = arch(0, 0, 0, 0, 0), arch(1, 1, 1, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def links() -> Layerwise:
+    return Layerwise(DATA, RECIPE)
+
+
+def assert_same(ours: Any, static: Any, atol: float) -> None:
+    for part in ("params", "stats"):
+        pairs = [
+            (own[name], getattr(static, part)[node][name]) for node, own in getattr(ours, part).items() for name in own
+        ]
+        assert len(pairs) == sum(map(len, getattr(static, part).values()))
+        for a, b in pairs:
+            np.testing.assert_allclose(a, b, rtol=1e-3, atol=atol)
+
+
+RECIPES = {
+    "rmsprop, averages, dropout": RECIPE,
+    "sgd, label smoothing": dataclasses.replace(RECIPE, optimizer="sgd", ema=0.0, label_smoothing=0.1),
+    "adamw, mixing, accumulation": dataclasses.replace(
+        RECIPE, optimizer="adamw", lr=1e-3, mixup=0.2, cutmix=1.0, accumulate=2
+    ),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_the_training_is_that_of_the_whole_network(recipe: Any) -> None:
+    ours, static = Layerwise(DATA, recipe).fit(OTHER, 3), fit(OTHER, DATA, recipe, 3)
+    assert ours.steps == static.steps
+    assert ours.train_loss == pytest.approx(static.train_loss, rel=1e-3)
+    for name, value in static.metrics.items():
+        assert ours.metrics[name] == pytest.approx(value, abs=0.05)
+    assert_same(ours, static, atol=2e-3)
+
+
+def test_the_first_step_is_that_of_the_whole_network_to_rounding() -> None:
+    recipe = dataclasses.replace(RECIPE, epochs=1, batch=96, optimizer="sgd", ema=0.0)
+    ours, static = Layerwise(DATA, recipe).fit(OTHER, 3), fit(OTHER, DATA, recipe, 3)
+    assert ours.steps == 1
+    assert ours.train_loss == pytest.approx(static.train_loss, rel=1e-5)
+    assert_same(ours, static, atol=1e-5)
+
+
+def test_a_second_candidate_compiles_what_is_new_and_a_third_nothing(links: Layerwise) -> None:
+    first = links.fit(FIRST, 0)
+    traces = links.traces
+    jax.clear_caches()
+    again = links.fit(FIRST, 0)
+    assert links.traces == traces
+    assert again.train_loss == first.train_loss
+    links.fit(OTHER, 0)
+    new = links.traces - traces
+    assert 0 < new < traces
+    links.fit(arch(0, 1, 1, 1, 1), 1)
+    links.fit(OTHER, 2)
+    links.fit(FIRST, 5)
+    assert links.traces - traces <= new + 8
+
+
+def test_equal_layers_share_their_programs_wherever_they_stand() -> None:
+    chain = cut(lower(load_arch("mobilenet_v2")))
+    assert len(chain.links) == 19
+    assert len(set(chain.links)) == 14  # of a stage, all layers after the first are one
+    assert [link.last for link in chain.links] == [False] * 18 + [True]
+
+
+@pytest.mark.parametrize("name", ["resnet50", "densenet121", "googlenet", "shufflenet_v2", "efficientnet_b0", "vgg16"])
+def test_any_network_is_a_chain(name: str) -> None:
+    graph = lower(load_arch(name))
+    chain = cut(graph)
+    assert [name for names in chain.names for name in names] == [node.name for node in graph.nodes[1:]]
+    shape = graph.input_shape
+    for link in chain.links:
+        assert link.in_shape == shape
+        assert all(0 <= i < len(link.nodes) for node in link.nodes for i in node.inputs)
+        shape = link.nodes[-1].shape
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(links: Layerwise, tmp_path: Path) -> None:
+    whole = links.fit(OTHER, 1)
+
+    def stop(step: int, steps: int, metrics: Any) -> bool:
+        if metrics.get("epoch") == 1:
+            raise KeyboardInterrupt
+        return False
+
+    kept = Checkpoints(tmp_path / "trial", keep=1, pause_s=0)
+    with pytest.raises(KeyboardInterrupt):
+        links.fit(OTHER, 1, report=stop, checkpoint=kept)
+    assert list(tmp_path.rglob("*.npz"))
+    resumed = links.fit(OTHER, 1, checkpoint=kept)
+    for ours, theirs in zip(
+        jax.tree.leaves((resumed.params, resumed.stats)), jax.tree.leaves((whole.params, whole.stats)), strict=True
+    ):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_rungs_of_one_schedule_share_their_programs(tmp_path: Path) -> None:
+    context = Context({"dataset": {"name": "digits", "train_size": 64, "valid_size": 32}, "recipe": dataclasses.asdict(RECIPE)}, tmp_path)
+    evaluator = evaluator_settings({"name": "layerwise"}).make(context)
+    assert isinstance(evaluator, LinksEvaluator)
+    fitted, fidelities = FIRST.with_io(8, 1, 10).to_dict(), (Fidelity(1), Fidelity(3))
+    traces = []
+    for fidelity in (0, 1):
+        (outcome,) = evaluator([Job(fidelity, "train", fitted, "id", fidelity, 3, training_of(fidelities, fidelity, 0))], lambda *_: None)
+        assert outcome.outcome == "ok", outcome.error
+        traces.append(sum(links.traces for links in evaluator._links.values()))
+    assert traces[0] == traces[1] > 0
+
+
+def test_the_evaluator_keeps_its_programs_between_trials(tmp_path: Path) -> None:
+    recipe = dataclasses.asdict(RECIPE)
+    context = Context({"dataset": {"name": "digits", "train_size": 64, "valid_size": 32}, "recipe": recipe}, tmp_path)
+    evaluator = evaluator_settings({"name": "layerwise"}).make(context)
+    assert isinstance(evaluator, LinksEvaluator)
+    fitted = FIRST.with_io(8, 1, 10)
+    jobs = [Job(n, "train", fitted.to_dict(), "id", seed=n) for n in (0, 1)]
+    first, second = evaluator(jobs, lambda *_: None)
+    assert (first.outcome, second.outcome) == ("ok", "ok"), first.error
+    assert second.compile_s < first.compile_s / 3
+    assert set(first.metrics) == {"accuracy", "loss"}
