@@ -19,26 +19,36 @@ from typing import TYPE_CHECKING
 from nas.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from nas.api import evaluate as evaluate
+    from nas.api import export as export
     from nas.api import load_arch as load_arch
     from nas.api import load_run as load_run
     from nas.api import load_space as load_space
+    from nas.api import predict as predict
     from nas.api import search as search
+    from nas.api import train as train
     from nas.arch import Arch as Arch
     from nas.data import Dataset as Dataset
     from nas.recipe import Recipe as Recipe
     from nas.space import Space as Space
+    from nas.workflows.export.run import Exported as Exported
+    from nas.workflows.predict import Prediction as Prediction
     from nas.workflows.progress import Update as Update
     from nas.workflows.search.result import Candidate as Candidate
     from nas.workflows.search.result import SearchResult as SearchResult
+    from nas.workflows.train import TrainResult as TrainResult
 
 _PUBLIC = {
-    **dict.fromkeys(("load_arch", "load_run", "load_space", "search"), "nas.api"),
+    **dict.fromkeys(("evaluate", "export", "load_arch", "load_run", "load_space", "predict", "search", "train"), "nas.api"),
     "Arch": "nas.arch",
     "Candidate": "nas.workflows.search.result",
     "Dataset": "nas.data",
+    "Exported": "nas.workflows.export.run",
+    "Prediction": "nas.workflows.predict",
     "Recipe": "nas.recipe",
     "SearchResult": "nas.workflows.search.result",
     "Space": "nas.space",
+    "TrainResult": "nas.workflows.train",
     "Update": "nas.workflows.progress",
 }
 __all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]

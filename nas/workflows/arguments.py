@@ -12,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 
 from nas.arch import Arch, arch_from_dict
+from nas.arch.blocks import arch_id
 from nas.arch.find import find_arch
 from nas.controllers import CONTROLLERS
-from nas.data import DATASETS, Dataset, DatasetSettings
+from nas.data import DATASETS, Dataset, DatasetSettings, load_dataset
 from nas.data.arrays import dataset_of_arrays
 from nas.evaluators import EVALUATORS, EvaluatorSettings
 from nas.evaluators.function import FunctionSettings, Made
@@ -25,6 +26,8 @@ from nas.workflows.custom import Custom, dataset_identity, described
 from nas.workflows.defaults import Settings, compose
 from nas.workflows.run_folder import Run, run_folder, use_plugins
 
+UNSAID = (("trials", 24), ("seed", 0), ("space", "tiny"), ("devices", 1), ("restarts", 3), ("checkpoint_every", 1),
+          ("checkpoint_minutes", 10), ("checkpoint_keep", 2))  # fmt: skip
 Arrays = tuple[np.ndarray, np.ndarray] | Mapping[str, np.ndarray]
 Function = Callable[[Arch], Mapping[str, float]]
 
@@ -89,7 +92,8 @@ def _objects(given: Mapping[str, Any], evaluate: Function | None, version: str |
         replaced["evaluator"], own_evaluator = known or described(evaluator, version), None if known else evaluator
     if evaluate is not None:
         replaced["evaluator"], own_evaluator = described(evaluate, version), FunctionSettings(evaluate)
-    return Custom(space, dataset, own_controller, _settings_of(own_evaluator), {}, evaluate is None), replaced
+    custom = Custom(space, None, dataset, own_controller, _settings_of(own_evaluator), {}, evaluate is None)
+    return custom, replaced
 
 
 def _settings_of(evaluator: Any) -> EvaluatorSettings | None:
@@ -191,7 +195,7 @@ def overrides_of(given: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(
         f"{key}={text}"
         for key, value in given.items()
-        if value is not None and (text := _word(value)) and (key, value) not in (("trials", 24), ("seed", 0), ("space", "tiny"))
+        if value is not None and (text := _word(value)) and (key, value) not in UNSAID
     )
 
 
@@ -215,3 +219,34 @@ def call_of(function: str, given: Mapping[str, Any]) -> str:
 def _shown(value: Any) -> str:
     text = repr(value) if isinstance(value, str | int | float | bool) else _word(value) if is_object(value) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def train_arguments(
+    given: Mapping[str, Any], arch: str | Path | Mapping[str, Any] | Arch, shortcuts: Mapping[str, Any]
+) -> Arguments:
+    """The arguments of `nas.train` by name; `shortcuts` are keys of the recipe, None where they were not given."""
+    changes = plain(given)
+    use_plugins(changes["plugins"])
+    found, dataset = as_arch(arch), as_dataset(given["dataset"])
+    if set_ := {key: value for key, value in shortcuts.items() if value is not None}:
+        recipe = changes.get("recipe")
+        changes["recipe"] = {**({"name": recipe} if isinstance(recipe, str) else recipe or {}), **set_}
+    replaced = {} if dataset is None else {"dataset": dataset_identity(dataset)}
+    config = compose("train", {**changes, "arch": found.name, **_marks(replaced)}) | replaced
+    named = str(arch) if isinstance(arch, str | Path) else f"{found.name}-{arch_id(found)[:6]}"
+    words = {"arch": named, **given, **shortcuts}
+    return Arguments(config, Custom(arch=found, dataset=dataset), overrides_of(words), call_of("train", words))
+
+
+def recorded_dataset(dataset: Any, kept: Any) -> Dataset:
+    """A dataset by any of its forms; None: the one that a training's record names.
+
+    Raises:
+        ValueError: Where there is none.
+    """
+    if (found := as_dataset(dataset)) is not None:
+        return found
+    chosen = compose("train", {"dataset": _plain(dataset), "arch": "-"})["dataset"] if dataset is not None else kept
+    if not isinstance(chosen, Mapping) or "content" in chosen:
+        raise ValueError("dataset: expected the dataset, such as dataset='digits'; the weights come with no record of one")
+    return load_dataset(chosen)

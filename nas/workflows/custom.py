@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from nas.arch import Arch
 from nas.controllers import Controller
 from nas.data import Dataset, Split
 from nas.evaluators import EvaluatorSettings
@@ -26,6 +27,7 @@ class Custom:
     """
 
     space: Space | None = None
+    arch: Arch | None = None
     dataset: Dataset | None = None
     controller: Controller | None = None
     evaluator: EvaluatorSettings | None = None
