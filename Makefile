@@ -5,16 +5,18 @@ TEST_ARGS ?=
 
 BIN := .venv/bin
 STAMP := .venv/installed
+DOCS_STAMP := .venv/installed-docs
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e --group && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help install search test parity browser lint clean
+.PHONY: help install search test parity browser docs lint clean
 
 help:
 	@echo "make search [ARGS='space=mnasnet trials=64']   search on real images; the results land in runs/"
 	@echo "make test   [TEST_ARGS='-k pareto']            linter, type checker and the test suite"
 	@echo "make parity [TEST_ARGS='-k xception']          networks against Keras' own, a few minutes"
 	@echo "make browser [ARGS=runs/default/report.html]   the report in headless Chromium, which must be on the PATH"
+	@echo "make docs                                      the documentation: docs/_build/html/index.html"
 	@echo "make lint                                      linter and type checker alone"
 	@echo "make install                                   create .venv, which every target above does when needed"
 	@echo "make clean                                     remove .venv and caches, never runs/"
@@ -33,12 +35,16 @@ parity: $(STAMP)
 browser: $(STAMP)
 	$(BIN)/python tests/browser/check_report.py $(ARGS)
 
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m sphinx -W --keep-going -q -n -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 lint: $(STAMP)
 	$(BIN)/python -m ruff check
 	$(BIN)/python -m pyright
 
 clean:
-	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist docs/_build docs/reference/api .pytest_cache .ruff_cache .hypothesis
 	find nas conf search_spaces tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last and holds the folder's path: an interrupted or moved installation is finished by the next make.
@@ -53,6 +59,10 @@ $(STAMP): pyproject.toml
 	  || { rm -rf .venv && uv venv --quiet --python '>=3.11' .venv; }
 	@uv pip install --quiet --python $(BIN)/python --editable . --group dev
 	@echo '$(CURDIR)' > $@
+
+$(DOCS_STAMP): $(STAMP)
+	@uv pip install --quiet --python $(BIN)/python --group docs
+	@echo '$(CURDIR)' > $@
 else
 # Debian's python3 may come without ensurepip: then the machine's own pip puts a pip into the bare environment.
 $(STAMP): pyproject.toml
@@ -65,5 +75,9 @@ $(STAMP): pyproject.toml
 	  || { $(PYTHON) -m venv --clear --without-pip .venv && $(PYTHON) -m pip --python $(BIN)/python install -qq pip; }
 	@$(BIN)/python -m pip --disable-pip-version-check -qq install --upgrade 'pip>=25.1'
 	@$(BIN)/python -m pip --disable-pip-version-check -qq install --editable . --group dev
+	@echo '$(CURDIR)' > $@
+
+$(DOCS_STAMP): $(STAMP)
+	@$(BIN)/python -m pip --disable-pip-version-check -qq install --group docs
 	@echo '$(CURDIR)' > $@
 endif

@@ -33,6 +33,7 @@ from nas.core.machine import keep_memory
 from nas.data import Dataset, load_dataset
 from nas.recipe import Recipe
 from nas.space import Space, load_space
+from nas.tasks import CLASSIFICATION
 from nas.train import fit
 from nas.train.compilation.layerwise import Layerwise
 from nas.train.compilation.switched import compile_space
@@ -46,7 +47,7 @@ def rival(build: Any, dataset: Dataset, recipe: Recipe) -> Train:
     steps = recipe.epochs * (len(dataset.train) // rows)
 
     def train(arch: Arch, seed: int) -> None:
-        step = build(lower(arch), np.ascontiguousarray(dataset.train.images[:rows]), dataset.train.labels[:rows])
+        step = build(lower(arch), np.ascontiguousarray(dataset.train.images[:rows]), dataset.train.targets[:rows])
         for _ in range(steps):
             step()
 
@@ -58,7 +59,7 @@ def make_arm(name: str, space: Space, dataset: Dataset, recipe: Recipe) -> Train
         program = compile_space(space, dataset, recipe)
         return lambda arch, seed: void(program.fit(arch, seed))
     if name == "layerwise":
-        links = Layerwise(dataset, recipe)
+        links = Layerwise(dataset, recipe, CLASSIFICATION)
         return lambda arch, seed: void(links.fit(arch, seed))
     if name == "scratch":
         return lambda arch, seed: void(fit(arch, dataset, recipe, seed))

@@ -24,7 +24,7 @@ from nas.data import Dataset, Split
 from nas.nn.network import init
 from nas.nn.ops import ACT_FNS
 from nas.recipe import Recipe
-from nas.tasks.classification import CLASSIFICATION
+from nas.tasks import CLASSIFICATION
 from nas.train.optim import Layout, optimizer
 from nas.train.trainer import Trainer
 

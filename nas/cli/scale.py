@@ -22,6 +22,7 @@ from nas.data import load_dataset
 from nas.latency import make_device
 from nas.recipe import Recipe
 from nas.runtime import make_executor_settings
+from nas.tasks import fit_arch, task_of
 from nas.workflows.log import logged
 from nas.workflows.run_folder import made_folder, open_run, run_folder, with_paths
 from nas.workflows.scale import Coefficients, compound, family_space, grid, preset, to_budget
@@ -107,7 +108,7 @@ def scale(call: Invocation) -> None:
             _write(run_folder(command.run, (), call.job), family)
         return
     dataset = load_dataset(command.dataset)
-    fitted = arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes))
+    fitted = fit_arch(task_of(arch), arch, dataset, dataset.resolution)
     build(Recipe, command.recipe, "recipe")
     make_executor_settings(command.executor)
     for name, device in command.device.items():

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.controllers.base import History, fresh
+from nas.controllers.encoding import Encoding, encode_problem
 from nas.controllers.nsga2 import best_first
-from nas.controllers.surroundings import Surroundings, surroundings_of
 from nas.core.machine import one_thread
 from nas.core.settings import check_ranges
 from nas.objectives.pareto import hypervolume_gains, non_dominated, ranks
@@ -41,7 +41,7 @@ class State:
     """What was told, what is known of the space, and each costly axis' hyperparameters with the length they are from."""
 
     history: History
-    around: Surroundings
+    encoding: Encoding
     hypers: tuple[Hyper, ...] = ()
     fitted: int = 0
 
@@ -75,12 +75,12 @@ class Bayesian:
 
     def init(self, problem: Problem, seed: int) -> State:
         start = min(max(len(problem.space.genes), 10), 30) if self.start is None else self.start
-        return State(History(problem), surroundings_of(problem, start, np.random.default_rng(seed)))
+        return State(History(problem), encode_problem(problem, start, np.random.default_rng(seed)))
 
     def ask(self, state: State, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         n = len(state.history) + len(pending)
-        if n < len(state.around.design):
-            return Proposal(fresh(state.history, pending, lambda k: state.around.near(n, k, rng), rng))
+        if n < len(state.encoding.design):
+            return Proposal(fresh(state.history, pending, lambda k: state.encoding.near(n, k, rng), rng))
         if not state.hypers:
             with one_thread():
                 order = self._safest(state, rng)
@@ -91,24 +91,24 @@ class Bayesian:
 
     def _safest(self, state: State, rng: np.random.Generator) -> list[Genome]:
         """Uniform genomes, those first that are least like the trials that failed: before there are results to learn from."""
-        rows = state.around.genes.sample(SAMPLED, rng)
-        if (success := Success.of(state.history, state.around, self.points)) is not None:
-            rows = rows[np.argsort(-success(state.around.inputs(rows)), kind="stable")]
+        rows = state.history.problem.space.arrays.sample(SAMPLED, rng)
+        if (success := Success.of(state.history, state.encoding, self.points)) is not None:
+            rows = rows[np.argsort(-success(state.encoding.inputs(rows)), kind="stable")]
         return [tuple(row) for row in rows.tolist()]
 
     def tell(self, state: State, trial: Trial, rng: np.random.Generator) -> State:
         state = dataclasses.replace(state, history=state.history.add(trial))
         enough = len(state.history.ok)
-        due = enough >= max(GROWTH * state.fitted, min(len(state.around.design), 10), 2)
-        if not due or len(state.history) < len(state.around.design):
+        due = enough >= max(GROWTH * state.fitted, min(len(state.encoding.design), 10), 2)
+        if not due or len(state.history) < len(state.encoding.design):
             return state
         with one_thread():
             return self._fitted(state)
 
     def _fitted(self, state: State) -> State:
-        history, around = state.history, state.around
-        inputs = {"costs": around.inputs(history.rows[history.ok])}
-        targets = (standardized(around.to_model(k, history.values[history.ok, k]))[0] for k in around.costly)
+        history, encoding = state.history, state.encoding
+        inputs = {"costs": encoding.inputs(history.rows[history.ok])}
+        targets = (standardized(encoding.to_model(k, history.values[history.ok, k]))[0] for k in encoding.costly)
         hypers = tuple(choose(TERMS, inputs, y, np.random.default_rng(len(history))) for y in targets)
         return dataclasses.replace(state, hypers=hypers, fitted=len(history.ok))
 
@@ -122,12 +122,12 @@ class Success:
     relevance: np.ndarray
 
     @classmethod
-    def of(cls, history: History, around: Surroundings, points: int) -> Success | None:
+    def of(cls, history: History, encoding: Encoding, points: int) -> Success | None:
         """From the last trials; None where all have a result."""
         if len(history.ok) == len(history):
             return None
         last = np.arange(len(history))[-points:]
-        inputs, failed = around.inputs(history.rows[last]), np.isnan(history.rewards[last]).astype(float)
+        inputs, failed = encoding.inputs(history.rows[last]), np.isnan(history.rewards[last]).astype(float)
         centered = inputs - inputs.mean(axis=0)
         spread = np.sqrt((centered**2).sum(axis=0) * max(((failed - failed.mean()) ** 2).sum(), 1e-12))
         relevance = np.abs(centered.T @ (failed - failed.mean())) / np.maximum(spread, 1e-12) + FAILING_FLOOR
@@ -144,24 +144,24 @@ class Model:
     """The models of one moment, and the search for the best proposal under them."""
 
     def __init__(self, settings: Bayesian, state: State, pending: Sequence[Proposal]):
-        self.settings, self.history, self.around = settings, state.history, state.around
-        self.genes = state.around.genes
+        self.settings, self.history, self.encoding = settings, state.history, state.encoding
+        self.arrays = state.history.problem.space.arrays
         ok = self._kept(state.history)
         self.values = state.history.values[state.history.ok]
         self.rows = state.history.rows[state.history.ok]
-        inputs = {"costs": self.around.inputs(state.history.rows[ok])}
+        inputs = {"costs": self.encoding.inputs(state.history.rows[ok])}
         self.scales, self.models = [], []
-        for axis, hyper in zip(self.around.costly, state.hypers, strict=True):
-            y, middle, spread = standardized(self.around.to_model(axis, state.history.values[ok, axis]))
+        for axis, hyper in zip(self.encoding.costly, state.hypers, strict=True):
+            y, middle, spread = standardized(self.encoding.to_model(axis, state.history.values[ok, axis]))
             self.scales.append((middle, spread))
             self.models.append(Process(TERMS, hyper, inputs, y))
         space = self.history.problem.space
         busy = [space.canonical(proposal.genome) for proposal in pending]
         self.pending = np.array(busy, np.int64).reshape(len(busy), len(space.genes))
-        self.reference = self.around.reference(self.values)
-        self.success = Success.of(state.history, state.around, settings.points)
+        self.reference = self.encoding.reference(self.values)
+        self.success = Success.of(state.history, state.encoding, settings.points)
         number, every = len(state.history) + len(pending), settings.bold_every
-        self.bold = bool(every) and number % every == every - 1 and state.around.everything is None
+        self.bold = bool(every) and number % every == every - 1 and state.encoding.everything is None
         self.optimism = settings.boldness if self.bold else settings.optimism
 
     def _kept(self, history: History) -> np.ndarray:
@@ -174,23 +174,23 @@ class Model:
         """Gains times the chance that the training gives a result at all."""
         if self.success is None or not len(rows):
             return gains
-        return gains * self.success(self.around.inputs(rows))
+        return gains * self.success(self.encoding.inputs(rows))
 
     def assess(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Of (n, genes) rows those that keep the limits and will hardly fail, and their minimized values: exact, or optimistic
         where learned."""
-        rows, values = self.around.kept(rows)
+        rows, values = self.encoding.kept(rows)
         if len(rows) and self.success is not None:
-            chance = self.success(self.around.inputs(rows))
+            chance = self.success(self.encoding.inputs(rows))
             likely = chance >= min(SAFE, float(np.median(chance)))
             rows, values = rows[likely], values[likely]
         if self.models and len(rows):
-            inputs = {"costs": self.around.inputs(rows)}
-            for axis, model, (middle, spread) in zip(self.around.costly, self.models, self.scales, strict=True):
+            inputs = {"costs": self.encoding.inputs(rows)}
+            for axis, model, (middle, spread) in zip(self.encoding.costly, self.models, self.scales, strict=True):
                 mean = model.mean(inputs)
                 if self.optimism:
                     mean = mean - self.optimism * model.sd(inputs, noise=False)
-                values[:, axis] = self.around.from_model(axis, middle + spread * mean)
+                values[:, axis] = self.encoding.from_model(axis, middle + spread * mean)
         return rows, values
 
     def ordered(self, rng: np.random.Generator) -> list[Genome]:
@@ -204,8 +204,8 @@ class Model:
         return [tuple(row) for row in rows[order].tolist()]
 
     def _candidates(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        if self.around.everything is not None:
-            return self.assess(self.around.everything[self._is_new(self.around.everything)])
+        if self.encoding.everything is not None:
+            return self.assess(self.encoding.everything[self._is_new(self.encoding.everything)])
         rows, values = self._evolved(rng)
         new = self._is_new(rows)
         return rows[new], values[new]
@@ -214,15 +214,15 @@ class Model:
         """All that an NSGA-II under the models has looked at, from the best told genomes on."""
         size = self.settings.population
         best = best_first(self.values, size // 2)
-        rows, values = self.assess(self.genes.settle(np.concatenate([self.rows[best], self.genes.sample(size, rng)])))
+        rows, values = self.assess(self.arrays.settle(np.concatenate([self.rows[best], self.arrays.sample(size, rng)])))
         keep = best_first(values, len(rows))
         rows, values = rows[keep], values[keep]
-        seen, codes = [(rows, values)], self.genes.codes(rows)
+        seen, codes = [(rows, values)], self.arrays.codes(rows)
         for _ in range(self.settings.generations if len(rows) else 0):
             children = self._children(rows, rng)
-            children, found = self.assess(children[~np.isin(self.genes.codes(children), codes)])
+            children, found = self.assess(children[~np.isin(self.arrays.codes(children), codes)])
             seen.append((children, found))
-            codes = np.concatenate([codes, self.genes.codes(children)])
+            codes = np.concatenate([codes, self.arrays.codes(children)])
             rows, values = np.concatenate([rows, children]), np.concatenate([values, found])
             keep = best_first(values, size)
             rows, values = rows[keep], values[keep]
@@ -232,12 +232,12 @@ class Model:
         """Children of rows that stand best first: parents are the better of two."""
         n = self.settings.population
         first, second = rng.integers(len(rows), size=(2, n, 2)).min(axis=2)
-        crossed = np.where(rng.random(n)[:, None] < 0.7, self.genes.cross(rows[first], rows[second], rng), rows[first])
-        return self.genes.settle(self.genes.mutate(crossed, 1.0, rng))
+        crossed = np.where(rng.random(n)[:, None] < 0.7, self.arrays.cross(rows[first], rows[second], rng), rows[first])
+        return self.arrays.settle(self.arrays.mutate(crossed, 1.0, rng))
 
     def _is_new(self, rows: np.ndarray) -> np.ndarray:
         known = np.concatenate([self.history.rows, self.pending])
-        return ~np.isin(self.genes.codes(rows), self.genes.codes(known))
+        return ~np.isin(self.arrays.codes(rows), self.arrays.codes(known))
 
     def _finalists(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Positions of the candidates that gain most under optimistic values, filled up by rank."""
@@ -257,11 +257,11 @@ class Model:
     def _expected(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """(n,) gains of hypervolume, on average over joint draws of the candidates and the pending ones."""
         everyone = np.concatenate([rows, self.pending])
-        values = np.repeat(self.around.cheap_values(everyone)[None], self.settings.draws, axis=0)
-        inputs = {"costs": self.around.inputs(everyone)}
-        for axis, model, (middle, spread) in zip(self.around.costly, self.models, self.scales, strict=True):
+        values = np.repeat(self.encoding.cheap_values(everyone)[None], self.settings.draws, axis=0)
+        inputs = {"costs": self.encoding.inputs(everyone)}
+        for axis, model, (middle, spread) in zip(self.encoding.costly, self.models, self.scales, strict=True):
             drawn = middle + spread * model.sample(inputs, self.settings.draws, rng)
-            values[:, :, axis] = self.around.from_model(axis, drawn)
+            values[:, :, axis] = self.encoding.from_model(axis, drawn)
         n, front = len(rows), self.values[non_dominated(self.values)]
         gains = [hypervolume_gains(np.concatenate([front, v[n:]]), self.reference, v[:n]) for v in values]
         return self._weighed(np.mean(gains, axis=0), rows)

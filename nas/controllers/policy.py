@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.space import Genome, Space
+from nas.space import Genome, GenomeArrays, Space
 
 Params = Mapping[str, np.ndarray]
 MASKED = np.float32(-1e9)
@@ -23,14 +23,13 @@ MASKED = np.float32(-1e9)
 class Layout:
     """A space as a list of decisions, each after those its conditions name.
 
-    `order` holds gene indices, `options` (T, O) marks which options a decision has, `when` has for each decision the
-    alternatives under which it is active, as (decision, allowed options (O,)) pairs. T and O are rounded up, so that
-    spaces of similar size share a compiled program; decisions beyond `order` are never active.
+    `order` holds gene indices, `options` (T, O) marks which options a decision has, `arrays` knows when a gene is active.
+    T and O are rounded up, so that spaces of similar size share a compiled program; decisions beyond `order` are never active.
     """
 
     order: tuple[int, ...]
     options: np.ndarray
-    when: tuple[tuple[tuple[tuple[int, np.ndarray], ...], ...], ...]
+    arrays: GenomeArrays
 
 
 def layout_of(space: Space) -> Layout:
@@ -45,14 +44,7 @@ def layout_of(space: Space) -> Layout:
     options[:, 0] = True
     for t, gene in enumerate(order):
         options[t, : space.option_counts[gene]] = True
-    at = {gene: t for t, gene in enumerate(order)}
-    when = tuple(
-        tuple(
-            tuple((at[g], np.isin(np.arange(columns), list(ok))) for g, ok in rule) for rule in space.genes[gene].when
-        )
-        for gene in order
-    )
-    return Layout(tuple(order), options, when)
+    return Layout(tuple(order), options, space.arrays)
 
 
 def init_params(layout: Layout, hidden: int, embedding: int, scale: float, rng: np.random.Generator) -> Params:
@@ -103,29 +95,21 @@ def rollout(
     tokens, active, log_probs = np.zeros(shape, np.int64), np.zeros(shape, bool), np.zeros(shape, np.float32)
     x = np.repeat(params["start"][None, :], n, axis=0)
     h = c = np.zeros((n, params["lstm"].shape[1] // 4), np.float32)
-    for t in range(len(layout.order)):
+    columns, known = np.zeros((len(layout.order), n), np.int64), np.zeros((len(layout.order), n), bool)
+    for t, gene in enumerate(layout.order):
         h, c = cell(np, params, x, h, c)
         logits = np.where(layout.options[t][None, :], h @ params["head"][t] + params["head_bias"][t], MASKED)
-        on = _is_active(layout, t, tokens, active)
+        on = layout.arrays.active_gene(gene, columns, known)
         if given is None:
             assert rng is not None
             chosen = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
         else:
             chosen = given[:, t]
-        tokens[:, t], active[:, t] = np.where(on, chosen, 0), on
+        columns[gene], known[gene] = np.where(on, chosen, 0), on
+        tokens[:, t], active[:, t] = columns[gene], on
         log_probs[:, t] = np.where(on, log_softmax(np, logits)[np.arange(n), chosen], 0)
         x = params["embed"][t][tokens[:, t]] * on[:, None].astype(np.float32)
     return Rollout(tokens, active, log_probs)
-
-
-def _is_active(layout: Layout, t: int, tokens: np.ndarray, active: np.ndarray) -> np.ndarray:
-    found = np.zeros(len(tokens), bool)
-    for rule in layout.when[t]:
-        holds = np.ones(len(tokens), bool)
-        for other, allowed in rule:
-            holds &= active[:, other] & allowed[tokens[:, other]]
-        found |= holds
-    return found
 
 
 def to_tokens(layout: Layout, genomes: Sequence[Genome]) -> np.ndarray:

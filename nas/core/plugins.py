@@ -4,6 +4,7 @@ A plugin is an importable module with dicts of the same names as ours, which it 
 
     BLOCKS = {"my_block": my_block}             # nas.arch.blocks
     HEADS = {"my_head": my_head}
+    TASKS = {"regression": Regression()}        # nas.tasks: its `heads` name those of HEADS that are for it
     DATASETS = {"stripes": Stripes}             # nas.data: a frozen settings dataclass with load() -> Dataset
     CONTROLLERS = {"mine": Mine}                # nas.controllers: a frozen settings dataclass with init, ask, tell
     EVALUATORS = {"mine": MyEvaluator}          # nas.evaluators: settings with make(context), and METRICS of their own
@@ -23,6 +24,7 @@ from typing import Any
 REGISTRIES = {
     "BLOCKS": "nas.arch.blocks",
     "HEADS": "nas.arch.blocks",
+    "TASKS": "nas.tasks",
     "DATASETS": "nas.data",
     "CONTROLLERS": "nas.controllers",
     "EVALUATORS": "nas.evaluators",

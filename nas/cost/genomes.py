@@ -18,14 +18,13 @@ from nas.arch.blocks import builder, lower_head, lower_layer
 from nas.arch.graph import Graph, Node, Shape, node_macs
 from nas.cost.count import alive_bytes, node_params, product
 from nas.cost.features import FEATURES, feature_row
-from nas.space import Hole, Pairs, Space
+from nas.space import Hole, Pairs, Rule, Space
 
 METRICS = ("params", "macs", "memory_bytes")
 SHAPES = 1 << 20  # room for the number of a shape inside a key
 STRIDES = 17
 WARM, CHUNK = 12_000, 256
 LARGEST = 2**53
-Rules = tuple[tuple[int, frozenset[int]], ...]
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class _Part:
         # Python's own integers where 64 bits do not hold the key.
         self.dtype = np.int64 if product(self.radix) < 1 << 38 else object
 
-    def keys(self, genomes: np.ndarray, there: Mapping[Rules, np.ndarray]) -> np.ndarray:
+    def keys(self, genomes: np.ndarray, there: Mapping[Rule, np.ndarray]) -> np.ndarray:
         out = np.zeros(len(genomes), self.dtype)
         for hole, radix in zip(self.holes, self.radix, strict=True):
             option = genomes[:, hole.gene] + 1
@@ -78,31 +77,15 @@ class _Part:
 
 
 class _Conditions:
-    """For all genomes at once, where each set of rules of a space holds."""
+    """Where each set of conditions of a template's holes holds, for all genomes at once."""
 
-    def __init__(self, space: Space, used: Sequence[Rules]):
-        self.space, self.used = space, used
-        rules = [rule for gene in space.genes for when in gene.when for rule in when]
-        rules += [rule for when in used for rule in when]
-        self.masks = {rule: self._mask(*rule) for rule in dict.fromkeys(rules)}
-        self.bound = [i for i in space.order if () not in space.genes[i].when]
+    def __init__(self, space: Space, used: Sequence[Rule]):
+        self.arrays, self.used = space.arrays, used
+        self.rules = space.arrays.rules(used)
 
-    def _mask(self, gene: int, allowed: frozenset[int]) -> np.ndarray:
-        return np.array([i in allowed for i in range(len(self.space.genes[gene].options))])
-
-    def __call__(self, genomes: np.ndarray) -> dict[Rules, np.ndarray]:
-        on: dict[int, np.ndarray] = {}
-        met = {rule: mask[genomes[:, rule[0]]] for rule, mask in self.masks.items()}
-
-        def holds(when: Rules) -> np.ndarray:
-            out = np.ones(len(genomes), bool)
-            for rule in when:
-                out &= met[rule] & on[rule[0]] if rule[0] in on else met[rule]
-            return out
-
-        for i in self.bound:
-            on[i] = np.logical_or.reduce([holds(when) for when in self.space.genes[i].when])
-        return {when: holds(when) for when in self.used}
+    def __call__(self, genomes: np.ndarray) -> dict[Rule, np.ndarray]:
+        columns = np.ascontiguousarray(genomes.T)
+        return dict(zip(self.used, self.rules(columns, self.arrays.active_columns(columns)), strict=True))
 
 
 class Costs:

@@ -18,6 +18,7 @@ from nas.data.images import Fetched, Format, common_form, formats_of, machine_me
 from nas.data.split import split_off, subset
 from nas.data.statistics import SURVEYED, channel_statistics, pieces, spread
 from nas.data.stream import MIB, Groups, Streamed
+from nas.records import LABEL, TargetSpec
 
 TEST_SHARE = 0.2
 TEST_SEED = (20, 0)  # fixed: whatever split_seed is, the test images are the same and none is trained on
@@ -28,23 +29,28 @@ GUESSED = 16  # images whose headers say how large a dataset is
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """images: (n, h, w, c) uint8, read-only, or `Streamed`, whose rows are read when they are asked for; labels: (n,) int32."""
+    """Images with their targets.
+
+    Args:
+        images: (n, h, w, c) uint8, read-only, or `Streamed`, whose rows are read when they are asked for.
+        targets: (n, ...) as the dataset's `TargetSpec` has them: (n,) int32 class labels, (n,) float32 numbers.
+    """
 
     images: np.ndarray | Streamed
-    labels: np.ndarray
+    targets: np.ndarray
 
     def __post_init__(self) -> None:
-        for array in (self.images, self.labels):
+        for array in (self.images, self.targets):
             if isinstance(array, np.ndarray):
                 array.setflags(write=False)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.targets)
 
     def take(self, rows: np.ndarray) -> Split:
         """A part of it."""
         images = self.images.take(rows) if isinstance(self.images, Streamed) else self.images[rows]
-        return Split(images, self.labels[rows])
+        return Split(images, self.targets[rows])
 
     def order(self, rng: np.random.Generator) -> np.ndarray:
         """(n,) row numbers in random order."""
@@ -53,10 +59,14 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images to classify. Controllers see results on `valid`; `test` is for the final report alone.
+    """Images and what is to be predicted from them. Controllers see results on `valid`; `test` is for the final report alone.
 
-    `mean` and `std` are per channel, over `train`, of images / 255; `std` is at least 1/255, so that dividing by it
-    is safe for a channel that is constant.
+    Args:
+        classes: Names by label; empty where targets are no labels.
+        resolution: Side of the images in pixels.
+        mean: Per channel, over `train`, of images / 255.
+        std: The same; at least 1/255, so that dividing by it is safe for a channel that is constant.
+        target: What the targets of the three splits are. Raises ValueError where they are something else.
     """
 
     name: str
@@ -68,6 +78,11 @@ class Dataset:
     channels: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    target: TargetSpec = LABEL
+
+    def __post_init__(self) -> None:
+        for part in ("train", "valid", "test"):
+            self.target.check(getattr(self, part).targets, f"{self.name}: {part}")
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ class Context:
             if fidelity.resolution not in (None, found.resolution):
                 found = load_dataset({**self.settings["dataset"], "resolution": fidelity.resolution})
             if fidelity.share < 1:
-                rows = subset(found.train.labels, np.arange(len(found.train)), max(round(fidelity.share * len(found.train)), 1), (0,))
+                rows = subset(found.train.targets, np.arange(len(found.train)), max(round(fidelity.share * len(found.train)), 1), (0,))
                 found = dataclasses.replace(found, train=found.train.take(rows))
             self._fidelities[key] = found
         return self._fidelities[key]

@@ -11,6 +11,7 @@ from nas.evaluators.base import Context
 from nas.evaluators.scratch import Scratch, ScratchEvaluator
 from nas.recipe import Recipe
 from nas.records import Job, Report
+from nas.tasks import task_of
 
 RECIPES = 4  # whose programs are kept: fidelities on other data need their own
 
@@ -28,15 +29,16 @@ class LinksEvaluator(ScratchEvaluator):
 
     def __init__(self, settings: Scratch, context: Context):
         super().__init__(settings, context)
-        self._links: dict[tuple[Recipe, int], Any] = {}
+        self._links: dict[tuple[Recipe, int, str], Any] = {}
 
     def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:
         from nas.train.compilation.layerwise import Layerwise
 
         shared = replace(recipe, epochs=recipe.horizon)  # fidelities that differ in their epochs have the same programs
-        key = (shared, id(dataset))  # the context keeps its datasets
+        task = task_of(arch)
+        key = (shared, id(dataset), task.name)  # the context keeps its datasets
         if key not in self._links:
-            self._links = dict([*self._links.items()][-RECIPES + 1 :]) | {key: Layerwise(dataset, shared)}
+            self._links = dict([*self._links.items()][-RECIPES + 1 :]) | {key: Layerwise(dataset, shared, task)}
         return self._links[key].fit(
             arch, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
             variables=self._inherited(job, arch), epochs=recipe.epochs,

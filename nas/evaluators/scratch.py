@@ -15,6 +15,7 @@ from nas.evaluators.base import Context, guarded
 from nas.nn.weights import Variables, load_weights, save_weights
 from nas.recipe import Recipe
 from nas.records import Job, Outcome, Report, Training
+from nas.tasks import fit_arch, task_of
 
 if TYPE_CHECKING:
     from nas.train import Checkpoints
@@ -64,7 +65,7 @@ class ScratchEvaluator:
             variables = {"params": fit.params, "stats": fit.stats}
         arch, dataset, _ = self._task(job)
         graph = lower(arch)
-        metrics = evaluate(graph, variables, dataset.test, dataset, self._recipe.batch, self._recipe.dtype)
+        metrics = evaluate(graph, variables, dataset.test, dataset, self._recipe.batch, self._recipe.dtype, task=task_of(arch))
         return Outcome(job.number, "ok", metrics=metrics, worker=self._context.worker)
 
     def _fit(self, job: Job, report: Report) -> Any:
@@ -78,7 +79,7 @@ class ScratchEvaluator:
             return arch, self._context.dataset, recipe
         dataset = self._context.dataset_at(training.fidelity)
         if dataset.resolution != self._context.dataset.resolution:
-            arch = arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes))
+            arch = fit_arch(task_of(arch), arch, dataset, dataset.resolution)
         return arch, dataset, replace(recipe, epochs=training.fidelity.epochs, schedule_epochs=training.horizon)
 
     def _checkpoints(self, job: Job) -> Checkpoints:
@@ -114,6 +115,7 @@ class ScratchEvaluator:
 
         variables, dataset = load_weights(Path(job.data["weights"])), self._context.dataset
         save_weights(self._context.weights(job.number), variables)
-        graph = lower(arch_from_dict(dict(job.arch)))
-        metrics = evaluate(graph, variables, dataset.valid, dataset, self._recipe.batch, self._recipe.dtype)
+        arch = arch_from_dict(dict(job.arch))
+        graph = lower(arch)
+        metrics = evaluate(graph, variables, dataset.valid, dataset, self._recipe.batch, self._recipe.dtype, task=task_of(arch))
         return Outcome(job.number, "ok", metrics=metrics, worker=self._context.worker)

@@ -1,6 +1,7 @@
 """What a run is made of, as frozen dataclasses: trials, jobs, outcomes, measurements, events. No SQLite, no JAX."""
 
 from nas.records.jobs import DiskFullError, Fidelity, Job, Outcome, Report, Training, WorkerSpec, training_of
+from nas.records.targets import LABEL, NUMBER, TargetSpec
 from nas.records.trials import (
     JSON,
     OUTCOMES,
@@ -17,6 +18,8 @@ from nas.records.trials import (
 
 __all__ = [
     "JSON",
+    "LABEL",
+    "NUMBER",
     "OUTCOMES",
     "DiskFullError",
     "Evaluation",
@@ -29,6 +32,7 @@ __all__ = [
     "Purpose",
     "Record",
     "Report",
+    "TargetSpec",
     "Training",
     "Trial",
     "WorkerSpec",

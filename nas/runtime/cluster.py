@@ -186,7 +186,7 @@ def ship(cluster: Cluster, dataset: Any) -> Any:
     splits = dataset.train, dataset.valid, dataset.test
     if any(isinstance(split.images, Streamed) for split in splits):
         return None  # files, which each node reads itself
-    size = sum(s.images.nbytes + s.labels.nbytes for s in splits)
+    size = sum(s.images.nbytes + s.targets.nbytes for s in splits)
     stores = [node.get("object_store_memory", 0) for node in cluster.alive().values()]
     if size > SHIPPED_SHARE * min(stores, default=0):
         log.info("the dataset (%.2f GiB) is read by every worker: a node's object store is too small for it", size / GIB)

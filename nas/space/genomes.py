@@ -10,6 +10,7 @@ import numpy as np
 
 from nas.space.counting import count
 from nas.space.template import Gene, Genome, Rule, holds
+from nas.space.vectorized import GenomeArrays
 
 TRIES, VISITS, DEEPEST = 1000, 50_000, 400  # visits: genes looked at before giving up; deepest: of a recursion
 
@@ -49,41 +50,40 @@ class Genomes:
         return tuple(order)
 
     @cached_property
-    def _conditional(self) -> tuple[int, ...]:
-        return tuple(i for i in self.order if () not in self.genes[i].when)
+    def arrays(self) -> GenomeArrays:
+        """The same operations on (n, genes) arrays."""
+        return GenomeArrays(self.genes, self.forbid, self.order)
 
     def active(self, genome: Sequence[int]) -> list[bool]:
         """Which genes matter in this genome."""
-        on = [True] * len(self.genes)
-        for i in self._conditional:
-            on[i] = any(holds(rule, on, genome) for rule in self.genes[i].when)
-        return on
+        return self.arrays.active(_row(genome))[0].tolist()
 
     def canonical(self, genome: Sequence[int]) -> Genome:
         """The genome with inactive genes set to 0. Raises ValueError where it is no genome of this space."""
+        return _genome(self.arrays.canonical(self._checked(genome)))
+
+    def _checked(self, genome: Sequence[int]) -> np.ndarray:
+        """(1, genes)"""
         if len(genome) != len(self.genes):
-            raise ValueError(f"{self.name}: a genome has {len(self.genes)} genes, got {len(genome)}")
+            raise ValueError(f"{self.name}: expected a genome of {len(self.genes)} genes, got {len(genome)}")
         for gene, option in zip(self.genes, genome, strict=True):
             if not 0 <= option < len(gene.options):
                 raise ValueError(
-                    f"{self.name}: gene {gene.name} has options 0 to {len(gene.options) - 1}, got {option}"
+                    f"{self.name}: gene {gene.name}: expected an option from 0 to {len(gene.options) - 1}, got {option}"
                 )
-        return tuple(int(v) if on else 0 for v, on in zip(genome, self.active(genome), strict=True))
+        return _row(genome)
 
     def allowed(self, genome: Sequence[int]) -> bool:
         """Whether no forbidden combination stands in it."""
-        if not self.forbid:
-            return True
-        on = self.active(genome)
-        return not any(holds(rule, on, genome) for rule in self.forbid)
+        return not self.forbid or bool(self.arrays.allowed(_row(genome))[0])
 
     def sample(self, rng: np.random.Generator) -> Genome:
         """A genome, every option of every gene equally likely. Raises ValueError where `forbid` leaves nothing to be found."""
         tries = min(TRIES, 1 + VISITS // max(len(self.genes), 1))
         for _ in range(tries):
-            genome = self.canonical(rng.integers(self.option_counts).tolist())
-            if self.allowed(genome):
-                return genome
+            row = self.arrays.canonical(self.arrays.draw(1, rng))
+            if self.arrays.allowed(row)[0]:
+                return _genome(row)
         if len(self.genes) <= DEEPEST:
             for genome in self.enumerate(tries):
                 return genome
@@ -91,36 +91,33 @@ class Genomes:
 
     def mutate(self, genome: Sequence[int], rng: np.random.Generator, genes: int = 1) -> Genome:
         """A genome with `genes` active genes changed; the same one where nothing can change."""
+        start = self._checked(genome)
         for _ in range(TRIES):
-            child = tuple(genome)
+            row = start.copy()
             for _ in range(genes):
-                open_genes = [i for i, on in enumerate(self.active(child)) if on and len(self.genes[i].options) > 1]
-                if not open_genes:
+                free = np.flatnonzero(self.arrays.active(row)[0] & (self.option_counts > 1))
+                if not len(free):
                     return self.canonical(genome)
-                i = open_genes[rng.integers(len(open_genes))]
-                option = int(rng.integers(len(self.genes[i].options) - 1))
-                child = self.canonical((*child[:i], option + (option >= child[i]), *child[i + 1 :]))
-            if self.allowed(child):
-                return child
+                i = free[rng.integers(len(free))]
+                option = int(rng.integers(int(self.option_counts[i]) - 1))
+                row[0, i] = option + (option >= row[0, i])
+                row = self.arrays.canonical(row)
+            if self.arrays.allowed(row)[0]:
+                return _genome(row)
         return self.canonical(genome)
 
     def cross(self, a: Sequence[int], b: Sequence[int], rng: np.random.Generator) -> Genome:
         """Uniform crossover; one of the parents where no allowed child is found."""
+        first, second = self._checked(a), self._checked(b)
         for _ in range(TRIES):
-            pick = rng.integers(2, size=len(self.genes))
-            child = self.canonical([y if p else x for x, y, p in zip(a, b, pick, strict=True)])
-            if self.allowed(child):
-                return child
+            row = self.arrays.canonical(np.where(rng.integers(2, size=len(self.genes)), second, first))
+            if self.arrays.allowed(row)[0]:
+                return _genome(row)
         return self.canonical(a)
 
     def neighbors(self, genome: Sequence[int]) -> Iterator[Genome]:
         """Every allowed genome that differs in the option of one active gene."""
-        for i, on in enumerate(self.active(genome)):
-            for option in range(len(self.genes[i].options)) if on else ():
-                if option != genome[i]:
-                    child = self.canonical((*genome[:i], option, *genome[i + 1 :]))
-                    if self.allowed(child):
-                        yield child
+        yield from map(tuple, self.arrays.neighbors(self._checked(genome)[0]).tolist())
 
     def enumerate(self, tries: int | None = None) -> Iterator[Genome]:
         """Every allowed canonical genome, each once; of the first `tries` canonical ones where that is given."""
@@ -148,3 +145,11 @@ class Genomes:
     def size(self) -> int:
         """Number of allowed canonical genomes, exact."""
         return count(self.genes, self.forbid, self.order)
+
+
+def _row(genome: Sequence[int]) -> np.ndarray:
+    return np.array([genome], np.int64)
+
+
+def _genome(row: np.ndarray) -> Genome:
+    return tuple(row[0].tolist())

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from nas.controllers.genes import Genes, first_of
 from nas.controllers.nsga2 import best_first
-from nas.space import Space
+from nas.space import Space, first_of
 
 LISTED = 20_000  # spaces up to this size are looked at whole
 POPULATION = 300
@@ -21,17 +20,17 @@ def best_front(space: Space, values_of: Callable[[np.ndarray], np.ndarray], eval
     """
     if space.size <= LISTED:
         return values_of(np.array([*space.enumerate()], np.int64))
-    genes, rng = Genes(space), np.random.default_rng(0)
-    rows = genes.sample(POPULATION, rng)
+    arrays, rng = space.arrays, np.random.default_rng(0)
+    rows = arrays.sample(POPULATION, rng)
     values, done = values_of(rows), len(rows)
     while done < evaluations:
         first, second = rng.integers(len(rows), size=(2, POPULATION, 2)).min(axis=2)
         crossed = rng.random(POPULATION)[:, None] < 0.9
-        mixed = np.where(crossed, genes.cross(rows[first], rows[second], rng), rows[first])
-        children = genes.settle(genes.mutate(mixed, 1.0, rng))
+        mixed = np.where(crossed, arrays.cross(rows[first], rows[second], rng), rows[first])
+        children = arrays.settle(arrays.mutate(mixed, 1.0, rng))
         done += len(children)
         rows, values = np.concatenate([rows, children]), np.concatenate([values, values_of(children)])
-        distinct = first_of(genes.codes(rows))
+        distinct = first_of(arrays.codes(rows))
         keep = distinct[best_first(values[distinct], POPULATION)]
         rows, values = rows[keep], values[keep]
     return values

@@ -1,37 +1,89 @@
-"""What a network is trained for: the meaning of its outputs, the loss, the metrics."""
+"""Image classification: one class an image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
+import numpy as np
 
-from nas.nn.ops import Array
+from nas.arch import Arch
+from nas.data.dataset import Dataset
+from nas.objectives.objectives import Direction
+from nas.recipe import Recipe
+from nas.tasks.base import BaseTask, HostOutputs, Mixed, single
+
+if TYPE_CHECKING:
+    from nas.tasks.base import Array, Outputs
 
 
-@dataclass(frozen=True)
-class Task:
-    """loss(outputs, labels, smoothing) -> (n,), the training loss; metrics: name -> f(outputs, labels) -> (n,).
+class Classification(BaseTask):
+    """Cross-entropy with label smoothing; accuracy is a fraction of images. Outputs are logits (n, classes)."""
 
-    Both give one number an example; a split's metric is their mean.
-    """
+    name = "classification"
+    metrics: Mapping[str, Direction] = {"accuracy": "max", "loss": "min"}
+    heads = ("classifier", "mobilenet_v3", "mlp")
+    kind = "label"
+    mixes = distills = True
 
-    name: str
-    loss: Callable[[Array, Array, float], Array]
-    metrics: Mapping[str, Callable[[Array, Array], Array]]
+    def fit_head(self, arch: Arch, dataset: Dataset) -> Arch:
+        return arch.with_io(classes=len(dataset.classes))
+
+    def loss(self, outputs: Outputs, targets: Array, valid: Array | None, recipe: Recipe) -> Mapping[str, Array]:
+        return {"cross_entropy": cross_entropy(single(outputs), targets, recipe.label_smoothing)}
+
+    def reduce(self, outputs: Outputs, targets: Array, valid: Array) -> Mapping[str, Array]:
+        import jax.numpy as jnp
+
+        logits = single(outputs)
+        rows = {"accuracy": is_right(logits, targets), "loss": cross_entropy(logits, targets)}
+        return {name: jnp.where(valid, values, 0).sum() for name, values in rows.items()}
+
+    def mix(self, recipe: Recipe, images: Array, targets: Array, key: Array) -> Mixed:
+        from nas.tasks.mixing import mixed
+
+        return mixed(recipe, images, targets, key)
+
+    def distill(self, outputs: Outputs, teacher_outputs: Outputs, losses: Array, recipe: Recipe) -> Array:
+        """(1 - w) losses + w T^2 KL(softmax(teacher / T) || softmax(outputs / T)), w and T being the recipe's.
+
+        T^2 keeps the gradient's size whatever T is.
+
+        Source: section 2 of Hinton et al. 2015 (arXiv:1503.02531).
+        """
+        import jax
+        import jax.numpy as jnp
+
+        temperature, weight = recipe.temperature, recipe.distill
+        expected = jax.nn.log_softmax(single(teacher_outputs) / temperature)
+        got = jax.nn.log_softmax(single(outputs) / temperature)
+        soft = (jnp.exp(expected) * (expected - got)).sum(1)
+        return (1 - weight) * losses + weight * temperature**2 * soft
+
+    def agree(self, outputs: Outputs, teacher_outputs: Outputs) -> Array:
+        return single(outputs).argmax(1) == single(teacher_outputs).argmax(1)
+
+    def postprocess(self, outputs: HostOutputs) -> Mapping[str, np.ndarray]:
+        """`class`: (n,) numbers; `probability`: (n, classes)."""
+        assert isinstance(outputs, np.ndarray)
+        shifted = np.exp(outputs - outputs.max(1, keepdims=True))
+        return {"class": outputs.argmax(1), "probability": shifted / shifted.sum(1, keepdims=True)}
 
 
 def cross_entropy(logits: Array, labels: Array, smoothing: float = 0.0) -> Array:
     """(n, classes), (n,) -> (n,); the target is 1 - smoothing for the label plus smoothing / classes for every class."""
+    import jax
+
     classes = logits.shape[1]
     targets = jax.nn.one_hot(labels, classes) * (1 - smoothing) + smoothing / classes
     return -(targets * jax.nn.log_softmax(logits)).sum(1)
 
 
 def is_right(logits: Array, labels: Array) -> Array:
+    """(n, classes), (n,) -> (n,): 1 where the largest logit is the label's, else 0."""
+    import jax.numpy as jnp
+
     return (logits.argmax(1) == labels).astype(jnp.float32)
 
 
-CLASSIFICATION = Task("classification", cross_entropy, {"accuracy": is_right, "loss": cross_entropy})
+CLASSIFICATION = Classification()

@@ -7,11 +7,10 @@ Example:
 """
 
 from nas.recipe import Recipe
-from nas.tasks.classification import CLASSIFICATION, Task
 from nas.train.checkpoint import Checkpoints
 from nas.train.distill import Teacher, agreement
 from nas.train.loop import Diverged, Fit, fit
 from nas.train.parallel import DeviceMesh
 from nas.train.score import evaluate
 
-__all__ = ["CLASSIFICATION", "Checkpoints", "DeviceMesh", "Diverged", "Fit", "Recipe", "Task", "Teacher", "agreement", "evaluate", "fit"]
+__all__ = ["Checkpoints", "DeviceMesh", "Diverged", "Fit", "Recipe", "Teacher", "agreement", "evaluate", "fit"]

@@ -40,7 +40,7 @@ OF_A_TEACHER = ("distill", "temperature")
 
 
 class Best(NamedTuple):
-    """The weights with the best validation accuracy so far, NumPy arrays, and the epoch after which they were."""
+    """The weights with the best primary metric on the validation split so far, NumPy arrays, and the epoch after which they were."""
 
     epoch: int
     variables: Variables

@@ -15,7 +15,7 @@ from nas.arch.graph import Graph
 from nas.data.dataset import Dataset, Split
 from nas.nn.network import Variables, apply
 from nas.nn.ops import Array, Form
-from nas.recipe import Recipe
+from nas.tasks import task_of
 from nas.train.score import normalized, resized
 
 
@@ -31,6 +31,10 @@ class Teacher:
 
     def check(self, dataset: Dataset) -> None:
         """Raises ValueError where its answers would not be about the dataset's classes, or its images have other channels."""
+        task = task_of(self.arch)
+        task.targets(dataset)
+        if not task.distills:
+            raise ValueError(f"teacher: the task {task.name} has no distillation")
         if self.arch.channels != dataset.channels:
             raise ValueError(f"teacher: {self.arch.name} takes {self.arch.channels} channels, {dataset.name} has {dataset.channels}")
         theirs, ours = self.classes or (), dataset.classes
@@ -49,8 +53,8 @@ class Teacher:
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()[:16]
 
-    def logits(self, variables: Variables, images: Array, dataset: Dataset, dtype: str, form: Form) -> Array:
-        """(n, h, w, c), normalized as `dataset` says and mixed -> (n, classes), without a gradient.
+    def outputs(self, variables: Variables, images: Array, dataset: Dataset, dtype: str, form: Form) -> Array:
+        """(n, h, w, c), normalized as `dataset` says and mixed -> the network's outputs, without a gradient.
 
         `variables` are its own, handed in so that a compiled step takes them as an input; images are resized to its size.
         """
@@ -65,25 +69,15 @@ class Teacher:
         return jax.lax.stop_gradient(out)
 
 
-def distilled(recipe: Recipe, hard: Array, logits: Array, taught: Array) -> Array:
-    """(n,) losses: (1 - w) hard + w T^2 KL(softmax(taught / T) || softmax(logits / T)), w and T being the recipe's.
-
-    T^2 keeps the gradient's size whatever T is, section 2 of Hinton et al. 2015 (arXiv:1503.02531).
-    """
-    temperature, weight = recipe.temperature, recipe.distill
-    expected, got = jax.nn.log_softmax(taught / temperature), jax.nn.log_softmax(logits / temperature)
-    soft = (jnp.exp(expected) * (expected - got)).sum(1)
-    return (1 - weight) * hard + weight * temperature**2 * soft
-
-
 def agreement(teacher: Teacher, graph: Graph, variables: Variables, split: Split, dataset: Dataset, batch: int = 256) -> float:
-    """The share of a split's images to which a network and its teacher give the same class."""
+    """The fraction of a split's images that a network and its teacher answer alike, as their task has it."""
+    task = task_of(teacher.arch)
 
     @jax.jit
     def same(ours: Variables, theirs: Variables, images: Array) -> Array:
         seen = normalized(images, dataset)
-        logits, _ = apply(graph, ours["params"], ours["stats"], resized(seen, graph), train=False)
-        return logits.argmax(1) == teacher.logits(theirs, seen, dataset, "float32", "auto").argmax(1)
+        outputs, _ = apply(graph, ours["params"], ours["stats"], resized(seen, graph), train=False)
+        return task.agree(outputs, teacher.outputs(theirs, seen, dataset, "float32", "auto"))
 
     rows, count = min(batch, len(split)), 0
     ours, theirs = jax.device_put(variables), jax.device_put(teacher.variables)

@@ -23,7 +23,7 @@ from nas.data.dataset import Dataset, Split
 from nas.nn.network import Variables, init
 from nas.nn.ops import Array
 from nas.recipe import Recipe
-from nas.tasks.classification import CLASSIFICATION, Task
+from nas.tasks import MetricState, Task, check_fit, check_recipe, task_of
 from nas.train.checkpoint import Best, Checkpoints, Progress
 from nas.train.distill import Teacher
 from nas.train.optim import Layout, optimizer
@@ -75,9 +75,11 @@ def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
 
 
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
-        task: Task = CLASSIFICATION, variables: Variables | None = None, checkpoint: Checkpoints | None = None,
+        task: Task | None = None, variables: Variables | None = None, checkpoint: Checkpoints | None = None,
         mesh: DeviceMesh = ALONE, teacher: Teacher | None = None) -> Fit:  # fmt: skip
     """Trains a network and validates it; `variables` are the values to start from (None: initial values from the seed).
+
+    `task`: that of the architecture's head where none is given.
 
     With `checkpoint` it goes on where an earlier call was killed, or from a shorter training; the result is that of a call
     left in peace, bit for bit on a CPU. `mesh`: devices, and processes, that share each batch, batch norm's statistics
@@ -86,7 +88,9 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite, ValueError
     where the architecture's, or the teacher's, channels or classes are not the dataset's.
     """
-    check_io(arch, dataset)
+    task = task or task_of(arch)
+    check_fit(task, arch, dataset)
+    check_recipe(task, recipe)
     if teacher:
         teacher.check(dataset)
     graph = lower(arch)
@@ -109,19 +113,13 @@ def finish(trainer: Trainer, program: Program, state: State, report: Report) -> 
                peak_memory_bytes=program.peak_memory_bytes, curve=list(run.now.curve))  # fmt: skip
 
 
-def check_io(arch: Arch, dataset: Dataset) -> None:
-    expected = {"channels": dataset.channels, "classes": len(dataset.classes)}
-    for key, value in expected.items():
-        if getattr(arch, key) != value:
-            fix = f"arch.with_io(channels={expected['channels']}, classes={expected['classes']})"
-            got = f"the architecture {getattr(arch, key)}"
-            raise ValueError(f"{arch.name}: {key}: {dataset.name} has {value}, {got}; fit it by {fix}")
-
-
-def stale(curve: Sequence[Mapping[str, float]], patience: int) -> bool:
-    """Whether the last `patience` validations brought no better accuracy; 0 means never."""
-    seen = [entry["accuracy"] for entry in curve if "accuracy" in entry]
-    return bool(patience) and len(seen) > patience and max(seen[-patience:]) <= max(seen[:-patience])
+def stale(task: Task, curve: Sequence[Mapping[str, float]], patience: int) -> bool:
+    """Whether the last `patience` validations brought no better value of the task's primary metric; 0 means never."""
+    seen = [entry[task.primary] for entry in curve if task.primary in entry]
+    if not patience or len(seen) <= patience:
+        return False
+    best = max if task.metrics[task.primary] == "max" else min
+    return not task.better(best(seen[-patience:]), best(seen[:-patience]))
 
 
 class _Run:
@@ -152,7 +150,7 @@ class _Run:
         if self.now.curve and self._report(int(self.now.state.step), self._steps, dict(self.now.curve[-1])):
             return
         for epoch in range(self.now.epoch + 1, recipe.epochs + 1):
-            if stale(self.now.curve, recipe.patience):
+            if stale(self._trainer.task, self.now.curve, recipe.patience):
                 return
             stopped = self._epoch(epoch)
             if recipe.validate_every and epoch % recipe.validate_every == 0 and not stopped:
@@ -165,10 +163,10 @@ class _Run:
     def kept(self) -> tuple[Variables, dict[str, float], int]:
         """(weights, their validation, after which epoch they were): the last ones, or the best where the recipe has patience."""
         trainer, best, curve = self._trainer, self.now.best, self.now.curve
-        names = trainer.task.metrics
+        names, main = trainer.task.metrics, trainer.task.primary
         metrics = {name: value for name, value in curve[-1].items() if name in names}
         metrics = metrics or _validate(trainer, self._program, self.now.state)
-        if best is None or metrics["accuracy"] > curve[best.epoch - 1]["accuracy"]:
+        if best is None or trainer.task.better(metrics[main], curve[best.epoch - 1][main]):
             return trainer.result(self.now.state), metrics, len(curve)
         return best.variables, {name: curve[best.epoch - 1][name] for name in names}, best.epoch
 
@@ -183,8 +181,8 @@ class _Run:
                 _check_finite(losses[-1], before + len(losses), "training loss")
 
         with contextlib.closing(trainer.batches(epoch, len(losses))) as batches:
-            for images, labels in batches:
-                state, loss = self._program.step(state, images, labels)
+            for images, targets in batches:
+                state, loss = self._program.step(state, images, targets)
                 pending.append(loss)
                 settle(IN_FLIGHT)
                 if kept and kept.due_within(self._saved_at):
@@ -205,7 +203,8 @@ class _Run:
         trainer, state, curve = self._trainer, self.now.state, self.now.curve
         entry = {**curve[-1], **_validate(trainer, self._program, state)}
         curve, best = (*curve[:-1], entry), self.now.best
-        if trainer.recipe.patience and (best is None or entry["accuracy"] > curve[best.epoch - 1]["accuracy"]):
+        main = trainer.task.primary
+        if trainer.recipe.patience and (best is None or trainer.task.better(entry[main], curve[best.epoch - 1][main])):
             best = Best(len(curve), trainer.result(state))
         self._moved(state, curve=curve, best=best)
 
@@ -220,10 +219,10 @@ class _Run:
 def _validate(trainer: Trainer, program: Program, state: State) -> dict[str, float]:
     weights = trainer.scored(state)
 
-    def score(split: Split) -> dict[str, float]:
-        return run_score(program.score, weights, split, trainer.valid_rows)
+    def score(split: Split) -> MetricState:
+        return run_score(program.score, weights, split, trainer.valid_rows, trainer.task)
 
-    metrics = trainer.mesh.means(trainer.dataset.valid, score, list(trainer.task.metrics))
+    metrics = trainer.mesh.metrics(trainer.dataset.valid, score, trainer.task)
     for name, value in metrics.items():
         _check_finite(value, int(state.step), f"validation {name}")
     return metrics

@@ -6,7 +6,8 @@ gradients alike: losses are those of one device, up to the order of sums.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from nas.data.dataset import Split
+from nas.tasks import MetricState, Task
 
 PATIENCE_S = 100  # after which processes take one that is silent for dead
 
@@ -63,17 +65,25 @@ class DeviceMesh:
         assert shared is not None
         return [jax.make_array_from_process_local_data(shared, array) for array in arrays]
 
-    def means(self, split: Split, score: Callable[[Split], Mapping[str, float]], names: Sequence[str]) -> dict[str, float]:
+    def metrics(self, split: Split, score: Callable[[Split], MetricState], task: Task) -> dict[str, float]:
         """A split's metrics, each process scoring a part of it; equal in all."""
         if self.hosts == 1:
-            return dict(score(split))
+            return score(split).compute()
+        part = split.take(np.arange(self.rank, len(split), self.hosts))
+        own = score(part) if len(part) else task.new_metrics()
+        merged = task.new_metrics()
+        for data in self._gathered(json.dumps(own.to_json()).encode()):
+            merged.merge(task.new_metrics(json.loads(data)))
+        return merged.compute()
+
+    def _gathered(self, data: bytes) -> list[bytes]:
+        """What every process gave, in order of rank."""
         from jax.experimental import multihost_utils
 
-        part = split.take(np.arange(self.rank, len(split), self.hosts))
-        found = score(part) if len(part) else dict.fromkeys(names, 0.0)
-        sums = np.array([found[name] * len(part) for name in names], np.float32)
-        whole = np.asarray(multihost_utils.process_allgather(sums)).astype(np.float64).sum(0) / len(split)
-        return dict(zip(names, whole.tolist(), strict=True))
+        sizes = np.asarray(multihost_utils.process_allgather(np.int32(len(data)))).reshape(-1)
+        padded = np.frombuffer(data.ljust(int(sizes.max())), np.uint8)
+        rows = np.asarray(multihost_utils.process_allgather(padded))
+        return [row[:size].tobytes() for row, size in zip(rows, sizes, strict=True)]
 
     def agree(self, place: Sequence[int], what: str) -> None:
         """Raises ValueError in every process where they stand at different places."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -14,9 +15,10 @@ from nas.data.dataset import Dataset, Split
 from nas.data.stream import made
 from nas.nn.network import Variables, apply
 from nas.nn.ops import Array
-from nas.tasks.classification import CLASSIFICATION, Task
+from nas.tasks import MetricState, Task
 
-Score = Callable[[Any, Any, Any, Any], dict[str, Array]]
+Score = Callable[[Any, Any, Any, Any], Mapping[str, Array]]
+IN_FLIGHT = 2  # batches given to the device ahead of the one whose results are read
 
 
 def prepare(images: Array, graph: Graph, dataset: Dataset) -> Array:
@@ -39,34 +41,58 @@ def resized(images: Array, graph: Graph) -> Array:
 
 
 def evaluate(graph: Graph, variables: Variables, split: Split, dataset: Dataset, batch: int = 256,
-             dtype: str = "float32", task: Task = CLASSIFICATION) -> dict[str, float]:  # fmt: skip
-    """The task's metrics, means over a split; `dataset` gives the normalization. Compiles one program, of `batch` images."""
+             dtype: str = "float32", *, task: Task) -> dict[str, float]:  # fmt: skip
+    """The task's metrics over a split; `dataset` gives the normalization. Compiles one program, of `batch` images."""
     rows = min(batch, len(split))
-    return run_score(compile_score(graph, variables, dataset, rows, dtype, task), variables, split, rows)
+    return run_score(
+        compile_score(graph, variables, dataset, rows, dtype, task), variables, split, rows, task
+    ).compute()
 
 
 def compile_score(graph: Graph, variables: Variables, dataset: Dataset, rows: int, dtype: str, task: Task) -> Score:
-    """(variables, images, labels, which of them count) -> sums of the metrics, for `rows` images."""
+    """(variables, images, targets, which of them are valid) -> `task.reduce` of the outputs, for `rows` images."""
 
-    def score(variables: Variables, images: Array, labels: Array, counts: Array) -> dict[str, Array]:
+    def score(variables: Variables, images: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
         inputs = prepare(images, graph, dataset)
-        logits, _ = apply(graph, variables["params"], variables["stats"], inputs, train=False, dtype=jnp.dtype(dtype))
-        return {name: jnp.where(counts, metric(logits, labels), 0).sum() for name, metric in task.metrics.items()}
+        outputs, _ = apply(graph, variables["params"], variables["stats"], inputs, train=False, dtype=jnp.dtype(dtype))
+        return task.reduce(outputs, targets, valid)
 
-    image = jax.ShapeDtypeStruct((rows, dataset.resolution, dataset.resolution, dataset.channels), jnp.uint8)
-    label, counts = jax.ShapeDtypeStruct((rows,), jnp.int32), jax.ShapeDtypeStruct((rows,), jnp.bool)
-    return jax.jit(score).lower(variables, image, label, counts).compile()
+    return jax.jit(score).lower(variables, *batch_shapes(task, dataset, rows), valid_shape(rows)).compile()
 
 
-def run_score(score: Score, variables: Variables, split: Split, rows: int) -> dict[str, float]:
-    """Means over a split. The last batch is filled up with images that do not count, so that one program serves all."""
-    on_device = jax.device_put(variables)
+def batch_shapes(task: Task, dataset: Dataset, rows: int, sharding: Any = None) -> tuple[Any, Any]:
+    """Shapes and types of the images and targets of a batch, for compilation."""
+    spec, side = task.targets(dataset), dataset.resolution
+    images = jax.ShapeDtypeStruct((rows, side, side, dataset.channels), jnp.uint8, sharding=sharding)
+    return images, jax.ShapeDtypeStruct((rows, *spec.shape), jnp.dtype(spec.dtype), sharding=sharding)
+
+
+def valid_shape(rows: int) -> Any:
+    """Shape and type of the mask of a batch's valid rows."""
+    return jax.ShapeDtypeStruct((rows,), jnp.bool)
+
+
+def run_score(score: Score, variables: Variables, split: Split, rows: int, task: Task) -> MetricState:
+    """Metrics of a split. The last batch is filled up with images that are not valid, so that one program serves all."""
+    on_device, state = jax.device_put(variables), task.new_metrics()
+    pending: deque[tuple[Mapping[str, Array], np.ndarray]] = deque()
 
     def filled(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        images, labels = split.images[start : start + rows], split.labels[start : start + rows]
-        missing = rows - len(labels)
-        images = np.pad(images, ((0, missing), (0, 0), (0, 0), (0, 0))) if missing else images
-        return images, np.pad(labels, (0, missing)), np.arange(rows) < len(labels)
+        images, targets = split.images[start : start + rows], split.targets[start : start + rows]
+        missing = rows - len(targets)
+        return _padded(images, missing), _padded(targets, missing), np.arange(rows) < len(targets)
 
-    sums = [score(on_device, *batch) for batch in made(split.images, rows, filled, range(0, len(split), rows))]
-    return {name: sum(float(part[name]) for part in sums) / len(split) for name in sums[0]}
+    def settle(keep: int) -> None:
+        while len(pending) > keep:
+            part, targets = pending.popleft()
+            state.update({name: np.asarray(value) for name, value in part.items()}, targets)
+
+    for images, targets, valid in made(split.images, rows, filled, range(0, len(split), rows)):
+        pending.append((score(on_device, images, targets, valid), targets[: int(valid.sum())]))
+        settle(IN_FLIGHT)
+    settle(0)
+    return state
+
+
+def _padded(array: np.ndarray, missing: int) -> np.ndarray:
+    return np.pad(array, ((0, missing), *[(0, 0)] * (array.ndim - 1))) if missing else array

@@ -15,19 +15,18 @@ import numpy as np
 import optax
 
 from nas.arch.graph import Graph
-from nas.data.augment import augment, batches
+from nas.data.augment import batches
 from nas.data.dataset import Dataset
 from nas.data.stream import made
 from nas.nn.network import Variables, apply
 from nas.nn.ops import Array, Form
 from nas.recipe import Recipe
-from nas.tasks.classification import Task
+from nas.tasks import Mixed, Task, training_loss
 from nas.train.checkpoint import Checkpoints, identity_of
-from nas.train.distill import Teacher, distilled
-from nas.train.mixing import Mixed, mixed, mixed_loss
+from nas.train.distill import Teacher
 from nas.train.optim import Packed, Packing, learning_rate, mix, ramp
 from nas.train.parallel import ALONE, DeviceMesh
-from nas.train.score import Score, compile_score, normalized, resized
+from nas.train.score import Score, batch_shapes, compile_score, normalized, resized
 
 
 class State(NamedTuple):
@@ -84,24 +83,24 @@ class Trainer:
         return self.mesh.replicated(copied)
 
     def step(self, update: optax.GradientTransformation) -> Step:
-        """(state, images (n, h, w, c) uint8, labels (n,), with a teacher its variables) -> (state, loss); pure."""
+        """(state, images (n, h, w, c) uint8, targets, with a teacher its variables) -> (state, loss); pure."""
         graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
         momentum = self.momentum()
         form: Form = "auto" if self.mesh.size == 1 else "slices"  # XLA cannot share out our own machine code
 
-        def loss_of(tree: Any, pairs: Mixed, key: Array, taught: Array | None) -> tuple[Array, Any]:
+        def loss_of(tree: Any, batch: Mixed, key: Array, taught: Any) -> tuple[Array, Any]:
             options = {"train": True, "rng": key, "dtype": jnp.dtype(recipe.dtype), "momentum": 0, "form": form}
-            logits, batch_stats = apply(graph, tree, {}, resized(pairs.images, graph), **options)
-            losses = mixed_loss(task, recipe, logits, pairs)
-            losses = losses if taught is None else distilled(recipe, losses, logits, taught)
+            outputs, batch_stats = apply(graph, tree, {}, resized(batch.images, graph), **options)
+            losses = training_loss(task, recipe, outputs, batch)
+            losses = losses if taught is None else task.distill(outputs, taught, losses, recipe)
             return losses.mean(), batch_stats
 
-        def step(state: State, images: Array, labels: Array, known: Any = None) -> tuple[State, Array]:
+        def step(state: State, images: Array, targets: Array, known: Any = None) -> tuple[State, Array]:
             key = jax.random.fold_in(state.key, state.step)
-            pairs = mixed(recipe, normalized(images, dataset), labels, key)
-            taught = teacher and teacher.logits(known, pairs.images, dataset, recipe.dtype, form)
+            batch = task.mix(recipe, normalized(images, dataset), targets, key)
+            taught = teacher and teacher.outputs(known, batch.images, dataset, recipe.dtype, form)
             gradient = jax.value_and_grad(loss_of, has_aux=True)
-            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), pairs, key, taught)
+            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), batch, key, taught)
             updates, opt = update.update(self.params.pack(grads), state.opt, state.params)
             params, count = optax.apply_updates(state.params, updates), state.step + 1
             decay = jax.tree.map(lambda m: ramp(m, count), momentum) if recipe.norm_warmup else momentum
@@ -119,22 +118,19 @@ class Trainer:
 
     def compile(self, state: State, variables: Variables, update: optax.GradientTransformation) -> Program:
         start = time.perf_counter()
-        side = self.dataset.resolution
-        shared = self.mesh.shared()
-        images = jax.ShapeDtypeStruct((self.rows, side, side, self.dataset.channels), jnp.uint8, sharding=shared)
-        labels = jax.ShapeDtypeStruct((self.rows,), jnp.int32, sharding=shared)
+        shapes = batch_shapes(self.task, self.dataset, self.rows, self.mesh.shared())
         known = [self.mesh.replicated(jax.device_put(self.teacher.variables))] if self.teacher else []
         jitted = jax.jit(self.step(update), donate_argnums=0, out_shardings=self.mesh.everywhere())
-        compiled = jitted.lower(state, images, labels, *known).compile()
+        compiled = jitted.lower(state, *shapes, *known).compile()
 
-        def step(state: State, images: Any, labels: Any) -> tuple[State, Array]:
-            return compiled(state, *self.mesh.batch(images, labels), *known)
+        def step(state: State, images: Any, targets: Any) -> tuple[State, Array]:
+            return compiled(state, *self.mesh.batch(images, targets), *known)
 
         score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
         return Program(step, score, time.perf_counter() - start, memory_bytes(compiled))
 
     def batches(self, epoch: int, start: int = 0) -> Generator[tuple[np.ndarray, np.ndarray]]:
-        """One epoch of (images uint8, labels int32), shuffled and augmented, from batch number `start` on; this process' part.
+        """One epoch of (images uint8, targets), shuffled and augmented, from batch number `start` on; this process' part.
 
         Each batch has random numbers of its own, so that an epoch can go on in the middle.
         """
@@ -145,8 +141,8 @@ class Trainer:
     def batch(self, epoch: int, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         train, fill = self.dataset.train, [round(255 * mean) for mean in self.dataset.mean]
         rng, mine = np.random.default_rng([self.seed, 0, epoch, number]), self.mesh.mine(len(rows))
-        images = augment(train.images[rows[mine]], rng, self.recipe.augment, fill, mine.start, len(rows))
-        return images, train.labels[rows[mine]]
+        images, targets = train.images[rows[mine]], train.targets[rows[mine]]
+        return self.task.augment(images, targets, rng, self.recipe.augment, fill=fill, first=mine.start, of=len(rows))
 
     def result(self, state: State) -> Variables:
         """The weights and statistics to keep, as NumPy arrays."""

@@ -80,6 +80,6 @@ def dataset_identity(dataset: Dataset) -> dict[str, JSON]:
 
 
 def _arrays(split: Split) -> Iterator[np.ndarray]:
-    yield split.labels
+    yield split.targets
     for start in range(0, len(split), 1024):
         yield np.asarray(split.images[start : start + 1024])

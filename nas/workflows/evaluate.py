@@ -8,6 +8,7 @@ from typing import Literal
 
 from nas.arch.blocks import lower
 from nas.data import Dataset
+from nas.tasks import task_of
 from nas.workflows.export import Bundle
 
 SplitName = Literal["train", "valid", "test"]
@@ -30,7 +31,7 @@ def evaluate(bundle: Bundle, dataset: Dataset, split: SplitName = "test") -> Map
     if dataset.channels != bundle.arch.channels:
         raise ValueError(f"dataset: {dataset.name} has {dataset.channels} channels, the network {bundle.arch.channels}")
     alike = dataclasses.replace(dataset, mean=trained.mean, std=trained.std)
-    return score(lower(bundle.arch), trained.variables, splits[split], alike, BATCH, "float32")
+    return score(lower(bundle.arch), trained.variables, splits[split], alike, BATCH, "float32", task=task_of(bundle.arch))
 
 
 def _listed(classes: tuple[str, ...]) -> str:

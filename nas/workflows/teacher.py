@@ -15,6 +15,7 @@ from nas.data import Dataset
 from nas.journal import Journal
 from nas.report import summarize
 from nas.report.files import MARKS
+from nas.tasks import fit_arch, task_of
 from nas.workflows.export import load_bundle
 from nas.workflows.export.bundle import INDEX
 from nas.workflows.export.sources import whole_weights
@@ -52,7 +53,7 @@ def find_teacher(source: str, weights: str | None, dataset: Dataset) -> Teacher:
 
 
 def _fitted(arch: Arch, dataset: Dataset) -> Arch:
-    return arch.with_io(channels=dataset.channels, classes=len(dataset.classes))
+    return fit_arch(task_of(arch), arch, dataset)
 
 
 def _kept(path: Path) -> tuple[Arch, str]:

@@ -21,6 +21,7 @@ from nas.recipe import Recipe
 from nas.runtime import make_executor_settings
 from nas.runtime.cluster import ClusterSettings
 from nas.runtime.local import LocalSettings
+from nas.tasks import fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.export.run import ExportCommand, Exported, export
 from nas.workflows.log import logged
@@ -150,7 +151,7 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
     custom.check_executor(command.executor)
     arch = custom.arch or find_arch(command.arch)
     dataset = custom.dataset or load_dataset(command.dataset)
-    fitted = arch.with_io(command.resolution or dataset.resolution, dataset.channels, len(dataset.classes))
+    fitted = fit_arch(task_of(arch), arch, dataset, command.resolution or dataset.resolution)
     settings = {"arch": fitted.to_dict(), "recipe": dataclasses.asdict(recipe), "dataset": dict(command.dataset),
                 **{key: getattr(command, key) for key in ("seed", "weights", "teacher", "teacher_weights")}}  # fmt: skip
     if record := finished(run.folder, settings):
@@ -177,7 +178,7 @@ def _record(
     from nas.train import agreement, evaluate
 
     variables, graph, counted = {"params": result.params, "stats": result.stats}, lower(arch), cost(arch)
-    test = evaluate(graph, variables, dataset.test, dataset, recipe.batch, recipe.dtype)
+    test = evaluate(graph, variables, dataset.test, dataset, recipe.batch, recipe.dtype, task=task_of(arch))
     return {
         "arch": arch.name, "valid": dict(result.metrics), "test": dict(test), "params": counted.params, "macs": counted.macs,
         "compile_s": result.compile_s, "train_s": result.train_s, **{k: v for k, v in settings.items() if k != "arch"},

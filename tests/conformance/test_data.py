@@ -33,9 +33,9 @@ def test_shapes_and_types(made: dict[str, Any]) -> None:
         n = len(split)
         assert split.images.shape == (n, data.resolution, data.resolution, data.channels)
         assert split.images[:].dtype == np.uint8
-        assert split.labels.dtype == np.int32
-        assert split.labels.shape == (n,)
-        assert set(split.labels) == set(range(len(data.classes)))
+        assert split.targets.dtype == np.int32
+        assert split.targets.shape == (n,)
+        assert set(split.targets) == set(range(len(data.classes)))
     assert len(data.mean) == len(data.std) == data.channels
     assert data.name == made["name"]
     assert abs(len(data.valid) / (len(data.train) + len(data.valid)) - 0.2) < 0.02
@@ -119,7 +119,7 @@ def test_digits_are_the_known_ones() -> None:
     assert (len(data.train), len(data.valid), len(data.test)) == (1150, 288, 359)
     assert data.train.images[:].min() == 0
     assert data.train.images[:].max() == 255
-    assert np.bincount(data.test.labels).min() >= 34
+    assert np.bincount(data.test.targets).min() >= 34
 
 
 def test_parts_do_not_share_images() -> None:

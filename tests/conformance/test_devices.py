@@ -136,7 +136,7 @@ def test_samples_are_fitted_and_looked_up(tmp_path: Path):
     "text, line",
     [
         ("genome,ms\n", r"no rows"),
-        ("genome,ms\n0 1,1\n", r"line 2: tiny: a genome has \d+ genes, got 2"),
+        ("genome,ms\n0 1,1\n", r"line 2: tiny: expected a genome of \d+ genes, got 2"),
         ("arch,ms\nnothing_like_it,1\n", r"line 2: unknown space or architecture"),
         ("arch,ms\n,1\n", r"line 2: expected a genome or an arch"),
         ("genome\n1\n", r"misses the column ms"),
@@ -167,7 +167,7 @@ def test_an_unknown_resource_setting_is_one_line():
 
 HOLDER = """
 import sys, pathlib
-from nas.latency.lock import machine_to_itself
+from nas.latency.devices.lock import machine_to_itself
 with machine_to_itself(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -214,7 +214,7 @@ def test_energy_is_counted_or_absent(tmp_path: Path):
 HANGING = """
 import os, time
 from dataclasses import dataclass
-from nas.blocks import arch_id
+from nas.arch.blocks import arch_id
 from nas.journal import Measurement
 from nas.latency import DeviceError
 

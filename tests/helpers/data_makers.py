@@ -110,7 +110,7 @@ def error_of(settings: Any) -> str:
 
 def same(one: Dataset, other: Dataset) -> bool:
     pairs = [(getattr(one, part), getattr(other, part)) for part in ("train", "valid", "test")]
-    return all(np.array_equal(a.images, b.images) and np.array_equal(a.labels, b.labels) for a, b in pairs)
+    return all(np.array_equal(a.images, b.images) and np.array_equal(a.targets, b.targets) for a, b in pairs)
 
 
 def spoil(path: Path, change: Callable[[bytes], bytes]) -> None:

@@ -328,7 +328,7 @@ def test_a_space_is_no_architecture():
 )
 def test_what_breaks_parsers_is_one_line(text: str, words: str):
     """In a process of its own first: the parser written in C overflows the stack, which no exception tells."""
-    code = "import sys; from nas.yamlio import parse_yaml; parse_yaml(sys.stdin.read(), 'f')"
+    code = "import sys; from nas.core.yamlio import parse_yaml; parse_yaml(sys.stdin.read(), 'f')"
     done = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.search(f"^ValueError: f: .*{words}", done.stderr, re.MULTILINE)

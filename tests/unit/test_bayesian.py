@@ -10,8 +10,7 @@ import pytest
 
 from controller_search import problem_of, search, space_of
 from nas.controllers import History, make_controller
-from nas.controllers.genes import Genes
-from nas.controllers.surroundings import surroundings_of
+from nas.controllers.encoding import encode_problem
 from nas.cost import Costs
 from nas.objectives import Objectives
 from nas.problem import Problem
@@ -27,7 +26,7 @@ def told(number: int, genome: Genome, accuracy: float = 0.5) -> Trial:
 @pytest.mark.parametrize("kind", ["conditional", "forbidding", "large"])
 def test_arrays_of_genomes_agree_with_the_space(kind: str) -> None:
     space, rng = space_of(kind), np.random.default_rng(0)
-    genes = Genes(space)
+    genes = space.arrays
     rows = rng.integers(genes.counts, size=(300, len(genes.counts)))
     canonical = [space.canonical(row) for row in rows.tolist()]
     assert [*map(tuple, genes.settle(rows).tolist())] == [*dict.fromkeys(g for g in canonical if space.allowed(g))]
@@ -35,7 +34,7 @@ def test_arrays_of_genomes_agree_with_the_space(kind: str) -> None:
 
 
 def test_mutants_differ_and_stay_in_the_space() -> None:
-    genes, rng = Genes(space_of("large")), np.random.default_rng(0)
+    genes, rng = space_of("large").arrays, np.random.default_rng(0)
     rows = genes.sample(200, rng)
     mutants = genes.mutate(rows, 1.0, rng)
     assert ((mutants >= 0) & (mutants < genes.counts)).all()
@@ -45,8 +44,8 @@ def test_mutants_differ_and_stay_in_the_space() -> None:
 
 def test_one_hot_has_nothing_for_inactive_genes() -> None:
     space, rng = space_of("conditional"), np.random.default_rng(0)
-    rows = Genes(space).sample(50, rng)
-    assert Genes(space).one_hot(rows).sum(axis=1).tolist() == [sum(space.active(row)) for row in rows.tolist()]
+    rows = space.arrays.sample(50, rng)
+    assert space.arrays.one_hot(rows).sum(axis=1).tolist() == [sum(space.active(row)) for row in rows.tolist()]
 
 
 def process_of(x: np.ndarray, y: np.ndarray) -> Process:
@@ -79,10 +78,10 @@ def test_the_design_covers_the_range_of_the_cheap_cost() -> None:
     space = space_of("large")
     costs = Costs(space)
     objectives = Objectives((("accuracy", "max"), ("macs", "min")), reward="first")
-    around = surroundings_of(Problem(space, objectives, costs, costs.features), 10, np.random.default_rng(0))
-    macs = np.log(costs(around.design)["macs"])
-    uniform = np.log(costs(Genes(space).sample(1000, np.random.default_rng(1)))["macs"])
-    assert (around.cheap, around.costly) == ((1,), (0,))
+    encoding = encode_problem(Problem(space, objectives, costs, costs.features), 10, np.random.default_rng(0))
+    macs = np.log(costs(encoding.design)["macs"])
+    uniform = np.log(costs(space.arrays.sample(1000, np.random.default_rng(1)))["macs"])
+    assert (encoding.cheap, encoding.costly) == ((1,), (0,))
     assert macs.min() < np.percentile(uniform, 1) < np.percentile(uniform, 99) < macs.max()
     assert np.diff(np.sort(macs)).max() < 0.25 * np.ptp(macs)
 

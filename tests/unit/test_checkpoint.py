@@ -18,7 +18,8 @@ from nas.arch.blocks import lower
 from nas.nn.network import init
 from nas.nn.weights import load_weights, save_arrays
 from nas.recipe import Recipe
-from nas.train import CLASSIFICATION, Checkpoints, Fit, evaluate, loop
+from nas.tasks import CLASSIFICATION
+from nas.train import Checkpoints, Fit, evaluate, loop
 from nas.train.checkpoint import Progress, identity_of
 from nas.train.optim import Layout, optimizer
 from nas.train.trainer import Trainer
@@ -148,7 +149,7 @@ def test_a_training_that_ends_early_keeps_its_best_weights(tmp_path: Path, kills
     assert ended.epoch == 1 + seen.index(max(seen)) == len(seen) - PATIENT.patience
     assert ended.metrics["accuracy"] == max(seen)
     weights: Any = {"params": ended.params, "stats": ended.stats}
-    again = evaluate(lower(SMALL), weights, dataset().valid, dataset(), 16)
+    again = evaluate(lower(SMALL), weights, dataset().valid, dataset(), 16, task=CLASSIFICATION)
     assert again["accuracy"] == pytest.approx(ended.metrics["accuracy"])
     shorter = run(None, dataclasses.replace(PATIENT, epochs=ended.epoch, patience=0))
     assert equal((ended.params, ended.stats), (shorter.params, shorter.stats))

@@ -112,8 +112,8 @@ def test_no_genomes_and_no_genes():
     [
         ([[0, 1]], r"expected whole numbers of shape \(n, 49\)"),
         (np.zeros((1, 49)), "got float64"),
-        ([[9] * 49], "has options 0 to"),
-        ([[-1] * 49], "has options 0 to"),
+        ([[9] * 49], "expected an option from 0 to"),
+        ([[-1] * 49], "expected an option from 0 to"),
     ],
 )
 def test_wrong_genomes_are_refused(genomes, words: str):

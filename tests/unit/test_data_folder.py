@@ -23,7 +23,7 @@ def test_folder_keeps_files_and_classes_in_order(tmp_path: Path) -> None:
     assert data.classes == ("cat", "dog")
     known = {pixels.tobytes(): label for pixels, label in zip(make_pixels(), make_labels(), strict=True)}
     for part in (data.train, data.valid):
-        assert [known[image.tobytes()] for image in part.images[:]] == part.labels.tolist()
+        assert [known[image.tobytes()] for image in part.images[:]] == part.targets.tolist()
 
 
 def test_flat_folder_and_a_class_called_train(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_gray_and_color_become_color(tmp_path: Path) -> None:
     for file in (tmp_path / "train" / "cat").iterdir():
         Image.open(file).convert("L").save(file)
     data = load_dataset(settings)
-    gray = data.train.images[data.train.labels == 0]
+    gray = data.train.images[data.train.targets == 0]
     assert data.channels == 3
     assert np.array_equal(gray[..., 0], gray[..., 2])
     for file in tmp_path.glob("*/*/*.png"):

@@ -42,7 +42,7 @@ def test_parquet_in_a_data_folder_with_texts_and_validation(tmp_path: Path) -> N
     settings = {"name": "parquet", "path": str(tmp_path), "label_column": "label"}
     data = load_dataset(settings)
     assert data.classes == ("ant", "dog")
-    assert data.train.labels[0] == 1
+    assert data.train.targets[0] == 1
     assert [len(part) for part in (data.train, data.valid, data.test)] == [N, 6, 10]
     write_parquet(tmp_path / "data" / "test-0.parquet", [png(make_pixels()[0])] * 2, ["ant", "dogg"])
     assert "test-0.parquet: row 1: no class dogg in the training part; did you mean dog?" in error_of(settings)

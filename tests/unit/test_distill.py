@@ -12,8 +12,8 @@ import pytest
 from nas.arch.blocks import lower
 from nas.nn.network import init
 from nas.recipe import Recipe
+from nas.tasks import CLASSIFICATION
 from nas.train import Checkpoints, Fit, Teacher, agreement, fit
-from nas.train.distill import distilled
 from small_training import RECIPE, SMALL, Killed, dataset, killed_after, same
 
 LARGE = dataclasses.replace(SMALL, name="large", stem=SMALL.stem.replace(width=16))
@@ -39,7 +39,7 @@ def test_loss_and_gradient_are_those_of_the_paper() -> None:
 
     def loss(logits: Any) -> Any:
         hard = -jax.nn.log_softmax(logits)[:, 1]
-        return distilled(recipe, hard, logits, jnp.asarray(taught)).sum()
+        return CLASSIFICATION.distill(logits, jnp.asarray(taught), hard, recipe).sum()
 
     p, q = softmax(taught / t), softmax(student / t)
     expected = w * t**2 * (p * np.log(p / q)).sum(1) - (1 - w) * np.log(softmax(student)[:, 1])
@@ -48,7 +48,7 @@ def test_loss_and_gradient_are_those_of_the_paper() -> None:
     # d/dz of the soft part is w T (q - p), equation 2 of the paper times T^2; of the hard one softmax - one hot
     by_hand = w * t * (q - p) + (1 - w) * (softmax(student) - np.eye(4)[[1] * 5])
     np.testing.assert_allclose(gradient, by_hand, rtol=1e-4, atol=1e-6)
-    assert float(distilled(Recipe(distill=1), jnp.ones(5), jnp.asarray(taught), jnp.asarray(taught)).sum()) == 0
+    assert float(CLASSIFICATION.distill(jnp.asarray(taught), jnp.asarray(taught), jnp.ones(5), Recipe(distill=1)).sum()) == 0
 
 
 @pytest.fixture(scope="module")
@@ -72,11 +72,11 @@ def test_images_come_as_the_teacher_has_known_them(teacher: Teacher) -> None:
     images = np.random.default_rng(0).random((3, 6, 6, 1), np.float32)
     seen = images * 0.3 + 0.3
     other = dataclasses.replace(teacher, mean=(0.1,), std=(0.5,))
-    expected = teacher.logits(teacher.variables, jnp.asarray((seen - 0.1) / 0.5), data, "float32", "auto")
-    got = other.logits(teacher.variables, jnp.asarray(images), data, "float32", "auto")
+    expected = teacher.outputs(teacher.variables, jnp.asarray((seen - 0.1) / 0.5), data, "float32", "auto")
+    got = other.outputs(teacher.variables, jnp.asarray(images), data, "float32", "auto")
     np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
     wide = dataclasses.replace(teacher, arch=LARGE.with_io(resolution=9))
-    assert wide.logits(teacher.variables, jnp.asarray(images), data, "float32", "auto").shape == (3, 3)
+    assert wide.outputs(teacher.variables, jnp.asarray(images), data, "float32", "auto").shape == (3, 3)
 
 
 def test_killed_with_a_teacher_it_ends_where_it_would_have(teacher: Teacher, taught: Fit, tmp_path: Path) -> None:

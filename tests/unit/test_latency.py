@@ -266,7 +266,7 @@ def test_many_at_once_equal_one_by_one(predictor: Predictor, name: str, resoluti
 
 
 @pytest.mark.parametrize(
-    "genome, line", [([[0] * 3], r"expected whole numbers of shape"), ([[9] * 18], r"has options 0 to"), ([0], r"shape")]
+    "genome, line", [([[0] * 3], r"expected whole numbers of shape"), ([[9] * 18], r"expected an option from 0 to"), ([0], r"shape")]
 )
 def test_what_is_no_genome_is_refused(predictor: Predictor, genome: Any, line: str):
     with pytest.raises(ValueError, match=line):

@@ -15,6 +15,7 @@ from nas.evaluators import Context, evaluator_settings
 from nas.evaluators.layerwise import LinksEvaluator
 from nas.records import Fidelity, Job, training_of
 from nas.space import space_from_dict
+from nas.tasks import CLASSIFICATION
 from nas.train import Checkpoints, fit
 from nas.train.compilation.chain import cut
 from nas.train.compilation.layerwise import Layerwise
@@ -35,7 +36,7 @@ FIRST, OTHER = arch(0, 0, 0, 0, 0), arch(1, 1, 1, 1, 1)
 
 @pytest.fixture(scope="module")
 def links() -> Layerwise:
-    return Layerwise(DATA, RECIPE)
+    return Layerwise(DATA, RECIPE, CLASSIFICATION)
 
 
 def assert_same(ours: Any, static: Any, atol: float) -> None:
@@ -59,7 +60,7 @@ RECIPES = {
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_the_training_is_that_of_the_whole_network(recipe: Any) -> None:
-    ours, static = Layerwise(DATA, recipe).fit(OTHER, 3), fit(OTHER, DATA, recipe, 3)
+    ours, static = Layerwise(DATA, recipe, CLASSIFICATION).fit(OTHER, 3), fit(OTHER, DATA, recipe, 3)
     assert ours.steps == static.steps
     assert ours.train_loss == pytest.approx(static.train_loss, rel=1e-3)
     for name, value in static.metrics.items():
@@ -69,7 +70,7 @@ def test_the_training_is_that_of_the_whole_network(recipe: Any) -> None:
 
 def test_the_first_step_is_that_of_the_whole_network_to_rounding() -> None:
     recipe = dataclasses.replace(RECIPE, epochs=1, batch=96, optimizer="sgd", ema=0.0)
-    ours, static = Layerwise(DATA, recipe).fit(OTHER, 3), fit(OTHER, DATA, recipe, 3)
+    ours, static = Layerwise(DATA, recipe, CLASSIFICATION).fit(OTHER, 3), fit(OTHER, DATA, recipe, 3)
     assert ours.steps == 1
     assert ours.train_loss == pytest.approx(static.train_loss, rel=1e-5)
     assert_same(ours, static, atol=1e-5)

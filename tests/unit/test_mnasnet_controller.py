@@ -81,8 +81,8 @@ def data_of(layout: Layout, batch: Batch) -> dict[str, np.ndarray]:
 
 def test_decisions_come_after_those_they_depend_on(space: Space, layout: Layout) -> None:
     assert sorted(layout.order) == list(range(len(space.genes)))
-    for t, alternatives in enumerate(layout.when):
-        assert all(other < t for rule in alternatives for other, _ in rule)
+    for t, gene in enumerate(layout.order):
+        assert all(other in layout.order[:t] for rule in space.genes[gene].when for other, _ in rule)
 
 
 def test_probabilities_of_all_genomes_sum_to_one(space: Space, layout: Layout, params: Params) -> None:

@@ -9,9 +9,9 @@ from PIL import Image
 from nas.data.augment import augment
 from nas.data.policies import OPERATIONS, POLICY, RANDOM, apply, auto_augment, rand_augment
 from nas.recipe import Augment, Recipe
-from nas.tasks.classification import CLASSIFICATION
+from nas.tasks import CLASSIFICATION, training_loss
+from nas.tasks.classification import cross_entropy
 from nas.train.loop import stale
-from nas.train.mixing import mixed, mixed_loss
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 3), np.uint8)
 
@@ -47,22 +47,24 @@ def test_the_seed_decides(images: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("settings", [{"mixup": 0.4}, {"cutmix": 1.0}, {"mixup": 0.4, "cutmix": 1.0}])
-def test_images_are_mixed_by_the_share_of_their_labels(settings: dict[str, float]) -> None:
+def test_images_are_mixed_by_the_fraction_of_their_labels(settings: dict[str, float]) -> None:
     recipe, labels = Recipe(**settings), jnp.arange(4)  # type: ignore[arg-type]
     images = jnp.ones((4, 8, 8, 1)) * labels[:, None, None, None]
     for step in range(4):
-        pairs = mixed(recipe, images, labels, jax.random.key(step))
+        pairs = CLASSIFICATION.mix(recipe, images, labels, jax.random.key(step))
+        assert pairs.others is not None
+        assert pairs.fraction is not None
         means = pairs.images.mean((1, 2, 3))
-        np.testing.assert_allclose(means, pairs.share * pairs.labels + (1 - pairs.share) * pairs.others, atol=1e-5)
+        np.testing.assert_allclose(means, pairs.fraction * pairs.targets + (1 - pairs.fraction) * pairs.others, atol=1e-5)
         assert sorted(pairs.others.tolist()) == [0, 1, 2, 3]
         logits = jax.nn.one_hot(pairs.others, 4)
-        plain = CLASSIFICATION.loss(logits, pairs.labels, 0.0), CLASSIFICATION.loss(logits, pairs.others, 0.0)
-        expected = pairs.share * plain[0] + (1 - pairs.share) * plain[1]
-        np.testing.assert_allclose(mixed_loss(CLASSIFICATION, recipe, logits, pairs), expected, rtol=1e-5)
+        plain = cross_entropy(logits, pairs.targets), cross_entropy(logits, pairs.others)
+        expected = pairs.fraction * plain[0] + (1 - pairs.fraction) * plain[1]
+        np.testing.assert_allclose(training_loss(CLASSIFICATION, recipe, logits, pairs), expected, rtol=1e-5)
 
 
 def test_it_ends_after_patience_validations_without_a_better_accuracy() -> None:
     curve = [{"accuracy": a} if a else {} for a in (0.5, 0, 0.7, 0.6, 0, 0.7)]
-    assert [stale(curve[:n], 2) for n in range(7)] == [False] * 6 + [True]
-    assert not stale(curve, 0)
-    assert not stale(curve, 3)
+    assert [stale(CLASSIFICATION, curve[:n], 2) for n in range(7)] == [False] * 6 + [True]
+    assert not stale(CLASSIFICATION, curve, 0)
+    assert not stale(CLASSIFICATION, curve, 3)

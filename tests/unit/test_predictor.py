@@ -237,7 +237,7 @@ def test_equal_measurements_give_equal_predictors():
         (drawn(3), [1.0] * 3, rf"expected {LEAST_NETWORKS} measured networks or more to learn from, got 3"),
         (drawn(6), [1.0] * 5 + [float("nan")], r"ms\[5\]: expected a time of more than 0 ms, got nan"),
         (drawn(6), [1.0] * 5 + [-2.0], r"ms\[5\]: expected a time of more than 0 ms, got -2.0"),
-        (np.full((6, 28), 9), [1.0] * 6, r"has options 0 to"),
+        (np.full((6, 28), 9), [1.0] * 6, r"expected an option from 0 to"),
     ],
 )
 def test_wrong_measurements_are_named(networks: Any, ms: Any, line: str):

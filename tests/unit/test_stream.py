@@ -18,7 +18,8 @@ from nas.data.images import Encoded
 from nas.data.stream import MIB, Groups, Streamed, made
 from nas.nn.network import init
 from nas.recipe import Augment, Recipe
-from nas.train import CLASSIFICATION, loop
+from nas.tasks import CLASSIFICATION
+from nas.train import loop
 from nas.train.optim import Layout, optimizer
 from nas.train.trainer import Trainer
 from small_training import SMALL, equal

@@ -19,7 +19,8 @@ from nas.arch.blocks import lower
 from nas.core.settings import build
 from nas.nn.network import init
 from nas.recipe import Recipe
-from nas.tasks.classification import CLASSIFICATION, Task, cross_entropy
+from nas.tasks import CLASSIFICATION
+from nas.tasks.classification import Classification, cross_entropy, is_right
 from nas.train import Diverged, evaluate, fit, loop, score, trainer
 from nas.train.optim import Layout, learning_rate, optimizer, ramp
 from places import ROOT
@@ -59,9 +60,9 @@ def test_the_seed_decides_everything(fitted: loop.Fit) -> None:
 
 def test_metrics_are_those_of_what_is_returned(fitted: loop.Fit) -> None:
     variables, data = {"params": fitted.params, "stats": fitted.stats}, dataset()
-    whole = evaluate(lower(SMALL), variables, data.valid, data, batch=21)
+    whole = evaluate(lower(SMALL), variables, data.valid, data, batch=21, task=CLASSIFICATION)
     assert whole == pytest.approx(fitted.metrics, rel=1e-5)
-    padded = evaluate(lower(SMALL), variables, data.valid, data, batch=8)
+    padded = evaluate(lower(SMALL), variables, data.valid, data, batch=8, task=CLASSIFICATION)
     assert padded == pytest.approx(whole, rel=1e-5)
 
 
@@ -115,9 +116,12 @@ def test_a_loss_that_is_not_finite_ends_it() -> None:
 
 
 def test_a_validation_loss_that_is_not_finite_ends_it() -> None:
-    task = Task("broken", cross_entropy, {"loss": lambda logits, labels: cross_entropy(logits, labels) / 0})
-    with pytest.raises(Diverged, match="the validation loss is inf after step 18"):
-        fit(SMALL, dataset(), RECIPE, 0, task=task)
+    class Broken(Classification):
+        def reduce(self, outputs: Any, targets: Any, valid: Any) -> Any:
+            return {name: total / 0 for name, total in super().reduce(outputs, targets, valid).items()}
+
+    with pytest.raises(Diverged, match="the validation accuracy is inf after step 18"):
+        fit(SMALL, dataset(), RECIPE, 0, task=Broken())
 
 
 @pytest.mark.parametrize(
@@ -247,7 +251,7 @@ def test_cross_entropy_and_its_smoothing() -> None:
     np.testing.assert_allclose(plain, -logs[[0, 1], labels], rtol=1e-6)
     smooth = cross_entropy(jnp.asarray(logits), jnp.asarray(labels), 0.3)
     np.testing.assert_allclose(smooth, -(0.7 * logs[[0, 1], labels] + 0.1 * logs.sum(1)), rtol=1e-6)
-    right = CLASSIFICATION.metrics["accuracy"](jnp.asarray(logits), jnp.asarray(labels))
+    right = is_right(jnp.asarray(logits), jnp.asarray(labels))
     assert right.tolist() == [1, 0]
 
 

@@ -1,6 +1,6 @@
 """Training any candidate with programs of single layers, each compiled once and kept between candidates.
 
-    links = Layerwise(dataset, recipe)                    # once a worker
+    links = Layerwise(dataset, recipe, task_of(arch))     # once a worker
     fitted = links.fit(arch, seed=0)                  # compiles only those layers that no candidate had before
 
 A network is a chain: stem, layers and head hand one tensor on. Each link has a program forward, which also gives what its
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,13 +29,12 @@ from nas.data.dataset import Dataset
 from nas.nn.network import RANDOM, init, run
 from nas.nn.ops import Array
 from nas.recipe import Recipe
-from nas.tasks.classification import CLASSIFICATION, Task
+from nas.tasks import Mixed, Task, check_fit, check_recipe, training_loss
 from nas.train.checkpoint import Checkpoints
 from nas.train.compilation.chain import Chain, Joined, Link, cut
-from nas.train.loop import Fit, Report, check_io, finish, silent
-from nas.train.mixing import Mixed, mixed, mixed_loss
+from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import Packed, mix, optimizer, ramp
-from nas.train.score import normalized, prepare, resized
+from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape
 from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
 
 KEPT = 1000  # programs of a worker; those not used for longest go first
@@ -98,7 +97,7 @@ class Functions:
         def loss_of(packed: Packed, x: Array) -> tuple[Array, Packed]:
             y, stats = self._run(packed, x, key, step, random)
             logits = y.reshape(len(x), -1).astype(jnp.float32)
-            return mixed_loss(self.task, self.recipe, logits, pairs).mean(), stats
+            return training_loss(self.task, self.recipe, logits, pairs).mean(), stats
 
         (loss, stats), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(own[0], x)
         return loss, dx, self._updated(grads, own, stats, step)
@@ -118,9 +117,9 @@ class Functions:
         tree, moving = self.link.params.unpack(params), self.link.stats.unpack(stats)
         return run(self.link.nodes, [x], tree, moving, train=False, random=_never)[0]
 
-    def metrics(self, own: Any, x: Array, labels: Array, counts: Array) -> dict[str, Array]:
-        logits = self.score(own, x).reshape(len(x), -1).astype(jnp.float32)
-        return {name: jnp.where(counts, metric(logits, labels), 0).sum() for name, metric in self.task.metrics.items()}
+    def metrics(self, own: Any, x: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
+        outputs = self.score(own, x).reshape(len(x), -1).astype(jnp.float32)
+        return self.task.reduce(outputs, targets, valid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,13 +129,14 @@ class Batches:
     graph: Graph
     dataset: Dataset
     recipe: Recipe
+    task: Task
 
     def seen(self, images: Array) -> Array:
         return prepare(images, self.graph, self.dataset).astype(jnp.dtype(self.recipe.dtype))
 
-    def mixed(self, images: Array, labels: Array, key: Array, step: Array) -> tuple[Array, Mixed]:
-        """(images for the first link, labels for the last)."""
-        pairs = mixed(self.recipe, normalized(images, self.dataset), labels, jax.random.fold_in(key, step))
+    def mixed(self, images: Array, targets: Array, key: Array, step: Array) -> tuple[Array, Mixed]:
+        """(images for the first link, targets for the last)."""
+        pairs = self.task.mix(self.recipe, normalized(images, self.dataset), targets, jax.random.fold_in(key, step))
         inputs = resized(pairs.images, self.graph)
         return inputs.astype(jnp.dtype(self.recipe.dtype)), pairs._replace(images=jnp.zeros(()))
 
@@ -148,7 +148,8 @@ def _never(node: Node, x: Array, index: int) -> Array:
 class Layerwise:
     """The compiled programs of a worker. They are executables, so that clearing JAX's caches leaves them as they are."""
 
-    def __init__(self, dataset: Dataset, recipe: Recipe, task: Task = CLASSIFICATION):
+    def __init__(self, dataset: Dataset, recipe: Recipe, task: Task):
+        check_recipe(task, recipe)
         self._dataset, self._recipe, self._task = dataset, recipe, task
         self._programs: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
         self.traces = 0
@@ -156,7 +157,7 @@ class Layerwise:
     def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None,
             variables: Any = None, epochs: int | None = None) -> Fit:  # fmt: skip
         """What `nas.train.fit` gives; `compile_s` counts the links that are new. `epochs`: how many, if not the recipe's."""
-        check_io(arch, self._dataset)
+        check_fit(self._task, arch, self._dataset)
         graph = lower(arch)
         chain = cut(graph)
         layouts = Joined.of(chain, "params"), Joined.of(chain, "stats")
@@ -197,15 +198,11 @@ class Layerwise:
 
     def _compile(self, chain: Chain, trainer: Trainer, state: State, update: Any) -> tuple[Any, Any, int | None]:
         """(step, score, bytes held at once: weights, what the backward pass needs, and the largest program's own)."""
-        image = (self._dataset.resolution, self._dataset.resolution, self._dataset.channels)
         count, key = jax.ShapeDtypeStruct((), jnp.int32), _shapes(state.key)
-        images, labels = zip(*[
-            (jax.ShapeDtypeStruct((rows, *image), jnp.uint8), jax.ShapeDtypeStruct((rows,), jnp.int32))
-            for rows in (trainer.rows, trainer.valid_rows)
-        ], strict=True)  # fmt: skip
-        counted = jax.ShapeDtypeStruct((trainer.valid_rows,), jnp.bool)
-        size, batches = chain.links[0].in_shape, Batches(trainer.graph, self._dataset, self._recipe)
-        mix_in, (x, pairs) = self._program((size, "mixed"), batches.mixed, (images[0], labels[0], key, count))
+        shapes = [batch_shapes(self._task, self._dataset, rows) for rows in (trainer.rows, trainer.valid_rows)]
+        images, targets = zip(*shapes, strict=True)
+        size, batches = chain.links[0].in_shape, Batches(trainer.graph, self._dataset, self._recipe, self._task)
+        mix_in, (x, pairs) = self._program((size, "mixed"), batches.mixed, (images[0], targets[0], key, count))
         see, seen = self._program((size, "seen"), batches.seen, (images[1],))
         x, pairs, seen = _shapes((x, pairs, seen))
         ways, held, largest = [], 0, 0
@@ -216,7 +213,7 @@ class Layerwise:
             if link.last:
                 args = own, pairs, x, key, count, random
                 way = [self._program((link, "end"), functions.end, args, (0,))[0]]
-                score = self._program((link, "metrics"), functions.metrics, (own[:2], seen, labels[1], counted))[0]
+                score = self._program((link, "metrics"), functions.metrics, (own[:2], seen, targets[1], valid_shape(trainer.valid_rows)))[0]
             else:
                 forward, (y, stats, pull) = self._program((link, "forward"), functions.forward, (own[0], x, key, count, random))
                 y, stats, pull = _shapes((y, stats, pull))
@@ -252,9 +249,9 @@ def _bytes(tree: Any) -> int:
 
 
 def _step(mix_in: Any, ways: Sequence[tuple[list[Any], Any, Any]]) -> Callable[..., tuple[State, Array]]:
-    def step(state: State, images: Any, labels: Any) -> tuple[State, Array]:
+    def step(state: State, images: Any, targets: Any) -> tuple[State, Array]:
         key, count = state.key, np.int32(state.step)
-        x, pairs = mix_in(images, labels, key, count)
+        x, pairs = mix_in(images, targets, key, count)
         saved, after = [], []
         for i, ((forward, *_), _, random) in enumerate(ways[:-1]):
             x, stats, pull = forward(state.params[i], x, key, count, random)
@@ -273,11 +270,11 @@ def _step(mix_in: Any, ways: Sequence[tuple[list[Any], Any, Any]]) -> Callable[.
     return step
 
 
-def _score(see: Any, programs: Sequence[Any]) -> Callable[..., dict[str, Array]]:
-    def score(weights: Any, images: Any, labels: Any, counts: Any) -> dict[str, Array]:
+def _score(see: Any, programs: Sequence[Any]) -> Callable[..., Mapping[str, Array]]:
+    def score(weights: Any, images: Any, targets: Any, valid: Any) -> Mapping[str, Array]:
         x = see(images)
         for own, program in zip(weights[:-1], programs, strict=False):
             x = program(own, x)
-        return programs[-1](weights[-1], x, labels, counts)
+        return programs[-1](weights[-1], x, targets, valid)
 
     return score

@@ -11,7 +11,7 @@ Initial weights, order of images, augmentation and dropout are those of `fit`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,13 +29,12 @@ from nas.nn.network import run as run_nodes
 from nas.nn.ops import Array
 from nas.recipe import Recipe
 from nas.space import Space
-from nas.tasks.classification import CLASSIFICATION, Task
+from nas.tasks import Task, check_fit, check_recipe, task_of, training_loss
 from nas.train.checkpoint import Checkpoints
 from nas.train.compilation.slots import PARTS, Choice, Group, Piece, SlotPlan, SpacePlan, Step, plan_space
-from nas.train.loop import Fit, Report, check_io, finish, silent
-from nas.train.mixing import mixed, mixed_loss
+from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import mix, optimizer, ramp
-from nas.train.score import normalized, prepare, resized
+from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape
 from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
 
 Areas = dict[str, Array]  # a slot's, group's or step's share of the packed kernels, other parameters and statistics
@@ -182,7 +181,7 @@ class SpaceProgram:
 
     def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None) -> Fit:
         """What `nas.train.fit` gives, with `compile_s` 0. Raises ValueError where the architecture is not in the space."""
-        check_io(arch, self.dataset)
+        check_fit(self.task, arch, self.dataset)
         graph = lower(arch)
         choice = self.plan.choice(arch, graph)
         trainer = SpaceTrainer(
@@ -193,11 +192,11 @@ class SpaceProgram:
         state = self.start(choice.params.pack(variables["params"]), choice.stats.pack(variables["stats"]), word)
         inputs = jax.device_put(_inputs(choice, trainer))
 
-        def step(state: State, images: Any, labels: Any) -> Any:
-            return self.step(state, inputs, images, labels)
+        def step(state: State, images: Any, targets: Any) -> Any:
+            return self.step(state, inputs, images, targets)
 
-        def score(weights: Any, images: Any, labels: Any, counts: Any) -> Any:
-            return self.score(weights, inputs, images, labels, counts)
+        def score(weights: Any, images: Any, targets: Any, valid: Any) -> Any:
+            return self.score(weights, inputs, images, targets, valid)
 
         return finish(trainer, Program(step, score, 0.0, self.peak_memory_bytes), state, report)
 
@@ -207,12 +206,14 @@ def _inputs(choice: Choice, trainer: Trainer) -> dict[str, Any]:
     return {**{name: getattr(choice, name) for name in names}, "momentum": trainer.momentum()}
 
 
-def compile_space(space: Space, dataset: Dataset, recipe: Recipe, task: Task = CLASSIFICATION) -> SpaceProgram:
+def compile_space(space: Space, dataset: Dataset, recipe: Recipe, task: Task | None = None) -> SpaceProgram:
     """Raises ValueError naming the gene where the space's widths are not fixed."""
     began = time.perf_counter()
     plan = plan_space(space)
     arch = space.decode(space.canonical([0] * len(space.genes)))
-    check_io(arch, dataset)
+    task = task or task_of(arch)
+    check_fit(task, arch, dataset)
+    check_recipe(task, recipe)
     graph = lower(arch)
     choice = plan.choice(arch, graph)
     trainer = SpaceTrainer(graph, dataset, recipe, 0, task, choice.params, choice.stats)
@@ -222,12 +223,10 @@ def compile_space(space: Space, dataset: Dataset, recipe: Recipe, task: Task = C
     zeros = choice.params.empty(), choice.stats.empty()
     start = jax.jit(functions.start).lower(*zeros, np.uint32(0)).compile()
     state = jax.eval_shape(functions.start, *zeros, np.uint32(0))
-    image = (dataset.resolution, dataset.resolution, dataset.channels)
-    batch = [jax.ShapeDtypeStruct((trainer.rows, *image), jnp.uint8), jax.ShapeDtypeStruct((trainer.rows,), jnp.int32)]
+    batch = batch_shapes(task, dataset, trainer.rows)
     step = jax.jit(functions.step, donate_argnums=0).lower(state, inputs, *batch).compile()
     rows = trainer.valid_rows
-    valid = [jax.ShapeDtypeStruct((rows, *image), jnp.uint8), jax.ShapeDtypeStruct((rows,), jnp.int32),
-             jax.ShapeDtypeStruct((rows,), jnp.bool)]  # fmt: skip
+    valid = *batch_shapes(task, dataset, rows), valid_shape(rows)
     score = jax.jit(functions.score).lower((state.params, state.stats), inputs, *valid).compile()
     took = time.perf_counter() - began
     return SpaceProgram(plan, dataset, recipe, task, start, step, score, took, memory_bytes(step))
@@ -246,15 +245,15 @@ class _Functions:
         state = State(params, stats, self.update.init(params), ema, np.int32(0), jax.random.key(word))
         return jax.tree.map(lambda a: jnp.array(a, copy=True), state)
 
-    def step(self, state: State, inputs: Any, images: Array, labels: Array) -> tuple[State, Array]:
+    def step(self, state: State, inputs: Any, images: Array, targets: Array) -> tuple[State, Array]:
         recipe, task, plan = self.trainer.recipe, self.trainer.task, self.plan
         key = jax.random.fold_in(state.key, state.step)
-        pairs = mixed(recipe, normalized(images, self.trainer.dataset), labels, key)
+        pairs = task.mix(recipe, normalized(images, self.trainer.dataset), targets, key)
         x = resized(pairs.images, self.trainer.graph)
 
         def loss_of(areas: Any) -> tuple[Array, Array]:
             logits, batch_stats = forward(plan, areas, inputs, x, key, Mode(True, jnp.dtype(recipe.dtype)))
-            return mixed_loss(task, recipe, logits, pairs).mean(), batch_stats
+            return training_loss(task, recipe, logits, pairs).mean(), batch_stats
 
         areas = self.areas(state.params, {"others": jnp.zeros(plan.sizes["stats"], jnp.float32)})
         (loss, batch_stats), grads = jax.value_and_grad(loss_of, has_aux=True)(areas)
@@ -270,14 +269,12 @@ class _Functions:
             ema = averaged(recipe, state.ema, (params, stats), count)
         return State(params, stats, opt, ema, count, state.key), loss
 
-    def score(self, weights: Any, inputs: Any, images: Array, labels: Array, counts: Array) -> dict[str, Array]:
+    def score(self, weights: Any, inputs: Any, images: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
         trainer, (params, stats) = self.trainer, weights
         x = prepare(images, trainer.graph, trainer.dataset)
         mode = Mode(False, jnp.dtype(trainer.recipe.dtype))
         logits, _ = forward(self.plan, self.areas(params, stats), inputs, x, None, mode)
-        return {
-            name: jnp.where(counts, metric(logits, labels), 0).sum() for name, metric in trainer.task.metrics.items()
-        }
+        return trainer.task.reduce(logits, targets, valid)
 
     def areas(self, params: Any, stats: Any) -> list[Areas]:
         whole = {"kernels": params["kernels"], "others": params["others"], "stats": stats["others"]}

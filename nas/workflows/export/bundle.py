@@ -113,9 +113,9 @@ class _Making:
             path.write_bytes(FORMATS[name].write(trained))
             differences[name] = compared(name, FORMATS[name].run(path, test[sample]), logits[sample])
         predicted = logits.argmax(1)
-        accuracy = float((predicted == dataset.test.labels).mean())
+        accuracy = float((predicted == dataset.test.targets).mean())
         quantized = self._int8(test, accuracy, calibrate) if with_int8 else None
-        matrix = confusion(dataset.test.labels, predicted, len(dataset.classes))
+        matrix = confusion(dataset.test.targets, predicted, len(dataset.classes))
         self._write_card(differences, accuracy, quantized, matrix)
         self._write_index(accuracy)
         return differences, accuracy, quantized["after"] if quantized else None
@@ -128,7 +128,7 @@ class _Making:
         int8.quantize(source, self.folder / int8.FILE, prepared(train, self.arch, self.dataset.mean, self.dataset.std))
         after = run_onnx(self.folder / int8.FILE, test).argmax(1)
         before = run_onnx(source, test).argmax(1)
-        labels = self.dataset.test.labels
+        labels = self.dataset.test.targets
         return {"before": float((before == labels).mean()), "after": float((after == labels).mean()), "images": len(test),
                 "calibrated": len(train)}  # fmt: skip
 

@@ -1,0 +1,284 @@
+"""The `Task` protocol: what the outputs of a network mean, the loss, the metrics. `BaseTask` has what most tasks share.
+
+A task works on batches of arrays and keeps no state. Functions that a step traces take and return JAX arrays; the others work
+on NumPy arrays in the host. Nothing here imports JAX when it is loaded, so that the driver of a search stays light.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self, TypeAlias
+
+import numpy as np
+
+from nas.arch import Arch
+from nas.data.augment import augment
+from nas.data.dataset import Dataset
+from nas.objectives.objectives import Direction
+from nas.recipe import Augment, Recipe
+from nas.records import JSON, TargetSpec
+from nas.records.targets import NAMES, TargetKind
+
+if TYPE_CHECKING:
+    import jax
+
+    Array: TypeAlias = jax.Array
+    Outputs: TypeAlias = Array | Mapping[str, Array]  # one array, or several by name where the head has several outputs
+
+HostOutputs: TypeAlias = np.ndarray | Mapping[str, np.ndarray]
+
+
+class Mixed(NamedTuple):
+    """A batch after mixup, CutMix or mosaic.
+
+    images: (n, h, w, c). The loss of image i counts `fraction` of that against `targets[i]` and 1 - `fraction` of that against
+    `others[i]`; `others` is None where images keep their own targets.
+    """
+
+    images: Array
+    targets: Array
+    others: Array | None = None
+    fraction: Array | None = None
+
+
+class MetricState(Protocol):
+    """Metrics of a split while its batches come in, on the host."""
+
+    def update(self, part: Mapping[str, np.ndarray], targets: np.ndarray) -> None:
+        """Adds a batch: what `Task.reduce` returned for it, and the targets of its valid rows."""
+        ...
+
+    def merge(self, other: Self) -> None:
+        """Adds what another process saw of the same split."""
+        ...
+
+    def compute(self) -> dict[str, float]:
+        """The metrics by name, in the order of `Task.metrics`."""
+        ...
+
+    def to_json(self) -> JSON:
+        """Plain data from which `Task.new_metrics` makes an equal state, to send it to another process."""
+        ...
+
+
+class Task(Protocol):
+    """What a network is trained for. The head of an architecture decides which task it is: `nas.tasks.task_of`.
+
+    Attributes:
+        name: As in `TASKS`.
+        metrics: Name -> direction that is better, "max" or "min". The first is `primary`.
+        heads: The ops of heads (`nas.arch.blocks.HEADS`) whose networks are for this task; no other task has them.
+        mixes: Whether mixup and CutMix have a meaning.
+        distills: Whether a network can learn from a teacher's outputs.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def metrics(self) -> Mapping[str, Direction]: ...
+    @property
+    def heads(self) -> tuple[str, ...]: ...
+    @property
+    def mixes(self) -> bool: ...
+    @property
+    def distills(self) -> bool: ...
+
+    @property
+    def primary(self) -> str:
+        """The metric by which networks are compared, kept and stopped early."""
+        ...
+
+    def better(self, one: float, other: float) -> bool:
+        """Whether the first value of the primary metric is strictly better."""
+        ...
+
+    def fit_head(self, arch: Arch, dataset: Dataset) -> Arch:
+        """The architecture with the sizes of its outputs as the dataset needs them: classes, anchors, embedding."""
+        ...
+
+    def targets(self, dataset: Dataset) -> TargetSpec:
+        """What the task trains on. Raises ValueError naming the dataset where its targets are of another kind."""
+        ...
+
+    def loss(self, outputs: Outputs, targets: Array, valid: Array | None, recipe: Recipe) -> Mapping[str, Array]:
+        """The parts of the training loss by name, each (n,); their sum is minimized. Traced.
+
+        Args:
+            outputs: Of the network, float32.
+            targets: (n, *spec.shape).
+            valid: (n,) bool, which rows count; None: all.
+            recipe: The training's settings.
+        """
+        ...
+
+    def mix(self, recipe: Recipe, images: Array, targets: Array, key: Array) -> Mixed:
+        """A batch mixed as the recipe wants it. images: (n, h, w, c) float32, normalized. Traced."""
+        ...
+
+    def distill(self, outputs: Outputs, teacher_outputs: Outputs, losses: Array, recipe: Recipe) -> Array:
+        """(n,) losses that follow the teacher too; `losses` (n,) are those against the targets. Traced."""
+        ...
+
+    def agree(self, outputs: Outputs, teacher_outputs: Outputs) -> Array:
+        """(n,) bool, whether two networks answer alike. Traced."""
+        ...
+
+    def reduce(self, outputs: Outputs, targets: Array, valid: Array) -> Mapping[str, Array]:
+        """What leaves the device after a scored batch: sums over the valid rows, or all that the metrics need. Traced."""
+        ...
+
+    def new_metrics(self, kept: JSON = None) -> MetricState:
+        """The state of metrics before the first batch, or that which `to_json` gave."""
+        ...
+
+    def augment(
+        self, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, settings: Augment, *,
+        fill: int | Sequence[int] = 0, first: int = 0, of: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        """(images, targets) changed at random; geometry moves both. `fill`, `first`, `of`: as `nas.data.augment` has them."""
+        ...
+
+    def postprocess(self, outputs: HostOutputs) -> Mapping[str, np.ndarray]:
+        """From a network's outputs to what a prediction gives, by name, each (n, ...)."""
+        ...
+
+    def draw(
+        self, image: np.ndarray, prediction: Mapping[str, np.ndarray], target: np.ndarray | None = None
+    ) -> np.ndarray:
+        """(h, w, c) uint8: one image with its prediction, and its target where it is known, for people to look at."""
+        ...
+
+
+@dataclass
+class Means:
+    """Metrics that are means over images, from sums on the device."""
+
+    names: tuple[str, ...]
+    sums: dict[str, float] = field(default_factory=dict)
+    count: int = 0
+
+    def update(self, part: Mapping[str, np.ndarray], targets: np.ndarray) -> None:
+        for name in self.names:
+            self.sums[name] = self.sums.get(name, 0) + float(part[name])
+        self.count += len(targets)
+
+    def merge(self, other: Self) -> None:
+        for name, value in other.sums.items():
+            self.sums[name] = self.sums.get(name, 0) + value
+        self.count += other.count
+
+    def compute(self) -> dict[str, float]:
+        return {name: self.sums[name] / self.count for name in self.names}
+
+    def to_json(self) -> JSON:
+        return {"sums": self.sums, "count": self.count}
+
+
+class BaseTask(ABC):
+    """What a task with one output and one array of targets need not write: see `Task`.
+
+    A subclass has `name`, `metrics`, `heads`, `kind`, `loss` and `reduce`. Metrics are means of the sums that `reduce` returns
+    by the same names, unless it has its own `new_metrics`.
+    """
+
+    name: ClassVar[str]
+    metrics: ClassVar[Mapping[str, Direction]]
+    heads: ClassVar[tuple[str, ...]]
+    kind: ClassVar[TargetKind]
+    mixes: ClassVar[bool] = False
+    distills: ClassVar[bool] = False
+
+    @property
+    def primary(self) -> str:
+        return next(iter(self.metrics))
+
+    def better(self, one: float, other: float) -> bool:
+        return one > other if self.metrics[self.primary] == "max" else one < other
+
+    def targets(self, dataset: Dataset) -> TargetSpec:
+        if dataset.target.kind != self.kind:
+            has, expected = NAMES[dataset.target.kind], NAMES[self.kind]
+            raise ValueError(f"{dataset.name}: has {has}; the task {self.name} expects {expected}")
+        return dataset.target
+
+    @abstractmethod
+    def fit_head(self, arch: Arch, dataset: Dataset) -> Arch: ...
+
+    @abstractmethod
+    def loss(self, outputs: Outputs, targets: Array, valid: Array | None, recipe: Recipe) -> Mapping[str, Array]: ...
+
+    @abstractmethod
+    def reduce(self, outputs: Outputs, targets: Array, valid: Array) -> Mapping[str, Array]: ...
+
+    def mix(self, recipe: Recipe, images: Array, targets: Array, key: Array) -> Mixed:
+        return Mixed(images, targets)
+
+    def distill(self, outputs: Outputs, teacher_outputs: Outputs, losses: Array, recipe: Recipe) -> Array:
+        raise ValueError(f"teacher: the task {self.name} has no distillation")
+
+    def agree(self, outputs: Outputs, teacher_outputs: Outputs) -> Array:
+        raise ValueError(f"teacher: the task {self.name} has no distillation")
+
+    def new_metrics(self, kept: JSON = None) -> MetricState:
+        return Means(tuple(self.metrics), **(kept or {}))
+
+    def augment(
+        self, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, settings: Augment, *,
+        fill: int | Sequence[int] = 0, first: int = 0, of: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        return augment(images, rng, settings, fill, first, of), targets
+
+    def postprocess(self, outputs: HostOutputs) -> Mapping[str, np.ndarray]:
+        return {"output": outputs} if isinstance(outputs, np.ndarray) else outputs
+
+    def draw(
+        self, image: np.ndarray, prediction: Mapping[str, np.ndarray], target: np.ndarray | None = None
+    ) -> np.ndarray:
+        return image
+
+
+def training_loss(task: Task, recipe: Recipe, outputs: Outputs, batch: Mixed) -> Array:
+    """(n,) losses: the sums of the task's parts, by the fractions of both targets where images were mixed. Traced."""
+
+    def total(targets: Array) -> Array:
+        return functools.reduce(operator.add, task.loss(outputs, targets, None, recipe).values())
+
+    if batch.others is None or batch.fraction is None:
+        return total(batch.targets)
+    return batch.fraction * total(batch.targets) + (1 - batch.fraction) * total(batch.others)
+
+
+def single(outputs: Outputs) -> Array:
+    """The only output of a network, for tasks whose heads have one."""
+    assert not isinstance(outputs, Mapping), "the heads of this task have one output"
+    return outputs
+
+
+def fit_arch(task: Task, arch: Arch, dataset: Dataset, resolution: int | None = None) -> Arch:
+    """The architecture fitted to a dataset: its channels, the sizes of its outputs, and a resolution in pixels (None: its own)."""
+    return task.fit_head(arch.with_io(resolution, dataset.channels), dataset)
+
+
+def check_fit(task: Task, arch: Arch, dataset: Dataset) -> None:
+    """Raises ValueError, naming the remedy, where the architecture's channels or outputs are not those of the dataset."""
+    task.targets(dataset)
+    expected = {"channels": dataset.channels, "classes": task.fit_head(arch, dataset).classes}
+    for key, got in (("channels", arch.channels), ("classes", arch.classes)):
+        if got != expected[key]:
+            fix = f"arch.with_io(channels={expected['channels']}, classes={expected['classes']})"
+            raise ValueError(
+                f"{arch.name}: {key}: {dataset.name} has {expected[key]}, the architecture {got}; fit it by {fix}"
+            )
+    if task.fit_head(arch, dataset) != arch:
+        raise ValueError(f"{arch.name}: head: its outputs do not fit {dataset.name}; fit it by nas.tasks.fit_arch")
+
+
+def check_recipe(task: Task, recipe: Recipe) -> None:
+    """Raises ValueError naming a setting of the recipe that has no meaning for the task."""
+    for key in ("mixup", "cutmix"):
+        if getattr(recipe, key) and not task.mixes:
+            raise ValueError(f"recipe.{key}: has no meaning for the task {task.name}; leave it at 0")
