@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from nas.workflows.progress import Progress, Update, make_progress
+from nas.workflows.progress import Progress, Update
 
 if TYPE_CHECKING:
     from nas.arch import Arch
@@ -102,7 +102,7 @@ def search(
         True
     """
     from nas.core.settings import build
-    from nas.workflows.arguments import search_arguments
+    from nas.workflows.arguments import make_progress, search_arguments
     from nas.workflows.search.plan import SearchCommand
     from nas.workflows.search.run import search as run_search
 
@@ -173,7 +173,7 @@ def train(
         True
     """
     from nas.core.settings import build
-    from nas.workflows.arguments import train_arguments
+    from nas.workflows.arguments import make_progress, train_arguments
     from nas.workflows.train import TrainCommand
     from nas.workflows.train import train as run_train
 
@@ -277,7 +277,7 @@ def export(
         True
     """
     from nas.core.settings import build
-    from nas.workflows.arguments import as_arch, as_dataset, plain
+    from nas.workflows.arguments import as_arch, as_dataset, make_progress, plain
     from nas.workflows.custom import Custom
     from nas.workflows.defaults import compose
     from nas.workflows.export.run import ExportCommand

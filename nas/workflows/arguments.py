@@ -24,6 +24,7 @@ from nas.objectives.objectives import Direction
 from nas.space import Space, load_space, space_from_dict
 from nas.workflows.custom import Custom, dataset_identity, described
 from nas.workflows.defaults import Settings, compose
+from nas.workflows.progress import SILENT, Callback, Progress, Update
 from nas.workflows.run_folder import Run, run_folder, use_plugins
 
 UNSAID = (("trials", 24), ("seed", 0), ("space", "tiny"), ("devices", 1), ("restarts", 3), ("checkpoint_every", 1),
@@ -250,3 +251,14 @@ def recorded_dataset(dataset: Any, kept: Any) -> Dataset:
     if not isinstance(chosen, Mapping) or "content" in chosen:
         raise ValueError("dataset: expected the dataset, such as dataset='digits'; the weights come with no record of one")
     return load_dataset(chosen)
+
+
+def make_progress(progress: bool | Callable[[Update], object] | Progress | None) -> Progress:
+    """What `progress=` of the Python API stands for: None or False, True (a bar), a function, or a `Progress`."""
+    if not progress:
+        return SILENT
+    if progress is True:
+        from nas.workflows.bar import Bar
+
+        return Bar()
+    return Callback(progress) if callable(progress) else progress

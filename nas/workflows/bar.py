@@ -56,4 +56,5 @@ class Bar:
 
 def _shown(metrics: Mapping[str, float]) -> str:
     """The first two metrics, for people."""
-    return ", ".join(f"{name} {value:.4g}" for name, value in list(metrics.items())[:2])
+    shown = [(name, value) for name, value in metrics.items() if name not in ("epoch", "step")]
+    return ", ".join(f"{name} {value:.4g}" for name, value in shown[:2])

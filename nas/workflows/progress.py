@@ -143,14 +143,3 @@ class Several:
     def lost(self, number: int, error: str) -> None:
         for observer in self._observers:
             observer.lost(number, error)
-
-
-def make_progress(progress: bool | Callable[[Update], object] | Progress | None) -> Progress:
-    """What `progress=` of the Python API stands for: None or False, True (a bar), a function, or a `Progress`."""
-    if not progress:
-        return SILENT
-    if progress is True:
-        from nas.workflows.bar import Bar
-
-        return Bar()
-    return Callback(progress) if callable(progress) else progress

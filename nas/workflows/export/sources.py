@@ -47,7 +47,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
         raise ValueError(f"weights: {weights}: no such file")
     record = _record(weights.with_name("result.json"))
     settings = command.dataset or record.get("dataset")
-    if custom.dataset is None and not settings:
+    if custom.dataset is None and (not settings or "content" in settings):  # arrays, which no settings bring back
         raise ValueError("dataset: expected the dataset that the network was trained on, such as dataset=digits")
     names = _formats(command.formats, progress)
     arch = custom.arch or find_arch(command.arch or str(weights.with_name("arch.yaml")))
