@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from nas.controllers import make_controller
 from nas.core.paths import CONF
 from nas.core.yamlio import read_yaml
-from nas.objectives import Objectives
+from nas.objectives import Objectives, metric_of
 from nas.tabular import Table, load_table
 from nas.workflows.bench import race
 
@@ -41,7 +41,7 @@ def search(table: Table, case: str, name: str, device: str, target: float, evalu
     objectives = Objectives((("accuracy", "max"), (cost, "min")), limits, cost=cost, target=target, **CASES[case])
     controller = make_controller(read_yaml(CONF / "controller" / f"{name}.yaml"))
     values = race(table, table.problem(objectives), controller, evaluations, seed).values
-    rewards = [objectives.reward_of({"accuracy": -a, cost: ms}) for a, ms in values.tolist()]
+    rewards = [objectives.reward_of({"accuracy": -a, metric_of(cost): ms}) for a, ms in values.tolist()]
     kept = values[values[:, 1] <= WITHIN * target, 0]
     return float(values[int(np.argmax(rewards)), 1]) / target, -100 * float(kept.min(initial=0))
 

@@ -19,7 +19,7 @@ from nas.journal import Journal
 from nas.journal.rows import insert
 from nas.records import Evaluation, Trial
 
-METRICS = {"accuracy": 0.71234, "loss": 1.2, "params": 123456.0, "macs": 9876543.0, "latency_ms/host": 3.25}
+METRICS = {"accuracy": 0.71234, "loss": 1.2, "params": 123456.0, "macs": 9876543.0, "predicted_ms/host": 3.25}
 
 
 def trial(number: int) -> Trial:

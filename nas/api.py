@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from nas.controllers import Controller
     from nas.data import Dataset, DatasetSettings
     from nas.evaluators import EvaluatorSettings
-    from nas.objectives.objectives import Direction
+    from nas.objectives import Direction
     from nas.recipe import Recipe
     from nas.space import Space
     from nas.workflows.arguments import Arrays

@@ -19,7 +19,7 @@ class Problem:
     """What is searched, and what is known of a genome before any training.
 
     `costs` maps (n, genes) integers to (n,) arrays by metric name: `params`, `macs`, `memory_bytes` and a frozen
-    prediction `latency_ms/<device>` for each device. `features` gives (n, f) costs of the parts, for models of the space.
+    prediction `predicted_ms/<device>` for each device. `features` gives (n, f) costs of the parts, for models of the space.
     """
 
     space: Space
@@ -29,7 +29,7 @@ class Problem:
 
     def feasible(self, genomes: Sequence[Genome]) -> np.ndarray:
         """(n,) mask of genomes whose costs keep all constraints."""
-        if not genomes or not self.objectives.limits:
+        if not genomes or not self.objectives.constraints:
             return np.ones(len(genomes), bool)
         rows = np.array(genomes, np.int64).reshape(len(genomes), len(self.space.genes))
         return np.asarray(self.objectives.feasible_mask(self.costs(rows)), bool)

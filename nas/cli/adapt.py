@@ -154,7 +154,7 @@ def _run(
 
     target_ms = command.target_ms or command.target * predictor.predict_arch(arch)
     adapter = Adapter(
-        predictor.predict_arch, journal, executor, command.adapt, command.seed, weights, folder / "seed.npz", command.timeout_s,
+        predictor.predict_arch, name, journal, executor, command.adapt, command.seed, weights, folder / "seed.npz", command.timeout_s,
         lambda line: print(line, flush=True),
     )  # fmt: skip
     path = adapter.run(arch, target_ms)
@@ -179,12 +179,12 @@ def _write_steps(folder: Path, path: Sequence[Point], last: Point, target_ms: fl
         write_text(
             steps / f"{point.step:03d}.yaml", dump_yaml(point.arch.to_dict(), f"step {point.step}: {point.change}")
         )
-    rows = ["step,change,accuracy,latency_ms,params,macs"]
+    rows = ["step,change,accuracy,predicted_ms,params,macs"]
     for point in path:
         f = point.figures()
-        rows.append(f'{f["step"]},"{f["change"]}",{f["accuracy"]:.6f},{f["latency_ms"]:.6f},{f["params"]},{f["macs"]}')
+        rows.append(f'{f["step"]},"{f["change"]}",{f["accuracy"]:.6f},{f["predicted_ms"]:.6f},{f["params"]},{f["macs"]}')
     write_text(folder / "trajectory.csv", "\n".join(rows) + "\n")
-    shown = [(point.latency_ms, point.accuracy, point.change) for point in path]
+    shown = [(point.predicted_ms, point.accuracy, point.change) for point in path]
     write_text(folder / "trajectory.svg", trajectory_svg(shown, target_ms, None if last is path[-1] else last.accuracy))
     named = dataclasses.replace(last.arch, name=f"{last.arch.name}_adapted")
     write_text(folder / "arch.yaml", dump_yaml(named.to_dict()))
@@ -222,10 +222,10 @@ def _finish(folder: Path, weights: Path, first: Point, last: Point, measured: Se
         f = point.figures()
         real = "not measured" if ms is None else f"{ms:.4f} ms measured"
         score = "" if test is None else f", test {test:.4f}"
-        print(f"{word:<8} {f['params']:>9,} params  {f['macs'] / 1e6:.2f} M MACs  {point.latency_ms:.4f} ms predicted, {real} on {device}  "
-              f"validation {point.accuracy:.4f}{score}")  # fmt: skip
+        print(f"{word:<8} {f['params']:>9,} params  {f['macs'] / 1e6:.2f} M MACs  {point.predicted_ms:.4f} ms predicted, "
+              f"{real} on {device}  validation {point.accuracy:.4f}{score}")  # fmt: skip
     before, after = measured
     if before and after:
-        share = last.latency_ms / first.latency_ms
+        share = last.predicted_ms / first.predicted_ms
         print(f"latency   {share:.1%} of the seed's predicted, {after / before:.1%} measured")
     print(f"{os.path.relpath(folder)}: arch.yaml, weights.npz, steps/, trajectory.svg")

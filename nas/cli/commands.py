@@ -21,7 +21,7 @@ COMMANDS = {
         (
             "nas search                                        tiny space, digits, this machine",
             "nas search dataset=folder dataset.path=photos space=mobilenet_v3 trials=100",
-            "nas search controller=evolution seed=1 objective.limits.params=200000",
+            "nas search controller=evolution seed=1 objective.constraints.params=200000",
             "nas search executor=ray executor.address=auto     on a running Ray cluster",
             "nas search -m seed=0,1,2 run=runs/seeds           a sweep: runs/seeds/0, /1, /2",
             "nas search trials=48                              goes on with the first run up to 48",

@@ -1,4 +1,4 @@
-"""What a controller is told and asked, and the pieces that all of them share: the history, and draws that are new.
+"""The protocol of controllers, and what all of them share: the history of trials, and proposals that are new.
 
 A controller is a frozen settings dataclass with three pure methods:
 
@@ -6,7 +6,7 @@ A controller is a frozen settings dataclass with three pure methods:
     proposal = controller.ask(state, pending, np.random.default_rng([seed, number]))
     state = controller.tell(state, trial, np.random.default_rng([seed, trial.number, 1]))
 
-All chance comes from these generators and from `seed`, so a state can be rebuilt by telling the same trials again.
+All randomness comes from these generators and from `seed`, so a state can be rebuilt by observing the same trials again.
 """
 
 from __future__ import annotations
@@ -15,45 +15,84 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from nas.core.settings import named
 from nas.objectives import Objectives
 from nas.problem import Problem
-from nas.records import Proposal, Trial
+from nas.records import Fidelity, Proposal, Trial
 from nas.space import Genome
 
-ROUNDS = (1, 8, 56, 192)  # genomes drawn at a time while nothing new and within the limits has turned up
+ROUNDS = (1, 8, 56, 192)  # genomes drawn at a time while nothing new and feasible has turned up
 Draw = Callable[[int], Iterable[Genome]]
+S = TypeVar("S")
 
 
-class Controller(Protocol):
-    """Proposes genomes and learns from results. States are values: `tell` returns a new one, the old one still holds."""
+class Controller(Protocol[S]):
+    """Proposes genomes and learns from results. `S` is the type of its states.
 
-    def init(self, problem: Problem, seed: int) -> Any: ...
-    def ask(self, state: Any, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal: ...
-    def tell(self, state: Any, trial: Trial, rng: np.random.Generator) -> Any: ...
+    States are values: `tell` returns a new one, and the old one still holds. Proposals depend on the arguments alone.
+    """
+
+    @property
+    def fidelities(self) -> tuple[Fidelity, ...]:
+        """What the numbers in `Proposal.fidelity` mean; empty where every training is a full one."""
+        ...
+
+    def init(self, problem: Problem, seed: int) -> S:
+        """The state before any trial."""
+        ...
+
+    def ask(self, state: S, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
+        """The next proposal.
+
+        Args:
+            state: what was observed so far.
+            pending: proposals without a result yet, in order of their numbers.
+            rng: the source of all randomness of this proposal.
+        """
+        ...
+
+    def tell(self, state: S, trial: Trial, rng: np.random.Generator) -> S:
+        """The state after one more trial, whatever its outcome. Trials come in order of their numbers."""
+        ...
 
 
+MEMBERS = ("fidelities", "init", "ask", "tell")
 CONTROLLERS: dict[str, type] = {}
 
 
-def make_controller(settings: Mapping[str, Any], where: str = "controller") -> Controller:
-    """The controller that `settings["name"]` names, with the other settings. Raises ValueError naming the key."""
-    return named(CONTROLLERS, settings, where)
+def make_controller(settings: Mapping[str, Any], where: str = "controller") -> Controller[Any]:
+    """The controller that `settings["name"]` names.
+
+    Args:
+        settings: `name` and the controller's settings; those left out have their defaults.
+        where: opens the messages of errors.
+
+    Raises:
+        ValueError: naming the key of an unknown name or setting, or a wrong value.
+
+    Example:
+        >>> make_controller({"name": "evolution", "population": 50})
+        Evolution(population=50, sample=15, genes=1, crossover=0.0)
+    """
+    controller = named(CONTROLLERS, settings, where)
+    if missing := [member for member in MEMBERS if not hasattr(controller, member)]:
+        raise ValueError(f"{where}.name: {type(controller).__name__} is no controller: missing {', '.join(missing)}")
+    return controller
 
 
 class _Log:
     """What histories of one search share: it only ever grows, and a history sees its beginning."""
 
-    def __init__(self, axes: int):
+    def __init__(self, objectives: int):
         self.numbers: list[int] = []
         self.genomes: list[Genome] = []
         self.first: dict[Genome, int] = {}
         self.rewards = np.zeros(64)
-        self.values = np.zeros((64, axes))
+        self.values = np.zeros((64, objectives))
         self.rows = np.zeros((64, 0), np.int64)
 
     def append(self, number: int, genome: Genome, reward: float, values: Sequence[float]) -> None:
@@ -72,10 +111,10 @@ class _Log:
 
 @dataclass(frozen=True)
 class History:
-    """All trials told so far, in order. A trial without a usable result has the reward nan and values of inf.
+    """All trials observed so far, in order. A trial without a usable result has the reward nan and values of inf.
 
-    A value like any other: `add` gives a new one and leaves this one as it is, in constant time, because histories of one
-    search share a log of which each sees the first `length` trials. Arrays are to be read only.
+    A value like any other: `add` returns a new one and leaves this one as it is, in constant time, because histories of one
+    search share a log of which each sees the first `length` trials. Do not write to the arrays.
     """
 
     problem: Problem
@@ -94,7 +133,7 @@ class History:
         return History(self.problem, self.length + 1, log)
 
     def _own_log(self) -> _Log:
-        """The log, where nothing stands behind what this history sees; else a copy of what it sees."""
+        """The log, where it ends with what this history sees; else a copy of what it sees."""
         if self.log is not None and len(self.log.genomes) == self.length:
             return self.log
         log = _Log(len(self.problem.objectives.names))
@@ -117,7 +156,7 @@ class History:
 
     @property
     def values(self) -> np.ndarray:
-        """(trials, axes) minimized values, inf without a result."""
+        """(trials, objectives) minimized values, inf without a result."""
         return self.log.values[: self.length] if self.log else np.zeros((0, len(self.problem.objectives.names)))
 
     @property
@@ -126,7 +165,7 @@ class History:
         return self.log.rows[: self.length] if self.log else np.zeros((0, len(self.problem.space.genes)), np.int64)
 
     def saw(self, genome: Genome) -> bool:
-        """Whether a trial of this (canonical) genome was told."""
+        """Whether a trial of this (canonical) genome was observed."""
         return self.log is not None and self.log.first.get(genome, self.length) < self.length
 
     @cached_property
@@ -136,7 +175,7 @@ class History:
 
 
 def results_of(objectives: Objectives, trial: Trial) -> tuple[float, tuple[float, ...]]:
-    """Reward and minimized values of a trial; nan and infs where it failed or misses a metric."""
+    """Reward and minimized values of a trial; nan and infs where it failed or a metric is missing."""
     nothing = (math.nan, (math.inf,) * len(objectives.names))
     if trial.outcome != "ok":
         return nothing
@@ -146,16 +185,22 @@ def results_of(objectives: Objectives, trial: Trial) -> tuple[float, tuple[float
 
 
 def fresh(history: History, pending: Sequence[Proposal], draw: Draw, rng: np.random.Generator) -> Genome:
-    """A genome that is neither pending nor told and keeps the constraints, as like the `draw` as can be had.
+    """A genome that is neither pending nor observed and satisfies the constraints, as close to `draw` as possible.
 
-    `draw(n)` gives n genomes of the controller's liking. Where they bring nothing after a bounded number, their
-    mutants are looked through, then all genomes of a small space or uniform samples of a large one. Of what is left,
-    a new genome that breaks a limit goes before a repeat, and a repeat before one that is pending.
+    Where draws bring nothing new after a bounded number, their mutants are tried, then all genomes of a small space or
+    uniform samples of a large one. Of what is left, a new genome that violates a constraint is preferred to a repeat, and a
+    repeat to a genome that is pending.
+
+    Args:
+        history: the trials observed so far.
+        pending: proposals without a result yet.
+        draw: `draw(n)` returns n genomes that the controller prefers, canonical or not.
+        rng: the source of randomness for everything else.
     """
     problem = history.problem
     busy = {problem.space.canonical(proposal.genome) for proposal in pending}
-    left = problem.listed and [g not in busy and not history.saw(g) for g in problem.listed[0]]
-    if left is not None and not any(left):
+    untried = problem.listed and [g not in busy and not history.saw(g) for g in problem.listed[0]]
+    if untried is not None and not any(untried):
         return _repeat(history, busy, problem.space.sample(rng))
     spare: list[Genome] = []
     for genomes in _offers(problem, draw, rng):
@@ -164,26 +209,26 @@ def fresh(history: History, pending: Sequence[Proposal], draw: Draw, rng: np.ran
         if feasible.any():
             return new[int(feasible.argmax())]
         spare = spare or new
-    if problem.listed is not None and left is not None:
+    if problem.listed is not None and untried is not None:
         genomes, feasible = problem.listed
-        mask = np.array(left) & feasible
-        return genomes[rng.choice(np.flatnonzero(mask if mask.any() else left))]
+        mask = np.array(untried) & feasible
+        return genomes[rng.choice(np.flatnonzero(mask if mask.any() else untried))]
     return spare[0] if spare else _repeat(history, busy, problem.space.sample(rng))
 
 
 def _offers(problem: Problem, draw: Draw, rng: np.random.Generator) -> Iterator[list[Genome]]:
-    liked: list[Genome] = []
+    preferred: list[Genome] = []
     for n in ROUNDS:
-        liked = list(draw(n))
-        yield liked
+        preferred = list(draw(n))
+        yield preferred
     for genes in (1, 2, 4):
-        yield [problem.space.mutate(genome, rng, genes) for genome in liked[: ROUNDS[2]]]
+        yield [problem.space.mutate(genome, rng, genes) for genome in preferred[: ROUNDS[2]]]
     for n in ROUNDS if problem.listed is None else ():
         yield [problem.space.sample(rng) for _ in range(n)]
 
 
 def _repeat(history: History, busy: set[Genome], last: Genome) -> Genome:
-    """The best told genome that is not pending: nothing new was found."""
+    """The best observed genome that is not pending."""
     order = np.argsort(-np.nan_to_num(history.rewards, nan=-np.inf), kind="stable")
     genomes = history.genomes
     return next((genomes[i] for i in order if genomes[i] not in busy), last)

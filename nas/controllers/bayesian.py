@@ -1,12 +1,13 @@
-"""Search bayesian by models of the trials so far: the fewest trainings for a front, a few dozen milliseconds a proposal.
+"""Bayesian optimization of a front with few trials: Gaussian processes and expected hypervolume improvement.
 
-Each costly objective has a Gaussian process over the analytic per-stage costs of a genome; cheap objectives are computed,
-never learned. A proposal is the genome with the largest expected gain of hypervolume (Emmerich et al. 2006), by draws from
-the processes over candidates that an inner NSGA-II finds in the whole space; networks still in training take part in the
-draws (Wilson et al. 2018, arXiv:1805.10196). Every third proposal is bold: the largest gain if the models underestimate
-everything by several deviations (upper confidence bound). The best of billions of genomes lies far above what a model
-expects of it, so that a search by expected gains alone settles in the first good region and never tries another. A space
-that is small enough to be looked at whole needs none.
+Each objective that is known only after training has a Gaussian process over the analytic per-stage costs of a genome;
+objectives known before are computed, never learned. A proposal maximizes the expected improvement of hypervolume (Emmerich
+et al. 2006, IEEE TEC 10(4)), estimated by draws from the processes, among candidates that an inner NSGA-II finds in the
+whole space. Pending networks take part in the draws (Wilson et al. 2018, arXiv:1805.10196).
+
+Every third proposal explores: it maximizes the improvement under optimistic values, the mean less several standard
+deviations (a confidence bound). The best of billions of genomes is far better than its expectation, so that a search by
+expected improvement alone stays in the first good region. Spaces small enough to be listed need no exploration.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,20 +27,21 @@ from nas.core.machine import one_thread
 from nas.core.settings import check_ranges
 from nas.objectives.pareto import hypervolume_gains, non_dominated, ranks
 from nas.problem import Problem
-from nas.records import Proposal, Trial
+from nas.records import Fidelity, Proposal, Trial
 from nas.space import Genome
 from nas.surrogates.process import Hyper, Process, Term, choose, standardized
 
 TERMS = (Term("linear", "costs"), Term("pairs", "costs"), Term("matern", "costs"))
 FAILING_LENGTH, FAILING_NOISE, FAILING_FLOOR = 2.0, 0.05, 0.05  # squared length; variance beside 1; correlation added
-SAFE = 0.75  # chance of a result that candidates have at least, where any do
-SAMPLED = 256  # genomes looked at for a proposal before the models
-GROWTH = 1.2  # they are chosen again when there are so many times the trials
+SAFE = 0.75  # candidates have at least this probability of success, where any do
+SAMPLED = 256  # genomes considered for a proposal before there are models
+GROWTH = 1.2  # hyperparameters are chosen again when there are so many times the trials
 
 
 @dataclass(frozen=True)
 class State:
-    """What was told, what is known of the space, and each costly axis' hyperparameters with the length they are from."""
+    """The observed trials, the encoding of the space, and the hyperparameters of each learned objective, chosen when there were
+    `fitted` results."""
 
     history: History
     encoding: Encoding
@@ -48,28 +51,38 @@ class State:
 
 @dataclass(frozen=True)
 class Bayesian:
-    """The first `start` proposals are spread over the range of the first cheap objective; None: as many as there are genes,
-    from 10 to 30. With fewer, the models never see whole regions of a large space and are sure that they are poor.
+    """Settings of the Bayesian controller.
 
-    Then `population` genomes evolve for `generations` under the models' optimistic values, the mean less `optimism`
-    standard deviations; the best `finalists` are compared by `draws` from the models. Models know at most `points` trials.
-    Every `bold_every`-th proposal (0: none) is the largest gain under the mean less `boldness` deviations.
+    The first `start` proposals are spread over the range of the first objective that is known before training. With few,
+    the models never observe whole regions of a large space and are certain that they are poor.
+
+    Args:
+        start: number of first proposals; None: one per gene, from 10 to 30.
+        population: genomes that evolve under the models for each proposal.
+        generations: generations of that evolution.
+        optimism: standard deviations subtracted from the (minimized) mean during the evolution.
+        finalists: genomes whose expected improvement is computed.
+        draws: joint samples from the models for the expected improvement.
+        explore_every: every so many proposals one explores; 0: none.
+        exploration: standard deviations subtracted from the mean there.
+        points: trials that the models know at most.
     """
 
+    fidelities: ClassVar[tuple[Fidelity, ...]] = ()
     start: int | None = None
     population: int = 100
     generations: int = 20
     optimism: float = 1.0
     finalists: int = 100
     draws: int = 32
-    bold_every: int = 3
-    boldness: float = 4.0
+    explore_every: int = 3
+    exploration: float = 4.0
     points: int = 1000
 
     def __post_init__(self) -> None:
-        counts = {"population": 4, "generations": 1, "finalists": 1, "draws": 1, "bold_every": 0, "points": 10}
+        counts = {"population": 4, "generations": 1, "finalists": 1, "draws": 1, "explore_every": 0, "points": 10}
         check_ranges(self, start=(1, 100_000), **{key: (low, 100_000) for key, low in counts.items()})
-        for key in ("optimism", "boldness"):
+        for key in ("optimism", "exploration"):
             if not 0 <= getattr(self, key) < math.inf:
                 raise ValueError(f"{key}: expected 0 or more, got {getattr(self, key):g}")
 
@@ -90,7 +103,7 @@ class Bayesian:
         return Proposal(fresh(state.history, pending, lambda k: order[:k], rng))
 
     def _safest(self, state: State, rng: np.random.Generator) -> list[Genome]:
-        """Uniform genomes, those first that are least like the trials that failed: before there are results to learn from."""
+        """Uniform genomes, the least similar to failed trials first: before there are results to learn from."""
         rows = state.history.problem.space.arrays.sample(SAMPLED, rng)
         if (success := Success.of(state.history, state.encoding, self.points)) is not None:
             rows = rows[np.argsort(-success(state.encoding.inputs(rows)), kind="stable")]
@@ -115,28 +128,28 @@ class Bayesian:
 
 @dataclass(frozen=True)
 class Success:
-    """The chance that a training gives a result: a process through 0 at trials that did and -1 at those that did not, over
-    inputs weighed by their correlation with that, since what makes trainings fail is mostly one or two choices."""
+    """The probability that a training succeeds: a process through 0 at successful trials and -1 at failed ones, over inputs
+    weighted by their correlation with failure, since mostly one or two choices make trainings fail."""
 
     model: Process
     relevance: np.ndarray
 
     @classmethod
     def of(cls, history: History, encoding: Encoding, points: int) -> Success | None:
-        """From the last trials; None where all have a result."""
+        """From the last `points` trials; None where all succeeded."""
         if len(history.ok) == len(history):
             return None
         last = np.arange(len(history))[-points:]
         inputs, failed = encoding.inputs(history.rows[last]), np.isnan(history.rewards[last]).astype(float)
         centered = inputs - inputs.mean(axis=0)
-        spread = np.sqrt((centered**2).sum(axis=0) * max(((failed - failed.mean()) ** 2).sum(), 1e-12))
-        relevance = np.abs(centered.T @ (failed - failed.mean())) / np.maximum(spread, 1e-12) + FAILING_FLOOR
+        scale = np.sqrt((centered**2).sum(axis=0) * max(((failed - failed.mean()) ** 2).sum(), 1e-12))
+        relevance = np.abs(centered.T @ (failed - failed.mean())) / np.maximum(scale, 1e-12) + FAILING_FLOOR
         relevance /= np.sqrt((relevance**2).mean())
         terms, hyper = TERMS[-1:], Hyper((1.0,), (FAILING_LENGTH,), FAILING_NOISE)
         return cls(Process(terms, hyper, {"costs": inputs * relevance}, -failed), relevance)
 
     def __call__(self, inputs: np.ndarray) -> np.ndarray:
-        """(n,) chances, never quite 0."""
+        """(n,) probabilities, at least 0.01."""
         return np.clip(1 + self.model.mean({"costs": inputs * self.relevance}), 0.01, 1)
 
 
@@ -151,55 +164,55 @@ class Model:
         self.rows = state.history.rows[state.history.ok]
         inputs = {"costs": self.encoding.inputs(state.history.rows[ok])}
         self.scales, self.models = [], []
-        for axis, hyper in zip(self.encoding.costly, state.hypers, strict=True):
-            y, middle, spread = standardized(self.encoding.to_model(axis, state.history.values[ok, axis]))
-            self.scales.append((middle, spread))
+        for objective, hyper in zip(self.encoding.costly, state.hypers, strict=True):
+            y, mean_y, std_y = standardized(self.encoding.to_model(objective, state.history.values[ok, objective]))
+            self.scales.append((mean_y, std_y))
             self.models.append(Process(TERMS, hyper, inputs, y))
         space = self.history.problem.space
         busy = [space.canonical(proposal.genome) for proposal in pending]
         self.pending = np.array(busy, np.int64).reshape(len(busy), len(space.genes))
         self.reference = self.encoding.reference(self.values)
         self.success = Success.of(state.history, state.encoding, settings.points)
-        number, every = len(state.history) + len(pending), settings.bold_every
-        self.bold = bool(every) and number % every == every - 1 and state.encoding.everything is None
-        self.optimism = settings.boldness if self.bold else settings.optimism
+        number, every = len(state.history) + len(pending), settings.explore_every
+        self.exploring = bool(every) and number % every == every - 1 and state.encoding.everything is None
+        self.optimism = settings.exploration if self.exploring else settings.optimism
 
     def _kept(self, history: History) -> np.ndarray:
-        """Positions of the trials in the models: of too many, those of the first fronts."""
+        """Positions of the trials in the models; if there are too many, those of the first fronts."""
         if len(history.ok) <= self.settings.points:
             return history.ok
         return np.sort(history.ok[np.argsort(ranks(history.values[history.ok]), kind="stable")[: self.settings.points]])
 
-    def _weighed(self, gains: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """Gains times the chance that the training gives a result at all."""
+    def _weighted(self, gains: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Improvements times the probability that the training succeeds."""
         if self.success is None or not len(rows):
             return gains
         return gains * self.success(self.encoding.inputs(rows))
 
     def assess(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of (n, genes) rows those that keep the limits and will hardly fail, and their minimized values: exact, or optimistic
-        where learned."""
+        """The rows that satisfy the constraints and are likely to train, and their minimized values (n, objectives): exact, or
+        optimistic where learned."""
         rows, values = self.encoding.kept(rows)
         if len(rows) and self.success is not None:
-            chance = self.success(self.encoding.inputs(rows))
-            likely = chance >= min(SAFE, float(np.median(chance)))
+            probability = self.success(self.encoding.inputs(rows))
+            likely = probability >= min(SAFE, float(np.median(probability)))
             rows, values = rows[likely], values[likely]
         if self.models and len(rows):
             inputs = {"costs": self.encoding.inputs(rows)}
-            for axis, model, (middle, spread) in zip(self.encoding.costly, self.models, self.scales, strict=True):
+            for objective, model, (mean_y, std_y) in zip(self.encoding.costly, self.models, self.scales, strict=True):
                 mean = model.mean(inputs)
                 if self.optimism:
                     mean = mean - self.optimism * model.sd(inputs, noise=False)
-                values[:, axis] = self.encoding.from_model(axis, middle + spread * mean)
+                values[:, objective] = self.encoding.from_model(objective, mean_y + std_y * mean)
         return rows, values
 
     def ordered(self, rng: np.random.Generator) -> list[Genome]:
-        """New genomes that keep the limits, the most promising first."""
+        """New feasible genomes, the most promising first."""
         rows, values = self._candidates(rng)
         if not len(rows):
             return []
         first = self._finalists(rows, values)
-        gains = self._hoped(rows[first], values[first]) if self.bold else self._expected(rows[first], rng)
+        gains = self._optimistic(rows[first], values[first]) if self.exploring else self._expected(rows[first], rng)
         order = first[np.lexsort((ranks(values[first]), -gains))]
         return [tuple(row) for row in rows[order].tolist()]
 
@@ -211,7 +224,7 @@ class Model:
         return rows[new], values[new]
 
     def _evolved(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """All that an NSGA-II under the models has looked at, from the best told genomes on."""
+        """All rows that an NSGA-II under the models visits, starting at the best observed genomes, with their values."""
         size = self.settings.population
         best = best_first(self.values, size // 2)
         rows, values = self.assess(self.arrays.settle(np.concatenate([self.rows[best], self.arrays.sample(size, rng)])))
@@ -229,7 +242,7 @@ class Model:
         return np.concatenate([r for r, _ in seen]), np.concatenate([v for _, v in seen])
 
     def _children(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Children of rows that stand best first: parents are the better of two."""
+        """Children of rows sorted best first; each parent is the better of two random ones."""
         n = self.settings.population
         first, second = rng.integers(len(rows), size=(2, n, 2)).min(axis=2)
         crossed = np.where(rng.random(n)[:, None] < 0.7, self.arrays.cross(rows[first], rows[second], rng), rows[first])
@@ -240,28 +253,28 @@ class Model:
         return ~np.isin(self.arrays.codes(rows), self.arrays.codes(known))
 
     def _finalists(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Positions of the candidates that gain most under optimistic values, filled up by rank."""
+        """Positions of the candidates with the largest improvement under optimistic values, filled up by rank."""
         n = min(self.settings.finalists, len(values))
         rank = ranks(values)
         likely = np.argsort(rank, kind="stable")[: max(4 * n, int((rank == 0).sum()))]
-        gains = self._weighed(hypervolume_gains(self.values, self.reference, values[likely]), rows[likely])
+        gains = self._weighted(hypervolume_gains(self.values, self.reference, values[likely]), rows[likely])
         return likely[np.lexsort((rank[likely], -gains))[:n]]
 
-    def _hoped(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """(n,) gains of hypervolume if candidates and pending ones are as good as hoped."""
+    def _optimistic(self, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """(n,) improvements of hypervolume if candidates and pending genomes have their optimistic values."""
         taken = self.values
         if len(self.pending):
             taken = np.concatenate([taken, self.assess(self.pending)[1]])
-        return self._weighed(hypervolume_gains(taken, self.reference, values), rows)
+        return self._weighted(hypervolume_gains(taken, self.reference, values), rows)
 
     def _expected(self, rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """(n,) gains of hypervolume, on average over joint draws of the candidates and the pending ones."""
+        """(n,) improvements of hypervolume, the mean over joint draws of the candidates and the pending genomes."""
         everyone = np.concatenate([rows, self.pending])
         values = np.repeat(self.encoding.cheap_values(everyone)[None], self.settings.draws, axis=0)
         inputs = {"costs": self.encoding.inputs(everyone)}
-        for axis, model, (middle, spread) in zip(self.encoding.costly, self.models, self.scales, strict=True):
-            drawn = middle + spread * model.sample(inputs, self.settings.draws, rng)
-            values[:, :, axis] = self.encoding.from_model(axis, drawn)
+        for objective, model, (mean_y, std_y) in zip(self.encoding.costly, self.models, self.scales, strict=True):
+            drawn = mean_y + std_y * model.sample(inputs, self.settings.draws, rng)
+            values[:, :, objective] = self.encoding.from_model(objective, drawn)
         n, front = len(rows), self.values[non_dominated(self.values)]
         gains = [hypervolume_gains(np.concatenate([front, v[n:]]), self.reference, v[:n]) for v in values]
-        return self._weighed(np.mean(gains, axis=0), rows)
+        return self._weighted(np.mean(gains, axis=0), rows)

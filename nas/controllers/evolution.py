@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from nas.controllers.base import History, fresh
 from nas.problem import Problem
-from nas.records import Proposal, Trial
+from nas.records import Fidelity, Proposal, Trial
 from nas.space import Genome
 
 
 @dataclass(frozen=True)
 class Evolution:
-    """The population is the last `population` trials with a result; before there are as many, proposals are random.
+    """Settings of regularized evolution. Before there are `population` trials, proposals are random.
 
-    A parent is the best by reward of `sample` random members. Its child has `genes` active genes changed; with the
-    probability `crossover` it first takes half of the genes of a second parent.
+    Args:
+        population: the last so many trials with a result can be parents.
+        sample: random members of which the best by reward becomes the parent.
+        genes: active genes that a mutation changes.
+        crossover: probability that a child takes half of the genes of a second parent before it mutates.
     """
 
+    fidelities: ClassVar[tuple[Fidelity, ...]] = ()
     population: int = 30
     sample: int = 15
     genes: int = 1

@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from nas.controllers.base import History, fresh
 from nas.objectives.pareto import non_dominated
 from nas.problem import Problem
-from nas.records import Proposal, Trial
+from nas.records import Fidelity, Proposal, Trial
 from nas.space import Genome
 
 
 @dataclass(frozen=True)
 class State:
-    """What was told, and the positions of the front's members in it."""
+    """The observed trials, and the positions of the front's members among them."""
 
     history: History
     front: tuple[int, ...] = ()
@@ -25,9 +26,16 @@ class State:
 
 @dataclass(frozen=True)
 class Local:
-    """After `start` random proposals, untried neighbors of random front members; around a front whose neighbors were all
-    tried, genomes that differ in two or more genes. With `reward`, the front is the one trial of the best reward."""
+    """Settings of local search: untried neighbors of random front members.
 
+    Around a front whose neighbors were all tried, genomes that differ in two or more genes are proposed.
+
+    Args:
+        start: random proposals before the search.
+        reward: True: climb by the reward alone, from the trial with the best one.
+    """
+
+    fidelities: ClassVar[tuple[Fidelity, ...]] = ()
     start: int = 30
     reward: bool = False
 

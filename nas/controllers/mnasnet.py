@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -18,13 +18,13 @@ from nas.controllers.base import History, fresh
 from nas.controllers.policy import Layout, Params, init_params, layout_of, rollout, to_genomes, to_tokens
 from nas.controllers.ppo import Batch, Ppo, init_optimizer, update
 from nas.problem import Problem
-from nas.records import Proposal, Trial
+from nas.records import Fidelity, Proposal, Trial
 from nas.space import Genome
 
 
 @dataclass(frozen=True)
 class State:
-    """All that is learned; `old` has for each told trial the log-probabilities (T,) when it was proposed."""
+    """All that is learned; `old` holds the log-probabilities (T,) of each observed trial when it was proposed."""
 
     history: History
     layout: Layout
@@ -36,14 +36,28 @@ class State:
 
 @dataclass(frozen=True)
 class Mnasnet:
-    """An update follows every `batch` told trials: `passes` steps of Adam on the last `window` of them.
+    """Settings of MnasNet's controller: `passes` steps of Adam after every `batch` observed trials.
 
-    The advantage is the reward less an average of rewards that decays with `baseline`, over the standard deviation of the
-    window where `normalize` says so. Failed and infeasible trials count with the reward `failed`: a number, or the worst
-    reward seen so far. `imitation` weighs a term that makes the `elite` best genomes likelier (Abolafia et al. 2018,
-    arXiv:1801.03526); 0 leaves it out.
+    The advantage of a trial is its reward less a moving average of rewards.
+
+    Args:
+        hidden: units of the LSTM.
+        embedding: size of the vector that a choice feeds to the next decision.
+        init_scale: weights start from U(-init_scale, init_scale).
+        learning_rate: of Adam.
+        batch: observed trials between updates.
+        window: last trials that an update learns from.
+        passes: gradient steps of an update.
+        clip: range of the probability ratio, 1 - clip to 1 + clip.
+        entropy: weight of the entropy bonus.
+        baseline: decay of the moving average of rewards.
+        normalize: divide advantages by the standard deviation of the window's rewards.
+        failed: reward of failed and infeasible trials: a number, or "worst" so far.
+        imitation: weight of a term that makes the best genomes likelier (Abolafia et al. 2018, arXiv:1801.03526).
+        elite: number of best genomes for that term.
     """
 
+    fidelities: ClassVar[tuple[Fidelity, ...]] = ()
     hidden: int = 64
     embedding: int = 32
     init_scale: float = 0.1

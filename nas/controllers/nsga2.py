@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from nas.controllers.base import History, fresh
 from nas.objectives.pareto import crowding, ranks
 from nas.problem import Problem
-from nas.records import Proposal, Trial
+from nas.records import Fidelity, Proposal, Trial
 from nas.space import Genome
 
 
 @dataclass(frozen=True)
 class State:
-    """What was told, and the positions of the population in it, the best first."""
+    """The observed trials, and the positions of the population among them, the best first."""
 
     history: History
     population: tuple[int, ...] = ()
@@ -25,15 +26,20 @@ class State:
 
 @dataclass(frozen=True)
 class Nsga2:
-    """The population is the best `population` trials by non-dominated rank, then by crowding distance.
+    """Settings of steady-state NSGA-II. The population is the best trials by non-dominated rank, then by crowding distance.
 
-    Before there are as many trials, proposals are random. Then two parents have a child: the better of two random members,
-    and of `mates` found like that the one with the nearest objectives, as distant members of a front share little (Ishibuchi
-    and Shibata 2003); where that is the first again, the child is its mutant. The child comes by uniform crossover with the
-    probability `crossover`, else it is the first parent; on average `genes` of its genes are changed, at least one where
-    there was no crossover.
+    The first parent is the better of two random members; the second is, of `mates` found like that, the one with the nearest
+    objectives, as distant members of a front share little (Ishibuchi and Shibata 2003). Where both are the same trial, the
+    child is its mutant.
+
+    Args:
+        population: trials kept as possible parents; the first so many proposals are random.
+        crossover: probability of a uniform crossover; else the child starts as the first parent.
+        genes: genes that a mutation changes on average, at least one where there was no crossover.
+        mates: candidates for the second parent; 1: any.
     """
 
+    fidelities: ClassVar[tuple[Fidelity, ...]] = ()
     population: int = 30
     crossover: float = 0.9
     genes: float = 1.0
@@ -78,7 +84,7 @@ class Nsga2:
         return state.population[int(rng.integers(len(state.population), size=2).min())]
 
     def _mate(self, state: State, parent: int, rng: np.random.Generator) -> int:
-        """Of `mates` winners the one whose values are nearest to those of the parent, over the population's ranges."""
+        """Position of the winner, of `mates`, with the values nearest to the parent's, relative to the population's ranges."""
         others = [self._winner(state, rng) for _ in range(self.mates)]
         values = np.nan_to_num(state.history.values[[parent, *others, *state.population]], posinf=0.0)
         ranges = np.ptp(values, axis=0)
@@ -93,11 +99,11 @@ class Nsga2:
 
 
 def best_first(values: np.ndarray, n: int) -> np.ndarray:
-    """Positions of the n best of (rows, axes) minimized values: by non-dominated rank, then the lonely ones of a front first."""
+    """Positions of the n best of (rows, objectives) minimized values: by non-dominated rank, then by crowding distance."""
     rank = ranks(values)
-    lonely = np.zeros(len(values))
+    distance = np.zeros(len(values))
     sizes = np.cumsum(np.bincount(rank, minlength=1))
     for front in range(min(int(np.searchsorted(sizes, n)) + 1, len(sizes))):
         members = np.flatnonzero(rank == front)
-        lonely[members] = crowding(values[members])
-    return np.lexsort((-lonely, rank))[:n]
+        distance[members] = crowding(values[members])
+    return np.lexsort((-distance, rank))[:n]

@@ -2,7 +2,7 @@
 
 A study cannot go back: its samplers hold chance, and its storage only grows. So each `ask` makes a sampler from the proposal's
 own generator, and ends what it left in the study (trials that were asked for, caches of generations). What samplers see is
-then the told trials and the pending ones, whatever was asked before.
+then the observed trials and the pending ones, whatever was asked before.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ import importlib.util
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from nas.controllers.base import History, fresh
 from nas.problem import Problem
-from nas.records import Proposal, Trial
+from nas.records import Fidelity, Proposal, Trial
 from nas.space import Genome
 
 GENERATION, PARENTS = "NSGAIISampler:generation", "NSGAIISampler:parent:"  # Optuna's names for what its NSGA-II notes
@@ -28,7 +28,7 @@ Entry = tuple[Genome, tuple[float, ...], Mapping[str, Any]]
 
 @dataclass(frozen=True)
 class State:
-    """What was told, and a study that has at least that."""
+    """The observed trials, and a study that has at least these."""
 
     history: History
     study: _Study
@@ -36,11 +36,12 @@ class State:
 
 @dataclass(frozen=True)
 class Optuna:
-    """All choices are categorical; the values are the axes of the front, or with `reward` the reward alone.
+    """Settings of Optuna's samplers. All choices are categorical; the values are the objectives, or with `reward` the reward alone.
 
-    A trial without a result counts with the worst value so far on every axis, so that samplers keep off its like.
+    A trial without a result counts with the worst value so far of every objective, so that samplers avoid similar ones.
     """
 
+    fidelities: ClassVar[tuple[Fidelity, ...]] = ()
     sampler: Literal["tpe", "nsga2", "gp"] = "tpe"
     reward: bool = False
 
@@ -84,27 +85,27 @@ class Optuna:
 
 
 class _Study:
-    """An Optuna study of told trials; it only grows, and states of one search share it."""
+    """An Optuna study of observed trials; it only grows, and states of one search share it."""
 
-    def __init__(self, problem: Problem, axes: int, entries: Sequence[Entry] = ()):
+    def __init__(self, problem: Problem, objectives: int, entries: Sequence[Entry] = ()):
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.problem, self.axes, self.entries = problem, axes, [*entries]
-        self.study = optuna.create_study(directions=[optuna.study.StudyDirection.MINIMIZE] * axes)
+        self.problem, self.objectives, self.entries = problem, objectives, [*entries]
+        self.study = optuna.create_study(directions=[optuna.study.StudyDirection.MINIMIZE] * objectives)
         counts = problem.space.option_counts.tolist()
         self.space: dict[str, Any] = {
             f"{i:03d}": optuna.distributions.CategoricalDistribution(range(n)) for i, n in enumerate(counts)
         }
-        self.study.add_trials([trial for entry in self.entries if (trial := self._told(entry)) is not None])
+        self.study.add_trials([trial for entry in self.entries if (trial := self._observed(entry)) is not None])
 
     def upto(self, length: int) -> _Study:
         """This one, or where it knows more than `length` trials, a copy of its beginning."""
-        return self if len(self.entries) == length else _Study(self.problem, self.axes, self.entries[:length])
+        return self if len(self.entries) == length else _Study(self.problem, self.objectives, self.entries[:length])
 
     def add(self, entry: Entry) -> None:
         self.entries.append(entry)
-        if (trial := self._told(entry)) is not None:
+        if (trial := self._observed(entry)) is not None:
             self.study.add_trial(trial)
 
     def ask(self, sampler: Any, pending: Sequence[Proposal], n: int) -> list[tuple[Genome, Mapping[str, Any]]]:
@@ -129,7 +130,7 @@ class _Study:
         noted = self.study._storage.get_trial(trial._trial_id).system_attrs
         return tuple(int(trial.params[key]) for key in self.space), ({"generation": noted[GENERATION]} if GENERATION in noted else {})
 
-    def _told(self, entry: Entry) -> Any:
+    def _observed(self, entry: Entry) -> Any:
         genome, values, note = entry
         return self._trial(genome, note, values=list(values)) if values else None
 

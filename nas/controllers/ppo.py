@@ -61,7 +61,7 @@ def update(ppo: Ppo, layout: Layout, params: Params, optimizer: Any, batch: Batc
 
 
 def _cpu() -> Any:
-    """The CPU even where an accelerator is the default; where JAX was told to see no CPU, what there is."""
+    """The CPU even where an accelerator is the default; where JAX sees no CPU, its first device."""
     import jax
 
     try:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from nas.controllers.base import History, fresh
 from nas.problem import Problem
-from nas.records import Proposal, Trial
+from nas.records import Fidelity, Proposal, Trial
 
 
 @dataclass(frozen=True)
 class Random:
     """Every option of every choice equally likely; nothing is learned."""
+
+    fidelities: ClassVar[tuple[Fidelity, ...]] = ()
 
     def init(self, problem: Problem, seed: int) -> History:
         return History(problem)

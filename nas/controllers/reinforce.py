@@ -6,13 +6,13 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from nas.controllers.base import History, fresh
 from nas.problem import Problem
-from nas.records import Proposal, Trial
+from nas.records import Fidelity, Proposal, Trial
 from nas.space import Genome
 
 
@@ -29,12 +29,20 @@ class State:
 
 @dataclass(frozen=True)
 class Reinforce:
-    """Each told trial is one step of Adam, without momentum as in TuNAS, on the log-probability of its active genes.
+    """Settings of REINFORCE: each observed trial is one step of Adam on the log-probability of its active genes.
 
-    The advantage is the reward less a moving average of rewards (decay `baseline`, its bias toward zero taken off). The
-    first `warmup` trials only set the average. Trials without a result count with the worst reward so far, or `failed`.
+    Adam has no momentum, as in TuNAS. The advantage of a trial is its reward less a bias-corrected moving average of rewards.
+
+    Args:
+        learning_rate: of Adam.
+        baseline: decay of the moving average of rewards.
+        decay: of Adam's second moments.
+        warmup: first trials, which only set the average.
+        entropy: weight of the entropy bonus.
+        failed: reward of trials without a result: a number, or "worst" so far.
     """
 
+    fidelities: ClassVar[tuple[Fidelity, ...]] = ()
     learning_rate: float = 0.15
     baseline: float = 0.95
     decay: float = 0.999
@@ -90,13 +98,13 @@ class Reinforce:
     def _step(self, state: State, advantage: float) -> State:
         """Up the gradient of advantage * log-probability + entropy of the last trial's active genes."""
         genome = state.history.rows[-1]
-        odds = np.exp(state.logits)
-        odds = odds / odds.sum(axis=1, keepdims=True)
-        slope = -advantage * odds
+        probabilities = np.exp(state.logits)
+        probabilities = probabilities / probabilities.sum(axis=1, keepdims=True)
+        slope = -advantage * probabilities
         slope[np.arange(len(genome)), genome] += advantage
         if self.entropy:
-            logs = np.log(np.maximum(odds, 1e-12))
-            slope -= self.entropy * odds * (logs - (odds * logs).sum(axis=1, keepdims=True))
+            logs = np.log(np.maximum(probabilities, 1e-12))
+            slope -= self.entropy * probabilities * (logs - (probabilities * logs).sum(axis=1, keepdims=True))
         slope *= np.array(state.history.problem.space.active(genome.tolist()), bool)[:, None]
         squares = self.decay * state.squares + (1 - self.decay) * slope**2
         steps = max(state.updates - self.warmup, 1)

@@ -303,5 +303,5 @@ class Costs:
             try:
                 self._rows(rng.integers(self.space.option_counts, size=(CHUNK, len(self.space.genes))))
             except ValueError:
-                self._warm = True  # some genomes cannot be built; who asks for one is told
+                self._warm = True  # some genomes cannot be built; asking for one raises
             self._warm |= len(self._units) - before < CHUNK // 16 or len(self._units) > WARM

@@ -54,13 +54,13 @@ class Context:
 
     def dataset_at(self, fidelity: Fidelity) -> Dataset:
         """The dataset of a fidelity: fewer training images, the classes in proportion, or another size."""
-        key = (fidelity.share, fidelity.resolution)
+        key = (fidelity.fraction, fidelity.resolution)
         if key not in self._fidelities:
             found = self.dataset
             if fidelity.resolution not in (None, found.resolution):
                 found = load_dataset({**self.settings["dataset"], "resolution": fidelity.resolution})
-            if fidelity.share < 1:
-                rows = subset(found.train.targets, np.arange(len(found.train)), max(round(fidelity.share * len(found.train)), 1), (0,))
+            if fidelity.fraction < 1:
+                rows = subset(found.train.targets, np.arange(len(found.train)), max(round(fidelity.fraction * len(found.train)), 1), (0,))
                 found = dataclasses.replace(found, train=found.train.take(rows))
             self._fidelities[key] = found
         return self._fidelities[key]

@@ -88,7 +88,7 @@ class ScratchEvaluator:
         if training is None:
             return self._context.checkpoints(job.number)
         fidelity = training.fidelity
-        kind = f"-{fidelity.share:g}-{fidelity.resolution or 0}" if (fidelity.share, fidelity.resolution) != (1.0, None) else ""
+        kind = f"-{fidelity.fraction:g}-{fidelity.resolution or 0}" if (fidelity.fraction, fidelity.resolution) != (1.0, None) else ""
         return self._context.checkpoints(training.root, training.more, kind)
 
     def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:

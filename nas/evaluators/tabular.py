@@ -12,7 +12,7 @@ import numpy as np
 from nas.arch import arch_from_dict
 from nas.core.settings import did_you_mean
 from nas.evaluators.base import Context, guarded
-from nas.objectives import LATENCY
+from nas.objectives import PREDICTED
 from nas.records import Job, Outcome, Report
 from nas.space import Space, load_space
 from nas.tabular import Table, load_table
@@ -40,7 +40,7 @@ class TableSettings:
 
     def known(self) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
         """Maps (n, genes) genomes to the times of those devices, (n,) milliseconds by metric name, before any training."""
-        times, names = self.table().times, {f"{LATENCY}/{device}" for device in self.timed()}
+        times, names = self.table().times, {f"{PREDICTED}/{device}" for device in self.timed()}
         return lambda genomes: {name: ms for name, ms in times(genomes).items() if name in names}
 
     def check(self, space: Space) -> None:

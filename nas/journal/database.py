@@ -18,7 +18,7 @@ except ImportError:  # Windows, where a second writer is then not noticed
 from nas.journal.rows import META, TABLES, to_json
 from nas.records import JSON
 
-SCHEMA = 1
+SCHEMA = 2
 APPLICATION = 0x6E617301  # "nas" in the file's header: `file journal.sqlite` shows it
 
 
@@ -158,4 +158,7 @@ def _check_schema(path: Path, database: sqlite3.Connection) -> None:
     if version > SCHEMA:
         raise JournalError(f"{path}: written by a newer nas (schema {version}, this one knows {SCHEMA}); upgrade nas")
     if version < SCHEMA:
-        raise JournalError(f"{path}: schema {version} is not understood, expected {SCHEMA}")
+        raise JournalError(
+            f"{path}: written by an older nas (schema {version}, this one reads {SCHEMA}): resume it with the nas that wrote it,"
+            " or start a new run in another folder"
+        )

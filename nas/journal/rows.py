@@ -19,8 +19,8 @@ TABLES = {
     Evaluation: "evaluation(trial INTEGER NOT NULL, fidelity INTEGER NOT NULL, seed INTEGER NOT NULL,"
     " metrics TEXT NOT NULL, compile_s REAL, train_s REAL, worker TEXT NOT NULL, outcome TEXT NOT NULL,"
     " error TEXT NOT NULL, memory_bytes INTEGER, purpose TEXT NOT NULL)",
-    Measurement: "measurement(arch_id TEXT NOT NULL, device TEXT NOT NULL, fingerprint TEXT NOT NULL, median_ms REAL,"
-    " p95_ms REAL, repeats INTEGER NOT NULL, info TEXT NOT NULL)",
+    Measurement: "measurement(arch_id TEXT NOT NULL, device TEXT NOT NULL, fingerprint TEXT NOT NULL, latency_ms REAL,"
+    " median_ms REAL, p95_ms REAL, repeats INTEGER NOT NULL, info TEXT NOT NULL)",
     Event: "event(time REAL, kind TEXT NOT NULL, data TEXT NOT NULL)",
 }
 META = "meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)"
@@ -105,6 +105,8 @@ def _untag_float(value: dict[str, JSON]) -> JSON:
 
 
 def metrics_json(metrics: Mapping[str, float]) -> str:
+    wrong = [name for name in metrics if name.partition("/")[0] == "latency_ms"]
+    assert not wrong, f"metric {wrong[0]}: a prediction is predicted_ms/<device>; latency_ms names an objective"
     return to_json({name: float(value) for name, value in metrics.items()})
 
 
@@ -129,6 +131,6 @@ _ENCODERS = dict.fromkeys(("genome", "note", "info", "data"), to_json) | {"metri
 # Whole columns at once.
 _DECODERS: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
     **dict.fromkeys(("note", "metrics", "info", "data"), _from_jsons),
-    **dict.fromkeys(("compile_s", "train_s", "median_ms", "p95_ms"), _reals),
+    **dict.fromkeys(("compile_s", "train_s", "latency_ms", "median_ms", "p95_ms"), _reals),
     "genome": _genomes,
 }

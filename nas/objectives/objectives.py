@@ -1,8 +1,8 @@
 """What a search is after: the axes of its front, its constraints, and the one number that rewards a controller.
 
     objectives = build_objectives({"metrics": {"accuracy": "max", "latency_ms": "min"}, "target_ms": 20}, ["host"])
-    objectives.values({"accuracy": 0.7, "latency_ms/host": 25.0})       # [-0.7, 25.0]: minimized, for nas.objectives.pareto
-    objectives.reward_of({"accuracy": 0.7, "latency_ms/host": 25.0})    # 0.7 * (25 / 20) ** -0.07
+    objectives.values({"accuracy": 0.7, "predicted_ms/host": 25.0})       # [-0.7, 25.0]: minimized, for nas.objectives.pareto
+    objectives.reward_of({"accuracy": 0.7, "predicted_ms/host": 25.0})    # 0.7 * (25 / 20) ** -0.07
 
 Metrics are named with unit and device: accuracy (a fraction), loss, params, macs, memory_bytes (batch 1, float32) and
 latency_ms/<device>; settings may say latency_ms for that of the first device, among the axes for that of every one. An
@@ -12,7 +12,7 @@ evaluator of one's own may declare others.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
@@ -21,18 +21,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nas.core.settings import build, did_you_mean
+from nas.objectives.metrics import DIRECTIONS, LATENCY, MEASURED, PREDICTED, Direction, metric_of
 
-Direction = Literal["max", "min"]
 Reward = Literal["mnas_soft", "mnas_hard", "absolute", "first"]
-
-LATENCY = "latency_ms"
-DIRECTIONS: dict[str, Direction] = {
-    "accuracy": "max",
-    "loss": "min",
-    "params": "min",
-    "macs": "min",
-    "memory_bytes": "min",
-}
 
 
 def mnas_reward(
@@ -64,14 +55,14 @@ def absolute_reward(
 class Objectives:
     """Resolved objectives; metric names are full ones.
 
-    `metrics` are the axes of the front; `limits` hold from below for metrics to maximize, from above for the others.
+    `metrics` are the objectives of the front; `constraints` bound metrics to maximize from below, the others from above.
     The reward weighs the first metric to maximize against `cost`, whose `target` is in the unit of `cost`; a target of
     None is to be filled in before the first reward (`dataclasses.replace`). `own` are metrics that an evaluator of one's own
     tells of a training, and which way they are better.
     """
 
     metrics: tuple[tuple[str, Direction], ...]
-    limits: tuple[tuple[str, float], ...] = ()
+    constraints: tuple[tuple[str, float], ...] = ()
     reward: Reward = "mnas_soft"
     exponent: float = -0.07
     beta: float = -0.05
@@ -85,49 +76,64 @@ class Objectives:
         return tuple(name for name, _ in self.metrics)
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """The metric of a trial that each objective reads."""
+        return tuple(metric_of(name) for name, _ in self.metrics)
+
+    @property
     def needs_target(self) -> bool:
         return self.reward != "first" and self.target is None
 
     def values(self, metrics: Mapping[str, float]) -> NDArray[np.float64]:
         """The axes as minimized values, shape (d,): maximized ones negated, missing ones and nan as inf."""
-        signed = [metrics.get(name, math.nan) * (-1 if way == "max" else 1) for name, way in self.metrics]
+        signed = [metrics.get(metric_of(name), math.nan) * (-1 if way == "max" else 1) for name, way in self.metrics]
         return np.array([math.inf if math.isnan(value) else value for value in signed])
 
     def reward_of(self, metrics: Mapping[str, float]) -> float:
         """The reward, larger is better; nan where a metric it needs is missing or nan, or the cost is not positive."""
         if self.reward == "first":
-            return -float(self.values(metrics)[0]) if self._has(metrics, self.names[0]) else math.nan
+            return -float(self.values(metrics)[0]) if self._has(metrics, self.columns[0]) else math.nan
         assert self.target is not None, f"the target of {self.cost} was never set"
         quality = next(name for name, way in self.metrics if way == "max")
-        if not (self._has(metrics, quality) and self._has(metrics, self.cost) and metrics[self.cost] > 0):
+        value, cost = metrics.get(quality, math.nan), metrics.get(metric_of(self.cost), math.nan)
+        if math.isnan(value) or not cost > 0:
             return math.nan
         if self.reward == "absolute":
-            return float(absolute_reward(metrics[quality], metrics[self.cost], self.target, self.beta, self.over))
+            return float(absolute_reward(value, cost, self.target, self.beta, self.over))
         alpha = self.exponent if self.reward == "mnas_soft" else 0.0
-        return float(mnas_reward(metrics[quality], metrics[self.cost], self.target, alpha, self.exponent))
+        return float(mnas_reward(value, cost, self.target, alpha, self.exponent))
 
     def violations(self, metrics: Mapping[str, float]) -> list[str]:
-        """The limits that metrics break, for people: "params 2.31 M > limit 2.00 M". Only metrics present count."""
+        """The constraints that metrics violate, for people: "params 2.31 M > constraint 2.00 M". Only metrics present count."""
+        return self._violations(metrics, metric_of)
+
+    def measured_violations(self, measured_ms: Mapping[str, float]) -> list[str]:
+        """The constraints on latency that measured milliseconds, by device, violate."""
+        measured = {f"{MEASURED}/{device}": ms for device, ms in measured_ms.items()}
+        return self._violations(measured, lambda name: name.replace(LATENCY, MEASURED, 1))
+
+    def _violations(self, metrics: Mapping[str, float], read: Callable[[str], str]) -> list[str]:
         found = []
-        for name, limit, at_least in self._bounds():
-            value = metrics.get(name, limit)
-            if not (value >= limit if at_least else value <= limit):
-                shown, bound = _both(value, limit)
-                found.append(f"{name} {shown} {'<' if at_least else '>'} limit {bound}")
+        for name, bound, at_least in self._bounds():
+            metric = read(name)
+            value = metrics.get(metric, bound)
+            if not (value >= bound if at_least else value <= bound):
+                shown, short = _both(value, bound)
+                found.append(f"{metric} {shown} {'<' if at_least else '>'} constraint {short}")
         return found
 
     def feasible_mask(self, costs: Mapping[str, ArrayLike]) -> NDArray[np.bool_]:
-        """Which of n candidates, given by arrays (n,) of their costs, keep the limits on the metrics among these."""
+        """Which of n candidates, given by arrays (n,) of their costs, satisfy the constraints on the metrics among these."""
         arrays = {name: np.asarray(column, float) for name, column in costs.items()}
         mask = np.ones(next(iter(arrays.values())).shape, bool)
-        for name, limit, at_least in self._bounds():
-            if name in arrays:
-                mask &= arrays[name] >= limit if at_least else arrays[name] <= limit
+        for name, bound, at_least in self._bounds():
+            if (column := arrays.get(metric_of(name))) is not None:
+                mask &= column >= bound if at_least else column <= bound
         return mask
 
     def _bounds(self) -> Iterator[tuple[str, float, bool]]:
         ways = {**DIRECTIONS, **dict(self.own), **dict(self.metrics)}
-        return ((name, limit, ways.get(name) == "max") for name, limit in self.limits)
+        return ((name, bound, ways.get(name) == "max") for name, bound in self.constraints)
 
     @staticmethod
     def _has(metrics: Mapping[str, float], name: str) -> bool:
@@ -136,10 +142,10 @@ class Objectives:
 
 @dataclass(frozen=True)
 class Settings:
-    """What conf/objective/*.yaml hold; a null takes a metric or a limit away."""
+    """What conf/objective/*.yaml hold; null removes a metric or a constraint."""
 
     metrics: Mapping[str, Direction | None]
-    limits: Mapping[str, float | None] = field(default_factory=dict)
+    constraints: Mapping[str, float | None] = field(default_factory=dict)
     reward: Reward = "mnas_soft"
     exponent: float | None = None
     beta: float = -0.05
@@ -168,24 +174,24 @@ def build_objectives(
     """Objectives from the settings of conf/objective/*.yaml and the names of the devices, the main one first.
 
     `own`: what the evaluator tells of a training besides, and which way it is better. Raises ValueError naming the key:
-    unknown keys and metrics, directions that make no sense, limits and targets that are not positive, a reward without its
+    unknown keys and metrics, directions that make no sense, constraints and targets that are not positive, a reward without its
     metric.
     """
     _check_own(own)
     read = build(Settings, settings, "objective")
     metrics = _resolved(_on_every_device(read.metrics, devices), "objective.metrics", devices, own)
-    limits = _resolved(read.limits, "objective.limits", devices, own)
+    constraints = _resolved(read.constraints, "objective.constraints", devices, own)
     fixed = {name: DIRECTIONS[name] for name in ("accuracy", "loss")} | dict(own)
     for name, way in metrics.items():
         if way != fixed.get(name, way):
             raise ValueError(f"objective.metrics.{name}: expected {fixed[name]}, got {way}")
-    for name, limit in limits.items():
-        _check_positive(f"objective.limits.{name}", limit)
-        if name == "accuracy" and limit > 1:
-            raise ValueError(f"objective.limits.accuracy: expected a fraction of at most 1, got {limit:g}")
+    for name, bound in constraints.items():
+        _check_positive(f"objective.constraints.{name}", bound)
+        if name == "accuracy" and bound > 1:
+            raise ValueError(f"objective.constraints.accuracy: expected a fraction of at most 1, got {bound:g}")
     if not metrics:
         raise ValueError("objective.metrics: empty; expected at least one metric, such as accuracy: max")
-    axes, bounds = tuple(metrics.items()), tuple(limits.items())
+    axes, bounds = tuple(metrics.items()), tuple(constraints.items())
     if read.reward == "first":
         return Objectives(axes, bounds, "first", own=tuple(own.items()))
     if "max" not in metrics.values():
@@ -200,7 +206,7 @@ def build_objectives(
 
 def _check_own(own: Mapping[str, Direction]) -> None:
     for name, way in own.items():
-        if name in DIRECTIONS or name.partition("/")[0] == LATENCY:
+        if name in DIRECTIONS or name.partition("/")[0] in (LATENCY, PREDICTED, MEASURED):
             raise ValueError(f"evaluator: declares the metric {name}, which is known already")
         if way not in ("max", "min"):
             raise ValueError(f"evaluator: declares the metric {name} as {way!r}; expected max or min")
@@ -248,10 +254,10 @@ def _check_positive(where: str, value: float | None) -> None:
         raise ValueError(f"{where}: expected a positive number, got {value:g}")
 
 
-def _both(value: float, limit: float) -> tuple[str, str]:
+def _both(value: float, bound: float) -> tuple[str, str]:
     """Both with unit prefixes, unless these hide the difference."""
-    short = _short(value), _short(limit)
-    return short if short[0] != short[1] else (f"{value:.12g}", f"{limit:.12g}")
+    short = _short(value), _short(bound)
+    return short if short[0] != short[1] else (f"{value:.12g}", f"{bound:.12g}")
 
 
 def _short(value: float) -> str:

@@ -32,17 +32,17 @@ class Job:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """How much of a training a fidelity is: epochs, the share of the training images, the image size (None: as it is)."""
+    """How much of a training a fidelity is: epochs, the fraction of the training images, the image size (None: as it is)."""
 
     epochs: int
-    share: float = 1.0
+    fraction: float = 1.0
     resolution: int | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ValueError(f"epochs: expected 1 or more, got {self.epochs}")
-        if not 0 < self.share <= 1:
-            raise ValueError(f"shares: expected shares above 0 up to 1, got {self.share:g}")
+        if not 0 < self.fraction <= 1:
+            raise ValueError(f"fractions: expected fractions above 0 up to 1, got {self.fraction:g}")
         if self.resolution is not None and not 1 <= self.resolution <= 8192:
             raise ValueError(f"resolutions: expected 1 to 8192 pixels, got {self.resolution}")
 
@@ -74,7 +74,7 @@ def training_of(fidelities: Sequence[Fidelity], fidelity: int, root: int) -> dic
     level = min(fidelity, len(fidelities) - 1)
     chosen = fidelities[level]
     after = fidelities[level + 1] if level + 1 < len(fidelities) else None
-    more = after is not None and (after.share, after.resolution) == (chosen.share, chosen.resolution)
+    more = after is not None and (after.fraction, after.resolution) == (chosen.fraction, chosen.resolution)
     return Training(chosen, max(r.epochs for r in fidelities), root, more).to_data()
 
 

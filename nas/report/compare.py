@@ -60,8 +60,8 @@ def _shared_axes(summaries: Sequence[Summary]) -> Objectives | None:
         return None
     first = summaries[0].objectives
     metrics = tuple(m for m in first.metrics if all(m in s.objectives.metrics for s in summaries))
-    same = all((s.objectives.target, s.objectives.limits, s.objectives.cost) == (first.target, first.limits, first.cost) for s in summaries)
-    kept = first if same else replace(first, target=None, limits=(), reward="first", cost="")
+    same = len({(s.objectives.target, s.objectives.constraints, s.objectives.cost) for s in summaries}) == 1
+    kept = first if same else replace(first, target=None, constraints=(), reward="first", cost="")
     return replace(kept, metrics=metrics) if metrics else None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.objectives import LATENCY
+from nas.objectives import MEASURED, PREDICTED
 from nas.report import svg
 from nas.report.axes import Axis, axis
 from nas.report.format import show, tick_labels
@@ -66,10 +66,10 @@ def latency_plot(rows: Sequence[LatencyRow]) -> str:
         if math.isfinite(row.p95_ms):
             parts.append(svg.tag("line", x1=at[0], x2=at[0], y1=at[1], y2=y.at(row.p95_ms), class_="span"))
         title = row.name or f"trial {row.number}"
-        words = f"{title}, predicted {show(LATENCY, row.predicted_ms)}, measured {show(LATENCY, row.measured_ms)}"
+        words = f"{title}, predicted {show(PREDICTED, row.predicted_ms)}, measured {show(MEASURED, row.measured_ms)}"
         parts.append(svg.tag("circle", cx=at[0], cy=at[1], r=4.5, class_="front", data_k=row.number, tabindex=0,
                              role="img", aria_label=words))  # fmt: skip
-    return _frame(x, y, LATENCY, "predicted (ms)", "measured (ms)", SQUARE[1], x_name=LATENCY) + "".join(parts)
+    return _frame(x, y, MEASURED, "predicted (ms)", "measured (ms)", SQUARE[1], x_name=PREDICTED) + "".join(parts)
 
 
 def latency_error(rows: Sequence[LatencyRow]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from nas.core.yamlio import dump_yaml, write_text
 from nas.journal import Journal
-from nas.objectives import LATENCY
+from nas.objectives import MEASURED
 from nas.report.format import show
 from nas.report.front import FrontRow
 from nas.report.html import page
@@ -66,18 +66,18 @@ def safe_id(row: FrontRow) -> str:
 
 
 def front_csv(summary: Summary) -> str:
-    """`number,id`, a column a metric, `measured_ms/<device>`, `test_accuracy`; `demoted` where there are limits.
+    """`number,id`, a column a metric, `measured_ms/<device>`, `test_accuracy`; `demoted` where there are constraints.
 
     A scaled member has its name for a number.
     """
-    names = [*metric_names(summary), *(f"measured_ms/{device}" for device in summary.devices), "test_accuracy"]
-    with_limits = bool(summary.objectives.limits)
+    names = [*metric_names(summary), *(f"{MEASURED}/{device}" for device in summary.devices), "test_accuracy"]
+    constrained = bool(summary.objectives.constraints)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["number", "id", *names, *(["demoted"] if with_limits else [])])
+    writer.writerow(["number", "id", *names, *(["demoted"] if constrained else [])])
     for row in summary.front:
         cells = [_cell(name, value_of(row, name)) for name in names]
-        writer.writerow([row.name or row.number, row.id, *cells, *(["; ".join(row.demoted)] if with_limits else [])])
+        writer.writerow([row.name or row.number, row.id, *cells, *(["; ".join(row.demoted)] if constrained else [])])
     return out.getvalue()
 
 
@@ -91,7 +91,7 @@ def arch_yaml(row: FrontRow, summary: Summary, path: Path) -> str:
     """The architecture, under comments that say where it comes from and how to train it."""
     assert row.arch is not None
     parts = [f"{name} {show(name, value, '-')}" for name, value in row.metrics.items()]
-    parts += [f"measured on {device} {show(LATENCY, ms, '-')}" for device, ms in row.measured.items()]
+    parts += [f"measured on {device} {show(MEASURED, ms, '-')}" for device, ms in row.measured.items()]
     if not math.isnan(row.test_accuracy):
         parts.append(f"test accuracy {show('accuracy', row.test_accuracy)}")
     whose = f"scaled member {_line(row.name)} beside" if row.name else f"trial {row.number} of"
@@ -156,7 +156,7 @@ def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, 
         "counts": dict(summary.counts),
         "hypervolume": summary.progress[-1].hypervolume if summary.progress else None,
         "failures": [{"number": r.number, "id": r.id, "outcome": r.outcome, "error": r.error} for r in summary.failures],
-        "objectives": {"metrics": dict(summary.objectives.metrics), "limits": dict(summary.objectives.limits),
+        "objectives": {"metrics": dict(summary.objectives.metrics), "constraints": dict(summary.objectives.constraints),
                        "reward": summary.objectives.reward, "target": summary.objectives.target},
         "proxies": [dataclasses.asdict(row) for row in summary.proxies],
         "settings": dict(summary.settings),

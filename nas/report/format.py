@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from nas.objectives import LATENCY
+from nas.objectives import LATENCY, MEASURED, PREDICTED
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+LATENCIES = {LATENCY: "latency", PREDICTED: "predicted latency", MEASURED: "measured latency"}
 DIGITS = 18  # 17 significant digits tell any two floats apart
 LABELS = {
     "accuracy": "accuracy",
@@ -21,9 +22,9 @@ LABELS = {
 
 
 def label(name: str) -> str:
-    """`latency_ms/host` as `latency on host`, `macs` as `multiply-adds`; names of one's own stay as they are."""
+    """`predicted_ms/host` as `predicted latency on host`, `macs` as `multiply-adds`; custom names stay as they are."""
     kind, _, device = name.partition("/")
-    return f"latency on {device}" if kind == LATENCY and device else LABELS.get(name, name)
+    return f"{LATENCIES[kind]} on {device}" if kind in LATENCIES and device else LABELS.get(name, name)
 
 
 def is_share(name: str) -> bool:
@@ -33,7 +34,9 @@ def is_share(name: str) -> bool:
 def unit(name: str) -> str:
     """The unit that numbers carry: `%`, `ms`, `B` or none."""
     kind = name.partition("/")[0]
-    return "%" if is_share(name) else {LATENCY: "ms", "memory_bytes": "B"}.get(kind, "")
+    if kind in LATENCIES:
+        return "ms"
+    return "%" if is_share(name) else "B" if kind == "memory_bytes" else ""
 
 
 def si(value: float, digits: int = 3, even: bool = True) -> str:

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.objectives import LATENCY, Objectives
+from nas.objectives import Objectives
 from nas.objectives.pareto import hypervolume_gains, non_dominated
 from nas.records import Evaluation, Measurement, Trial, scored
 
 
 @dataclass(frozen=True)
 class FrontRow:
-    """One member. `metrics` are what the search saw, `measured` the median ms by device, `p95` likewise.
+    """One member. `metrics` are what the search saw, `measured` ms by device (`Measurement.latency_ms`), `p95` likewise.
 
     `reward` and `test_accuracy` are nan where there is none; `demoted` lists the constraints that measurement breaks.
     `name` is that of a scaled member, which is no trial of the run (`number` is below 0), `note` what differs in its training.
@@ -93,12 +93,12 @@ def in_order(rows: Sequence[FrontRow], objectives: Objectives) -> list[FrontRow]
 
 def main_axis(objectives: Objectives) -> str:
     """The quality that costs are drawn against: the first metric to maximize, or the first one."""
-    return next((name for name, way in objectives.metrics if way == "max"), objectives.names[0])
+    return next((name for name, way in objectives.metrics if way == "max"), objectives.columns[0])
 
 
 def broken_by_measurement(row: FrontRow, objectives: Objectives) -> tuple[str, ...]:
     """Constraints on latency that the device itself does not keep."""
-    return tuple(objectives.violations({f"{LATENCY}/{device}": ms for device, ms in row.measured.items()}))
+    return tuple(objectives.measured_violations(row.measured))
 
 
 def best_row(front: Sequence[FrontRow], trials: Sequence[Trial], objectives: Objectives) -> FrontRow | None:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from string import Template
 
+from nas.objectives import MEASURED
 from nas.report import svg
 from nas.report.curves import SQUARE, document, hypervolume_plot, latency_error, latency_plot, reward_plot
 from nas.report.format import duration, label, many, number, show
@@ -71,26 +72,22 @@ def json_in_html(data: Mapping[str, object]) -> str:
 
 def tooltips(summary: Summary, runs: Sequence[Series], references: Sequence[Reference]) -> tuple[list[str], dict[str, list[str]]]:
     """Names of the columns, and by the key of each mark its heading and formatted values."""
-    names = [*metric_names(summary), *(c for c in columns(summary) if c.startswith(("measured_ms/", "test_")))]
+    names = [*metric_names(summary), *(c for c in columns(summary) if c.startswith((f"{MEASURED}/", "test_")))]
     rows: dict[str, list[str]] = {}
     for run in runs:
         for row in [*run.points, *run.front]:
             values = [value_of(row, n) if isinstance(row, FrontRow) else row.metrics.get(n, math.nan) for n in names]
             title = row.title if isinstance(row, FrontRow) else f"trial {row.number}"
             rows[f"{run.key}{row.number}"] = [
-                f"{title} \u00b7 {row.id}", *(show(_shown_as(n), v, "") for n, v in zip(names, values, strict=True)),
+                f"{title} \u00b7 {row.id}", *(show(n, v, "") for n, v in zip(names, values, strict=True)),
                 number(row.reward, ""),
             ]  # fmt: skip
     for reference in references:
-        measured = {f"measured_ms/{device}": ms for device, ms in reference.measured.items()}
+        measured = {f"{MEASURED}/{device}": ms for device, ms in reference.measured.items()}
         values = {**reference.metrics, **measured}
-        cells = [show(_shown_as(name), values.get(name, math.nan), "") for name in names]
+        cells = [show(name, values.get(name, math.nan), "") for name in names]
         rows[f"ref:{reference.name}"] = [reference.name, *cells, ""]
     return [*map(column_label, names), "reward"], rows
-
-
-def _shown_as(name: str) -> str:
-    return "latency_ms" if name.startswith("measured_ms/") else name
 
 
 def fronts(summary: Summary, runs: Sequence[Series], references: Sequence[Reference], legend_html: str) -> str:
@@ -123,7 +120,7 @@ def front_legend(summary: Summary, references: Sequence[Reference]) -> str:
     if any(row.measured for row in front):
         entries.append(('<path d="M8 3L12 7L8 11L4 7Z" class="measured"/>', "measured on the device"))
     if any(row.demoted for row in front):
-        entries.append(('<circle cx="8" cy="7" r="5" class="front demoted"/>', "demoted: measurement breaks a limit"))
+        entries.append(('<circle cx="8" cy="7" r="5" class="front demoted"/>', "demoted: measurement violates a constraint"))
     if any(row.name for row in front):
         entries.append(('<path d="M3 2H13V12H3Z" class="front scaled"/>', "scaled member on the front"))
     if any(reference.scaled for reference in references):
@@ -168,7 +165,7 @@ def _tiles(summary: Summary) -> str:
     rest += [f"{counts[k]} {words}" for k, words in (("infeasible", "screened out"), ("repeated", "repeats")) if k in counts]
     main = main_axis(objectives)
     tiles = [("trials trained", many(trained), ", ".join(filter(None, rest)) or "none failed"),
-             ("on the front", str(len(summary.front)), _axes(objectives.names) + _scaled(summary))]  # fmt: skip
+             ("on the front", str(len(summary.front)), _axes(objectives.columns) + _scaled(summary))]  # fmt: skip
     if summary.front:
         top = summary.front[0]
         tested = f", test {show('accuracy', top.test_accuracy)}" if not math.isnan(top.test_accuracy) else ""

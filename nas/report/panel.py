@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas.objectives import Objectives
+from nas.objectives import Objectives, device_of
 from nas.records import Trial, trained
 
 MAX_WORKERS = 16  # lines of the panel
@@ -147,7 +147,7 @@ class Display:
 def shown_metrics(metrics: Mapping[str, float]) -> str:
     """Metrics in a line for people: accuracy, latencies, parameters, multiply-adds."""
     parts = [f"accuracy {metrics['accuracy']:.4f}"] if "accuracy" in metrics else []
-    parts += [f"{k.removeprefix('latency_ms/')} {v:.3g} ms" for k, v in metrics.items() if k.startswith("latency_ms/")]
+    parts += [f"{device} {value:.3g} ms" for name, value in metrics.items() if (device := device_of(name))]
     parts += [f"{si(metrics[k])} {k}" for k in ("params", "macs") if k in metrics]
     return ", ".join(parts)
 

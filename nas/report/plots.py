@@ -1,4 +1,4 @@
-"""The picture of a front: the quality against one cost, all trials, the members, references, target and limits."""
+"""The picture of a front: the quality against one cost, all trials, the members, references, target and constraints."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nas.objectives import DIRECTIONS, LATENCY, Objectives
+from nas.objectives import DIRECTIONS, PREDICTED, Objectives, device_of, metric_of
 from nas.objectives.pareto import non_dominated
 from nas.report import svg
 from nas.report.axes import Axis, axis
@@ -61,8 +61,8 @@ class Frame:
 
 def plot_costs(summary: Summary) -> list[str]:
     """Metrics to draw the quality against: the other axes of the front, then the other known costs that trials have."""
-    known = [n for n in metric_names(summary) if n.partition("/")[0] in (LATENCY, "params", "macs", "memory_bytes")]
-    names = dict.fromkeys([*summary.objectives.names, *known])
+    known = [n for n in metric_names(summary) if n.partition("/")[0] in (PREDICTED, "params", "macs", "memory_bytes")]
+    names = dict.fromkeys([*summary.objectives.columns, *known])
     return [n for n in names if n != main_axis(summary.objectives) and any(n in row.metrics for row in summary.points)]
 
 
@@ -99,6 +99,7 @@ def front_svg(summary: Summary, cost: str | None = None, references: Sequence[Re
     Raises ValueError naming the costs there are where it is none of them.
     """
     costs = plot_costs(summary)
+    cost = cost and metric_of(cost)
     if cost is not None and cost not in costs:
         raise ValueError(f"cost: expected one of {', '.join(costs) or 'none'}, got {cost!r}")
     width, height, top = 720, 460, 88
@@ -129,12 +130,12 @@ def _frame(
 ) -> Frame:
     quality = main_axis(objectives)
     width, height = size
-    device = cost.partition("/")[2]
+    device = device_of(cost)
     shown = [r for r in references if all(math.isfinite(r.metrics.get(name, math.nan)) for name in (cost, quality))]
     members = [row for run in runs for row in run.front]
     extra = [ms for row in [*members, *shown] for name, ms in row.measured.items() if name == device]
     kept_x = [*_column(members, cost), *_column(shown, cost), *extra]
-    if cost == objectives.cost and objectives.target is not None:
+    if cost == metric_of(objectives.cost) and objectives.target is not None:
         kept_x.append(objectives.target)
     points = [row for run in runs for row in run.points]
     ceiling = 1.0 if is_share(quality) else math.inf
@@ -171,8 +172,8 @@ def _grid(frame: Frame) -> Iterator[str]:
 def _rules(frame: Frame) -> Iterator[str]:
     """Upright lines at the target and at the constraint of this cost, where they are within the plot."""
     objectives, x, y = frame.objectives, frame.x, frame.y
-    lines = [("limit", value) for name, value in objectives.limits if name == frame.x_name]
-    if frame.x_name == objectives.cost and objectives.target is not None:
+    lines = [("constraint", value) for name, value in objectives.constraints if metric_of(name) == frame.x_name]
+    if frame.x_name == metric_of(objectives.cost) and objectives.target is not None:
         lines.append(("target", objectives.target))
     for place, (kind, value) in enumerate(lines):
         if not x.outside(value):
@@ -219,12 +220,13 @@ def flat_front(frame: Frame, members: Sequence[FrontRow]) -> list[FrontRow]:
 
 
 def direction(name: str, objectives: Objectives) -> str:
-    return dict(objectives.metrics).get(name) or DIRECTIONS.get(name, "min")
+    ways = dict(zip(objectives.columns, (way for _, way in objectives.metrics), strict=True))
+    return ways.get(name) or DIRECTIONS.get(name, "min")
 
 
 def _measured(frame: Frame, run: Series) -> Iterator[str]:
-    kind, _, device = frame.x_name.partition("/")
-    for row in run.front if kind == LATENCY else ():
+    device = device_of(frame.x_name)
+    for row in run.front:
         if device in row.measured and frame.has(row.metrics):
             x, y = frame.place(row.metrics)
             end = frame.x.at(row.measured[device])
@@ -253,8 +255,7 @@ def _members(frame: Frame, run: Series) -> Iterator[str]:
 def _references(frame: Frame) -> Iterator[str]:
     for reference in frame.references:
         x, y = frame.place(reference.metrics)
-        device = frame.x_name.removeprefix(f"{LATENCY}/")
-        if frame.x_name.startswith(LATENCY) and device in reference.measured:
+        if (device := device_of(frame.x_name)) in reference.measured:
             end = frame.x.at(reference.measured[device])
             yield svg.tag("line", x1=x, x2=end, y1=y, y2=y, class_="span")
             yield svg.tag("path", d=_diamond(end, y, 4), class_="measured", data_k=f"ref:{reference.name}")

@@ -70,5 +70,5 @@ def fidelity_text(fidelity: int, fidelities: Sequence[Mapping[str, Any]]) -> str
         return f"fidelity {fidelity}"
     spec = fidelities[fidelity]
     text = f"{spec['epochs']} epoch{'s' * (spec['epochs'] != 1)}"
-    text += f" of {spec['share']:.0%} of the images" if spec.get("share", 1) < 1 else ""
+    text += f" of {spec['fraction']:.0%} of the images" if spec.get("fraction", 1) < 1 else ""
     return text + (f" at {spec['resolution']} px" if spec.get("resolution") else "")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.objectives import LATENCY
+from nas.objectives import PREDICTED
 from nas.objectives.pareto import non_dominated
 from nas.report.front import FrontRow, broken_by_measurement, in_order, reward_of
 from nas.report.plots import Reference
@@ -26,7 +26,7 @@ def with_scaled(summary: Summary, members: Sequence[FrontRow]) -> tuple[Summary,
         dataclasses.replace(row, reward=reward_of(objectives, row.metrics), demoted=broken_by_measurement(row, objectives))
         for row in members
     ]
-    complete = [row for row in rows if all(math.isfinite(row.metrics.get(name, math.nan)) for name in objectives.names)]
+    complete = [row for row in rows if all(math.isfinite(row.metrics.get(name, math.nan)) for name in objectives.columns)]
     joined = [*summary.front, *complete]
     values = np.array([objectives.values(row.metrics) for row in joined], float).reshape(len(joined), len(objectives.names))
     on_it = [row for row, on in zip(joined, non_dominated(values) if joined else [], strict=True) if on]
@@ -34,7 +34,7 @@ def with_scaled(summary: Summary, members: Sequence[FrontRow]) -> tuple[Summary,
     beside = [Reference(row.name, row.metrics, row.measured, scaled=True) for row in rows if row.number not in numbers]
     measured = [
         LatencyRow(
-            row.number, row.id, device, row.metrics.get(f"{LATENCY}/{device}", math.nan), ms, row.p95.get(device, math.nan),
+            row.number, row.id, device, row.metrics.get(f"{PREDICTED}/{device}", math.nan), ms, row.p95.get(device, math.nan),
             name=row.name,
         )
         for row in rows for device, ms in row.measured.items()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.journal import Journal, Lease
-from nas.objectives import LATENCY, Objectives
+from nas.objectives import PREDICTED, Objectives, device_of
 from nas.records import OUTCOMES, Event, Measurement, Trial
 from nas.report.front import FrontRow, Progress, best_row, front_rows, progress, reward_of
 from nas.report.proxy import ProxyRow, proxy_rows
@@ -93,7 +93,7 @@ class Summary:
     @property
     def devices(self) -> tuple[str, ...]:
         """Devices with a prediction or a measurement, in order of appearance."""
-        named = [name.partition("/")[2] for name in metric_names(self) if name.startswith(f"{LATENCY}/")]
+        named = [device for name in metric_names(self) if (device := device_of(name))]
         return tuple(dict.fromkeys([*named, *(row.device for row in self.latencies)]))
 
 
@@ -139,7 +139,7 @@ def read_objectives(data: Any) -> Objectives:
         return UNKNOWN
     return Objectives(
         tuple((name, way) for name, way in data["metrics"]),
-        tuple((name, limit) for name, limit in data.get("limits", ())),
+        tuple((name, bound) for name, bound in data.get("constraints", ())),
         own=tuple((name, way) for name, way in data.get("own", ())),
         **{key: data[key] for key in ("reward", "exponent", "beta", "over", "cost", "target") if key in data},
     )
@@ -148,13 +148,13 @@ def read_objectives(data: Any) -> Objectives:
 def metric_names(summary: Summary) -> tuple[str, ...]:
     """Names of all metrics of trials that trained: the axes first, then what else was recorded, in a fixed order."""
     seen = {name for row in summary.points for name in row.metrics}
-    order = ("accuracy", "loss", LATENCY, "params", "macs", "memory_bytes")
+    order = ("accuracy", "loss", PREDICTED, "params", "macs", "memory_bytes")
 
     def place(name: str) -> tuple[int, str]:
         kind = name.partition("/")[0]
         return (order.index(kind) if kind in order else len(order), name)
 
-    return tuple(dict.fromkeys([*summary.objectives.names, *sorted(seen, key=place)]))
+    return tuple(dict.fromkeys([*summary.objectives.columns, *sorted(seen, key=place)]))
 
 
 def _state(trial: Trial) -> str:
@@ -191,7 +191,7 @@ def _latencies(trials: Sequence[Trial], measurements: Sequence[Measurement]) -> 
     rows = []
     for (arch_id, device), m in latest.items():
         trial = first.get(arch_id)
-        predicted = trial.metrics.get(f"{LATENCY}/{device}", math.nan) if trial else math.nan
+        predicted = trial.metrics.get(f"{PREDICTED}/{device}", math.nan) if trial else math.nan
         counted = trial.metrics.get("memory_bytes", math.nan) if trial else math.nan
         rows.append(
             LatencyRow(

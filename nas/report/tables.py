@@ -10,7 +10,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from nas.objectives import LATENCY
+from nas.objectives import MEASURED
 from nas.records import Event
 from nas.report.format import label, number, show
 from nas.report.front import FrontRow
@@ -44,7 +44,7 @@ def _member(row: FrontRow, names: Sequence[str], summary: Summary) -> str:
     cells = [own, f'<td class="id" data-v="{escape(row.id)}">{link}{tags}</td>']
     for name in names:
         value = value_of(row, name)
-        shown = show(LATENCY if name.startswith("measured_ms/") else name, value)
+        shown = show(name, value)
         broken = name.startswith("measured_ms/") and row.demoted
         cells.append(number_cell(value, shown, "n bad" if broken else "n"))
     return f'<tr data-k="{row.number}">{"".join(cells)}{number_cell(row.reward, number(row.reward))}</tr>'
@@ -56,8 +56,7 @@ def _marked(row: FrontRow) -> str:
 
 def column_label(name: str) -> str:
     """The heading of a column of `nas.report.text.columns`."""
-    kind, _, device = name.partition("/")
-    return f"measured on {device}" if kind == "measured_ms" else label(name)
+    return label(name)
 
 
 def latency_table(rows: Sequence[LatencyRow]) -> str:
@@ -70,7 +69,7 @@ def latency_table(rows: Sequence[LatencyRow]) -> str:
         trial = None if row.name else row.number
         cells = [number_cell(math.nan if trial is None else trial, "" if trial is None else str(trial)),
                  f'<td class="mono" data-v="{escape(row.id)}">{escape(row.name or row.id)}</td>']  # fmt: skip
-        cells += [number_cell(ms, show(LATENCY, ms)) for ms in (row.predicted_ms, row.measured_ms, row.p95_ms)]
+        cells += [number_cell(ms, show(MEASURED, ms)) for ms in (row.predicted_ms, row.measured_ms, row.p95_ms)]
         cells.append(number_cell(error, "\u2013" if math.isnan(error) else f"{100 * error:+.1f} %"))
         cells += [number_cell(b, show("memory_bytes", b)) for b in (row.counted_bytes, row.memory_bytes) if memory]
         cells += [number_cell(row.energy_mj, f"{number(row.energy_mj)} mJ")] * energy
@@ -92,7 +91,7 @@ def failures_table(rows: Sequence[TrialRow]) -> str:
 
 def screened_table(rows: Sequence[TrialRow]) -> str:
     lines = [f"<tr>{number_cell(r.number, str(r.number))}<td class=wide>{_long(r.error)}</td></tr>" for r in rows[:MAX_ROWS]]
-    return table([("trial", True), ("limit", False)], lines) + _more(len(rows))
+    return table([("trial", True), ("constraint", False)], lines) + _more(len(rows))
 
 
 def events_table(events: Sequence[Event]) -> str:

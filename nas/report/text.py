@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from nas.objectives import LATENCY
+from nas.objectives import MEASURED, PREDICTED, device_of
 from nas.report.format import show
 from nas.report.front import FrontRow
 from nas.report.proxy import proxy_text
@@ -45,12 +45,11 @@ def columns(summary: Summary) -> list[str]:
     measured = {device for row in summary.front for device in row.measured}
     for name in metric_names(summary):
         names.append(name)
-        kind, _, device = name.partition("/")
         if name == "accuracy" and any(not math.isnan(row.test_accuracy) for row in summary.front):
             names.append("test_accuracy")
-        if kind == LATENCY and device in measured:
-            names.append(f"measured_ms/{device}")
-    return names + [f"measured_ms/{d}" for d in summary.devices if d in measured and f"measured_ms/{d}" not in names]
+        if (device := device_of(name)) in measured:
+            names.append(f"{MEASURED}/{device}")
+    return names + [f"{MEASURED}/{d}" for d in summary.devices if d in measured and f"{MEASURED}/{d}" not in names]
 
 
 def value_of(row: FrontRow, column: str) -> float:
@@ -58,7 +57,7 @@ def value_of(row: FrontRow, column: str) -> float:
     if column == "test_accuracy":
         return row.test_accuracy
     kind, _, device = column.partition("/")
-    return row.measured.get(device, math.nan) if kind == "measured_ms" else row.metrics.get(column, math.nan)
+    return row.measured.get(device, math.nan) if kind == MEASURED else row.metrics.get(column, math.nan)
 
 
 def _why_empty(counts: Mapping[str, int]) -> str:
@@ -68,10 +67,9 @@ def _why_empty(counts: Mapping[str, int]) -> str:
 
 
 def _head(name: str) -> str:
-    kind, _, device = name.partition("/")
-    if kind == LATENCY:
-        return f"{device} ms"
-    return "measured" if kind == "measured_ms" else HEADS.get(name, name)
+    if not (device := device_of(name)):
+        return HEADS.get(name, name)
+    return f"{device} {'predicted' if name.startswith(PREDICTED) else 'measured'} ms"
 
 
 def _notes(row: FrontRow) -> list[str]:
@@ -83,7 +81,5 @@ def _cells(row: FrontRow, names: list[str], best: bool) -> list[str]:
     cells = ["*" if best else "", row.name or str(row.number), row.id]
     for name in names:
         value = value_of(row, name)
-        latency = name.partition("/")[0] in (LATENCY, "measured_ms")
-        shown = show(LATENCY, value, "-").removesuffix(" ms") if latency else show(name, value, "-")
-        cells.append(shown)
+        cells.append(show(name, value, "-").removesuffix(" ms"))
     return cells

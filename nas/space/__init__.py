@@ -17,7 +17,7 @@ A genome is a tuple with one option index a gene; inactive genes are 0 in its ca
 from nas.space.files import load_space
 from nas.space.reading import space_from_dict, space_from_plain
 from nas.space.space import Space
-from nas.space.template import Gene, Genome, Hole, Pairs, Rule, Slot, StageTemplate
+from nas.space.template import Gene, Genome, Hole, Pairs, Position, Rule, StageTemplate
 from nas.space.vectorized import GenomeArrays, first_of
 
 __all__ = [
@@ -26,8 +26,8 @@ __all__ = [
     "GenomeArrays",
     "Hole",
     "Pairs",
+    "Position",
     "Rule",
-    "Slot",
     "Space",
     "StageTemplate",
     "first_of",

@@ -13,7 +13,7 @@ from typing import Any
 from nas.arch import SCALARS, Arch, Block, Stage, shown
 from nas.arch.blocks import lower, make_divisible
 from nas.space.genomes import Genomes
-from nas.space.template import Genome, Hole, Pairs, Slot, StageTemplate, holds
+from nas.space.template import Genome, Hole, Pairs, Position, StageTemplate, holds
 
 
 @dataclass(frozen=True)
@@ -104,14 +104,14 @@ class Space(Genomes):
             raise ValueError(f"{arch.name}: the space {self.name} forbids this combination")
         return candidate
 
-    def slots(self) -> tuple[Slot, ...]:
-        """Position by position, the blocks that can stand there: what one-program training and weight sharing build on."""
+    def positions(self) -> tuple[Position, ...]:
+        """Every layer of the template with the blocks that it can be: the base of switched training and of weight sharing."""
         out = []
         for i, stage in enumerate(self.stages):
             repeats = self.genes[stage.repeat.gene].options if isinstance(stage.repeat, Hole) else (stage.repeat,)
             for j, layer in enumerate(stage.layers):
                 blocks = dict.fromkeys(self.blocks_of(layer))
-                out.append(Slot(i, j, tuple(blocks), optional=min(repeats) <= j))
+                out.append(Position(i, j, tuple(blocks), optional=min(repeats) <= j))
         return tuple(out)
 
     def blocks_of(self, layer: Pairs) -> Iterator[Block]:

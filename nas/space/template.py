@@ -47,8 +47,8 @@ class StageTemplate:
 
 
 @dataclass(frozen=True)
-class Slot:
-    """A position of the network: every block that can stand there, and whether the layer can be absent."""
+class Position:
+    """One layer of the template: every block that it can be, and whether the layer can be absent."""
 
     stage: int
     layer: int

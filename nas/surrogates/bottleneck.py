@@ -41,14 +41,14 @@ class Bottleneck:
             weights, intercepts, sharpness = split(theta)
             each = x @ weights.T + intercepts
             highest = np.asarray(logsumexp(sharpness * each, axis=1)) / sharpness
-            share = softmax(sharpness * each, axis=1)
+            weight = softmax(sharpness * each, axis=1)
             error = (highest - target) / target
             root = np.sqrt(1 + (error / HUBER) ** 2)
             slope = error / root / target
             pulled = theta[-1] - np.log(SHARPNESS)
             value = HUBER**2 * float((root - 1).sum()) + 0.5 * penalty * float((weights**2).sum()) + 0.005 * pulled**2
-            toward = (slope[:, None] * share).T
-            sharper = slope @ ((share * each).sum(axis=1) - highest) + 0.01 * pulled
+            toward = (slope[:, None] * weight).T
+            sharper = slope @ ((weight * each).sum(axis=1) - highest) + 0.01 * pulled
             gradient = [(toward @ x + penalty * weights).ravel(), toward.sum(axis=1), [sharper]]
             return value, np.concatenate(gradient)
 

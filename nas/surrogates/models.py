@@ -25,12 +25,12 @@ def one_hot(genomes: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 def ridge(x: np.ndarray, y: np.ndarray, penalty: float) -> tuple[np.ndarray, float]:
     """Coefficients (f,) and intercept that minimize the squared error plus `penalty` times the squared coefficients."""
-    middle, level = x.mean(axis=0), float(y.mean())
-    centered = x - middle
+    mean_x, mean_y = x.mean(axis=0), float(y.mean())
+    centered = x - mean_x
     gram = centered.T @ centered
     gram[np.diag_indices_from(gram)] += penalty
-    coefficients = cho_solve(cho_factor(gram, overwrite_a=True), centered.T @ (y - level))
-    return coefficients, level - float(middle @ coefficients)
+    coefficients = cho_solve(cho_factor(gram, overwrite_a=True), centered.T @ (y - mean_y))
+    return coefficients, mean_y - float(mean_x @ coefficients)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@
 two columns, a Matern term any smooth function (smoothness 5/2, Rasmussen and Williams 2006, eq. 4.17). Amplitudes, lengths
 and noise maximize the marginal likelihood (eq. 5.8 and 5.9) times a wide log-normal prior, on at most `FITTED` rows. With
 `centers`, a Matern term over more rows is replaced by its projection on so many of them (Nystrom), so that a prediction costs
-the same however many rows there are; deviations far from all centers are then too small.
+the same however many rows there are; standard deviations far from all centers are then too small.
 
 One range of lengths fits all where columns are standardized and divided by the root of their number, so that a typical
 squared distance is 2.
@@ -29,7 +29,7 @@ from scipy.optimize import minimize
 FITTED, CHUNK = 300, 2048
 STEPS = 60
 JITTER = 1e-7
-NOISE, LENGTH, WIDTH = 0.01, 8.0, 5.0  # the prior's medians, and its deviation in powers of e
+NOISE, LENGTH, WIDTH = 0.01, 8.0, 5.0  # the prior's medians, and its standard deviation in powers of e
 Inputs = Mapping[str, np.ndarray]
 
 
@@ -57,10 +57,10 @@ def matern(a: np.ndarray, b: np.ndarray, length: float) -> np.ndarray:
 
 
 def standardized(values: np.ndarray) -> tuple[np.ndarray, float, float]:
-    """(values - mean) / deviation, with mean and deviation; the deviation of a constant is 1."""
-    middle, spread = float(values.mean()), float(values.std())
-    spread = spread if spread > 1e-12 else 1.0
-    return (values - middle) / spread, middle, spread
+    """(values - mean) / std, with mean and std; the std of a constant counts as 1."""
+    mean, std = float(values.mean()), float(values.std())
+    std = std if std > 1e-12 else 1.0
+    return (values - mean) / std, mean, std
 
 
 def covariance(terms: Sequence[Term], hyper: Hyper, a: Inputs, b: Inputs) -> np.ndarray:
@@ -176,7 +176,7 @@ class Process:
 
     @cached_property
     def _compact(self) -> list[np.ndarray]:
-        """What is left of the observations in each term: column weights, a matrix of pairs, or weights of the rows."""
+        """The observations as each term needs them for a mean: column weights, a matrix of pairs, or weights of the rows."""
         out = []
         for term, amplitude in zip(self.terms, self.hyper.amplitudes, strict=True):
             rows = self.inputs[term.block]
@@ -189,7 +189,7 @@ class Process:
         return out
 
     def mean(self, inputs: Inputs) -> np.ndarray:
-        """(m,) expectations."""
+        """(m,) means."""
         rows = self._seen(inputs)
         total = np.zeros(len(next(iter(rows.values()))))
         for term, length, kept in zip(self.terms, self.hyper.lengths, self._compact, strict=True):
@@ -216,15 +216,15 @@ class Process:
         white = solve_triangular(self.lower, cross, lower=True, overwrite_b=True, check_finite=False)
         return np.maximum(self._own(rows) - np.einsum("ij,ij->j", white, white), 0.0)
 
-    def left(self, inputs: Inputs) -> np.ndarray:
-        """(m, m) covariances that the observations leave between rows, without noise."""
+    def posterior_covariance(self, inputs: Inputs) -> np.ndarray:
+        """(m, m) covariances between rows given the observations, without noise."""
         rows = self._seen(inputs)
         white = solve_triangular(self.lower, covariance(self.terms, self.hyper, self.inputs, rows), lower=True)
         return covariance(self.terms, self.hyper, rows, rows) - white.T @ white
 
     def sample(self, inputs: Inputs, n: int, rng: np.random.Generator) -> np.ndarray:
         """(n, m) joint draws, without noise."""
-        values, vectors = np.linalg.eigh(self.left(inputs))
+        values, vectors = np.linalg.eigh(self.posterior_covariance(inputs))
         root = vectors * np.sqrt(np.maximum(values, 0))
         return self.mean(inputs) + rng.normal(size=(n, len(root))) @ root.T
 
@@ -237,7 +237,7 @@ class Process:
         return total
 
     def left_out(self, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) expectations and deviations of each observation with its fold (n,) left out, the noise counted.
+        """(n,) means and standard deviations of each observation with its fold (n,) left out, the noise counted.
 
         The same as solving again without the fold (Rasmussen and Williams 2006, section 5.4.2, for blocks), not an estimate.
         """

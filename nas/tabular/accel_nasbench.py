@@ -18,6 +18,7 @@ from scipy.stats import kendalltau
 
 from nas.core.settings import did_you_mean
 from nas.cost import Costs
+from nas.objectives import PREDICTED
 from nas.space import Genome, Space, load_space
 from nas.surrogates.models import Model, Pairs, StageCosts, trees
 from nas.tabular.base import Metrics, Table
@@ -53,7 +54,7 @@ def load(path: Path, surrogate: str = "pairs", held_out: bool = False) -> Table:
     model = _accuracy(surrogate, genomes, accuracy, space)
     measured = {device: milliseconds(records, field) for device, field in DEVICES.items()}
     devices = {
-        f"latency_ms/{device}": StageCosts.fit(costs.features, genomes[~np.isnan(ms)], ms[~np.isnan(ms)])
+        f"{PREDICTED}/{device}": StageCosts.fit(costs.features, genomes[~np.isnan(ms)], ms[~np.isnan(ms)])
         for device, ms in measured.items()
     }
 

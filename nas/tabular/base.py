@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nas.cost import Costs
-from nas.objectives import Objectives
+from nas.objectives import Objectives, metric_of
 from nas.problem import Problem
 from nas.space import Genome, Space
 
@@ -20,7 +20,7 @@ Metrics = dict[str, np.ndarray]
 class Table:
     """Published results, or models of them, as functions of (n, genes) genomes.
 
-    `accuracy` gives (n,) fractions, `times` (n,) milliseconds by metric name (`latency_ms/<device>`), `key` what two genomes
+    `accuracy` gives (n,) fractions, `times` (n,) milliseconds by metric name (`predicted_ms/<device>`), `key` what two genomes
     of one network share. `noise` is the standard deviation of the accuracy from one training seed to the next, and
     `quality` has a line on each model's error on held-out records.
     """
@@ -44,10 +44,12 @@ class Table:
         return {"accuracy": accuracy, **self.times(rows)}
 
     def problem(self, objectives: Objectives, learned: Sequence[str] = ()) -> Problem:
-        """The table's space under `objectives`; device times are known before training but for those named in `learned`."""
+        """The table's space under `objectives`; device times are known before training except for the objectives in `learned`."""
+
+        hidden = {metric_of(name) for name in learned}
 
         def costs(genomes: np.ndarray) -> Metrics:
-            times = {name: ms for name, ms in self.times(genomes).items() if name not in learned}
+            times = {name: ms for name, ms in self.times(genomes).items() if name not in hidden}
             return {**self.costs(genomes), **times}
 
         return Problem(self.space, objectives, costs, self.costs.features)

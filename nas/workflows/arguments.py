@@ -19,8 +19,7 @@ from nas.data import DATASETS, Dataset, DatasetSettings, load_dataset
 from nas.data.arrays import dataset_of_arrays
 from nas.evaluators import EVALUATORS, EvaluatorSettings
 from nas.evaluators.function import FunctionSettings, Made
-from nas.objectives import DIRECTIONS, LATENCY
-from nas.objectives.objectives import Direction
+from nas.objectives import DIRECTIONS, LATENCY, Direction
 from nas.space import Space, load_space, space_from_dict
 from nas.workflows.custom import Custom, dataset_identity, described
 from nas.workflows.defaults import Settings, compose
@@ -110,7 +109,7 @@ def _marks(replaced: Settings) -> Settings:
 def _objective(settings: Settings, objectives: Mapping[str, Direction] | None, constraints: Mapping[str, float] | None) -> Settings:
     """The settings of the objective with these metrics in place of its own, and a reward that fits them."""
     if constraints is not None:
-        settings = {**settings, "limits": {**dict.fromkeys(settings.get("limits", {})), **constraints}}
+        settings = {**settings, "constraints": {**dict.fromkeys(settings.get("constraints", {})), **constraints}}
     if objectives is None:
         return settings
     costs = [name for name, way in objectives.items() if way == "min" and _is_cost(name)]

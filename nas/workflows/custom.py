@@ -13,7 +13,7 @@ from nas.arch import Arch
 from nas.controllers import Controller
 from nas.data import Dataset, Split
 from nas.evaluators import EvaluatorSettings
-from nas.objectives.objectives import Direction
+from nas.objectives import Direction
 from nas.records import JSON
 from nas.space import Space
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -76,7 +77,7 @@ def test_every_controller_has_a_file() -> None:
 def test_its_file_names_every_setting_and_says_what_it_is(name: str) -> None:
     path = CONF / "controller" / f"{name}.yaml"
     settings = read_yaml(path)
-    assert set(settings) == {"name", *CONTROLLERS[settings["name"]].__dataclass_fields__}
+    assert set(settings) == {"name", *(field.name for field in dataclasses.fields(CONTROLLERS[settings["name"]]))}
     first, *lines = path.read_text().splitlines()
     assert first.startswith("# ")
     assert all("#" in line for line in lines if not line.startswith("name:")), "a setting without a comment"

@@ -55,7 +55,7 @@ def failing(job: Job) -> Outcome:
 
 def search(path: Path, name: str, space: Space, make: Callable[[Job], Outcome], limit: float | None) -> tuple[str, list[Trial]]:
     """The word that a search for 16 trials ends with, and its trials."""
-    objectives = replace(AXES, limits=(("params", limit),)) if limit is not None else AXES
+    objectives = replace(AXES, constraints=(("params", limit),)) if limit is not None else AXES
     with Journal.create(path / "j") as journal:
         settings, executor = SearchSettings(max_screened=20), Shuffled(0, 2, make=make)
         loop = Search(problem(space, objectives), make_controller(VARIANTS[name]), journal, executor, settings, 0, Silent())

@@ -215,7 +215,7 @@ HANGING = """
 import os, time
 from dataclasses import dataclass
 from nas.arch.blocks import arch_id
-from nas.journal import Measurement
+from nas.records import Measurement
 from nas.latency import DeviceError
 
 @dataclass(frozen=True)
@@ -236,7 +236,7 @@ class Board:
             if i == self.refuses:
                 failed(arch, DeviceError(f"{arch.name} ({i}): cannot be compiled"))
                 continue
-            out.append(Measurement(i, "board", "f" * 12, 1.0, 1.0, 1, {}))
+            out.append(Measurement(i, "board", "f" * 12, 1.0, 1.0, 1.0, 1, {}))
         return out
 
 DEVICES = {"board": Board}

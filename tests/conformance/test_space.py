@@ -56,16 +56,16 @@ def test_plain_data_makes_the_same_space_elsewhere(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_slots_hold_every_decoded_layer(name: str) -> None:
+def test_positions_hold_every_decoded_layer(name: str) -> None:
     space, rng = SPACE_CACHE[name], np.random.default_rng(3)
-    slots = {(slot.stage, slot.layer): slot for slot in space.slots()}
+    positions = {(p.stage, p.layer): p for p in space.positions()}
     for _ in range(5):
         arch = space.decode(space.sample(rng))
         for i, stage in enumerate(arch.stages):
             for j, block in enumerate(stage.layers):
-                assert block in slots[i, j].blocks
+                assert block in positions[i, j].blocks
         there = {(i, j) for i, stage in enumerate(arch.stages) for j in range(stage.repeat)}
-        assert all(slot.optional for place, slot in slots.items() if place not in there)
+        assert all(position.optional for place, position in positions.items() if place not in there)
 
 
 def test_mnasnet_is_the_papers_space() -> None:

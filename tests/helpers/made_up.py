@@ -21,7 +21,7 @@ from nas.arch import arch_from_dict
 from nas.cost import cost
 from nas.data import Dataset, DatasetSettings, Split
 from nas.evaluators import Context
-from nas.records import Job, Outcome, Proposal, Report
+from nas.records import Fidelity, Job, Outcome, Proposal, Report
 
 
 def twin_conv(g: Any, x: int, *, stride: int = 1, width: int, kernel: int = 3, act: str = "relu") -> int:
@@ -53,6 +53,7 @@ class FirstNew:
     """Goes through the space in order of a shuffled deck."""
 
     shuffle: bool = True
+    fidelities: ClassVar[tuple[Fidelity, ...]] = ()
 
     def init(self, problem: Any, seed: int) -> Any:
         genomes = list(problem.space.enumerate())

@@ -58,7 +58,7 @@ def test_cfg_job_shows_the_settings(here: Path, run_nas: Any) -> None:
         (["search", "trials=0"], ["trials", "0"]),
         (["search", "recipe.epochs=-1"], ["recipe.epochs", "-1"]),
         (["search", "executor.workers=0"], ["executor.workers", "0"]),
-        (["search", "objective.limits.params=-5"], ["objective.limits.params", "-5"]),
+        (["search", "objective.constraints.params=-5"], ["objective.constraints.params", "-5"]),
         (["search", "dataset=folder", "dataset.path=nowhere"], ["nowhere"]),
         (["search", "dataset=parquet"], ["dataset.path"]),
         (["search", "plugins=[no_such_module]"], ["plugins", "no_such_module"]),

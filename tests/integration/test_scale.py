@@ -159,7 +159,7 @@ def check_on_a_front(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     settings = {"dataset": {"name": "npz"}, "recipe": {**recipe, "epochs": 3}, "device": {"table": {"name": "table"}}}
     axes = {"metrics": [["accuracy", "max"], ["latency_ms/table", "min"]], "reward": "first"}
     with new_journal(Path("s"), settings=settings, objectives=axes) as journal:
-        add(journal, {"accuracy": 0.01, "latency_ms/table": 9.0})
+        add(journal, {"accuracy": 0.01, "predicted_ms/table": 9.0})
     assert run(["report", "run=s", "scaled=[f]", "json=true"]) == 0
     (member,) = json.loads(capsys.readouterr().out)["front"]
     assert member["scaled"] == "net_phi1"

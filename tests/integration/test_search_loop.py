@@ -84,9 +84,11 @@ def test_a_trial_that_is_always_lost_is_given_up(tmp_path: Path) -> None:
 
 
 def test_screened_trials_do_not_count_and_are_told(tmp_path: Path) -> None:
-    limit = replace(AXES, limits=(("params", 30_000.0),))
+    limit = replace(AXES, constraints=(("params", 30_000.0),))
 
     class Blind:
+        fidelities = ()
+
         def init(self, problem: Any, seed: int) -> Any:
             return problem.space
 
@@ -152,7 +154,7 @@ def test_a_hung_trial_is_killed_and_recorded(tmp_path: Path) -> None:
 
 
 def test_limits_that_nothing_meets_are_found_before_the_search() -> None:
-    with pytest.raises(ValueError, match=r"objective.limits: .*params .* > limit 100"):
-        check_feasible(problem(TINY, replace(AXES, limits=(("params", 100.0),))), 0)
+    with pytest.raises(ValueError, match=r"objective.constraints: .*params .* > constraint 100"):
+        check_feasible(problem(TINY, replace(AXES, constraints=(("params", 100.0),))), 0)
     smallest = min(int(Costs(TINY)(np.array([g]))["params"][0]) for g in [(0,) * len(TINY.genes)])
-    check_feasible(problem(TINY, replace(AXES, limits=(("params", smallest + 1.0),))), 0, samples=5)
+    check_feasible(problem(TINY, replace(AXES, constraints=(("params", smallest + 1.0),))), 0, samples=5)

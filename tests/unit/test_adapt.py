@@ -174,10 +174,11 @@ def adapted(folder: Path, target: float, left: int = 10**6, **settings: Any) -> 
     executor, path = Formula(folder, left), folder / "journal.sqlite"
     with Journal.open(path) if path.exists() else Journal.create(path, {}) as journal:
         adapter = Adapter(
-            latency, journal, executor, AdaptSettings(**settings), 0, lambda number: folder / f"{number}.npz", folder / "seed.npz"
+            latency, "formula", journal, executor, AdaptSettings(**settings), 0, lambda number: folder / f"{number}.npz",
+            folder / "seed.npz",
         )  # fmt: skip
         points = adapter.run(NET, target * latency(NET))
-        assert points[-1].latency_ms <= target * latency(NET)
+        assert points[-1].predicted_ms <= target * latency(NET)
         last = adapter.finish({"epochs": 1})
     assert {path.name for path in folder.glob("*.npz")} == {f"{p.number}.npz" for p in (*points, last)}
     return [(point.change, arch_id(point.arch)) for point in points], executor.seen

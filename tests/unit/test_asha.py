@@ -70,11 +70,11 @@ def test_promotions_go_by_front_not_by_one_axis() -> None:
     [
         ({"epochs": [3]}, "controller.epochs: expected two fidelities or more"),
         ({"epochs": [3, 1]}, "controller.epochs: expected no fidelity shorter"),
-        ({"shares": [0.5]}, "controller.shares: expected none or 3, one a fidelity, got 1"),
-        ({"shares": [0.5, 1, 2]}, "controller.shares: expected shares above 0 up to 1, got 2"),
+        ({"fractions": [0.5]}, "controller.fractions: expected none or 3, one a fidelity, got 1"),
+        ({"fractions": [0.5, 1, 2]}, "controller.fractions: expected fractions above 0 up to 1, got 2"),
         ({"eta": 1}, "controller.eta: expected 2 to 1000, got 1"),
         ({"base": "asha"}, "controller.base: asha cannot be its own base"),
-        ({"base": "gided"}, "controller.base_settings.name: unknown 'gided'; did you mean bayesian?"),
+        ({"base": "bayesan"}, "controller.base_settings.name: unknown 'bayesan'; did you mean bayesian?"),
         ({"base": "local", "base_settings": {"strat": 1}}, "controller.base_settings.strat: unknown key; did you mean start?"),
     ],
 )

@@ -66,8 +66,19 @@ def test_a_trial_from_proposal_to_result(journal):
     assert journal.evaluations() == [evaluation(0, worker="w1")]
 
 
+@pytest.mark.parametrize("write", ["begin", "settle", "finish"])
+def test_a_trial_holds_no_metric_named_like_an_objective(path, write):
+    with Journal.create(path) as journal:
+        if write == "finish":
+            journal.begin(trial(0))
+        wrong = trial(0, outcome=None if write == "begin" else "ok", metrics={"latency_ms/host": 2.0})
+        with pytest.raises(AssertionError, match="metric latency_ms/host: a prediction is predicted_ms/<device>"):
+            getattr(journal, write)(wrong)
+        assert [t.metrics for t in journal.trials()] == [{}] * (write == "finish")
+
+
 def test_everything_is_read_back_after_reopening(path):
-    measurement = Measurement("arch0", "host", "cpu x jax 0.10", 1.25, 1.75, 30, {"threads": 1})
+    measurement = Measurement("arch0", "host", "cpu x jax 0.10", 1.2, 1.25, 1.75, 30, {"threads": 1})
     failed = trial(1, parent=0, fidelity=2, outcome="oom", error="out of memory: 3 GiB")
     tested = evaluation(0, purpose="test", memory_bytes=2**40, outcome="nan", error="step 3")
     with Journal.create(path, meta={"identity": {"space": "tiny", "sizes": [1, 2]}}) as journal:
@@ -156,7 +167,7 @@ def test_numbers_json_does_not_know(journal, path):
         "proxy": MappingProxyType({}),
     }
     told = journal.settle(trial(0, outcome="nan", metrics=metrics, note=note), [evaluation(0)])
-    journal.add_measurement(Measurement("a", "host", "f", NAN, INF, 0))
+    journal.add_measurement(Measurement("a", "host", "f", 1.0, NAN, INF, 0))
     journal.put("limits", [INF])
     with Journal.open(path, read_only=True) as reader:
         assert repr(reader.trials()) == repr([told])
@@ -300,9 +311,9 @@ BROKEN = {
     "foreign": (lambda path: made_by_sqlite(path, "CREATE TABLE trial(number)"), "not a journal"),
     "newer": (
         lambda path: made_by_sqlite(path, OURS, "PRAGMA user_version = 9"),
-        "newer nas .schema 9, this one knows 1",
+        "newer nas .schema 9, this one knows 2",
     ),
-    "unknown": (lambda path: made_by_sqlite(path, OURS), "schema 0"),
+    "unknown": (lambda path: made_by_sqlite(path, OURS), "older nas .schema 0, this one reads 2.: .*start a new run"),
     "damaged": (damaged_pages, "damaged"),
 }  # fmt: skip
 
@@ -443,7 +454,8 @@ def test_one_writer_at_a_time(path):
 WRITER = """
 import json, sys
 from dataclasses import replace
-from nas.journal import Evaluation, Journal, Trial
+from nas.journal import Journal
+from nas.records import Evaluation, Trial
 with Journal.open(sys.argv[1]) as journal:
     for trial in journal.trials():
         if not trial.done:

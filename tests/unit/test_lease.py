@@ -91,7 +91,8 @@ FILL = """
 import json, os, sys
 from dataclasses import replace
 from pathlib import Path
-from nas.journal import Journal, JournalError, Trial
+from nas.journal import Journal, JournalError
+from nas.records import Trial
 folder = Path(sys.argv[1])
 done = 0
 try:

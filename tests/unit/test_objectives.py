@@ -71,18 +71,18 @@ def test_hard_never_rewards_speed_and_soft_always_does(accuracy, latency_ms, tar
 @pytest.mark.parametrize(
     "metrics, expected",
     [
-        ({"accuracy": 0.7, "latency_ms/host": 20.0, "params": 5.0}, [-0.7, 20]),
+        ({"accuracy": 0.7, "predicted_ms/host": 20.0, "params": 5.0}, [-0.7, 20]),
         ({"accuracy": 0.7}, [-0.7, INF]),
-        ({"accuracy": NAN, "latency_ms/host": 20}, [INF, 20]),
+        ({"accuracy": NAN, "predicted_ms/host": 20}, [INF, 20]),
         ({}, [INF, INF]),
-        ({"accuracy": 0, "latency_ms/host": INF}, [0, INF]),
+        ({"accuracy": 0, "predicted_ms/host": INF}, [0, INF]),
     ],
 )
 def test_values_are_minimized(metrics, expected):
     np.testing.assert_array_equal(built().values(metrics), expected)
 
 
-GOOD = {"accuracy": 0.7, "latency_ms/host": 40.0, "latency_ms/pixel": 10.0, "params": 4e6}
+GOOD = {"accuracy": 0.7, "predicted_ms/host": 40.0, "predicted_ms/pixel": 10.0, "params": 4e6}
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_reward_of(settings, expected):
 
 @pytest.mark.parametrize("reward", ["mnas_soft", "mnas_hard", "absolute", "first"])
 @pytest.mark.parametrize(
-    "changes", [{"accuracy": NAN}, {"accuracy": None}, {"latency_ms/host": NAN}, {"latency_ms/host": 0.0},
-                {"latency_ms/host": -1.0}, {"latency_ms/host": None}],
+    "changes", [{"accuracy": NAN}, {"accuracy": None}, {"predicted_ms/host": NAN}, {"predicted_ms/host": 0.0},
+                {"predicted_ms/host": -1.0}, {"predicted_ms/host": None}],
 )  # fmt: skip
 def test_no_reward_without_the_metrics_it_needs(reward, changes):
     metrics = {name: value for name, value in {**GOOD, **changes}.items() if value is not None}
@@ -134,41 +134,41 @@ def test_a_target_can_be_filled_in_later():
 @pytest.mark.parametrize(
     "metrics, expected",
     [
-        ({"params": 2.31e6}, ["params 2.31 M > limit 2.00 M"]),
-        ({"params": 2_000_001.0}, ["params 2000001 > limit 2000000"]),
-        ({"params": 2e6, "accuracy": 0.6, "latency_ms/pixel": 12.5}, []),
-        ({"accuracy": 0.55}, ["accuracy 0.55 < limit 0.6"]),
-        ({"accuracy": 0.5, "params": 4e9}, ["params 4.00 G > limit 2.00 M", "accuracy 0.5 < limit 0.6"]),
-        ({"latency_ms/pixel": NAN}, ["latency_ms/pixel nan > limit 12.5"]),
-        ({"latency_ms/host": 1e9}, []),
+        ({"params": 2.31e6}, ["params 2.31 M > constraint 2.00 M"]),
+        ({"params": 2_000_001.0}, ["params 2000001 > constraint 2000000"]),
+        ({"params": 2e6, "accuracy": 0.6, "predicted_ms/pixel": 12.5}, []),
+        ({"accuracy": 0.55}, ["accuracy 0.55 < constraint 0.6"]),
+        ({"accuracy": 0.5, "params": 4e9}, ["params 4.00 G > constraint 2.00 M", "accuracy 0.5 < constraint 0.6"]),
+        ({"predicted_ms/pixel": NAN}, ["predicted_ms/pixel nan > constraint 12.5"]),
+        ({"predicted_ms/host": 1e9}, []),
         ({}, []),
     ],
 )  # fmt: skip
 def test_violations_in_words(metrics, expected):
     limits = {"params": 2e6, "latency_ms/pixel": 12.5, "accuracy": 0.6, "macs": None}
-    assert built(limits=limits).violations(metrics) == expected
+    assert built(constraints=limits).violations(metrics) == expected
 
 
 def test_the_mask_of_feasible_candidates():
-    objectives = built(limits={"params": 2e6, "latency_ms": 10, "accuracy": 0.5})
-    costs = {"params": np.array([1e6, 2e6, 3e6, 1e6, NAN]), "latency_ms/host": np.array([1, 10, 1, 11, 1])}
+    objectives = built(constraints={"params": 2e6, "latency_ms": 10, "accuracy": 0.5})
+    costs = {"params": np.array([1e6, 2e6, 3e6, 1e6, NAN]), "predicted_ms/host": np.array([1, 10, 1, 11, 1])}
     np.testing.assert_array_equal(objectives.feasible_mask(costs), [True, True, False, False, False])
     np.testing.assert_array_equal(objectives.feasible_mask({"accuracy": [0.4, 0.5]}), [False, True])
     np.testing.assert_array_equal(objectives.feasible_mask({"macs": np.ones(3)}), [True] * 3)
 
 
-@given(st.dictionaries(st.sampled_from(["accuracy", "params", "latency_ms/host"]), st.floats(), min_size=1))
+@given(st.dictionaries(st.sampled_from(["accuracy", "params", "predicted_ms/host"]), st.floats(), min_size=1))
 def test_the_mask_agrees_with_the_words(metrics):
-    objectives = built(limits={"params": 2e6, "latency_ms": 10, "accuracy": 0.5})
+    objectives = built(constraints={"params": 2e6, "latency_ms": 10, "accuracy": 0.5})
     mask = objectives.feasible_mask({name: np.array([value]) for name, value in metrics.items()})
     assert mask.tolist() == [not objectives.violations(metrics)]
 
 
 def test_names_are_resolved():
-    objectives = built(limits={"latency_ms": 30, "params": None}, metrics={**FRONT, "macs": "min", "params": None})
+    objectives = built(constraints={"latency_ms": 30, "params": None}, metrics={**FRONT, "macs": "min", "params": None})
     assert objectives == Objectives(
         metrics=(("accuracy", "max"), ("latency_ms/host", "min"), ("macs", "min")),
-        limits=(("latency_ms/host", 30.0),),
+        constraints=(("latency_ms/host", 30.0),),
         cost="latency_ms/host",
     )
     assert objectives.names == ("accuracy", "latency_ms/host", "macs")
@@ -176,9 +176,9 @@ def test_names_are_resolved():
 
 def test_every_device_has_an_axis():
     devices = ["litert", "host"]
-    objectives = build_objectives({"metrics": EVERY, "limits": {"latency_ms": 3}}, devices)
+    objectives = build_objectives({"metrics": EVERY, "constraints": {"latency_ms": 3}}, devices)
     assert objectives.names == ("accuracy", "latency_ms/litert", "latency_ms/host")
-    assert objectives.limits == (("latency_ms/litert", 3.0),)
+    assert objectives.constraints == (("latency_ms/litert", 3.0),)
     assert objectives.cost == "latency_ms/litert"
     without = build_objectives({"metrics": {**EVERY, "latency_ms/host": None}}, devices)
     assert without.names == ("accuracy", "latency_ms/litert")
@@ -197,13 +197,13 @@ def test_every_device_has_an_axis():
         ({"metrics": {"loss": "max"}}, "objective.metrics.loss: expected min, got max"),
         ({"metrics": ["accuracy"]}, "objective.metrics: expected a mapping"),
         ({"metrics": {**FRONT, "latency_ms/pixle": "min"}}, "; did you mean latency_ms/pixel?"),
-        ({"limits": {"parms": 1}}, "objective.limits.parms: unknown metric 'parms'; did you mean params?"),
-        ({"limits": {"parms": None}}, "objective.limits.parms: unknown metric 'parms'; did you mean params?"),
-        ({"limits": {"params": 0}}, "objective.limits.params: expected a positive number, got 0"),
-        ({"limits": {"params": -1}}, "objective.limits.params: expected a positive number, got -1"),
-        ({"limits": {"params": INF}}, "objective.limits.params: expected a positive number, got inf"),
-        ({"limits": {"params": "small"}}, "objective.limits.params: expected "),
-        ({"limits": {"accuracy": 70}}, "objective.limits.accuracy: expected a fraction of at most 1, got 70"),
+        ({"constraints": {"parms": 1}}, "objective.constraints.parms: unknown metric 'parms'; did you mean params?"),
+        ({"constraints": {"parms": None}}, "objective.constraints.parms: unknown metric 'parms'; did you mean params?"),
+        ({"constraints": {"params": 0}}, "objective.constraints.params: expected a positive number, got 0"),
+        ({"constraints": {"params": -1}}, "objective.constraints.params: expected a positive number, got -1"),
+        ({"constraints": {"params": INF}}, "objective.constraints.params: expected a positive number, got inf"),
+        ({"constraints": {"params": "small"}}, "objective.constraints.params: expected "),
+        ({"constraints": {"accuracy": 70}}, "objective.constraints.accuracy: expected a fraction of at most 1, got 70"),
         ({"target_ms": 0}, "objective.target_ms: expected a positive number, got 0"),
         ({"target": -5}, "objective.target: expected a positive number, got -5"),
         ({"target": 5, "target_ms": 5}, "objective.target_ms: set together with target"),
@@ -255,4 +255,4 @@ def test_shipped_objectives(name):
     assert list(objectives.names) == metrics
     assert (objectives.reward, objectives.exponent, objectives.beta, objectives.cost) == (reward, exponent, -0.05, cost)
     assert objectives.needs_target
-    assert objectives.limits == ()
+    assert objectives.constraints == ()

@@ -40,7 +40,7 @@ from nas.report.files import train_command
 from nas.report.format import many, show, si, tick_labels
 from nas.report.front import hypervolumes
 from nas.workflows.search.finish import front_trials
-from report_makers import ARCH, HOST, OBJECTIVES, add, arch_id, fill, measure, new_journal, score_on_test
+from report_makers import ARCH, HOST, LATENCY, OBJECTIVES, add, arch_id, fill, measure, new_journal, score_on_test
 
 EVIL = "</script><script>alert('x')</script><img src=http://example.com onerror=alert(1)>&\"'\0"
 
@@ -120,7 +120,7 @@ def test_the_front_is_the_one_that_the_search_measures(journal: Journal) -> None
 def test_counts_cover_every_trial_once(journal: Journal) -> None:
     three(journal)
     add(journal, {}, "oom", "no memory")
-    add(journal, {}, "infeasible", "params 2 M > limit 1 M")
+    add(journal, {}, "infeasible", "params 2 M > constraint 1 M")
     add(journal, {"accuracy": 0.9, HOST: 8.0}, repeat_of=0, id=arch_id(0))
     journal.begin(Trial(6, (6,), arch_id(6)))
     summary = summarize(journal)
@@ -149,7 +149,7 @@ def test_best_has_the_highest_reward(new: Callable[..., Journal], objectives: di
 
 
 def test_a_member_that_measures_over_its_limit_is_demoted_and_not_best(tmp_path: Path, new: Callable[..., Journal]) -> None:
-    objectives = {**OBJECTIVES, "limits": [[HOST, 9.0]], "reward": "first"}
+    objectives = {**OBJECTIVES, "constraints": [[LATENCY, 9.0]], "reward": "first"}
     journal = new("run", objectives=objectives)
     trials = three(journal)
     measure(journal, trials[0], 8.5)
@@ -304,7 +304,7 @@ def test_page_shows_all_of_a_run(journal: Journal) -> None:
     seen = check_sound(html)
     assert [a["href"] for a in seen.all("a")] == [f"front/{arch_id(n)}.yaml" for n in (0, 1)]
     members = seen.all("circle", **{"class": "front", "tabindex": "0"})
-    assert len([a for a in members if "latency on host" in str(a["aria-label"]) and "predicted" not in str(a["aria-label"])]) == 2
+    assert len([a for a in members if "predicted latency on host" in str(a["aria-label"])]) == 2
     for words in ("no memory for <it>", "controller.clip", "jax", "8.40 ms", "mnasnet_a1", "nas search space=tiny trials=24"):
         assert words in seen.text, words
     assert data_of(html)["rows"]["0"][0] == f"trial 0 \u00b7 {arch_id(0)}"
@@ -313,7 +313,7 @@ def test_page_shows_all_of_a_run(journal: Journal) -> None:
 def test_texts_of_the_journal_stay_texts(new: Callable[..., Journal]) -> None:
     settings = {EVIL: EVIL, "dataset": {"name": EVIL}, "controller": {"name": EVIL}}
     journal = new("run", settings=settings, versions={EVIL: EVIL}, command=EVIL, space={"name": EVIL, "size": 3})
-    add(journal, {"accuracy": 0.9, HOST: 8.0, EVIL: 1.0, f"latency_ms/{EVIL}": 2.0})
+    add(journal, {"accuracy": 0.9, HOST: 8.0, EVIL: 1.0, f"predicted_ms/{EVIL}": 2.0})
     add(journal, {"accuracy": 0.8, HOST: 4.0}, id="<b>")
     measure(journal, journal.trial(0), 3.0, EVIL)
     add(journal, {}, "error", EVIL)
@@ -399,7 +399,7 @@ def test_picture_of_a_front(journal: Journal) -> None:
     assert "elsewhere" not in picture
     assert len([e for e in tree.iter() if e.get("tabindex") == "0" and e.tag.endswith("circle")]) == 2
     assert "parameters" in front_svg(summarize(journal), "params")
-    with pytest.raises(ValueError, match=r"cost: expected one of latency_ms/host, params, got 'macs'"):
+    with pytest.raises(ValueError, match=r"cost: expected one of predicted_ms/host, params, got 'macs'"):
         front_svg(summarize(journal), "macs")
 
 
@@ -408,7 +408,7 @@ def test_text_table_is_aligned(journal: Journal) -> None:
     measure(journal, trials[0], 8.4)
     lines = front_text(summarize(journal)).splitlines()
     assert lines[0] == "front of 2 among 3 trials: 3 ok"
-    assert lines[1].split() == ["trial", "id", "accuracy", "host", "ms", "measured", "loss", "params"]
+    assert lines[1].split() == ["trial", "id", "accuracy", "host", "predicted", "ms", "host", "measured", "ms", "loss", "params"]
     assert lines[2].split() == ["*", "0", arch_id(0), "90.00", "%", "8.00", "8.40", "0.1000", "1.01k"]
     assert len({len(line) for line in lines[1:]}) == 1
     assert "... and 1 more" in front_text(summarize(journal), limit=1)

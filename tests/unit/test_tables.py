@@ -60,8 +60,8 @@ def test_models_learn_the_records(table: Table) -> None:
     inside = genomes[:, [gene.name for gene in space.genes].index("stages[5].repeat")] < 3
     found = table.metrics(genomes)
     assert found["accuracy"][inside] == pytest.approx(0.5 + depth[inside] / 100, abs=0.01)
-    assert found["latency_ms/zcu102"][inside] == pytest.approx(depth[inside], rel=0.05)
-    assert found["latency_ms/a100"][inside] == pytest.approx(depth[inside], rel=0.05)
+    assert found["predicted_ms/zcu102"][inside] == pytest.approx(depth[inside], rel=0.05)
+    assert found["predicted_ms/a100"][inside] == pytest.approx(depth[inside], rel=0.05)
     assert [line.split(":")[0] for line in table.quality] == [
         "accuracy",
         "a100",
@@ -93,8 +93,8 @@ def test_noise_belongs_to_network_and_seed(table: Table) -> None:
 def test_a_problem_knows_times_but_for_those_to_learn(table: Table) -> None:
     objectives = Objectives((("accuracy", "max"), ("latency_ms/a100", "min")), reward="first")
     genomes = np.array([table.space.sample(np.random.default_rng(0))])
-    assert "latency_ms/a100" in table.problem(objectives).costs(genomes)
-    assert "latency_ms/a100" not in table.problem(objectives, learned=["latency_ms/a100"]).costs(genomes)
+    assert "predicted_ms/a100" in table.problem(objectives).costs(genomes)
+    assert "predicted_ms/a100" not in table.problem(objectives, learned=["latency_ms/a100"]).costs(genomes)
 
 
 def test_guided_finds_the_best_of_the_exact_table(macro: Path) -> None:

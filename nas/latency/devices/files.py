@@ -57,7 +57,7 @@ class FileDevice:
                     raise
                 failed(arch, error)
                 continue
-            yield Measurement(arch_id(arch), self.NAME, info_fingerprint(info), ms, ms, 1, dict(info))
+            yield Measurement(arch_id(arch), self.NAME, info_fingerprint(info), ms, ms, ms, 1, dict(info))
 
 
 @dataclass(frozen=True)

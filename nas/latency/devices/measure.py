@@ -74,5 +74,5 @@ def _beside(program: Program, energy: float | None) -> dict[str, Any]:
 
 
 def _record(arch_id: str, device: str, fingerprint: str, timing: Timing, info: Mapping[str, Any]) -> Measurement:
-    kept = {"latency_ms": timing.latency_ms, "repeatability": timing.repeatability}
-    return Measurement(arch_id, device, fingerprint, timing.median_ms, timing.p95_ms, timing.runs, {**info, **kept})
+    kept = {**info, "repeatability": timing.repeatability}
+    return Measurement(arch_id, device, fingerprint, timing.latency_ms, timing.median_ms, timing.p95_ms, timing.runs, kept)

@@ -83,7 +83,7 @@ def _spread_out(rows: np.ndarray, known: np.ndarray, count: int) -> list[int]:
 
 def _informative(smooth: Smooth, inputs: Inputs, count: int) -> list[int]:
     """Greedily the rows that take most variance from all rows."""
-    left, noise = smooth.process.left(inputs), smooth.process.hyper.noise + JITTER
+    left, noise = smooth.process.posterior_covariance(inputs), smooth.process.hyper.noise + JITTER
     chosen: list[int] = []
     for _ in range(min(count, len(left))):
         gain = (left * left).sum(axis=0) / (np.diag(left) + noise)

@@ -205,7 +205,7 @@ def plan_space(space: Space) -> SpacePlan:
     arch = space.decode(space.canonical([0] * len(space.genes)))
     shape = (arch.resolution, arch.resolution, arch.channels)
     slots = [_slot(space, arch, "stem", [arch.stem], arch.stem.get("stride", 1), shape, ())]
-    for slot in space.slots():
+    for slot in space.positions():
         stride = arch.stages[slot.stage].stride if slot.layer == 0 else 1
         template = space.stages[slot.stage].layers[slot.layer]
         scope = f"stages.{slot.stage}.{slot.layer}"

@@ -16,6 +16,7 @@ from nas.arch import Arch
 from nas.arch.blocks import arch_id
 from nas.cost import cost
 from nas.journal import Journal
+from nas.objectives import PREDICTED
 from nas.records import Job, Trial
 from nas.runtime.base import Executor
 from nas.runtime.recorded import job_seed, run_recorded
@@ -61,19 +62,20 @@ class Point:
     change: str
     arch: Arch
     accuracy: float
-    latency_ms: float
+    predicted_ms: float
 
     def figures(self) -> dict[str, Any]:
         counted = cost(self.arch)
-        return {"step": self.step, "change": self.change, "accuracy": self.accuracy, "latency_ms": self.latency_ms,
+        return {"step": self.step, "change": self.change, "accuracy": self.accuracy, "predicted_ms": self.predicted_ms,
                 "params": counted.params, "macs": counted.macs, "trial": self.number}  # fmt: skip
 
 
 @dataclass
 class Adapter:
-    """One run. `latency` predicts ms; `weights(number)` is where a trial's weights are; `start` those of the seed network."""
+    """One run. `latency` predicts ms on `device`; `weights(number)` is where a trial's weights are; `start` those of the seed network."""
 
     latency: Callable[[Arch], float]
+    device: str
     journal: Journal
     executor: Executor
     settings: AdaptSettings
@@ -97,13 +99,13 @@ class Adapter:
         arch = absolute(arch)
         self.path = [self._first(arch)]
         self.say(
-            f"seed: accuracy {self.path[0].accuracy:.4f}, {self.path[0].latency_ms:.4f} ms predicted, target {target_ms:.4f} ms"
+            f"seed: accuracy {self.path[0].accuracy:.4f}, {self.path[0].predicted_ms:.4f} ms predicted, target {target_ms:.4f} ms"
         )
-        cut = self.settings.step * self.path[0].latency_ms
-        while self.path[-1].latency_ms > target_ms:
+        cut = self.settings.step * self.path[0].predicted_ms
+        while self.path[-1].predicted_ms > target_ms:
             if len(self.path) > self.settings.max_steps:
                 raise ValueError(
-                    f"max_steps: after {self.settings.max_steps} steps {self.path[-1].latency_ms:.4f} ms, not {target_ms:.4f}"
+                    f"max_steps: after {self.settings.max_steps} steps {self.path[-1].predicted_ms:.4f} ms, not {target_ms:.4f}"
                 )
             self.path.append(self._step(self.path[-1], cut, target_ms))
             cut *= self.settings.decay
@@ -117,7 +119,7 @@ class Adapter:
         (trial,) = self._run([self._trial(last.arch, (last.step, -1), note, "train", data)], progress=self.pace.final)
         if not trial.ok:
             raise ValueError(f"the final training ended with {trial.outcome}: {trial.error}")
-        return Point(last.step, trial.number, "final training", last.arch, trial.metrics["accuracy"], last.latency_ms)
+        return Point(last.step, trial.number, "final training", last.arch, trial.metrics["accuracy"], last.predicted_ms)
 
     def _first(self, arch: Arch) -> Point:
         data = {"weights": str(self.start)}
@@ -134,7 +136,7 @@ class Adapter:
             self._trial(arch, (step, i), {"step": step, "change": name}, "train", data)
             for i, (name, arch) in enumerate(proposals)
         ]
-        left = max(steps_left([point.latency_ms for point in self.path], cut, target_ms) - 1, 0)
+        left = max(steps_left([point.predicted_ms for point in self.path], cut, target_ms) - 1, 0)
         trials = self._run(expected, self._counted(step, expected, left))
         points = [
             Point(step, trial.number, name, arch, trial.metrics["accuracy"], self.latency(arch))
@@ -148,9 +150,9 @@ class Adapter:
         for trial in trials:
             if trial.number != best.number:
                 self.weights(trial.number).unlink(missing_ok=True)
-        after = steps_left([*(point.latency_ms for point in self.path), best.latency_ms], cut, target_ms)
+        after = steps_left([*(point.predicted_ms for point in self.path), best.predicted_ms], cut, target_ms)
         self.say(
-            f"step {step}: {best.change}: accuracy {best.accuracy:.4f}, {best.latency_ms:.4f} ms "
+            f"step {step}: {best.change}: accuracy {best.accuracy:.4f}, {best.predicted_ms:.4f} ms "
             f"({len(points)} proposal{'s' * (len(points) != 1)}){self.pace.stepped(len(trials), after)}"
         )
         return best
@@ -170,18 +172,18 @@ class Adapter:
     def _merit(self, last: Point, point: Point) -> float:
         if self.settings.choose == "accuracy":
             return point.accuracy
-        return (point.accuracy - last.accuracy) / (last.latency_ms - point.latency_ms)
+        return (point.accuracy - last.accuracy) / (last.predicted_ms - point.predicted_ms)
 
     def _proposals(self, last: Point, cut: float, target_ms: float) -> list[tuple[str, Arch]]:
         """One for each thing that can shrink enough: the largest that cuts the step, or what is left to the target."""
         for halving in range(HALVINGS + 1):
-            most = max(last.latency_ms - cut / 2**halving, target_ms)
+            most = max(last.predicted_ms - cut / 2**halving, target_ms)
             found = ((c.name, within(c, self.latency, most)) for c in changes(last.arch, self.settings.kinds))
-            kept = [(name, arch) for name, arch in found if arch is not None and self.latency(arch) < last.latency_ms]
+            kept = [(name, arch) for name, arch in found if arch is not None and self.latency(arch) < last.predicted_ms]
             if kept:
                 return kept
         raise ValueError(
-            f"target_ms: nothing left to shrink makes the network faster than {last.latency_ms:.4f} ms (expected {target_ms:.4f}); "
+            f"target_ms: nothing left to shrink makes the network faster than {last.predicted_ms:.4f} ms (expected {target_ms:.4f}); "
             f"reached after {last.step} steps"
         )
 
@@ -189,7 +191,7 @@ class Adapter:
                data: Mapping[str, Any]) -> tuple[Trial, Job]:  # fmt: skip
         number, counted, found = self._next, cost(arch), arch_id(arch)
         self._next += 1
-        metrics = {"params": counted.params, "macs": counted.macs, "latency_ms": self.latency(arch)}
+        metrics = {"params": counted.params, "macs": counted.macs, f"{PREDICTED}/{self.device}": self.latency(arch)}
         trial = Trial(number, genome, found, note=note, metrics=metrics)
         return trial, Job(number, kind, arch.to_dict(), found, 0, job_seed(self.seed, number), data)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from nas.controllers import make_controller
 from nas.core.settings import did_you_mean
-from nas.objectives import DIRECTIONS, LATENCY, Objectives
+from nas.objectives import DIRECTIONS, LATENCY, Objectives, device_of, metric_of
 from nas.objectives.pareto import hypervolume
 from nas.problem import Problem
 from nas.tabular import Table, load_table
@@ -56,7 +56,8 @@ class Contest:
 
     def _times(self) -> list[str]:
         table = self.table()
-        return [*table.times(np.zeros((1, len(table.space.genes)), np.int64))]
+        times = table.times(np.zeros((1, len(table.space.genes)), np.int64))
+        return [f"{LATENCY}/{device_of(name)}" for name in times]
 
     def problem(self, target: float | None = None) -> Problem:
         """`target`: of the cost, for controllers that follow a reward."""
@@ -126,7 +127,7 @@ def _finite(values: Sequence[float]) -> list[float | None]:
 
 def _values(table: Table, problem: Problem, rows: np.ndarray) -> np.ndarray:
     found = {**table.costs(rows), **table.metrics(rows)}
-    return np.stack([found[name] * (-1 if way == "max" else 1) for name, way in problem.objectives.metrics], axis=1)
+    return np.stack([found[metric_of(name)] * (-1 if way == "max" else 1) for name, way in problem.objectives.metrics], axis=1)
 
 
 def _table(name: str, path: str, surrogate: str) -> Table:

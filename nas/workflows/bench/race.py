@@ -37,7 +37,7 @@ def race(
 
     As in a search, a network that was tried is answered for nothing, at most REPEATS times the evaluations in all.
     """
-    axes, clock = problem.objectives.names, time.process_time
+    axes, clock = problem.objectives.columns, time.process_time
     began = clock()
     state = controller.init(problem, seed)
     seconds, told = clock() - began, 0

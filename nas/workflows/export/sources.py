@@ -102,5 +102,5 @@ def _latencies(command: BundleSettings, arch: Arch, progress: Progress) -> dict[
     out = {}
     for name, device in command.device.items():
         progress.message(f"measuring on {name} ...")
-        out[name] = make_device(device, f"device.{name}").measure(arch)[0].median_ms
+        out[name] = make_device(device, f"device.{name}").measure(arch)[0].latency_ms
     return out

@@ -6,16 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from nas.objectives import metric_of
+
 
 def check_feasible(problem: Any, seed: int, samples: int = 500, steps: int = 60) -> None:
     """Looks for one architecture within the constraints: random ones, then descent on what is over.
 
-    Raises ValueError naming the limit that even the best one found breaks, before anything is trained.
+    Raises ValueError naming the constraint that even the best one found violates, before anything is trained.
     """
     rng = np.random.default_rng([seed, 2**31])
     genomes = np.array([problem.space.sample(rng) for _ in range(samples)])
     over = _excess(problem, genomes)
-    if (over == 0).any() or not problem.objectives.limits:
+    if (over == 0).any() or not problem.objectives.constraints:
         return
     best, excess = tuple(genomes[over.argmin()].tolist()), over.min()
     for _ in range(steps):
@@ -28,14 +30,14 @@ def check_feasible(problem: Any, seed: int, samples: int = 500, steps: int = 60)
             return
     costs = {k: np.asarray(v)[0].item() for k, v in problem.costs(np.array([best])).items()}
     broken = "; ".join(problem.objectives.violations(costs))
-    raise ValueError(f"objective.limits: no architecture of {problem.space.name} was found within them; the nearest: {broken}")
+    raise ValueError(f"objective.constraints: no architecture of {problem.space.name} was found within them; the nearest: {broken}")
 
 
 def _excess(problem: Any, genomes: np.ndarray) -> np.ndarray:
     """(n,) summed relative excess over the constraints that costs tell, 0 where all hold."""
     costs = problem.costs(genomes)
     total = np.zeros(len(genomes))
-    for metric, limit in problem.objectives.limits:
-        if metric in costs:
-            total += np.maximum(np.asarray(costs[metric]) / limit - 1, 0)
+    for name, bound in problem.objectives.constraints:
+        if (column := costs.get(metric_of(name))) is not None:
+            total += np.maximum(np.asarray(column) / bound - 1, 0)
     return total

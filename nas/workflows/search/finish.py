@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas.journal import Journal
-from nas.objectives import LATENCY, Objectives
+from nas.objectives import Objectives
 from nas.objectives.pareto import non_dominated
 from nas.records import Evaluation, Fidelity, Job, Trial, scored, trained, training_of
 from nas.runtime.base import Executor
@@ -52,15 +52,15 @@ def measure_front(
 
         measure_all(executor, device, archs, timeouts_s[device], journal.add_measurement, failed)
     for trial, broken in demoted(journal, objectives, front):
-        say(f"trial {trial.number} is demoted: measured {'; '.join(broken)}")
+        say(f"trial {trial.number} is demoted: {'; '.join(broken)}")
 
 
 def demoted(journal: Journal, objectives: Objectives, front: Sequence[Trial]) -> list[tuple[Trial, list[str]]]:
     """Members of the front that break a constraint on latency by measurement, with the limits in words."""
     measured: dict[str, dict[str, float]] = {}
     for m in journal.measurements():
-        measured.setdefault(m.arch_id, {})[f"{LATENCY}/{m.device}"] = m.latency_ms
-    found = [(trial, objectives.violations(measured.get(trial.arch_id, {}))) for trial in front]
+        measured.setdefault(m.arch_id, {})[m.device] = m.latency_ms
+    found = [(trial, objectives.measured_violations(measured.get(trial.arch_id, {}))) for trial in front]
     return [(trial, broken) for trial, broken in found if broken]
 
 

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from nas.arch.blocks import lower
+from nas.controllers import Controller
 from nas.core.settings import check_ranges
 from nas.journal import Journal
 from nas.records import Evaluation, Job, Outcome, Proposal, Trial, training_of
@@ -50,13 +51,13 @@ class Search:
     """One run over a journal. `proposed_first` are genomes that come before the controller's own."""
 
     def __init__(
-        self, problem: Any, controller: Any, journal: Journal, executor: Executor, settings: SearchSettings, seed: int,
+        self, problem: Any, controller: Controller[Any], journal: Journal, executor: Executor, settings: SearchSettings, seed: int,
         observer: Observer, proposed_first: Sequence[tuple[int, ...]] = (), clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         self._problem, self._controller, self._journal, self._executor = problem, controller, journal, executor
         self._settings, self._seed, self._observer = settings, seed, observer
         self._first, self._clock = list(proposed_first), clock
-        self._fidelities = tuple(getattr(controller, "fidelities", ()))  # what fidelities mean, where trainings differ in length
+        self._fidelities = controller.fidelities
         self._history = History(journal, settings.in_flight + 1)
         self._state, self._told = controller.init(problem, seed), 0
         self._work = Dispatcher(executor, settings.retries, settings.timeout_s, self._lost, self._seen, clock)
@@ -92,7 +93,7 @@ class Search:
         if self._history.genomes >= size and self._settings.repeat == "journal" and not self._fidelities:
             return f"all {size} architectures of the space were tried"
         if idle >= self._settings.max_screened:
-            return f"the last {idle} proposals were repeats or broke a limit; widen the space or the limits"
+            return f"the last {idle} proposals were repeats or violated a constraint; widen the space or the constraints"
         return ""
 
     def _propose(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 
 from nas.arch import dropped_strides
 from nas.arch.find import find_arch
-from nas.controllers import make_controller
+from nas.controllers import Controller, make_controller
 from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
 from nas.evaluators import Switched, TableSettings, evaluator_settings
@@ -60,7 +60,7 @@ class Plan:
     settings: SearchSettings
     space: Space
     objectives: Objectives
-    controller: Any
+    controller: Controller[Any]
     devices: Mapping[str, Any]
     config: Mapping[str, Any]
     first: tuple[tuple[int, ...], ...]
@@ -146,9 +146,9 @@ def _check_published(published: TableSettings, command: SearchCommand, space: Sp
         raise ValueError(f"evaluator.{error}") from None
 
 
-def _check_fidelities(controller: Any, evaluator: Any, dataset: Mapping[str, Any] | None) -> None:
+def _check_fidelities(controller: Controller[Any], evaluator: Any, dataset: Mapping[str, Any] | None) -> None:
     """Trainings of several lengths need an evaluator that knows them, and images that can be had at each size."""
-    fidelities = getattr(controller, "fidelities", ())
+    fidelities = controller.fidelities
     if fidelities and isinstance(evaluator, Switched | TableSettings):
         raise ValueError("evaluator: knows trainings of one length only; with fidelities take evaluator=scratch or layerwise")
     for fidelity in fidelities:

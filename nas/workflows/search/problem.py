@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.cost import Costs
 from nas.journal import Journal
-from nas.objectives import LATENCY
+from nas.objectives import LATENCY, PREDICTED, metric_of
 from nas.problem import Problem
 from nas.runtime.base import Executor
 from nas.workflows.progress import Progress
@@ -29,7 +29,7 @@ def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor], p
     if objectives.needs_target:
         objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs, progress))
     journal.put("objectives", dataclasses.asdict(objectives))
-    if fidelities := getattr(plan.controller, "fidelities", ()):
+    if fidelities := plan.controller.fidelities:
         journal.put("fidelities", [dataclasses.asdict(fidelity) for fidelity in fidelities])
     return Problem(plan.space, objectives, costs, table.features)
 
@@ -45,7 +45,7 @@ def _costs(
     known: CostsOf = plan.published.known() if plan.published else lambda genomes: {}
 
     def costs(genomes: np.ndarray) -> dict[str, np.ndarray]:
-        predicted = {f"{LATENCY}/{name}": p.predict_many(plan.space, genomes) for name, p in predictors.items()}
+        predicted = {f"{PREDICTED}/{name}": p.predict_many(plan.space, genomes) for name, p in predictors.items()}
         return {**counted(genomes), **known(genomes), **predicted}
 
     return costs
@@ -56,7 +56,7 @@ def _target(plan: Plan, journal: Journal, costs: CostsOf, progress: Progress) ->
     if kept is None:
         rng = np.random.default_rng([plan.command.seed, 2**31 + 1])
         genomes = np.array([plan.space.sample(rng) for _ in range(TARGET_SAMPLES)])
-        kept = float(np.median(costs(genomes)[plan.objectives.cost]))
+        kept = float(np.median(costs(genomes)[metric_of(plan.objectives.cost)]))
         journal.put("target", kept)
     unit = " ms" if plan.objectives.cost.startswith(LATENCY) else ""
     progress.message(f"target {plan.objectives.cost} {kept:.4g}{unit} (the median of sampled architectures)")

@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 
 from nas.arch import Arch, arch_from_dict
 from nas.journal import Journal
-from nas.objectives import LATENCY
+from nas.objectives import PREDICTED, device_of
 from nas.records import Trial
 from nas.report import FrontRow, Summary, front_svg, front_text, summarize, write_outputs
 from nas.workflows.table import Table
 
 if TYPE_CHECKING:
     from pandas import DataFrame  # pyright: ignore[reportMissingImports]
-
-PREDICTED = LATENCY
 
 
 @dataclass(frozen=True)
@@ -143,9 +141,7 @@ def read_result(journal: Journal, folder: Path) -> SearchResult:
 def candidate(row: FrontRow) -> Candidate:
     """A row of the report as a member."""
     assert row.arch is not None
-    predicted = {
-        key.partition("/")[2]: value for key, value in row.metrics.items() if key.startswith(f"{PREDICTED}/")
-    }
+    predicted = {device: value for key, value in row.metrics.items() if (device := device_of(key))}
     test = {} if row.test_accuracy != row.test_accuracy else {"accuracy": row.test_accuracy}
     arch = arch_from_dict(dict(row.arch), row.title)
     return Candidate(
