@@ -14,8 +14,6 @@ from nas.workflows.train import train as run_train
 def train(call: Invocation) -> None:
     """Trains an architecture, or resumes it."""
     command = build(TrainCommand, call.config, "")
-    if command.threads:
-        os.environ["NPROC"] = str(command.threads)  # of this process; JAX reads it when it is loaded
     found = run_train(command, call.run(command.run), Console())
     print(found)
     print(f"weights {os.path.relpath(found.weights)}")

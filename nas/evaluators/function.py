@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from nas.arch import Arch, arch_from_dict
-from nas.evaluators.base import Context, Evaluator, guarded
+from nas.evaluators.base import Capabilities, Context, Evaluator, EvaluatorSettings, guarded
+from nas.objectives import Direction
 from nas.records import Job, Outcome, Report
 
 Function = Callable[[Arch], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
-class FunctionSettings:
-    """Makes a `FunctionEvaluator`."""
+class FunctionSettings(EvaluatorSettings):
+    """Makes a `FunctionEvaluator`; `metrics` are those that nas does not know by name."""
 
     function: Function
+    metrics: Mapping[str, Direction] = field(default_factory=dict)
+
+    @property
+    def capabilities(self) -> Capabilities:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """No dataset is needed."""
+        return Capabilities(needs_dataset=False, metrics=self.metrics)
 
     def make(self, context: Context) -> FunctionEvaluator:
         return FunctionEvaluator(self.function, context.worker)
 
 
 @dataclass(frozen=True)
-class Made:
+class Made(EvaluatorSettings):
     """Settings that stand for an evaluator which there is already."""
 
     evaluator: Evaluator
@@ -35,8 +42,6 @@ class Made:
 
 class FunctionEvaluator:
     """Calls `function(arch)` for the metrics of an architecture, in the process of the search."""
-
-    group = 1
 
     def __init__(self, function: Function, worker: str = ""):
         self._function, self._worker = function, worker

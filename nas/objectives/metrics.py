@@ -14,9 +14,8 @@ LATENCY = "latency_ms"
 PREDICTED = "predicted_ms"
 MEASURED = "measured_ms"
 
+QUALITY: dict[str, Direction] = {"accuracy": "max", "loss": "min"}  # of classification, the task where none is named
 DIRECTIONS: dict[str, Direction] = {
-    "accuracy": "max",
-    "loss": "min",
     "params": "min",
     "macs": "min",
     "memory_bytes": "min",

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nas.core.settings import build, did_you_mean
-from nas.objectives.metrics import DIRECTIONS, LATENCY, MEASURED, PREDICTED, Direction, metric_of
+from nas.objectives.metrics import DIRECTIONS, LATENCY, MEASURED, PREDICTED, QUALITY, Direction, metric_of
 
 Reward = Literal["mnas_soft", "mnas_hard", "absolute", "first"]
 
@@ -132,7 +132,7 @@ class Objectives:
         return mask
 
     def _bounds(self) -> Iterator[tuple[str, float, bool]]:
-        ways = {**DIRECTIONS, **dict(self.own), **dict(self.metrics)}
+        ways = {**DIRECTIONS, **QUALITY, **dict(self.own), **dict(self.metrics)}
         return ((name, bound, ways.get(name) == "max") for name, bound in self.constraints)
 
     @staticmethod
@@ -169,22 +169,23 @@ class Settings:
 
 
 def build_objectives(
-    settings: Mapping[str, object], devices: Sequence[str], own: Mapping[str, Direction] = MappingProxyType({})
-) -> Objectives:
+    settings: Mapping[str, object], devices: Sequence[str], own: Mapping[str, Direction] = MappingProxyType({}),
+    task: Mapping[str, Direction] = MappingProxyType(QUALITY),
+) -> Objectives:  # fmt: skip
     """Objectives from the settings of conf/objective/*.yaml and the names of the devices, the main one first.
 
-    `own`: what the evaluator tells of a training besides, and which way it is better. Raises ValueError naming the key:
-    unknown keys and metrics, directions that make no sense, constraints and targets that are not positive, a reward without its
-    metric.
+    `task`: the metrics of the task, and the direction that is better; `own`: what the evaluator reports besides. Raises
+    ValueError naming the key: unknown keys and metrics, directions that make no sense, constraints and targets that are not
+    positive, a reward without its metric.
     """
-    _check_own(own)
+    _check_own(own, task)
     read = build(Settings, settings, "objective")
-    metrics = _resolved(_on_every_device(read.metrics, devices), "objective.metrics", devices, own)
-    constraints = _resolved(read.constraints, "objective.constraints", devices, own)
-    fixed = {name: DIRECTIONS[name] for name in ("accuracy", "loss")} | dict(own)
+    trained: dict[str, Direction] = {**task, **own}
+    metrics = _resolved(_on_every_device(read.metrics, devices), "objective.metrics", devices, trained)
+    constraints = _resolved(read.constraints, "objective.constraints", devices, trained)
     for name, way in metrics.items():
-        if way != fixed.get(name, way):
-            raise ValueError(f"objective.metrics.{name}: expected {fixed[name]}, got {way}")
+        if way != trained.get(name, way):
+            raise ValueError(f"objective.metrics.{name}: expected {trained[name]}, got {way}")
     for name, bound in constraints.items():
         _check_positive(f"objective.constraints.{name}", bound)
         if name == "accuracy" and bound > 1:
@@ -192,21 +193,24 @@ def build_objectives(
     if not metrics:
         raise ValueError("objective.metrics: empty; expected at least one metric, such as accuracy: max")
     axes, bounds = tuple(metrics.items()), tuple(constraints.items())
+    besides: tuple[tuple[str, Direction], ...] = tuple((name, way) for name, way in trained.items() if name not in QUALITY)
     if read.reward == "first":
-        return Objectives(axes, bounds, "first", own=tuple(own.items()))
+        return Objectives(axes, bounds, "first", own=besides)
     if "max" not in metrics.values():
         raise ValueError(f"objective.reward: {read.reward} needs a metric to maximize, such as accuracy: max")
     exponent = read.exponent if read.exponent is not None else (-1.0 if read.reward == "mnas_hard" else -0.07)
+    if read.cost in trained:
+        raise ValueError(f"objective.cost: expected a cost, such as params or latency_ms, got {read.cost}")
     cost = _full_name(read.cost, "objective.cost", devices)
-    if DIRECTIONS.get(cost) == "max" or cost == "loss" or metrics.get(cost) == "max":
+    if metrics.get(cost) == "max":
         raise ValueError(f"objective.cost: expected a cost, such as params or latency_ms, got {cost}")
     target = read.target_ms if read.target is None else read.target
-    return Objectives(axes, bounds, read.reward, exponent, read.beta, read.over, cost, target, tuple(own.items()))
+    return Objectives(axes, bounds, read.reward, exponent, read.beta, read.over, cost, target, besides)
 
 
-def _check_own(own: Mapping[str, Direction]) -> None:
+def _check_own(own: Mapping[str, Direction], task: Mapping[str, Direction]) -> None:
     for name, way in own.items():
-        if name in DIRECTIONS or name.partition("/")[0] in (LATENCY, PREDICTED, MEASURED):
+        if name in DIRECTIONS or name in task or name.partition("/")[0] in (LATENCY, PREDICTED, MEASURED):
             raise ValueError(f"evaluator: declares the metric {name}, which is known already")
         if way not in ("max", "min"):
             raise ValueError(f"evaluator: declares the metric {name} as {way!r}; expected max or min")
@@ -227,8 +231,8 @@ def _on_every_device(metrics: Mapping[str, object], devices: Sequence[str]) -> d
 def _resolved(entries: Mapping[str, object], where: str, devices: Sequence[str], own: Iterable[str]) -> dict:
     found = {}
     for given, value in entries.items():
-        if value is None and given == LATENCY:
-            continue  # taken away; without a device it has no full name
+        if value is None and (given == LATENCY or given in QUALITY):
+            continue  # taken away; latency without a device has no full name, and another task has other metrics
         name = _full_name(given, f"{where}.{given}", devices, own)
         if value is None:
             continue

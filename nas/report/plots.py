@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nas.objectives import DIRECTIONS, PREDICTED, Objectives, device_of, metric_of
+from nas.objectives import PREDICTED, QUALITY, Objectives, device_of, metric_of
 from nas.objectives.pareto import non_dominated
 from nas.report import svg
 from nas.report.axes import Axis, axis
@@ -221,7 +221,7 @@ def flat_front(frame: Frame, members: Sequence[FrontRow]) -> list[FrontRow]:
 
 def direction(name: str, objectives: Objectives) -> str:
     ways = dict(zip(objectives.columns, (way for _, way in objectives.metrics), strict=True))
-    return ways.get(name) or DIRECTIONS.get(name, "min")
+    return ways.get(name) or QUALITY.get(name, "min")
 
 
 def _measured(frame: Frame, run: Series) -> Iterator[str]:

@@ -263,6 +263,17 @@ def fit_arch(task: Task, arch: Arch, dataset: Dataset, resolution: int | None = 
     return task.fit_head(arch.with_io(resolution, dataset.channels), dataset)
 
 
+def outputs(task: Task, arch: Arch, dataset: Dataset) -> int:
+    """The size of the outputs that the dataset needs, which an architecture has as `classes`."""
+    task.targets(dataset)
+    return task.fit_head(arch, dataset).classes
+
+
+def about(task: Task) -> dict[str, JSON]:
+    """What a journal or a record keeps of a task, so that readers need not know it: name, metrics, primary."""
+    return {"name": task.name, "metrics": dict(task.metrics), "primary": task.primary}
+
+
 def check_fit(task: Task, arch: Arch, dataset: Dataset) -> None:
     """Raises ValueError, naming the remedy, where the architecture's channels or outputs are not those of the dataset."""
     task.targets(dataset)

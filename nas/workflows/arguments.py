@@ -56,7 +56,9 @@ def search_arguments(
     use_plugins(changes["plugins"])
     if evaluate is not None and given.get("evaluator") is not None:
         raise ValueError("evaluate: a function in place of an evaluator; expected one of the two")
-    custom, replaced = _objects(given, evaluate, version)
+    own: dict[str, Direction] = {name: way for name, way in (objectives or {}).items() if not known_metric(name)}
+    function = None if evaluate is None else FunctionSettings(evaluate, own)
+    custom, replaced = _objects(given, function, version)
     changes |= replaced
     if evaluate is not None and objectives is None and changes.get("objective") is None:
         changes["objective"] = "params"
@@ -69,13 +71,11 @@ def search_arguments(
     config = compose("search", {**changes, **_marks(replaced)})
     config |= {key: value for key, value in replaced.items() if isinstance(value, Mapping)}
     config["objective"] = _objective(config["objective"], objectives, constraints)
-    own = {name: way for name, way in (objectives or {}).items() if not known_metric(name)}
-    custom = dataclasses.replace(custom, metrics=own if custom.evaluator is not None else {})
     words = {**given, "objectives": objectives, "constraints": constraints, "evaluate": evaluate}
     return Arguments(config, custom, overrides_of(words), call_of("search", words))
 
 
-def _objects(given: Mapping[str, Any], evaluate: Function | None, version: str | None) -> tuple[Custom, Settings]:
+def _objects(given: Mapping[str, Any], function: FunctionSettings | None, version: str | None) -> tuple[Custom, Settings]:
     """The objects among arguments, and what their keys hold instead."""
     space = None if isinstance(given["space"], str | Path) else as_space(given["space"])
     dataset = as_dataset(given["dataset"])
@@ -90,9 +90,9 @@ def _objects(given: Mapping[str, Any], evaluate: Function | None, version: str |
     if is_object(evaluator):
         known = registered(EVALUATORS, evaluator)
         replaced["evaluator"], own_evaluator = known or described(evaluator, version), None if known else evaluator
-    if evaluate is not None:
-        replaced["evaluator"], own_evaluator = described(evaluate, version), FunctionSettings(evaluate)
-    custom = Custom(space, None, dataset, own_controller, _settings_of(own_evaluator), {}, evaluate is None)
+    if function is not None:
+        replaced["evaluator"], own_evaluator = described(function.function, version), function
+    custom = Custom(space, None, dataset, own_controller, _settings_of(own_evaluator))
     return custom, replaced
 
 

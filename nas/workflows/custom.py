@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,26 +13,19 @@ from nas.arch import Arch
 from nas.controllers import Controller
 from nas.data import Dataset, Split
 from nas.evaluators import EvaluatorSettings
-from nas.objectives import Direction
 from nas.records import JSON
 from nas.space import Space
 
 
 @dataclass(frozen=True)
 class Custom:
-    """What was passed as an object. The settings of a run hold `described` or `dataset_identity` in its place.
-
-    metrics: what the evaluator reports that nas does not know by name, and which way it is better. needs_dataset: whether
-    it looks at images; a function of the architecture does not.
-    """
+    """What was passed as an object. The settings of a run hold `described` or `dataset_identity` in its place."""
 
     space: Space | None = None
     arch: Arch | None = None
     dataset: Dataset | None = None
     controller: Controller | None = None
     evaluator: EvaluatorSettings | None = None
-    metrics: Mapping[str, Direction] = field(default_factory=dict)
-    needs_dataset: bool = True
 
     def check_executor(self, settings: Mapping[str, object], key: str = "executor") -> None:
         """Raises ValueError where workers would need an object that this process alone has."""

@@ -221,13 +221,12 @@ def _trained(command: TrainCommand, executor: LocalSettings | ClusterSettings, a
 
 def _together(command: TrainCommand, executor: ClusterSettings, work: Mapping[str, Any], dataset: Dataset, folder: Path,
               epochs: _Epochs) -> Fit:  # fmt: skip
-    from nas.runtime.together import train_together
-    from nas.train import Fit
+    from nas.runtime.distributed_training import train_distributed
 
     settings = {"dataset": with_paths(command.dataset)}
     spec = worker_spec(settings, {}, command.plugins, folder, command.threads or 1)
     work = {**work, "devices": command.devices}
-    return Fit(**train_together(executor, spec, work, dataset, report=epochs, restarts=command.restarts))
+    return train_distributed(executor, spec, work, dataset, report=epochs, restarts=command.restarts)
 
 
 def _teacher(command: TrainCommand, dataset: Dataset, progress: Progress) -> Teacher:

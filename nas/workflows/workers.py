@@ -15,12 +15,13 @@ from nas.core.yamlio import write_text
 from nas.data import Dataset
 from nas.evaluators import Context, EvaluatorSettings
 from nas.journal import Journal
-from nas.latency import load_predictor, make_device
-from nas.records import Job, WorkerSpec
+from nas.latency import Predictor, load_predictor, make_device
+from nas.records import Job
 from nas.runtime import make_executor_settings
 from nas.runtime.base import Executor
+from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
-from nas.runtime.placed import Placed
+from nas.runtime.spec import WorkerSpec
 from nas.space import Space
 from nas.workflows.progress import Progress
 from nas.workflows.run_folder import Run
@@ -46,11 +47,11 @@ def start_workers(
 def workers(
     executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path,
     threads: int, run: Run, dataset: Dataset | None = None,
-) -> Iterator[tuple[Executor, Placed]]:  # fmt: skip
+) -> Iterator[tuple[Executor, DeviceExecutors]]:  # fmt: skip
     """The workers, and by device those that measure on it; all end with the block."""
     started = start_workers(executor, settings, space, plugins, storage, threads, dataset)
     devices = {name: make_device(device, f"device.{name}") for name, device in settings.get("device", {}).items()}
-    placed = Placed(started, worker_spec(settings, space, plugins, storage, threads), devices)
+    placed = DeviceExecutors(started, worker_spec(settings, space, plugins, storage, threads), devices)
     try:
         yield started, placed
     except KeyboardInterrupt:
@@ -63,16 +64,19 @@ def workers(
 def worker_spec(
     settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path, threads: int
 ) -> WorkerSpec:
-    return WorkerSpec(
-        settings, space, tuple(plugins), tuple(p or os.getcwd() for p in sys.path), str(storage), threads,
-        os.environ.get("NAS_WORKER_PLATFORMS", ""),
-    )  # fmt: skip
+    """What workers are started with. They look for modules where this process does, and use the platform that JAX is told here.
+
+    (A command line keeps its own process off accelerators; the user's choice is in `NAS_WORKER_PLATFORMS` then.)
+    """
+    platform = os.environ.get("NAS_WORKER_PLATFORMS", os.environ.get("JAX_PLATFORMS", ""))
+    path = tuple(p or os.getcwd() for p in sys.path)
+    return WorkerSpec(settings, space, tuple(plugins), path, str(storage), threads, platform)
 
 
 def kept_predictor(
     name: str, journal: Journal, executor: Executor, seed: int, timeout_s: float | None, space: Space, saved: str | None,
     progress: Progress,
-) -> Any:  # fmt: skip
+) -> Predictor:  # fmt: skip
     """The run's frozen predictor of a device, fitted by a worker the first time, or read from the file `saved`.
 
     How long it took stands in the journal's events. Raises ValueError where it cannot be made.
@@ -97,7 +101,7 @@ def kept_predictor(
 def written_predictor(
     device: Mapping[str, Mapping[str, Any]], folder: Path, journal: Journal, placed: Mapping[str, Executor], seed: int,
     timeout_s: float | None, space: Space, progress: Progress,
-) -> Any:  # fmt: skip
+) -> Predictor:  # fmt: skip
     """`kept_predictor` of the one device, and its file in the run's folder, which another run may be given."""
     ((name, settings),) = device.items()
     predictor = kept_predictor(name, journal, placed[name], seed, timeout_s, space, settings.get("predictor"), progress)

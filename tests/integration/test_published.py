@@ -12,7 +12,7 @@ import pytest
 
 from nas.cli import run
 from nas.evaluators import evaluator_settings
-from nas.evaluators.tabular import TableSettings
+from nas.evaluators.tabular import TabularSettings
 from nas.journal import Journal, diff
 from nas.objectives import build_objectives
 from nas.space import load_space
@@ -41,7 +41,7 @@ def test_published_times_are_axes_limits_and_targets(search, accel: Path, tmp_pa
     assert "published results" in said
     assert "extrapolations" in said
     settings = evaluator_settings({"name": "accel_nasbench", "path": str(accel), "devices": ["zcu102", 3090]})
-    assert isinstance(settings, TableSettings)
+    assert isinstance(settings, TabularSettings)
     with Journal.open(tmp_path / "run" / "journal.sqlite", read_only=True) as journal:
         trials, objectives = journal.trials(), journal.get("objectives")
         assert not journal.measurements()

@@ -14,13 +14,14 @@ from nas.arch.find import find_arch
 from nas.controllers import Controller, make_controller
 from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
-from nas.evaluators import Switched, TableSettings, evaluator_settings
+from nas.evaluators import EvaluatorSettings, TabularSettings, evaluator_settings
 from nas.latency import make_device
 from nas.objectives import Objectives, build_objectives
 from nas.recipe import Recipe
 from nas.report.trackers import check_trackers
 from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
+from nas.tasks import Task, check_recipe, outputs, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.run_folder import use_plugins, with_paths
 from nas.workflows.search.loop import SearchSettings
@@ -66,7 +67,7 @@ class Plan:
     first: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
     dataset: Dataset | None
-    published: TableSettings | None
+    published: TabularSettings | None
     custom: Custom = NOTHING
 
     @property
@@ -95,15 +96,19 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     custom.check_executor(command.executor)
     check_trackers(command.track)
     evaluator = custom.evaluator or evaluator_settings(config["evaluator"])
-    published = evaluator if isinstance(evaluator, TableSettings) else None
-    objectives = _objectives(command, list(devices), custom.metrics or getattr(evaluator, "METRICS", {}), published)
-    build(Recipe, command.recipe, "recipe")
+    published = evaluator if isinstance(evaluator, TabularSettings) else None
+    recipe = build(Recipe, command.recipe, "recipe")
     space = custom.space or load_space(command.space)
+    task = task_of(space.base)
+    objectives = _objectives(command, list(devices), evaluator, published, task)
+    evaluator.capabilities.check_task(task)
+    check_recipe(task, recipe)
     space = space.with_divisor(command.divisor) if command.divisor else space
-    if not custom.dataset and custom.needs_dataset:
+    needs_dataset = evaluator.capabilities.needs_dataset and published is None
+    if not custom.dataset and needs_dataset:
         dataset_settings(config["dataset"])
     _check_fidelities(controller, evaluator, None if custom.dataset else config["dataset"])
-    if published or not custom.needs_dataset:
+    if not needs_dataset:
         if published:
             _check_published(published, command, space)
         config = {**config, "dataset": None, "recipe": None}
@@ -111,10 +116,9 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     else:
         loaded = custom.dataset or load_dataset(config["dataset"])
         resolution = command.resolution or (loaded.resolution if isinstance(space.resolution, int) else None)
-        fitted = space.fit(resolution, loaded.channels, len(loaded.classes))
+        fitted = space.fit(resolution, loaded.channels, outputs(task, space.base, loaded))
         notes = _notes(space, fitted)
-    if isinstance(evaluator, Switched):
-        evaluator.check(fitted)
+    evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
     return Plan(
         command, settings, fitted, objectives, controller, devices, config, first, notes, loaded, published, custom
@@ -126,16 +130,15 @@ def as_config(command: SearchCommand) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(command).items()}
 
 
-def _objectives(
-    command: SearchCommand, devices: list[str], own: Mapping[str, Any], published: TableSettings | None
-) -> Objectives:
+def _objectives(command: SearchCommand, devices: list[str], evaluator: EvaluatorSettings, published: TabularSettings | None,
+                task: Task) -> Objectives:  # fmt: skip
     timed = published.timed() if published else ()
     if twice := [name for name in timed if name in devices]:
         raise ValueError(f"evaluator.devices: {twice[0]} is among device= too; its times can come from one of them")
-    return build_objectives(command.objective, [*devices, *timed], own)
+    return build_objectives(command.objective, [*devices, *timed], evaluator.capabilities.metrics, task.metrics)
 
 
-def _check_published(published: TableSettings, command: SearchCommand, space: Space) -> None:
+def _check_published(published: TabularSettings, command: SearchCommand, space: Space) -> None:
     for key in ("resolution", "divisor"):
         if getattr(command, key) is not None:
             raise ValueError(f"{key}: the networks of {published.NAME} were trained as they are; leave it out")
@@ -146,10 +149,10 @@ def _check_published(published: TableSettings, command: SearchCommand, space: Sp
         raise ValueError(f"evaluator.{error}") from None
 
 
-def _check_fidelities(controller: Controller[Any], evaluator: Any, dataset: Mapping[str, Any] | None) -> None:
+def _check_fidelities(controller: Controller[Any], evaluator: EvaluatorSettings, dataset: Mapping[str, Any] | None) -> None:
     """Trainings of several lengths need an evaluator that knows them, and images that can be had at each size."""
     fidelities = controller.fidelities
-    if fidelities and isinstance(evaluator, Switched | TableSettings):
+    if fidelities and not evaluator.capabilities.fidelities:
         raise ValueError("evaluator: knows trainings of one length only; with fidelities take evaluator=scratch or layerwise")
     for fidelity in fidelities:
         if fidelity.resolution is None:

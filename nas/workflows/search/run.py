@@ -12,7 +12,7 @@ from nas.core.yamlio import dump_plain, write_text
 from nas.journal import Journal
 from nas.report import write_outputs
 from nas.report.trackers import open_trackers
-from nas.runtime.placed import Placed
+from nas.runtime.device_executors import DeviceExecutors
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress, Several
@@ -79,9 +79,9 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
     storage = Path(command.storage).expanduser().absolute() / run.folder.name if command.storage else run.folder
     started = (settings, plan.space.to_dict(), command.plugins, storage, plan.settings.threads)
     executor = start_workers(command.executor, *started, plan.dataset, custom.evaluator)
-    placed = Placed(executor, worker_spec(*started), plan.devices)
-    if url := getattr(executor, "dashboard", ""):
-        progress.message(f"Ray's dashboard: {url}")
+    placed = DeviceExecutors(executor, worker_spec(*started), plan.devices)
+    if executor.dashboard:
+        progress.message(f"Ray's dashboard: {executor.dashboard}")
     try:
         problem = make_problem(plan, journal, placed, progress)
         check_feasible(problem, command.seed)
@@ -98,7 +98,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
         prune_weights(journal, problem.objectives, storage)
         timeouts = {name: device.timeout_s for name, device in plan.devices.items()}
         measure_front(journal, problem.objectives, placed, timeouts, progress.message)
-        if custom.needs_dataset:
+        if plan.dataset is not None or plan.published:  # a function has no test split
             test_front(journal, problem.objectives, executor, progress.message)
         journal.add_event("finish")
         journal.put("finished", command.trials)
