@@ -19,8 +19,9 @@ from nas.data import DATASETS, Dataset, DatasetSettings, load_dataset
 from nas.data.arrays import dataset_of_arrays
 from nas.evaluators import EVALUATORS, EvaluatorSettings
 from nas.evaluators.function import FunctionSettings, Made
-from nas.objectives import DIRECTIONS, LATENCY, Direction
+from nas.objectives import COSTS, LATENCY, Direction
 from nas.space import Space, load_space, space_from_dict
+from nas.tasks import task_of
 from nas.workflows.custom import Custom, dataset_identity, described
 from nas.workflows.defaults import Settings, compose
 from nas.workflows.progress import SILENT, Callback, Progress, Update
@@ -56,8 +57,7 @@ def search_arguments(
     use_plugins(changes["plugins"])
     if evaluate is not None and given.get("evaluator") is not None:
         raise ValueError("evaluate: a function in place of an evaluator; expected one of the two")
-    own: dict[str, Direction] = {name: way for name, way in (objectives or {}).items() if not known_metric(name)}
-    function = None if evaluate is None else FunctionSettings(evaluate, own)
+    function = None if evaluate is None else FunctionSettings(evaluate, _own_metrics(given["space"], objectives))
     custom, replaced = _objects(given, function, version)
     changes |= replaced
     if evaluate is not None and objectives is None and changes.get("objective") is None:
@@ -121,13 +121,14 @@ def _objective(settings: Settings, objectives: Mapping[str, Direction] | None, c
     return {**settings, "cost": costs[0]}
 
 
-def known_metric(name: str) -> bool:
-    """Whether nas knows a metric by name."""
-    return name in DIRECTIONS or name.partition("/")[0] == LATENCY
+def _own_metrics(space: Any, objectives: Mapping[str, Direction] | None) -> dict[str, Direction]:
+    """Objectives that neither nas nor the task of the space knows: what a function reports."""
+    known = task_of(as_space(space).base).metrics
+    return {name: way for name, way in (objectives or {}).items() if name not in known and not _is_cost(name)}
 
 
 def _is_cost(name: str) -> bool:
-    return known_metric(name) and name != "loss" and DIRECTIONS.get(name) != "max"
+    return name in COSTS or name.partition("/")[0] == LATENCY
 
 
 def _devices_of(*named: Mapping[str, object] | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ class Candidate:
         measured_ms: Latency measured on the device after the search, by device.
         test: Metrics on the test split, empty where it was not scored.
         reward: What the controller maximized, nan where there is none.
-        demoted: Constraints that its measured latency breaks.
+        violated: Constraints that its measured latency violates.
         arch: The architecture, to train, export or count.
     """
 
@@ -41,7 +42,7 @@ class Candidate:
     measured_ms: Mapping[str, float]
     test: Mapping[str, float]
     reward: float
-    demoted: tuple[str, ...]
+    violated: tuple[str, ...]
     arch: Arch
 
     @property
@@ -133,19 +134,19 @@ class SearchResult:
 def read_result(journal: Journal, folder: Path) -> SearchResult:
     """The result of a run as its journal stands."""
     summary = summarize(journal)
-    front = tuple(candidate(row) for row in summary.front if row.arch is not None)
-    best = candidate(summary.best) if summary.best and summary.best.arch is not None else None
+    front = tuple(candidate(row, summary.task.primary) for row in summary.front if row.arch is not None)
+    best = candidate(summary.best, summary.task.primary) if summary.best and summary.best.arch is not None else None
     return SearchResult(folder, Front(front), best, _trials(journal, summary), summary)
 
 
-def candidate(row: FrontRow) -> Candidate:
+def candidate(row: FrontRow, primary: str) -> Candidate:
     """A row of the report as a member."""
     assert row.arch is not None
     predicted = {device: value for key, value in row.metrics.items() if (device := device_of(key))}
-    test = {} if row.test_accuracy != row.test_accuracy else {"accuracy": row.test_accuracy}
+    test = {} if math.isnan(row.test) else {primary: row.test}
     arch = arch_from_dict(dict(row.arch), row.title)
     return Candidate(
-        row.number, row.id, dict(row.metrics), predicted, dict(row.measured), test, row.reward, row.demoted, arch
+        row.number, row.id, dict(row.metrics), predicted, dict(row.measured), test, row.reward, row.violated, arch
     )  # fmt: skip
 
 
