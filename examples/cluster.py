@@ -4,8 +4,8 @@
     python examples/cluster.py                                         # a local Ray on this machine, ended with the search
     python examples/cluster.py --toy
 
-Cost: 200 trials of MnasNet's space on 5,000 images of CIFAR-10 at 32 pixels (`cifar10/train*.parquet`), a GPU each: about a
-minute for a trial, so half an hour on 8 GPUs. The toy, two trials of one epoch on a local Ray, takes about 40 seconds.
+Cost: 200 short trainings of networks of MnasNet's space on 5,000 images of CIFAR-10 (`cifar10/train*.parquet`, Hugging
+Face's layout), each with a GPU of its own. The toy, two trainings of one epoch on a local Ray, takes about 20 seconds.
 Expect: the same proposals with any number of workers. Kill a worker, a node or this script: the same command resumes, and
 `nas status run=runs/cluster` shows who works on what from any terminal.
 """

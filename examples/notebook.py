@@ -1,3 +1,4 @@
+# pyright: reportUnusedExpression=false
 # %% [markdown]
 # # A search in a notebook
 #
@@ -51,7 +52,9 @@ result.trials
 
 # %%
 member = result.front[0]
-print(f"{member.id}: accuracy {member.metrics['accuracy']:.3f}, {member.params:,} parameters, {member.macs:,} multiply-adds")
+print(
+    f"{member.id}: accuracy {member.metrics['accuracy']:.3f}, {member.params:,} parameters, {member.macs:,} multiply-adds"
+)
 member.arch
 
 # %% [markdown]

@@ -4,7 +4,7 @@
     python examples/own_space.py --toy
 
 Cost: 24 short trainings on scikit-learn's digits (1,797 images of 8 x 8 pixels), about 2 minutes on 2 cores. The toy, a
-trainings of one epoch, takes about 10 seconds.
+training of one epoch, takes about 10 seconds.
 Expect: networks of 2,000 to 30,000 parameters; the best ones classify 95 to 98 % of the validation images.
 """
 
@@ -32,7 +32,7 @@ def stage(width: int, stride: int) -> dict[str, object]:
     }
 
 
-SPACE = nas.Space.from_dict(
+SPACE = nas.load_space(
     {
         "name": "own",
         "resolution": 8,
