@@ -3,9 +3,10 @@
     python examples/own_space.py
     python examples/own_space.py --toy
 
-Cost: 24 short trainings on scikit-learn's digits (1,797 images of 8 x 8 pixels), about 2 minutes on 2 cores. The toy, a
+Cost: 24 short trainings on scikit-learn's digits (1,797 images of 8 x 8 pixels), about 2 minutes of one core. The toy, a
 training of one epoch, takes about 10 seconds.
-Expect: networks of 2,000 to 30,000 parameters; the best ones classify 95 to 98 % of the validation images.
+Expect: a front of some three networks of 4,000 to 13,000 parameters, from 94.8 % of the validation images at 30,000
+multiply-adds to 96.5 % at 96,000; on the test images the same within a percent.
 """
 
 from __future__ import annotations
