@@ -65,5 +65,5 @@ def test_what_the_workers_refuse_is_one_line(ray_cluster: Any, tmp_path: Path) -
     with pytest.raises(ValueError, match=r"recipe\.batch: 1 images are too few for 2 devices that share them"):
         together(tmp_path, dataclasses.replace(RECIPE, batch=1), lambda *messages: None, 0)
     spec = WorkerSpec({}, {}, (), (str(ROOT),), str(tmp_path), 1, "cpu")
-    with pytest.raises(ValueError, match=r"executor\.workers: expected 3, the nodes have room for 2"):
+    with pytest.raises(ValueError, match=r"executor\.workers: expected 3, the nodes hold 2"):
         train_distributed(ClusterSettings(workers=3, wait_s=1), spec, {"arch": SMALL}, dataset(), report=print, restarts=0)
