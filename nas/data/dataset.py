@@ -20,10 +20,10 @@ from nas.data.statistics import SURVEYED, channel_statistics, pieces, spread
 from nas.data.stream import MIB, Groups, Streamed
 from nas.records import LABEL, TargetSpec
 
-TEST_SHARE = 0.2
+TEST_FRACTION = 0.2
 TEST_SEED = (20, 0)  # fixed: whatever split_seed is, the test images are the same and none is trained on
 MAX_RESOLUTION = 4096
-STREAM_ABOVE = 0.5  # share of this machine's memory
+STREAM_ABOVE = 0.5  # fraction of this machine's memory
 GUESSED = 16  # images whose headers say how large a dataset is
 
 
@@ -87,13 +87,16 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Part:
-    """Labeled images not yet read.
+    """Images not yet read, with their targets.
 
-    labels: (n,) numbers; fetch: sorted row numbers -> their images; place: row number -> its name for errors. groups: where
-    rows are read in groups.
+    Args:
+        targets: (n,) labels or numbers, or (n, ...).
+        fetch: Sorted row numbers -> their images.
+        place: Row number -> its name for errors.
+        groups: Where rows are read in groups.
     """
 
-    labels: np.ndarray
+    targets: np.ndarray
     fetch: Callable[[np.ndarray], Fetched]
     place: Callable[[int], str]
     groups: Groups | None = None
@@ -104,14 +107,14 @@ class DatasetSettings(ABC):
     """What every dataset can be told; a family adds its own fields and `load`.
 
     train_size: images taken from the training part, in proportion of its classes (None: all); validation is split off
-    these, `valid_size` of them or else the share `valid_share`. test_size: the same of the test part.
+    these, `valid_size` of them or else the fraction `valid_fraction`. test_size: the same of the test part.
     resolution: side in pixels to resize to (None: as found).
     """
 
     train_size: int | None = None
     test_size: int | None = None
     valid_size: int | None = None
-    valid_share: float = 0.2
+    valid_fraction: float = 0.2
     resolution: int | None = None
     split_seed: int = 0
 
@@ -120,8 +123,8 @@ class DatasetSettings(ABC):
             size = getattr(self, key)
             if size is not None and size < 1:
                 raise ValueError(f"{key}: expected 1 or more, or null, got {size}")
-        if not 0 < self.valid_share < 1:
-            raise ValueError(f"valid_share: expected a share between 0 and 1, got {self.valid_share}")
+        if not 0 < self.valid_fraction < 1:
+            raise ValueError(f"valid_fraction: expected a fraction between 0 and 1, got {self.valid_fraction}")
         if self.resolution is not None and not 1 <= self.resolution <= MAX_RESOLUTION:
             raise ValueError(f"resolution: expected 1 to {MAX_RESOLUTION} pixels, or null, got {self.resolution}")
         if self.split_seed < 0:
@@ -161,15 +164,46 @@ def existing_path(path: str | None, expected: str, is_folder: bool = True) -> Pa
 
 
 def assemble(
-    name: str, settings: DatasetSettings, parts: Mapping[str, Part], classes: Sequence[str] | None = None
-) -> Dataset:
+    name: str, settings: DatasetSettings, parts: Mapping[str, Part], classes: Sequence[str] | None = None,
+    target: TargetSpec = LABEL,
+) -> Dataset:  # fmt: skip
     """The dataset of `parts`: "train", and where the source has them "valid" and "test".
 
-    Without "test" a fixed stratified fifth of "train" is the test part; without "valid" it is split off "train".
-    `classes` are the names by label; None: the labels themselves. Raises ValueError for bad labels, an empty or a
-    single class, sizes that do not fit, and broken images.
+    Without "test" a fixed fifth of "train" is the test part; without "valid" it is split off "train". Labels are stratified:
+    every part has the classes in proportion.
+
+    Args:
+        name: Of the dataset, for messages.
+        settings: Sizes of the parts and the resolution.
+        parts: Images and targets by part.
+        classes: Names by label; None: the labels themselves.
+        target: What the targets are.
+
+    Raises:
+        ValueError: For bad targets, an empty or a single class, sizes that do not fit, and broken images.
     """
-    labels = {key: whole_labels(part.labels, part.place) for key, part in parts.items()}
+    if target.kind == "label":
+        targets, names = _labels(parts, classes)
+        strata, groups = targets, names
+    else:
+        targets, names = {key: _checked(part, target) for key, part in parts.items()}, tuple(classes or ())
+        strata, groups = {key: np.zeros(len(array), np.int64) for key, array in targets.items()}, (f"all of {name}",)
+    rows = _choose_rows(strata, settings, groups)
+    sources = {key: key if key in parts else "train" for key in rows}
+    chosen = {key: (parts[sources[key]], rows[key]) for key in rows}
+    if isinstance(settings, StreamSettings) and _is_streamed(chosen, settings):
+        images: Mapping[str, np.ndarray | Streamed] = _streamed(chosen, settings)
+    else:
+        images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, settings.resolution)
+    splits = {key: Split(images[key], targets[sources[key]][rows[key]].astype(target.dtype)) for key in rows}
+    mean, std = channel_statistics(images["train"])
+    size, channels = images["train"].shape[2:]
+    return Dataset(name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target)
+
+
+def _labels(parts: Mapping[str, Part], classes: Sequence[str] | None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """(labels by part, names by label)."""
+    labels = {key: whole_labels(part.targets, part.place) for key, part in parts.items()}
     names = tuple(classes) if classes is not None else _names_from(labels["train"], parts["train"].place)
     if len(names) < 2:
         raise ValueError(f"only one class ({', '.join(names)}); classification needs two or more")
@@ -178,17 +212,19 @@ def assemble(
     empty = np.setdiff1d(np.arange(len(names)), labels["train"])
     if len(empty):
         raise ValueError(f"class {names[empty[0]]} has no image in the training part")
-    rows = _choose_rows(labels, settings, names)
-    sources = {key: key if key in parts else "train" for key in rows}
-    chosen = {key: (parts[sources[key]], rows[key]) for key in rows}
-    if isinstance(settings, StreamSettings) and _is_streamed(chosen, settings):
-        images: Mapping[str, np.ndarray | Streamed] = _streamed(chosen, settings)
-    else:
-        images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, settings.resolution)
-    splits = {key: Split(images[key], labels[sources[key]][rows[key]].astype(np.int32)) for key in rows}
-    mean, std = channel_statistics(images["train"])
-    size, channels = images["train"].shape[2:]
-    return Dataset(name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std)
+    return labels, names
+
+
+def _checked(part: Part, target: TargetSpec) -> np.ndarray:
+    """Targets that are no labels. Raises ValueError naming the first row that is not finite."""
+    targets = part.targets
+    if targets.dtype.kind not in "iuf" or targets.shape[1:] != target.shape or not len(targets):
+        expected = f"numbers of shape (n, *{target.shape})"
+        raise ValueError(f"{part.place(0)}: expected {expected}, got {targets.dtype} of shape {targets.shape}")
+    bad = np.flatnonzero(~np.isfinite(targets).all(tuple(range(1, targets.ndim))))
+    if len(bad):
+        raise ValueError(f"{part.place(int(bad[0]))}: expected finite numbers, got {targets[bad[0]]}")
+    return targets
 
 
 def whole_labels(labels: np.ndarray, place: Callable[[int], str]) -> np.ndarray:
@@ -230,7 +266,7 @@ def _choose_rows(
     rows = {key: np.arange(len(part)) for key, part in labels.items()}
     train = labels["train"]
     if "test" not in rows:
-        count = max(len(names), round(TEST_SHARE * len(train)))
+        count = max(len(names), round(TEST_FRACTION * len(train)))
         rows["test"], rows["train"] = split_off(train, rows["train"], count, TEST_SEED, names, "test")
     if settings.train_size is not None:
         least = len(names) * (1 if "valid" in rows else 2)
@@ -251,7 +287,7 @@ def _split_validation(
 ) -> tuple[np.ndarray, np.ndarray]:
     key, count = "valid_size", settings.valid_size
     if count is None:
-        key, count = "valid_share", max(len(names), round(settings.valid_share * len(rows)))
+        key, count = "valid_fraction", max(len(names), round(settings.valid_fraction * len(rows)))
     _check_size(key, count, len(names), len(rows) - len(names), "images for validation")
     return split_off(labels, rows, count, (settings.split_seed, 2), names, "validation")
 

@@ -23,7 +23,7 @@ from nas.recipe import Recipe
 from nas.report.trackers import check_trackers
 from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
-from nas.tasks import Task, check_recipe, outputs, task_of
+from nas.tasks import Task, check_recipe, example, outputs, task_of
 from nas.workflows.invocation import Invocation
 from nas.workflows.run_folder import with_paths
 from nas.workflows.search.loop import SearchSettings
@@ -98,7 +98,7 @@ def make_plan(call: Invocation) -> Plan:
     published = evaluator if isinstance(evaluator, TabularSettings) else None
     recipe = build(Recipe, command.recipe, "recipe")
     space = load_space(command.space)
-    task = task_of(space.base)
+    task = task_of(space)
     objectives = _objectives(command, list(devices), evaluator, published, task)
     evaluator.capabilities.check_task(task)
     check_recipe(task, recipe)
@@ -111,7 +111,7 @@ def make_plan(call: Invocation) -> Plan:
     else:
         dataset = load_dataset(config["dataset"])
         resolution = command.resolution or (dataset.resolution if isinstance(space.resolution, int) else None)
-        fitted = space.fit(resolution, dataset.channels, outputs(task, space.base, dataset))
+        fitted = space.fit(resolution, dataset.channels, outputs(task, example(space), dataset))
         notes = _notes(space, fitted)
     evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
