@@ -18,6 +18,7 @@ from nas.data.images import Fetched, Format, common_form, formats_of, machine_me
 from nas.data.split import split_off, subset
 from nas.data.statistics import SURVEYED, channel_statistics, pieces, spread
 from nas.data.stream import MIB, Groups, Streamed
+from nas.data.targets import check_range, names_from, numbers, whole_labels
 from nas.records import LABEL, TargetSpec
 
 TEST_FRACTION = 0.2
@@ -186,7 +187,7 @@ def assemble(
         targets, names = _labels(parts, classes)
         strata, groups = targets, names
     else:
-        targets, names = {key: _checked(part, target) for key, part in parts.items()}, tuple(classes or ())
+        targets, names = {key: numbers(part.targets, part.place, target) for key, part in parts.items()}, tuple(classes or ())
         strata, groups = {key: np.zeros(len(array), np.int64) for key, array in targets.items()}, (f"all of {name}",)
     rows = _choose_rows(strata, settings, groups)
     sources = {key: key if key in parts else "train" for key in rows}
@@ -204,60 +205,15 @@ def assemble(
 def _labels(parts: Mapping[str, Part], classes: Sequence[str] | None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     """(labels by part, names by label)."""
     labels = {key: whole_labels(part.targets, part.place) for key, part in parts.items()}
-    names = tuple(classes) if classes is not None else _names_from(labels["train"], parts["train"].place)
+    names = tuple(classes) if classes is not None else names_from(labels["train"], parts["train"].place)
     if len(names) < 2:
         raise ValueError(f"only one class ({', '.join(names)}); classification needs two or more")
     for key, part in parts.items():
-        _check_range(labels[key], len(names), part.place)
+        check_range(labels[key], len(names), part.place)
     empty = np.setdiff1d(np.arange(len(names)), labels["train"])
     if len(empty):
         raise ValueError(f"class {names[empty[0]]} has no image in the training part")
     return labels, names
-
-
-def _checked(part: Part, target: TargetSpec) -> np.ndarray:
-    """Targets that are no labels. Raises ValueError naming the first row that is not finite."""
-    targets = part.targets
-    if targets.dtype.kind not in "iuf" or targets.shape[1:] != target.shape or not len(targets):
-        expected = f"numbers of shape (n, *{target.shape})"
-        raise ValueError(f"{part.place(0)}: expected {expected}, got {targets.dtype} of shape {targets.shape}")
-    bad = np.flatnonzero(~np.isfinite(targets).all(tuple(range(1, targets.ndim))))
-    if len(bad):
-        raise ValueError(f"{part.place(int(bad[0]))}: expected finite numbers, got {targets[bad[0]]}")
-    return targets
-
-
-def whole_labels(labels: np.ndarray, place: Callable[[int], str]) -> np.ndarray:
-    """Labels as (n,) int64; (n, 1) and whole floats are taken too. Raises ValueError naming the first bad row."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "iuf" or not len(labels):
-        raise ValueError(
-            f"{place(0)}: expected labels as whole numbers of shape (images,), got {labels.dtype} of shape {labels.shape}"
-        )
-    bad = np.flatnonzero(~(np.isfinite(labels) & (labels == np.floor(labels)) & (labels < 2**31)))
-    if len(bad):
-        raise ValueError(f"{place(int(bad[0]))}: label {labels[bad[0]]} is not a whole number below 2**31")
-    return labels.astype(np.int64)
-
-
-def _names_from(labels: np.ndarray, place: Callable[[int], str]) -> tuple[str, ...]:
-    _check_range(labels, int(labels.max()) + 1, place)
-    found = np.unique(labels)
-    # Compared with the labels that exist, not counted up to the largest, which may be absurd.
-    gaps = np.flatnonzero(found != np.arange(len(found)))
-    if len(gaps):
-        raise ValueError(
-            f"class {gaps[0]} has no image: labels run from {found[0]} to {found[-1]}, expected every number from 0 on"
-        )
-    return tuple(str(label) for label in found)
-
-
-def _check_range(labels: np.ndarray, count: int, place: Callable[[int], str]) -> None:
-    bad = np.flatnonzero((labels < 0) | (labels >= count))
-    if len(bad):
-        expected = f"0 to {count - 1} ({count} classes)" if labels[bad[0]] >= 0 else "0 or more"
-        raise ValueError(f"{place(int(bad[0]))}: label {labels[bad[0]]} is out of range; expected {expected}")
 
 
 def _choose_rows(

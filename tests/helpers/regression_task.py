@@ -68,9 +68,9 @@ class Ink(DatasetSettings):
     def load(self) -> Dataset:
         from sklearn.datasets import load_digits
 
-        images = load_digits().images[..., None]
-        pixels = np.round(images * (255 / 16)).astype(np.uint8)
-        part = Part(images.mean((1, 2, 3)) / 16, lambda rows: pixels[rows], lambda row: f"digits[{row}]")
+        inks, _ = load_digits(return_X_y=True)  # (1797, 64), from 0 to 16
+        pixels = np.round(inks.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+        part = Part(inks.mean(1) / 16, lambda rows: pixels[rows], lambda row: f"digits[{row}]")
         return assemble("ink", self, {"train": part}, target=NUMBER)
 
 
