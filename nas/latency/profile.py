@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from nas.arch.blocks import lower
-from nas.latency.predictors.learned import LatencyPredictor
+from nas.latency.predictors.learned.predictor import LearnedPredictor
 from nas.space import Space
 
 TRIES = 200  # draws for each network expected, before a small space is taken to have no more
@@ -38,7 +38,9 @@ def draw(space: Space, seed: int, samples: int, holdout: int) -> Drawn:
         genome = space.canonical(space.sample(rng))
         found.setdefault(lower(space.decode(genome)).id, genome)
     if len(found) < samples + holdout:
-        raise ValueError(f"samples: {space.name} gave {len(found)} different networks, expected {samples} and {holdout} held out")
+        raise ValueError(
+            f"samples: {space.name} gave {len(found)} different networks, expected {samples} and {holdout} held out"
+        )
     rows = list(found.items())
     return Drawn(dict(rows[holdout:]), dict(rows[:holdout]))
 
@@ -87,7 +89,7 @@ class Profile:
 
     device: str
     info: Mapping[str, Any]
-    predictor: LatencyPredictor
+    predictor: LearnedPredictor
     rows: tuple[Row, ...]
     samples: int
     seconds: float

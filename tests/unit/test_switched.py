@@ -15,7 +15,8 @@ from nas.evaluators.switched import SwitchedSettings
 from nas.nn.network import apply, init
 from nas.nn.weights import load_weights
 from nas.recipe import Recipe
-from nas.records import Job, WorkerSpec
+from nas.records import Job
+from nas.runtime.spec import WorkerSpec
 from nas.runtime.worker import Worker
 from nas.space import Genome, Space, load_space, space_from_dict
 from nas.train import fit

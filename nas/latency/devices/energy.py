@@ -23,7 +23,9 @@ def packages(root: Path = POWERCAP) -> list[Path]:
     return found
 
 
-def energy_mj(program: Callable[[], object], root: Path = POWERCAP, clock: Callable[[], float] = time.perf_counter) -> float | None:
+def energy_mj(
+    program: Callable[[], object], root: Path = POWERCAP, clock: Callable[[], float] = time.perf_counter
+) -> float | None:
     """Millijoules of one run, everything else on the package included; None where nothing counts or the count stood still."""
     counters = packages(root)
     if not counters:

@@ -15,7 +15,7 @@ from nas.objectives.pareto import non_dominated
 from nas.records import Evaluation, Fidelity, Job, Trial, scored, trained, training_of
 from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
-from nas.runtime.measuring import measure_all
+from nas.runtime.measure import measure_all
 from nas.workflows.search.ledger import root_of
 
 
