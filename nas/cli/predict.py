@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from nas.core.plugins import load_plugins
 from nas.core.settings import build
 from nas.core.text import aligned
 from nas.workflows.export import load_bundle
-from nas.workflows.export.images import classify, image_files, read_image
+from nas.workflows.export.images import answers, image_files, read_image
 from nas.workflows.invocation import Invocation
 
 
@@ -23,6 +26,7 @@ class PredictCommand:
     image: str
     top: int = 3
     json: bool = False
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.top < 1:
@@ -31,10 +35,15 @@ class PredictCommand:
 
 def predict(call: Invocation) -> None:
     command = build(PredictCommand, call.config, "")
+    load_plugins(command.plugins, [os.getcwd()])
     bundle = load_bundle(Path(command.weights).expanduser())
     files = image_files(Path(command.image).expanduser())
     images = np.stack([read_image(path, bundle.resolution, bundle.arch.channels) for path in files])
-    shares = classify(bundle, images)
+    found = answers(bundle, images)
+    if "probability" not in found:
+        _print_values(files, found, command.json)
+        return
+    shares = found["probability"]
     order = np.argsort(-shares, axis=1, kind="stable")[:, : command.top]
     if command.json:
         for path, row, best in zip(files, shares, order, strict=True):
@@ -45,3 +54,13 @@ def predict(call: Invocation) -> None:
         for path, row, best in zip(files, shares, order, strict=True)
     ]
     print(aligned(rows))
+
+
+def _print_values(files: Sequence[Path], found: Mapping[str, np.ndarray], as_json: bool) -> None:
+    """Answers that are no classes, by name."""
+    for i, path in enumerate(files):
+        values = {name: column[i].tolist() for name, column in found.items()}
+        if as_json:
+            print(json.dumps({"image": str(path), **values}))
+        else:
+            print(aligned([[path.name, *(f"{name} {value:.4g}" for name, value in values.items())]]))

@@ -58,7 +58,7 @@ def test_a_regression_task_goes_through_every_command(folder: Path, capsys: pyte
     assert record["valid"]["rmse"] == min(entry["rmse"] for entry in record["curve"])
 
     plugin = "plugins=[regression_task]"
-    assert run(["export", "weights=trained", plugin, *DATA, "formats=[stablehlo,source]", "out=bundle"]) == 0
+    assert run(["export", "weights=trained/weights.npz", plugin, *DATA, "formats=[stablehlo,source]", "out=bundle"]) == 0
     assert "test rmse" in capsys.readouterr().out
     card = (folder / "bundle" / "README.md").read_text()
     assert "| test rmse | 0." in card

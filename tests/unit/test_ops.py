@@ -310,7 +310,7 @@ def test_a_nan_is_not_hidden(implementation: Any) -> None:
 
 CALLS_IN_PARALLEL = """
 import jax, jax.numpy as jnp, numpy as np
-from nas import ops
+from nas.nn import ops
 rng = np.random.default_rng(0)
 x = jnp.asarray(rng.normal(size=(24, 9, 9, 40)), jnp.float32)
 w = jnp.asarray(rng.normal(size=(5, 5, 1, 40)), jnp.float32)
@@ -334,7 +334,7 @@ def test_neither_threads_nor_turns_change_a_bit() -> None:
 
 
 def test_without_machine_code_the_slower_form_takes_over() -> None:
-    code = "from nas import native, ops; import jax.numpy as jnp; print(native.available(), " \
+    code = "from nas.nn import native, ops; import jax.numpy as jnp; print(native.available(), " \
         "float(ops.conv(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 1, 2)), groups=2)[0, 1, 1, 0]))"  # fmt: skip
     environment = {**os.environ, "NAS_NATIVE": "0"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)

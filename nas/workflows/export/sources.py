@@ -13,6 +13,7 @@ from nas.arch.blocks import lower
 from nas.arch.find import find_arch
 from nas.data import Dataset, load_dataset
 from nas.latency import make_device
+from nas.tasks import outputs, task_of
 from nas.workflows.export import available, make_bundle
 from nas.workflows.export.formats import missing
 
@@ -41,8 +42,8 @@ def export_bundle(command: Any) -> None:
     for name, difference in made.differences.items():
         print(f"{name:<10} loaded back, logits within {difference:.1e}")
     if made.int8_accuracy is not None:
-        print(f"{'int8':<10} test accuracy {made.int8_accuracy:.4f}, {made.accuracy:.4f} before")
-    print(f"test accuracy {made.accuracy:.4f}; {os.path.relpath(made.folder)}")
+        print(f"{'int8':<10} test {made.metric} {made.int8_accuracy:.4f}, {made.accuracy:.4f} before")
+    print(f"test {made.metric} {made.accuracy:.4f}; {os.path.relpath(made.folder)}")
 
 
 def _record(path: Path) -> Mapping[str, Any]:
@@ -64,7 +65,7 @@ def _formats(expected: tuple[str, ...] | None) -> list[str]:
 
 
 def _check_fit(arch: Arch, dataset: Dataset) -> None:
-    for key, expected in (("channels", dataset.channels), ("classes", len(dataset.classes))):
+    for key, expected in (("channels", dataset.channels), ("classes", outputs(task_of(arch), arch, dataset))):
         if getattr(arch, key) != expected:
             raise ValueError(f"dataset: {dataset.name} has {expected} {key}, the architecture {getattr(arch, key)}")
 
