@@ -117,8 +117,8 @@ def _write(found: Profile, command: ProfileCommand, folder: Path, again: str) ->
     write_text(page, profile_page(found, command.space, again))
     print(
         f"{found.device}: {found.samples} samples, {len(found.rows)} held out, {found.seconds / 60:.1f} minutes of measuring\n"
-        f"  predicted against measured anew: {found.predicted.words()}\n"
-        f"  measured twice (the noise floor): {found.repeated.words()}\n"
+        f"  predicted against measured anew: {found.predicted.text()}\n"
+        f"  measured twice (the noise floor): {found.repeated.text()}\n"
         f"  predictor {os.path.relpath(out)}   page {os.path.relpath(page)}",
         flush=True,
     )

@@ -2,7 +2,7 @@
 
 Programs are measured in rounds: every program runs a few times, then the next one, and again from the first, so that a
 machine that slows down for a while slows all of them alike. Whatever else a machine does makes a run slower and never
-faster, so that slow runs, however many there are, say nothing about the network: the latency is the 5th percentile of all
+faster, so that slow runs, however many there are, carry no information about the network: the latency is the 5th percentile of all
 runs, and what lies above it is left out. (The fastest run alone may be luck; the median is the neighbors' as much as the
 network's: in seven sessions on a busy machine of two cores the 5th percentile was within 2 % of its own median for nine
 networks of ten, the median within 6 to 16 %.) Where the first half of the rounds and the second differ by more than
@@ -37,7 +37,7 @@ class Program:
 
     run: does one inference.
     failure: how the error of a run that raises begins, such as `net (1f2e): fails on litert`.
-    memory_bytes: what the compiler says that it needs; None where it does not say.
+    memory_bytes: by the compiler's analysis; None where it has none.
     """
 
     run: Callable[[], object]

@@ -21,7 +21,7 @@ from nas.data.stream import Streamed
 from nas.runtime.memory import GIB
 from nas.runtime.processes import check_memory
 
-TPU_CHIPS = (0, 1, 2, 4, 8)  # what Ray can give a worker
+TPU_CHIPS = (0, 1, 2, 4, 8)  # numbers that Ray can assign to a worker
 PROBE_S = 60.0
 SHIPPED_FRACTION = 0.5  # of a node's object store: a larger dataset is read by each worker itself
 
@@ -131,11 +131,11 @@ class Cluster:
             out["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * settings.gpus:.3f}"
         return out
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """How many workers the present nodes hold, each node by itself."""
         return sum(self._holds(node) for node in self.alive().values())
 
-    def wait_for_room(self) -> None:
+    def wait_for_capacity(self) -> None:
         """Returns when a node can hold a worker. (Ray itself waits for ever, in silence, for what no node has.)
 
         Nodes that are starting get `wait_s` seconds. The first call waits; later ones return at once, and raise when these
@@ -147,7 +147,7 @@ class Cluster:
         first = self._waiting_since is None
         self._waiting_since = self._waiting_since or time.monotonic()
         end = self._waiting_since + (0 if self._owns and not self._settings.address else self._settings.wait_s)
-        while self.room() < 1:
+        while self.capacity() < 1:
             if time.monotonic() >= end:
                 nodes = sorted({_resources_text(node, self._asked) for node in self.alive().values()})
                 have = "; ".join(nodes) or "gone"
@@ -209,7 +209,7 @@ class Cluster:
             at = address or "a local cluster"
             hint = "; ray:// needs pip install 'nas[cluster]'" if isinstance(error, ImportError) else ""
             raise ValueError(f"executor.address: cannot reach {at}: {str(error).splitlines()[0]}{hint}") from error
-        url = getattr(context, "dashboard_url", None)
+        url = context.dashboard_url
         self.dashboard = f"http://{url}" if url else ""
 
     def _holds(self, node: Mapping[str, float]) -> int:

@@ -1,4 +1,4 @@
-"""The executor of each device: that of the run, or a worker of its own on the node where the device is placed."""
+"""The executor of each device: that of the run, or a worker on the node where the device is placed."""
 
 from __future__ import annotations
 

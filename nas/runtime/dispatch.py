@@ -77,8 +77,8 @@ class Dispatcher:
         yield from done
 
     def _submit(self) -> None:
-        room = self._executor.capacity()
-        while self._waiting and len(self.running) < room + AHEAD:
+        most = self._executor.capacity() + AHEAD
+        while self._waiting and len(self.running) < most:
             job = self._waiting.popleft()
             self.running[self._executor.submit([job])] = Running(job)
 

@@ -66,7 +66,7 @@ def train_distributed(
         if shipped is None and not spec.settings.get("dataset"):
             raise objects_refused("ray")
         for attempt in range(restarts + 1):
-            count = _room(cluster, settings)
+            count = _worker_count(cluster, settings)
             try:
                 attempted = _Attempt(cluster, settings, spec, token, count)
                 return Fit(**attempted.run([load], [shipped], report, started))
@@ -85,15 +85,15 @@ def train_distributed(
         cluster.close()
 
 
-def _room(cluster: Cluster, settings: ClusterSettings) -> int:
+def _worker_count(cluster: Cluster, settings: ClusterSettings) -> int:
     """How many workers to start; waits for nodes where there are too few for those expected."""
-    cluster.wait_for_room()
+    cluster.wait_for_capacity()
     if settings.workers is None:
-        return cluster.room()
+        return cluster.capacity()
     end = time.monotonic() + settings.wait_s
-    while cluster.room() < settings.workers:
+    while cluster.capacity() < settings.workers:
         if time.monotonic() > end:
-            raise ValueError(f"executor.workers: expected {settings.workers}, the nodes hold {cluster.room()}")
+            raise ValueError(f"executor.workers: expected {settings.workers}, the nodes hold {cluster.capacity()}")
         time.sleep(0.5)
     return settings.workers
 

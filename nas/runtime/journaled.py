@@ -52,11 +52,7 @@ def run_journaled(
         job, trial = open_jobs[i], known[open_jobs[i].number]
         metrics = {**trial.metrics, **outcome.metrics} if outcome.outcome == "ok" else trial.metrics
         finished = dataclasses.replace(trial, outcome=outcome.outcome, error=outcome.error, metrics=metrics)
-        evaluation = Evaluation(
-            trial.number, trial.fidelity, job.seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
-            outcome.outcome, outcome.error, outcome.memory_bytes,
-        )  # fmt: skip
-        known[trial.number] = journal.finish(finished, [evaluation])
+        known[trial.number] = journal.finish(finished, [Evaluation.of(outcome, trial, job.seed)])
         ended(known[trial.number])
 
     run_all(executor, open_jobs, progress, retries, timeout_s, done)

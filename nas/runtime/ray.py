@@ -54,7 +54,7 @@ class RayExecutor(Pool[_Actor]):
         self._spec, self._settings = spec, settings
         self._cluster = Cluster(settings, spec.threads)
         self._ray, self._errors = self._cluster.ray, self._cluster.errors
-        self._looked = self._room = self._pause_until = 0.0
+        self._looked = self._nodes_hold = self._pause_until = 0.0
         self._failed_starts, self._token = 0, ""
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
@@ -65,13 +65,13 @@ class RayExecutor(Pool[_Actor]):
                 raise objects_refused("ray")  # too large to ship, and workers have nowhere to read it from
             self._actor_class = self._make_class()
             self._start()  # also what makes an autoscaler add a node
-            self._cluster.wait_for_room()
+            self._cluster.wait_for_capacity()
             undo.pop_all()
 
     def capacity(self) -> int:
         if time.monotonic() - self._looked > LOOK_S:
-            self._room, self._looked = self._cluster.room(), time.monotonic()
-        return min(self._settings.workers or 2**31, int(self._room))
+            self._nodes_hold, self._looked = self._cluster.capacity(), time.monotonic()
+        return min(self._settings.workers or 2**31, int(self._nodes_hold))
 
     def poll(self, timeout_s: float) -> Sequence[JobEvent]:
         self._feed()
@@ -79,7 +79,7 @@ class RayExecutor(Pool[_Actor]):
         waited = {a.run if a.run is not None else a.hello: a for a in self._members if a.run is not None or not a.ready}
         if not waited:
             if self._queue and not events:
-                self._cluster.wait_for_room()
+                self._cluster.wait_for_capacity()
                 time.sleep(min(timeout_s, 0.2))
             return events
         ready, _ = self._ray.wait(list(waited), num_returns=1, timeout=0 if events else timeout_s)

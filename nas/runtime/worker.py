@@ -72,10 +72,10 @@ class Worker:
     def _evaluator(self) -> Evaluator:
         if self._given is not None:
             return self._given
-        made = evaluator_settings(self._spec.settings["evaluator"]).make(self._context)
+        evaluator = evaluator_settings(self._spec.settings["evaluator"]).make(self._context)
         if "jax" in sys.modules:  # tables need none, and loading it takes a second
             use_compile_cache()
-        return made
+        return evaluator
 
     @cached_property
     def _space(self) -> Space:

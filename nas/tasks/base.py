@@ -18,7 +18,7 @@ import numpy as np
 from nas.arch import Arch
 from nas.data.augment import augment
 from nas.data.dataset import Dataset
-from nas.objectives.objectives import Direction
+from nas.objectives import Direction
 from nas.recipe import Augment, Recipe
 from nas.records import JSON, TargetSpec
 from nas.records.targets import NAMES, TargetKind

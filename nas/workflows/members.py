@@ -45,7 +45,7 @@ def scaled_members(names: Sequence[str], journal: Journal) -> list[FrontRow]:
             m = read_member(path, journal, "scaled")
             rows.append(
                 FrontRow(
-                    -1 - len(rows), arch_id(m.arch), m.metrics, measured=m.measured, p95=m.p95, test_accuracy=m.test_accuracy,
+                    -1 - len(rows), arch_id(m.arch), m.metrics, measured=m.measured, p95=m.p95, test=m.test_accuracy,
                     arch=m.arch.to_dict(), name=m.arch.name, note=m.note,
                 )
             )  # fmt: skip

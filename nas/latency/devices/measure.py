@@ -85,4 +85,6 @@ def _beside(program: Program, energy: float | None) -> dict[str, JSON]:
 
 def _record(arch_id: str, device: str, fingerprint: str, timing: Timing, info: Mapping[str, JSON]) -> Measurement:
     kept = {**info, "repeatability": timing.repeatability}
-    return Measurement(arch_id, device, fingerprint, timing.latency_ms, timing.median_ms, timing.p95_ms, timing.runs, kept)
+    return Measurement(
+        arch_id, device, fingerprint, timing.latency_ms, timing.median_ms, timing.p95_ms, timing.runs, kept
+    )

@@ -20,7 +20,7 @@ def load_predictor(data: object, space: Space, where: str = "predictor") -> Pred
         where: The place that errors name.
 
     Raises:
-        ValueError: The data are damaged, stale (a learned predictor says something else when it is fitted again), or made
+        ValueError: The data are damaged, stale (a learned predictor has other predictions when it is fitted again), or made
             for another space.
     """
     kind = data.get("kind") if isinstance(data, Mapping) else None

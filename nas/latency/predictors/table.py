@@ -70,7 +70,7 @@ def _ms(path: Path, line: int, text: str | None) -> float:
 
 @dataclass(frozen=True)
 class TablePredictor:
-    """Sums of a table's rows. `fingerprint` is the digest of the file, `source` its name, which errors give."""
+    """Sums of a table's rows. `fingerprint` is the digest of the file, `source` its name, for errors."""
 
     device: str
     fingerprint: str

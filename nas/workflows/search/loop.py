@@ -199,11 +199,7 @@ class Search:
         metrics = {**trial.metrics, **outcome.metrics} if outcome.outcome == "ok" else trial.metrics
         done = dataclasses.replace(trial, outcome=outcome.outcome, error=outcome.error, metrics=metrics)
         seed = job_seed(self._seed, root_of(self._history, trial))
-        evaluation = Evaluation(
-            trial.number, trial.fidelity, seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
-            outcome.outcome, outcome.error, outcome.memory_bytes,
-        )  # fmt: skip
-        self._record(self._journal.finish(done, [evaluation]))
+        self._record(self._journal.finish(done, [Evaluation.of(outcome, trial, seed)]))
         for later in self._history.repeats(trial.number):
             self._answer(later)
 

@@ -18,12 +18,12 @@ from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
 from nas.evaluators import EvaluatorSettings, TabularSettings, evaluator_settings
 from nas.latency import make_device
-from nas.objectives import Objectives, build_objectives
+from nas.objectives import Objectives, TaskMetrics, build_objectives
 from nas.recipe import Recipe
 from nas.report.trackers import check_trackers
 from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
-from nas.tasks import Task, check_recipe, example, outputs, task_of
+from nas.tasks import check_recipe, example, outputs, task_of
 from nas.workflows.invocation import Invocation
 from nas.workflows.run_folder import with_paths
 from nas.workflows.search.loop import SearchSettings
@@ -99,7 +99,8 @@ def make_plan(call: Invocation) -> Plan:
     recipe = build(Recipe, command.recipe, "recipe")
     space = load_space(command.space)
     task = task_of(space)
-    objectives = _objectives(command, list(devices), evaluator, published, task)
+    reported = TaskMetrics(task.name, task.metrics, task.primary)
+    objectives = _objectives(command, list(devices), evaluator, published, reported)
     evaluator.capabilities.check_task(task)
     check_recipe(task, recipe)
     space = space.with_divisor(command.divisor) if command.divisor else space
@@ -119,11 +120,11 @@ def make_plan(call: Invocation) -> Plan:
 
 
 def _objectives(command: SearchCommand, devices: list[str], evaluator: EvaluatorSettings, published: TabularSettings | None,
-                task: Task) -> Objectives:  # fmt: skip
+                task: TaskMetrics) -> Objectives:  # fmt: skip
     timed = published.timed() if published else ()
     if twice := [name for name in timed if name in devices]:
         raise ValueError(f"evaluator.devices: {twice[0]} is among device= too; its times can come from one of them")
-    return build_objectives(command.objective, [*devices, *timed], evaluator.capabilities.metrics, task.metrics)
+    return build_objectives(command.objective, [*devices, *timed], task, evaluator.capabilities.metrics)
 
 
 def _check_published(published: TabularSettings, command: SearchCommand, space: Space) -> None:
