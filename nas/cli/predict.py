@@ -1,21 +1,17 @@
-"""`nas predict`: a bundle's classes for images of one's own."""
+"""`nas predict`: the classes of images by an exported or trained network, as text."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from nas.core.plugins import load_plugins
+from nas.cli.invocation import Invocation
 from nas.core.settings import build
 from nas.core.text import aligned
-from nas.workflows.export import load_bundle
-from nas.workflows.export.images import answers, image_files, read_image
-from nas.workflows.invocation import Invocation
+from nas.workflows.predict import Prediction, find_bundle
+from nas.workflows.predict import predict as run_predict
+from nas.workflows.run_folder import use_plugins
 
 
 @dataclass(frozen=True)
@@ -34,33 +30,18 @@ class PredictCommand:
 
 
 def predict(call: Invocation) -> None:
+    """Prints the most likely classes of each image."""
     command = build(PredictCommand, call.config, "")
-    load_plugins(command.plugins, [os.getcwd()])
-    bundle = load_bundle(Path(command.weights).expanduser())
-    files = image_files(Path(command.image).expanduser())
-    images = np.stack([read_image(path, bundle.resolution, bundle.arch.channels) for path in files])
-    found = answers(bundle, images)
-    if "probability" not in found:
-        _print_values(files, found, command.json)
-        return
-    shares = found["probability"]
-    order = np.argsort(-shares, axis=1, kind="stable")[:, : command.top]
+    use_plugins(command.plugins)
+    found = run_predict(find_bundle(command.weights), command.image)
     if command.json:
-        for path, row, best in zip(files, shares, order, strict=True):
-            print(json.dumps({"image": str(path), "classes": {bundle.trained.classes[i]: float(row[i]) for i in best}}))
+        for one in found:
+            print(json.dumps({"image": one.image, **({"classes": one.top(command.top)} if one.probabilities else one.values)}))
         return
-    rows = [
-        [path.name, *(f"{bundle.trained.classes[i]} {row[i]:.1%}" for i in best)]
-        for path, row, best in zip(files, shares, order, strict=True)
-    ]
-    print(aligned(rows))
+    print(aligned([[Path(one.image).name, *_shown(one, command.top)] for one in found]))
 
 
-def _print_values(files: Sequence[Path], found: Mapping[str, np.ndarray], as_json: bool) -> None:
-    """Answers that are no classes, by name."""
-    for i, path in enumerate(files):
-        values = {name: column[i].tolist() for name, column in found.items()}
-        if as_json:
-            print(json.dumps({"image": str(path), **values}))
-        else:
-            print(aligned([[path.name, *(f"{name} {value:.4g}" for name, value in values.items())]]))
+def _shown(one: Prediction, top: int) -> list[str]:
+    if one.probabilities:
+        return [f"{name} {p:.1%}" for name, p in one.top(top).items()]
+    return [f"{name} {value:.4g}" for name, value in one.values.items()]
