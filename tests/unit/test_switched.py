@@ -82,7 +82,7 @@ def perturbed(variables: Any) -> Any:
     return jax.tree.map(lambda a: (a + 0.1 * rng.random(a.shape)).astype(np.float32), variables)
 
 
-@pytest.mark.parametrize("genome", [FIRST, DEEP], ids=str)
+@pytest.mark.parametrize("genome", [pytest.param(FIRST, marks=pytest.mark.nightly), DEEP], ids=str)
 def test_a_training_follows_the_static_networks(program: SpaceProgram, genome: Genome) -> None:
     arch = SMALL.decode(genome)
     ours, theirs = program.fit(arch, 7), fit(arch, DATA, RECIPE, 7)
