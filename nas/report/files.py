@@ -15,6 +15,7 @@ from typing import Any
 from nas.core.yamlio import dump_yaml, write_text
 from nas.journal import Journal
 from nas.objectives import MEASURED
+from nas.records import JSON
 from nas.report.format import label, show
 from nas.report.front import FrontRow
 from nas.report.html import page
@@ -32,7 +33,7 @@ def write_outputs(
 ) -> list[Path]:  # fmt: skip
     """Writes front.csv, front/<id>.yaml, best.yaml and report.html; returns their paths, report.html last.
 
-    `references` are known networks, drawn beside the front; `scaled` members stand on it where nothing beats them. Every file
+    `references` are known networks, drawn beside the front; `scaled` members stand on it where nothing dominates them. Every file
     is replaced in one step. Members that left the front lose their file, other files stay. Raises ValueError naming the file
     where it cannot be written.
     """
@@ -88,7 +89,7 @@ def _cell(name: str, value: float) -> str:
 
 
 def arch_yaml(row: FrontRow, summary: Summary, path: Path) -> str:
-    """The architecture, under comments that say where it comes from and how to train it."""
+    """The architecture, under comments with its origin and the command that trains it."""
     assert row.arch is not None
     parts = [f"{name} {show(name, value, '-')}" for name, value in row.metrics.items()]
     parts += [f"measured on {device} {show(MEASURED, ms, '-')}" for device, ms in row.measured.items()]
@@ -100,7 +101,7 @@ def arch_yaml(row: FrontRow, summary: Summary, path: Path) -> str:
     return dump_yaml(row.arch, "\n".join([*lines, train_command(path, summary.settings)]))
 
 
-def train_command(path: Path, settings: Mapping[str, Any]) -> str:
+def train_command(path: Path, settings: Mapping[str, JSON]) -> str:
     """`nas train arch=... dataset=...`, as one would type it in the folder where this report was written."""
     near = os.path.relpath(path)
     words = ["nas", "train", _override("arch", str(path.absolute()) if near.startswith("..") else near)]
@@ -138,7 +139,7 @@ def _remove_stale(folder: Path, kept: set[Path]) -> None:
                 path.unlink()
 
 
-def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, Any]:
+def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, JSON]:
     """Front, counts by outcome and settings as plain JSON; nan and infinities become null."""
     summary, _ = with_scaled(summarize(journal), scaled)
     front = [
@@ -166,7 +167,7 @@ def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, 
     return _finite(out)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: JSON) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

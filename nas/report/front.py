@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.objectives import CLASSIFICATION, Objectives, TaskMetrics, front, latest, values_of, violated
 from nas.objectives.pareto import hypervolume_gains
-from nas.records import Evaluation, Measurement, Trial, scored
+from nas.records import JSON, Evaluation, Measurement, Trial, scored
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class FrontRow:
     p95: Mapping[str, float] = field(default_factory=dict)
     test: float = math.nan
     violated: tuple[str, ...] = ()
-    arch: Mapping[str, Any] | None = None
+    arch: Mapping[str, JSON] | None = None
     name: str = ""
     note: str = ""
 
@@ -88,7 +87,7 @@ def in_order(rows: Sequence[FrontRow], objectives: Objectives) -> list[FrontRow]
 def best_row(front: Sequence[FrontRow], trials: Sequence[Trial], objectives: Objectives) -> FrontRow | None:
     """The highest reward, or the best quality without rewards; members that violate a constraint only if there are no others.
 
-    A reward that peaks at its target can be highest off the front: such a trial counts where it beats every member.
+    A reward that peaks at its target can be highest off the front: such a trial counts where its reward is higher than every member's.
     """
     rewarded = [row for row in front if not math.isnan(row.reward)]
     if not rewarded:

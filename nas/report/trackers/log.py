@@ -7,13 +7,12 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from nas.records import Trial
+from nas.records import JSON, Trial
 
 
 class TrialLogs:
-    """Appends a line at a time; after a crash the files go on."""
+    """Appends a line at a time; after a crash the files continue."""
 
     def __init__(self, folder: Path):
         self._folder = folder / "trials"
@@ -33,7 +32,7 @@ class TrialLogs:
 
     def close(self) -> None: ...
 
-    def _write(self, number: int, event: str, **data: Any) -> None:
+    def _write(self, number: int, event: str, **data: JSON) -> None:
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in data.items()}
         line = json.dumps({"time": round(time.time(), 3), "event": event, **plain}, default=float)
         with open(self._folder / f"trial-{number:06d}.jsonl", "a", encoding="utf-8") as file:
