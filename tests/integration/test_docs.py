@@ -198,7 +198,7 @@ def walk(
 @every_page
 def test_example_architectures_and_spaces_can_be_read(page: Path, folder: Path) -> None:
     write_files(page, folder)
-    plugins = [name.removesuffix(".py") for f in fences(page) if (name := f.file or "").startswith("my_blocks")]
+    plugins = [name.removesuffix(".py") for f in fences(page) if (name := f.file or "").startswith(("my_blocks", "my_task"))]
     if plugins:
         load_plugins(plugins, [str(folder)])
     for fence in fences(page):
