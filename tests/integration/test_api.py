@@ -150,7 +150,7 @@ def test_a_metric_of_a_function_is_an_objective() -> None:
         ({"evaluate": score, "evaluator": "scratch"}, "expected one of the two"),
         ({"trials": 0}, "trials: expected"),
         ({"device": "hots"}, "did you mean host"),
-        ({"dataset": {"name": "folder"}}, "dataset.path: must be given"),
+        ({"dataset": {"name": "folder"}}, "dataset.path: not set"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(arguments: dict, text: str, here: Path) -> None:
@@ -191,4 +191,5 @@ def test_the_defaults_are_those_of_the_command_line() -> None:
         for command in ("search", "train", "profile", "adapt", "scale", "export"):
             given = missing.get(command, {})
             composed = OmegaConf.to_container(hydra_compose(command, [f"{k}={v}" for k, v in given.items()]))
-            assert compose(command, given) == composed, command
+            ours = {key: value for key, value in compose(command, given).items() if value != {}}  # Hydra leaves `device: []` out
+            assert ours == composed, command
