@@ -21,8 +21,8 @@ from nas.runtime.worker import Worker
 from nas.space import Genome, Space, load_space, space_from_dict
 from nas.train import fit
 from nas.train.compilation import switched as switched
-from nas.train.compilation.slots import Placement, SpacePlan, plan_space
 from nas.train.compilation.switched import Mode, SpaceProgram, compile_space
+from nas.train.compilation.switched_plan import Placement, SpacePlan, plan_space
 from small_space import RECIPE, SPACE
 from small_training import dataset
 
