@@ -172,7 +172,7 @@ def arch_from_dict(data: Any, where: str = "arch") -> Arch:
     known_keys(data, allowed, where)
     for key in ("resolution", "stem", "stages", "head"):
         if key not in data:
-            raise ValueError(f"{where}: misses the key {key}")
+            raise ValueError(f"{where}: missing key {key!r}")
     stages = data["stages"]
     if not isinstance(stages, list) or not stages or len(stages) > MAX_STAGES:
         raise ValueError(f"{where}: stages: expected a list of 1 to {MAX_STAGES} stages, got {shown(stages)}")
@@ -214,7 +214,7 @@ def _stem(data: Any, where: str) -> Block:
 def _block(data: Any, where: str) -> Block:
     data = dict(mapping(data, where))
     if "op" not in data:
-        raise ValueError(f"{where}: misses the key op")
+        raise ValueError(f"{where}: missing key 'op'")
     op = data.pop("op")
     if not isinstance(op, str):
         raise ValueError(f"{where}.op: expected the name of a block, got {shown(op)}")

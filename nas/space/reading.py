@@ -30,7 +30,7 @@ def space_from_dict(data: Any, where: str) -> Space:
     known_keys(data, TOP, where)
     for key in ("resolution", "stem", "stages", "head"):
         if key not in data:
-            raise ValueError(f"{where}: misses the key {key}")
+            raise ValueError(f"{where}: missing key {key!r}")
     space = _Reader(where).read(data)
     check(space, where)
     return space
@@ -89,7 +89,7 @@ class _Reader:
 
     def needs_op(self, data: Mapping[str, Any], path: str) -> None:
         if "op" not in data and "block" not in data:
-            raise ValueError(f"{self.where}: {path}: misses the key op")
+            raise ValueError(f"{self.where}: {path}: missing key 'op'")
 
     def stage(self, data: Any, path: str) -> StageTemplate:
         data = dict(mapping(data, f"{self.where}: {path}"))

@@ -98,7 +98,7 @@ def test_an_exception_is_an_outcome_with_its_message(kind: str, start: Any) -> N
     bad = Job(0, "train", {"name": "x"}, "0" * 12)
     (outcome,) = run_all(start(kind), [bad], retries=0)
     assert outcome.outcome in ("error", "lost")
-    assert "misses the key" in outcome.error
+    assert "missing key" in outcome.error
 
 
 @pytest.mark.parametrize("kind", APART)

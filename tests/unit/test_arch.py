@@ -119,7 +119,7 @@ def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
         (("padding",), "sames", "f: padding: expected one of same, torch, got 'sames'; did you mean 'same'?"),
         (("name",), "two\nlines", "f: name: expected a word, got 'two\\nlines'"),
         (("stem",), None, "f: stem: expected keys and values, got None"),
-        (("stem",), {"width": 3}, "f: stem: misses the key op"),
+        (("stem",), {"width": 3}, "f: stem: missing key 'op'"),
         (("stem", "stride"), 0, "f: stem.stride: expected a whole number from 1 to 16, got 0"),
         (("stages",), [], "f: stages: expected a list of 1 to 100 stages, got []"),
         (("stages", 0, "op"), "mbcon", "f: stages[0].op: unknown 'mbcon'; did you mean 'mbconv'?"),
@@ -267,7 +267,8 @@ FILES = {
 READER = """
 import resource, sys
 from pathlib import Path
-from nas.space import load_arch, load_space
+from nas.arch.files import load_arch
+from nas.space import load_space
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 resource.setrlimit(resource.RLIMIT_DATA, (10**9, 10**9))
 for path in sys.argv[1:]:
