@@ -56,7 +56,7 @@ def search(path: Path, name: str, space: Space, make: Callable[[Job], Outcome], 
     """The word that a search for 16 trials ends with, and its trials."""
     objectives = replace(AXES, constraints=(("params", limit),)) if limit is not None else AXES
     with Journal.create(path / "j") as journal:
-        settings, executor = SearchSettings(max_screened=20), Shuffled(0, 2, make=make)
+        settings, executor = SearchSettings(max_infeasible=20), Shuffled(0, 2, make=make)
         loop = Search(problem(space, objectives), make_controller(VARIANTS[name]), journal, executor, settings, 0, Silent())
         return loop.run(16), journal.trials()
 

@@ -83,7 +83,7 @@ def test_a_trial_that_is_always_lost_is_given_up(tmp_path: Path) -> None:
         assert len(journal.events("retry")) == 9
 
 
-def test_screened_trials_do_not_count_and_are_told(tmp_path: Path) -> None:
+def test_infeasible_trials_do_not_count_and_are_observed(tmp_path: Path) -> None:
     limit = replace(AXES, constraints=(("params", 30_000.0),))
 
     class Blind:
@@ -103,18 +103,18 @@ def test_screened_trials_do_not_count_and_are_told(tmp_path: Path) -> None:
     with Journal.create(tmp_path / "j") as journal:
         Search(problem(TINY, limit), Blind(), journal, Shuffled(0, 2), SearchSettings(), 0, Silent()).run(10)
         trials = journal.trials()
-        screened = [trial for trial in trials if trial.outcome == "infeasible"]
-        assert screened
-        assert all("params" in trial.error and trial.metrics["params"] > 30_000 for trial in screened)
+        infeasible = [trial for trial in trials if trial.outcome == "infeasible"]
+        assert infeasible
+        assert all("params" in trial.error and trial.metrics["params"] > 30_000 for trial in infeasible)
         assert sum(trial.outcome != "infeasible" and trial.repeat_of is None for trial in trials) == 10
 
 
 @pytest.mark.parametrize("controller", CONTROLLERS)
-def test_a_space_of_one_ends_with_a_word(tmp_path: Path, controller: str) -> None:
-    """Where trainings differ in length, the one architecture goes on to the others before that."""
+def test_a_space_of_one_ends_with_a_reason(tmp_path: Path, controller: str) -> None:
+    """Where trainings differ in length, the one architecture is promoted to the others before that."""
     space = space_from_dict(ONLY, "one.yaml").fit(8, 1, 10)
-    words = "were repeats" if controller == "asha" else "all 1 architectures"
-    assert words in run(tmp_path / "j", Shuffled(0, 2), space=space, controller=controller, max_screened=20)
+    text = "were repeats" if controller == "asha" else "all 1 architectures"
+    assert text in run(tmp_path / "j", Shuffled(0, 2), space=space, controller=controller, max_infeasible=20)
 
 
 def test_reseed_trains_a_repeat_again(tmp_path: Path) -> None:
