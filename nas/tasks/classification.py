@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Classification(BaseTask):
     """Cross-entropy with label smoothing; accuracy is a fraction of images. Outputs are logits (n, classes)."""
 
     name = "classification"
-    metrics: ClassVar[Mapping[str, Direction]] = {"accuracy": "max", "loss": "min"}
+    metrics: Mapping[str, Direction] = {"accuracy": "max", "loss": "min"}
     heads = ("classifier", "mobilenet_v3", "mlp")
     kind = "label"
     mixes = distills = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class Regression(BaseTask):
     """One number an image. Outputs are (n, 1)."""
 
     name = "regression"
-    metrics: ClassVar[Mapping[str, Direction]] = {"rmse": "min", "mae": "min"}  # the first is what networks are compared by
+    metrics: Mapping[str, Direction] = {"rmse": "min", "mae": "min"}  # the first is what networks are compared by
     heads = ("regressor",)
     kind = "number"
 
