@@ -117,7 +117,7 @@ def adapt(call: Invocation) -> None:
         settings = {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "device": devices,
                     "evaluator": dict(command.evaluator)}  # fmt: skip
         space = shrunk_space(arch)
-        started = (command.executor, settings, space.to_dict(), command.plugins, folder, command.threads)
+        started = (command.executor, settings, space.to_plain(), command.plugins, folder, command.threads)
         with workers(*started, call.again) as (executor, placed):
             _run(command, arch, space, folder, journal, executor, placed)
 

@@ -101,7 +101,7 @@ def _identity(command: ProfileCommand, space: Space) -> dict[str, Any]:
 
 def _spec(command: ProfileCommand, space: Space, folder: Path) -> WorkerSpec:
     return WorkerSpec(
-        {"device": {name: with_paths(settings) for name, settings in command.device.items()}}, space.to_dict(),
+        {"device": {name: with_paths(settings) for name, settings in command.device.items()}}, space.to_plain(),
         command.plugins, tuple(p or os.getcwd() for p in sys.path), str(folder), command.threads,
         os.environ.get("NAS_WORKER_PLATFORMS", ""),
     )  # fmt: skip

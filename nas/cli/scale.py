@@ -119,7 +119,7 @@ def scale(call: Invocation) -> None:
     with open_run(folder, {**identity, "arch": fitted.to_dict()}, meta) as journal:
         log_to(folder)
         space = family_space(fitted, coefficients) if command.device else None
-        plain = space.to_dict() if space else {}
+        plain = space.to_plain() if space else {}
         started = (command.executor, _settings(command), plain, command.plugins, folder, command.threads)
         with workers(*started, call.again) as (executor, placed):
             trainings = Trainings(command, folder, journal, executor)

@@ -68,9 +68,9 @@ def _run(plan: Plan, journal: Journal, folder: Path) -> None:
     settings = {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}
     storage = Path(command.storage).expanduser().absolute() / folder.name if command.storage else folder
     executor = start_workers(
-        command.executor, settings, plan.space.to_dict(), command.plugins, storage, plan.settings.threads, plan.dataset
+        command.executor, settings, plan.space.to_plain(), command.plugins, storage, plan.settings.threads, plan.dataset
     )
-    spec = worker_spec(settings, plan.space.to_dict(), command.plugins, storage, plan.settings.threads)
+    spec = worker_spec(settings, plan.space.to_plain(), command.plugins, storage, plan.settings.threads)
     placed = Placed(executor, spec, plan.devices)
     if url := getattr(executor, "dashboard", ""):
         print(f"Ray's dashboard: {url}")

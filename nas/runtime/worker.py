@@ -25,7 +25,7 @@ from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded
 from nas.records import DiskFullError, Job, Outcome, Report, WorkerSpec
 from nas.runtime.memory import run_within
-from nas.space import Space, space_from_plain
+from nas.space import Space
 
 
 class Worker:
@@ -66,7 +66,7 @@ class Worker:
 
     @cached_property
     def _space(self) -> Space:
-        return space_from_plain(self._spec.space)
+        return Space.from_plain(self._spec.space)
 
     def _device(self, name: str) -> Any:
         from nas.latency import make_device

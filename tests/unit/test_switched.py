@@ -17,7 +17,7 @@ from nas.nn.weights import load_weights
 from nas.recipe import Recipe
 from nas.records import Job, WorkerSpec
 from nas.runtime.worker import Worker
-from nas.space import Genome, Space, load_space, space_from_dict
+from nas.space import Genome, Space, load_space
 from nas.train import fit
 from nas.train.compilation import switched as switched
 from nas.train.compilation.slots import Placement, SpacePlan, plan_space
@@ -29,7 +29,7 @@ DATA = dataset()
 
 
 def space(**changes: Any) -> Space:
-    return space_from_dict({**SPACE, **changes}, "small").fit(6, 1, 3)
+    return Space.from_dict({**SPACE, **changes}, "small").fit(6, 1, 3)
 
 
 SMALL = space()
@@ -115,7 +115,7 @@ def worker(tmp_path: Path, evaluator: dict[str, Any], of: Space) -> Worker:
     data = {"name": "digits", "train_size": 60, "test_size": 20}
     recipe = dataclasses.asdict(Recipe(epochs=1, batch=16))
     return Worker(
-        WorkerSpec({"dataset": data, "recipe": recipe, "evaluator": evaluator}, of.to_dict(), storage=str(tmp_path))
+        WorkerSpec({"dataset": data, "recipe": recipe, "evaluator": evaluator}, of.to_plain(), storage=str(tmp_path))
     )
 
 
