@@ -25,9 +25,10 @@ from nas.cost import Costs
 from nas.journal import Journal
 from nas.objectives import Objectives
 from nas.problem import Problem
-from nas.records import Trial, WorkerSpec
+from nas.records import Trial
 from nas.runtime import make_executor_settings
 from nas.runtime.memory import resident_bytes
+from nas.runtime.spec import WorkerSpec
 from nas.space import load_space
 from nas.workflows.search.loop import Search, SearchSettings
 

@@ -26,9 +26,9 @@ from scipy.stats import kendalltau
 from threadpoolctl import threadpool_limits
 
 from nas.core.settings import did_you_mean
-from nas.latency import LatencyPredictor, fit_predictor
-from nas.latency.predictors.columns import Walk
-from nas.latency.predictors.learned import scores
+from nas.latency import LearnedPredictor, fit_predictor
+from nas.latency.predictors.base import scores
+from nas.latency.predictors.learned.features import LayerCounts
 from nas.space import load_space
 from nas.surrogates.models import Pairs, trees
 from nas.tabular.accel_nasbench import COLUMNS, milliseconds, read
@@ -82,11 +82,11 @@ class Baselines:
 
     names = ("ridge, one-hot pairs", "ridge, stage costs", "boosted trees", "random forest", "Gaussian process")
 
-    def __init__(self, walk: Walk):
-        self.walk = walk
+    def __init__(self, counts: LayerCounts):
+        self.counts = counts
 
     def costs(self, genomes: Rows) -> Rows:
-        return self.walk.costs.features(genomes).astype(float)
+        return self.counts.costs.features(genomes).astype(float)
 
     def fit(self, name: str, genomes: Rows, ms: Rows) -> Predict:
         from sklearn.ensemble import RandomForestRegressor
@@ -98,7 +98,7 @@ class Baselines:
             return np.concatenate([rows, self.costs(rows)], axis=1)
 
         if name == "ridge, one-hot pairs":
-            pairs = Pairs.fit(genomes, np.log(ms), self.walk.space.option_counts)
+            pairs = Pairs.fit(genomes, np.log(ms), self.counts.space.option_counts)
             return lambda rows: np.exp(pairs(rows))
         if name == "ridge, stage costs":
             linear = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 13))).fit(self.costs(genomes), ms)
@@ -131,17 +131,17 @@ class Baselines:
         return lambda rows: np.asarray(process.predict(scale.transform(self.costs(rows))))
 
 
-def compared(column: Column, walk: Walk, count: int | None, seeds: int) -> dict[str, Any]:
+def compared(column: Column, counts: LayerCounts, count: int | None, seeds: int) -> dict[str, Any]:
     """Every model's mean scores on the held-out networks, and what our cross-validation and intervals promised."""
     genomes, ms, held = column.genomes, column.ms, column.test
-    baselines, found, extra = Baselines(walk), {}, []
+    baselines, found, extra = Baselines(counts), {}, []
     for seed in range(seeds):
         rows = column.train(count, seed)
         for name in Baselines.names:
             predict = baselines.fit(name, genomes[rows], ms[rows])
             found.setdefault(name, []).append(scored(predict(genomes[held]), ms[held]))
         start = time.process_time()
-        ours = fit_predictor(walk.space, genomes[rows], ms[rows], walk=walk)
+        ours = fit_predictor(counts.space, genomes[rows], ms[rows], counts=counts)
         seconds = time.process_time() - start
         found.setdefault("ours", []).append(scored(ours.predict(genomes[held]), ms[held]))
         extra.append({**promised(ours, genomes[held], ms[held]), "seconds": seconds})
@@ -156,7 +156,7 @@ def scored(predicted: Rows, measured: Rows) -> dict[str, float]:
     return {name: scores(np.maximum(predicted, 1e-6), measured)[name] for name in METRICS}
 
 
-def promised(ours: LatencyPredictor, genomes: Rows, ms: Rows) -> dict[str, float]:
+def promised(ours: LearnedPredictor, genomes: Rows, ms: Rows) -> dict[str, float]:
     low, high = ours.interval(genomes, 0.9)
     return {
         "mape_in_cross_validation": ours.mape,
@@ -172,7 +172,7 @@ def _mean(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
 class Source:
     """A predictor of another device, its answers kept."""
 
-    def __init__(self, predictor: LatencyPredictor, genomes: Rows):
+    def __init__(self, predictor: LearnedPredictor, genomes: Rows):
         self.predictor = predictor
         self.known = dict(zip(map(tuple, genomes.tolist()), predictor.predict(genomes).tolist(), strict=True))
 
@@ -183,13 +183,13 @@ class Source:
         return self.predictor.to_dict()
 
 
-def transferred(column: Column, sources: Sequence[Source], walk: Walk, seeds: int) -> dict[str, Any]:
+def transferred(column: Column, sources: Sequence[Source], counts: LayerCounts, seeds: int) -> dict[str, Any]:
     """Scores with few networks: with the other families' predictors, and without."""
     genomes, ms, held, found = column.genomes, column.ms, column.test, {}
     for seed in range(seeds):
         rows = column.train(FEW, seed)
         for name, priors in (("with transfer", sources), ("without", ())):
-            ours = fit_predictor(walk.space, genomes[rows], ms[rows], priors=priors, walk=walk)
+            ours = fit_predictor(counts.space, genomes[rows], ms[rows], priors=priors, counts=counts)
             found.setdefault(name, []).append(scored(ours.predict(genomes[held]), ms[held]))
     return {"models": {name: _mean(rows) for name, rows in found.items()}}
 
@@ -217,14 +217,14 @@ def show(name: str, result: Mapping[str, Any], baselines: bool = True) -> None:
               f" outside {extra['outside']:.1%}, fitted in {extra['seconds']:.1f} s")  # fmt: skip
 
 
-def speed(column: Column, walk: Walk) -> dict[str, float]:
+def speed(column: Column, counts: LayerCounts) -> dict[str, float]:
     """Predictions a second of fresh genomes, with 100 and with all networks measured."""
     rng, out = np.random.default_rng(5), {}
     for count in (SAMPLES, None):
         rows = column.train(count)
-        ours = fit_predictor(walk.space, column.genomes[rows], column.ms[rows], walk=walk)
+        ours = fit_predictor(counts.space, column.genomes[rows], column.ms[rows], counts=counts)
         ours.predict(column.genomes[:10])
-        fresh = rng.integers(walk.space.option_counts, size=(40_000, len(walk.space.genes)))
+        fresh = rng.integers(counts.space.option_counts, size=(40_000, len(counts.space.genes)))
         start = time.perf_counter()
         ours.predict(fresh)
         out[str(count or "all")] = len(fresh) / (time.perf_counter() - start)
@@ -242,7 +242,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ValueError(f"devices: unknown {name!r}{did_you_mean(name, columns)} (known: {', '.join(columns)})")
     file = Path(options["json"]) if options["json"] else None
     results: dict[str, Any] = json.loads(file.read_text()) if file and file.exists() else {}
-    walk = Walk(load_space("accel_nasbench"))
+    counts = LayerCounts(load_space("accel_nasbench"))
 
     def done(key: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         if key not in results:
@@ -257,10 +257,10 @@ def main(arguments: Sequence[str]) -> int:
         rms, median, pairs = column.noise
         print(f"\n{name}: a measurement deviates by {median:.2%} (median; {rms:.2%} root mean square) in {pairs} networks that stand "
               f"twice; no predictor's tau can be over about {ceiling(column):.3f}")  # fmt: skip
-        some.append(done(f"{name} {SAMPLES} {seeds}", lambda c=column: compared(c, walk, SAMPLES, seeds)))
+        some.append(done(f"{name} {SAMPLES} {seeds}", lambda c=column: compared(c, counts, SAMPLES, seeds)))
         show(f"{name}, {SAMPLES} networks, mean of {seeds} draws", some[-1])
         if not quick:
-            full.append(done(f"{name} all", lambda c=column: compared(c, walk, None, 1)))
+            full.append(done(f"{name} all", lambda c=column: compared(c, counts, None, 1)))
             show(f"{name}, 80 % of {len(column.ms)} networks", full[-1])
     everything = np.unique(np.concatenate([c.genomes for c in columns.values()]), axis=0)
     sources: dict[str, Source] = {}
@@ -269,9 +269,9 @@ def main(arguments: Sequence[str]) -> int:
         others = [o for o in columns if FAMILIES[o.split("_")[0]] != FAMILIES[name.split("_")[0]]]
         for column in (columns[o] for o in others if o not in sources):
             rows = column.train(SOURCE)
-            fitted = fit_predictor(walk.space, column.genomes[rows], column.ms[rows], walk=walk)
+            fitted = fit_predictor(counts.space, column.genomes[rows], column.ms[rows], counts=counts)
             sources[column.name] = Source(fitted, everything)
-        return transferred(columns[name], [sources[o] for o in others], walk, seeds)
+        return transferred(columns[name], [sources[o] for o in others], counts, seeds)
 
     for name in names:
         few.append(done(f"{name} {FEW} {seeds}", lambda n=name: transfer(n)))
@@ -285,7 +285,7 @@ def main(arguments: Sequence[str]) -> int:
     for model in ("with transfer", "without"):
         means = _mean([row["models"][model] for row in few])
         print(f"  {FEW} networks    {model:22s} tau {means['tau']:.3f}  MAPE {means['mape']:.2%}")
-    rates = done("predictions a second", lambda: speed(columns[names[0]], walk))
+    rates = done("predictions a second", lambda: speed(columns[names[0]], counts))
     print(f"  predictions a second: {', '.join(f'{v:,.0f} ({k} networks measured)' for k, v in rates.items())}")
     return 0
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nas.evaluators import Context
+from nas.evaluators import Context, EvaluatorSettings
 from nas.records import Job, Outcome, Report
 
 
 @dataclass(frozen=True)
-class NoOp:
+class NoOp(EvaluatorSettings):
     """`seconds`: how long a trial sleeps."""
 
     seconds: float = 0.0
@@ -21,8 +21,6 @@ class NoOp:
 
 
 class _NoOp:
-    group = 1
-
     def __init__(self, seconds: float):
         self._seconds = seconds
 

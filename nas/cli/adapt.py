@@ -27,9 +27,9 @@ from nas.records import Job
 from nas.report.trajectory import trajectory_svg
 from nas.runtime import make_executor_settings
 from nas.runtime.base import Executor
+from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
-from nas.runtime.measuring import measure_in_turns
-from nas.runtime.placed import Placed
+from nas.runtime.measure import measure_in_turns
 from nas.space import Space
 from nas.tasks import fit_arch, task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
@@ -143,7 +143,7 @@ def _start(command: AdaptCommand, arch: Arch) -> tuple[Any, str]:
 
 
 def _run(
-    command: AdaptCommand, arch: Arch, space: Space, folder: Path, journal: Journal, executor: Executor, placed: Placed
+    command: AdaptCommand, arch: Arch, space: Space, folder: Path, journal: Journal, executor: Executor, placed: DeviceExecutors
 ) -> None:  # fmt: skip
     (name,) = command.device
     predictor = written_predictor(command.device, folder, journal, placed, command.seed, command.timeout_s, space)

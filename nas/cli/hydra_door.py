@@ -20,6 +20,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.arch import shown
+from nas.cli.process import settle_process
 from nas.core.paths import CONF
 from nas.core.plugins import load_plugins
 from nas.core.settings import nearest
@@ -53,7 +54,9 @@ def with_config(command: str, args: Sequence[str], function: Callable[[Invocatio
         """Keeps exceptions, which Hydra would announce in words of its own; after a Ctrl-C the rest of a sweep is left."""
         try:
             if not any(isinstance(failure, KeyboardInterrupt) for failure in failures):
-                function(_invocation(command, config))
+                call = _invocation(command, config)
+                settle_process(command, call.config)
+                function(call)
         except BaseException as error:
             failures.append(error)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,14 +15,15 @@ from nas.core.versions import versions
 from nas.core.yamlio import write_text
 from nas.latency import make_device
 from nas.latency.profile import draw
-from nas.records import WorkerSpec
 from nas.report.profile import profile_page
-from nas.runtime.placed import Placed
+from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.processes import ProcessesSettings
+from nas.runtime.spec import WorkerSpec
 from nas.space import Space, load_space
 from nas.workflows.invocation import Invocation
 from nas.workflows.profile import Profile, profile_device
 from nas.workflows.run_folder import log_to, open_run, run_folder, with_paths
+from nas.workflows.workers import worker_spec
 
 AT_FIRST = 20  # networks drawn before samples=auto chooses
 
@@ -72,7 +72,7 @@ def profile(call: Invocation) -> None:
         print(f"nas profile  {space.name} on {', '.join(devices)}  ({os.path.relpath(folder)})", flush=True)
         spec = _spec(command, space, folder)
         executor = ProcessesSettings(1).start(spec)
-        placed = Placed(executor, spec, devices)
+        placed = DeviceExecutors(executor, spec, devices)
         try:
             for name, device in devices.items():
                 found = profile_device(
@@ -100,11 +100,8 @@ def _identity(command: ProfileCommand, space: Space) -> dict[str, Any]:
 
 
 def _spec(command: ProfileCommand, space: Space, folder: Path) -> WorkerSpec:
-    return WorkerSpec(
-        {"device": {name: with_paths(settings) for name, settings in command.device.items()}}, space.to_plain(),
-        command.plugins, tuple(p or os.getcwd() for p in sys.path), str(folder), command.threads,
-        os.environ.get("NAS_WORKER_PLATFORMS", ""),
-    )  # fmt: skip
+    devices = {name: with_paths(settings) for name, settings in command.device.items()}
+    return worker_spec({"device": devices}, space.to_plain(), command.plugins, folder, command.threads)
 
 
 def _say(line: str) -> None:
@@ -120,8 +117,8 @@ def _write(found: Profile, command: ProfileCommand, folder: Path, again: str) ->
     write_text(page, profile_page(found, command.space, again))
     print(
         f"{found.device}: {found.samples} samples, {len(found.rows)} held out, {found.seconds / 60:.1f} minutes of measuring\n"
-        f"  predicted against measured anew: {found.predicted.words()}\n"
-        f"  measured twice (the noise floor): {found.repeated.words()}\n"
+        f"  predicted against measured anew: {found.predicted.text()}\n"
+        f"  measured twice (the noise floor): {found.repeated.text()}\n"
         f"  predictor {os.path.relpath(out)}   page {os.path.relpath(page)}",
         flush=True,
     )

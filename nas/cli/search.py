@@ -11,7 +11,7 @@ from nas.journal import Journal
 from nas.report import front_text, summarize, write_outputs
 from nas.report.panel import Display
 from nas.report.trackers import open_trackers
-from nas.runtime.placed import Placed
+from nas.runtime.device_executors import DeviceExecutors
 from nas.workflows.invocation import Invocation
 from nas.workflows.run_folder import log_to, open_run, run_folder
 from nas.workflows.search.feasibility import check_feasible
@@ -71,9 +71,9 @@ def _run(plan: Plan, journal: Journal, folder: Path) -> None:
         command.executor, settings, plan.space.to_plain(), command.plugins, storage, plan.settings.threads, plan.dataset
     )
     spec = worker_spec(settings, plan.space.to_plain(), command.plugins, storage, plan.settings.threads)
-    placed = Placed(executor, spec, plan.devices)
-    if url := getattr(executor, "dashboard", ""):
-        print(f"Ray's dashboard: {url}")
+    placed = DeviceExecutors(executor, spec, plan.devices)
+    if executor.dashboard:
+        print(f"Ray's dashboard: {executor.dashboard}")
     try:
         problem = make_problem(plan, journal, placed)
         check_feasible(problem, command.seed)

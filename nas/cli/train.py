@@ -86,8 +86,6 @@ def train(call: Invocation) -> None:
                 **{key: getattr(command, key) for key in ("seed", "weights", "teacher", "teacher_weights")}}  # fmt: skip
     if finished(folder, settings):
         return
-    if command.threads:
-        os.environ["NPROC"] = str(command.threads)
     counted = cost(fitted)
     size = f"{counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {fitted.resolution} px"
     print(f"nas train  {fitted.name} on {dataset.name}: {size}")
@@ -134,15 +132,13 @@ def _trained(call: Invocation, command: TrainCommand, executor: Any, arch: Arch,
 
 def _together(command: TrainCommand, executor: ClusterSettings, work: Mapping[str, Any], dataset: Dataset, folder: Path,
               epochs: Epochs) -> Fit:  # fmt: skip
-    from nas.runtime.together import train_together
-    from nas.train import Fit
+    from nas.runtime.distributed_training import train_distributed
 
     log_to(folder)
     settings = {"dataset": with_paths(command.dataset)}
     spec = worker_spec(settings, {}, command.plugins, folder.absolute(), command.threads or 1)
     work = {**work, "devices": command.devices}
-    fields = train_together(executor, spec, work, dataset, report=epochs, restarts=command.restarts)
-    return Fit(**fields)
+    return train_distributed(executor, spec, work, dataset, report=epochs, restarts=command.restarts)
 
 
 def _teacher(command: TrainCommand, dataset: Dataset) -> Teacher:

@@ -7,7 +7,7 @@ A plugin is an importable module with dicts of the same names as ours, which it 
     TASKS = {"regression": Regression()}        # nas.tasks: its `heads` name those of HEADS that are for it
     DATASETS = {"stripes": Stripes}             # nas.data: a frozen settings dataclass with load() -> Dataset
     CONTROLLERS = {"mine": Mine}                # nas.controllers: a frozen settings dataclass with init, ask, tell
-    EVALUATORS = {"mine": MyEvaluator}          # nas.evaluators: settings with make(context), and METRICS of their own
+    EVALUATORS = {"mine": MyEvaluator}          # nas.evaluators: settings derived from EvaluatorSettings, with make(context)
     DEVICES = {"board": Board}                  # nas.latency
 
 It is imported on purpose, in the driver and in every worker, and may not replace what comes with nas.

@@ -6,18 +6,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.core.settings import named
-from nas.evaluators.base import Context, Evaluator, EvaluatorSettings
+from nas.evaluators.base import Capabilities, Context, Evaluator, EvaluatorSettings
 from nas.evaluators.layerwise import LayerwiseSettings
-from nas.evaluators.scratch import Scratch
-from nas.evaluators.switched import Switched
-from nas.evaluators.tabular import AccelNasbench, NasBenchMacro, TableSettings
+from nas.evaluators.scratch import ScratchSettings
+from nas.evaluators.switched import SwitchedSettings
+from nas.evaluators.tabular import AccelNasbenchSettings, NasBenchMacroSettings, TabularSettings
 
-EVALUATORS: dict[str, type] = {
-    "scratch": Scratch,
+EVALUATORS: dict[str, type[EvaluatorSettings]] = {
+    "scratch": ScratchSettings,
     "layerwise": LayerwiseSettings,
-    "switched": Switched,
-    "accel_nasbench": AccelNasbench,
-    "nas_bench_macro": NasBenchMacro,
+    "switched": SwitchedSettings,
+    "accel_nasbench": AccelNasbenchSettings,
+    "nas_bench_macro": NasBenchMacroSettings,
 }
 
 
@@ -26,4 +26,12 @@ def evaluator_settings(settings: Mapping[str, Any], where: str = "evaluator") ->
     return named(EVALUATORS, settings, where)
 
 
-__all__ = ["EVALUATORS", "Context", "Evaluator", "EvaluatorSettings", "Switched", "TableSettings", "evaluator_settings"]
+__all__ = [
+    "EVALUATORS",
+    "Capabilities",
+    "Context",
+    "Evaluator",
+    "EvaluatorSettings",
+    "TabularSettings",
+    "evaluator_settings",
+]

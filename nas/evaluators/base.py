@@ -10,13 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from nas.data import Dataset, load_dataset
 from nas.data.split import subset
+from nas.objectives.objectives import Direction
 from nas.records import DiskFullError, Fidelity, Job, Outcome, Report
+from nas.space import Space
+from nas.tasks import Task
 
 if TYPE_CHECKING:
     from nas.train import Checkpoints
@@ -70,21 +73,60 @@ class Context:
         return {}
 
 
-class Evaluator(Protocol):
-    """Turns jobs of one group into outcomes, in order. `group`: how many jobs it likes in one program."""
+@dataclass(frozen=True)
+class Capabilities:
+    """What an evaluator can do, so that a search is checked before anything starts.
 
-    @property
-    def group(self) -> int: ...
+    Args:
+        needs_dataset: Whether it looks at images; otherwise no dataset is read and spaces keep their own sizes.
+        fidelities: Whether it trains on fidelities: for so many epochs, on a fraction of the images, at another resolution.
+        inherits_weights: Whether a job may start from the weights of another network, as `nas adapt` needs it.
+        group: How many jobs it takes at a time.
+        tasks: Names of the tasks whose networks it evaluates; empty: all.
+        metrics: What its outcomes hold beside the metrics of the task, and the direction that is better. They can be
+            objectives and constraints of a search.
+    """
+
+    needs_dataset: bool = True
+    fidelities: bool = False
+    inherits_weights: bool = False
+    group: int = 1
+    tasks: tuple[str, ...] = ()
+    metrics: Mapping[str, Direction] = field(default_factory=dict)
+
+    def check_task(self, task: Task) -> None:
+        """Raises ValueError where networks of the task cannot be evaluated."""
+        if self.tasks and task.name not in self.tasks:
+            raise ValueError(f"evaluator: evaluates {' and '.join(self.tasks)}, the heads of this space are for {task.name}")
+
+
+class Evaluator(Protocol):
+    """Turns jobs into outcomes, in order; at most as many at a time as the capabilities of its settings state."""
 
     def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]: ...
 
 
 class EvaluatorSettings(Protocol):
-    """A frozen settings dataclass; `make` gives the evaluator of a worker.
+    """A frozen settings dataclass that derives from this class; `make` returns the evaluator of a worker.
 
-    One whose outcomes have more than accuracy and loss says so in `METRICS: ClassVar = {"f1": "max"}`, the names with the
-    way that is better; a search can then take them as axes and limits.
+    Example:
+
+        @dataclass(frozen=True)
+        class Margin(EvaluatorSettings):
+            capabilities: ClassVar = Capabilities(metrics={"margin": "max"})
+            scale: float = 1.0
+
+            def make(self, context: Context) -> Evaluator: ...
     """
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
+
+    def check(self, space: Space) -> None:
+        """Raises ValueError naming what in the space (fitted to the dataset) cannot be evaluated."""
+
+    def preparation(self, context: Context) -> Sequence[Job]:
+        """Jobs that run once before the first trial, such as the training of a supernet; pure, called in the driver."""
+        return ()
 
     def make(self, context: Context) -> Evaluator: ...
 

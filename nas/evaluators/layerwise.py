@@ -8,7 +8,7 @@ from typing import Any
 from nas.arch import Arch
 from nas.data import Dataset
 from nas.evaluators.base import Context
-from nas.evaluators.scratch import Scratch, ScratchEvaluator
+from nas.evaluators.scratch import ScratchEvaluator, ScratchSettings
 from nas.recipe import Recipe
 from nas.records import Job, Report
 from nas.tasks import task_of
@@ -17,19 +17,19 @@ RECIPES = 4  # whose programs are kept: fidelities on other data need their own
 
 
 @dataclass(frozen=True)
-class LayerwiseSettings(Scratch):
+class LayerwiseSettings(ScratchSettings):
     """`evaluator=layerwise`: results are those of `scratch` but for rounding; only layers that are new are compiled."""
 
-    def make(self, context: Context) -> LinksEvaluator:
-        return LinksEvaluator(self, context)
+    def make(self, context: Context) -> LayerwiseEvaluator:
+        return LayerwiseEvaluator(self, context)
 
 
-class LinksEvaluator(ScratchEvaluator):
+class LayerwiseEvaluator(ScratchEvaluator):
     """A trial's `compile_s` counts the layers that no trial of its worker had before."""
 
-    def __init__(self, settings: Scratch, context: Context):
+    def __init__(self, settings: ScratchSettings, context: Context):
         super().__init__(settings, context)
-        self._links: dict[tuple[Recipe, int, str], Any] = {}
+        self._programs: dict[tuple[Recipe, int, str], Any] = {}
 
     def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:
         from nas.train.compilation.layerwise import Layerwise
@@ -37,9 +37,9 @@ class LinksEvaluator(ScratchEvaluator):
         shared = replace(recipe, epochs=recipe.horizon)  # fidelities that differ in their epochs have the same programs
         task = task_of(arch)
         key = (shared, id(dataset), task.name)  # the context keeps its datasets
-        if key not in self._links:
-            self._links = dict([*self._links.items()][-RECIPES + 1 :]) | {key: Layerwise(dataset, shared, task)}
-        return self._links[key].fit(
+        if key not in self._programs:
+            self._programs = dict([*self._programs.items()][-RECIPES + 1 :]) | {key: Layerwise(dataset, shared, task)}
+        return self._programs[key].fit(
             arch, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
             variables=self._inherited(job, arch), epochs=recipe.epochs,
         )  # fmt: skip

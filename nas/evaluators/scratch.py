@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import lower
 from nas.core.settings import build
 from nas.data import Dataset
-from nas.evaluators.base import Context, guarded
+from nas.evaluators.base import Capabilities, Context, EvaluatorSettings, guarded
 from nas.nn.weights import Variables, load_weights, save_weights
 from nas.recipe import Recipe
 from nas.records import Job, Outcome, Report, Training
@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scratch:
-    """`evaluator=scratch`: one program a candidate. `keep_weights` saves them, so that the report need not train again."""
+class ScratchSettings(EvaluatorSettings):
+    """`evaluator=scratch`: each candidate is compiled and trained alone.
+
+    Args:
+        keep_weights: Saves the weights of every trial, so that the report need not train the front again.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(fidelities=True, inherits_weights=True)
 
     keep_weights: bool = True
 
@@ -32,9 +38,9 @@ class Scratch:
 
 
 class ScratchEvaluator:
-    group = 1
+    """Trains (`train`), tests (`test`) and scores given weights (`score`), one job after the other."""
 
-    def __init__(self, settings: Scratch, context: Context):
+    def __init__(self, settings: ScratchSettings, context: Context):
         self._settings, self._context = settings, context
         self._recipe = build(Recipe, context.settings["recipe"], "recipe")
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from nas.arch import arch_from_dict
-from nas.evaluators.base import Context
-from nas.evaluators.scratch import Scratch, ScratchEvaluator
+from nas.evaluators.base import Capabilities, Context
+from nas.evaluators.scratch import ScratchEvaluator, ScratchSettings
 from nas.records import Job, Report
 from nas.space import Space
 
 
 @dataclass(frozen=True)
-class Switched(Scratch):
-    """`evaluator=switched`: results are those of `scratch`. `fallback` trains from scratch where the space has no program."""
+class SwitchedSettings(ScratchSettings):
+    """`evaluator=switched`: one program for all candidates of a space; results are those of `scratch`.
+
+    Args:
+        fallback: Trains from scratch where one program cannot hold the space; otherwise such a space is refused.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
 
     fallback: bool = False
 
@@ -33,7 +39,7 @@ class Switched(Scratch):
 class SwitchedEvaluator(ScratchEvaluator):
     """Keeps the compiled program of its space; the first trial's `compile_s` has its compilation, the others' is 0."""
 
-    def __init__(self, settings: Switched, context: Context):
+    def __init__(self, settings: SwitchedSettings, context: Context):
         super().__init__(settings, context)
         self._fallback = settings.fallback
         self._program: Any = None

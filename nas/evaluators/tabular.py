@@ -11,7 +11,7 @@ import numpy as np
 
 from nas.arch import arch_from_dict
 from nas.core.settings import did_you_mean
-from nas.evaluators.base import Context, guarded
+from nas.evaluators.base import Capabilities, Context, EvaluatorSettings, guarded
 from nas.objectives import PREDICTED
 from nas.records import Job, Outcome, Report
 from nas.space import Space, load_space
@@ -20,9 +20,16 @@ from nas.tabular.accel_nasbench import DEVICES
 
 
 @dataclass(frozen=True)
-class TableSettings:
-    """What evaluators have in common that look a published table up. `path` holds its file; with `noise`, accuracies differ
-    from seed to seed as in the data. The networks are those that were trained: no dataset changes their shape."""
+class TabularSettings(EvaluatorSettings):
+    """What evaluators have in common that look up a published table. The networks are those that were trained: no dataset
+    changes their shape.
+
+    Args:
+        path: Holds the table's file.
+        noise: Accuracies differ from seed to seed as in the data.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(needs_dataset=False, tasks=("classification",))
 
     path: str
     noise: bool = False
@@ -48,12 +55,12 @@ class TableSettings:
         if space.fingerprint != load_space(self.NAME).fingerprint:
             raise ValueError(f"space: expected {self.NAME}, whose networks evaluator={self.NAME} knows, got {space.name}")
 
-    def make(self, context: Context) -> TableEvaluator:
-        return TableEvaluator(self.table(), self.noise, context)
+    def make(self, context: Context) -> TabularEvaluator:
+        return TabularEvaluator(self.table(), self.noise, context)
 
 
 @dataclass(frozen=True)
-class AccelNasbench(TableSettings):
+class AccelNasbenchSettings(TabularSettings):
     """`evaluator=accel_nasbench`: models of 4,623 ImageNet trainings and of six devices' times; `path` has the archive.
 
     The times of `devices` are exact costs of a search: axes, constraints and targets that no training is needed for.
@@ -81,16 +88,14 @@ class AccelNasbench(TableSettings):
 
 
 @dataclass(frozen=True)
-class NasBenchMacro(TableSettings):
+class NasBenchMacroSettings(TabularSettings):
     """`evaluator=nas_bench_macro`: 3,969 distinct networks trained on CIFAR-10, looked up; `path` has the JSON file."""
 
     NAME: ClassVar[str] = "nas_bench_macro"
 
 
-class TableEvaluator:
+class TabularEvaluator:
     """Accuracies of a table."""
-
-    group = 1
 
     def __init__(self, table: Table, noise: bool, context: Context):
         self._table, self._noise, self._worker = table, table.noise if noise else 0.0, context.worker

@@ -1,10 +1,10 @@
-"""Times of programs that run on one machine, taken in turns, and the one number that is made of them.
+"""Programs that run on one machine are timed in turns; the latency of each is one number made of all its runs.
 
 Programs are measured in rounds: every program runs a few times, then the next one, and again from the first, so that a
 machine that slows down for a while slows all of them alike. Whatever else a machine does makes a run slower and never
-faster, so that slow runs, however many there are, say nothing about the network: the latency is the 5th percentile of all
+faster, so that slow runs, however many there are, carry no information about the network: the latency is the 5th percentile of all
 runs, and what lies above it is left out. (The fastest run alone may be luck; the median is the neighbors' as much as the
-network's: in seven sessions on a busy machine of two cores the 5th percentile was within 2 % of its own middle for nine
+network's: in seven sessions on a busy machine of two cores the 5th percentile was within 2 % of its own median for nine
 networks of ten, the median within 6 to 16 %.) Where the first half of the rounds and the second differ by more than
 `DRIFT`, the program is measured again, until they do not or `AGAIN` times as many rounds were run.
 
@@ -21,23 +21,53 @@ from dataclasses import dataclass
 import numpy as np
 
 QUIET = 5.0  # percentile of the runs that is the latency
-# Halves of the rounds that differ by this share of the latency are measured again, up to AGAIN times as many rounds in all.
+# Halves of the rounds that differ by this fraction of the latency are measured again, up to AGAIN times as many rounds in all.
 DRIFT, AGAIN = 0.05, 3
 # Rounds that are run however short the time is: with fewer there are no halves.
 LEAST_ROUNDS = 3
 
-Program = Callable[[], object]
-
 
 class DeviceError(ValueError):
-    """A device that cannot measure what it was given: no compilation, no such backend, times that are none."""
+    """A network cannot be measured on a device: not compiled, no such backend, or latencies that are no positive numbers."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled network. A call runs it once and returns when its result is there.
+
+    run: does one inference.
+    failure: how the error of a run that raises begins, such as `net (1f2e): fails on litert`.
+    memory_bytes: by the compiler's analysis; None where it has none.
+    """
+
+    run: Callable[[], object]
+    failure: str = "the program fails"
+    memory_bytes: int | None = None
+
+    def __call__(self) -> None:
+        """Raises DeviceError where the run raises anything."""
+        try:
+            self.run()
+        except DeviceError:
+            raise
+        except Exception as error:
+            raise DeviceError(f"{self.failure}: {first_line(error)}") from error
+
+
+def first_line(error: Exception, limit: int = 200) -> str:
+    """The first line of an exception's message, or its type, cut to `limit` characters."""
+    first = str(error).strip().split("\n", 1)[0] or type(error).__name__
+    return first if len(first) <= limit else first[: limit - 3] + "..."
 
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds of one run: `latency_ms` is the number that counts, the median and the 95th percentile stand beside it.
+    """Milliseconds of one run of a program.
 
-    `repeatability`: how far the latencies of the first and of the second half of the rounds lie apart, as a share.
+    latency_ms: the 5th percentile of all runs, the number that counts.
+    median_ms, p95_ms: the median and the 95th percentile.
+    repeatability: difference of the latencies of the first and the second half of the rounds, as a fraction of `latency_ms`.
+    runs: how many there were.
     """
 
     latency_ms: float
@@ -48,12 +78,13 @@ class Timing:
 
     @property
     def drifts(self) -> bool:
+        """Whether the halves differ so much that the program is to be measured again."""
         return self.repeatability > DRIFT
 
 
 @dataclass(frozen=True)
 class Rounds:
-    """How programs are run: `warmup` runs that do not count, then `rounds` of `repeats`, fewer where a limit says so."""
+    """How programs are run: `warmup` runs that do not count, then `rounds` of `repeats`, fewer within a limit of seconds."""
 
     warmup: int = 5
     rounds: int = 20
@@ -61,13 +92,25 @@ class Rounds:
 
 
 def summarize(rounds: Sequence[Sequence[float]], what: str = "program") -> Timing:
-    """A `Timing` from the milliseconds of every run, round by round. Raises DeviceError for times that are none."""
+    """Makes a `Timing` of the milliseconds of every run.
+
+    Args:
+        rounds: The runs of each round, in ms.
+        what: The program, for the error.
+
+    Raises:
+        DeviceError: No runs, or one of 0 ms or less, or not finite.
+    """
     taken = [np.asarray(times, np.float64) for times in rounds if len(times)]
     times = np.concatenate(taken) if taken else np.zeros(0)
     if not len(times) or not np.isfinite(times).all() or times.min() <= 0:
         raise DeviceError(f"{what}: expected times of more than 0 ms, got {_worst(times)}")
     latency = float(np.percentile(times, QUIET))
-    halves = [np.percentile(np.concatenate(part), QUIET) for part in (taken[: len(taken) // 2], taken[len(taken) // 2 :]) if part]
+    halves = [
+        np.percentile(np.concatenate(part), QUIET)
+        for part in (taken[: len(taken) // 2], taken[len(taken) // 2 :])
+        if part
+    ]
     repeatability = float(max(halves) - min(halves)) / latency
     return Timing(latency, float(np.median(times)), float(np.percentile(times, 95)), repeatability, len(times))
 
@@ -83,7 +126,16 @@ def time_programs(
     how: Rounds,
     limits_s: Mapping[str, float] | None = None,
 ) -> dict[str, Timing]:
-    """Runs programs in turns; each must return when its result is there. `clock` gives seconds.
+    """Times programs in turns.
+
+    Args:
+        programs: By name.
+        clock: Returns seconds.
+        how: Warm-up, rounds and repeats.
+        limits_s: Seconds for each program, about.
+
+    Returns:
+        A `Timing` for each program.
 
     Every round runs a program `repeats` times, or fewer (at least once) where all its rounds would take over half its limit;
     the other half is for a machine that slows down and for measuring again. No round begins, after the first three, once
@@ -91,9 +143,7 @@ def time_programs(
     """
     limits = limits_s or {}
     end = clock() + sum(limits[name] for name in programs) if all(name in limits for name in programs) else math.inf
-    counts = {
-        name: _warm(program, clock, how, limits.get(name, math.inf)) for name, program in programs.items()
-    }
+    counts = {name: _warm(program, clock, how, limits.get(name, math.inf)) for name, program in programs.items()}
     times: dict[str, list[list[float]]] = {name: [] for name in programs}
 
     def turn(names: Iterable[str]) -> None:

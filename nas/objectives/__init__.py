@@ -1,18 +1,43 @@
 """Objectives, constraints, rewards and the Pareto front."""
 
-from nas.objectives.metrics import DIRECTIONS, LATENCY, MEASURED, PREDICTED, Direction, device_of, metric_of
-from nas.objectives.objectives import Objectives, absolute_reward, build_objectives, mnas_reward
+from nas.objectives.front import front, latest, undominated, values_of, violated
+from nas.objectives.metrics import (
+    CLASSIFICATION,
+    COSTS,
+    FRACTIONS,
+    LATENCY,
+    MEASURED,
+    PREDICTED,
+    Direction,
+    TaskMetrics,
+    device_of,
+    measured_of,
+    metric_of,
+)
+from nas.objectives.objectives import Objectives
+from nas.objectives.rewards import absolute_reward, mnas_reward
+from nas.objectives.settings import ObjectiveSettings, build_objectives
 
 __all__ = [
-    "DIRECTIONS",
+    "CLASSIFICATION",
+    "COSTS",
+    "FRACTIONS",
     "LATENCY",
     "MEASURED",
     "PREDICTED",
     "Direction",
+    "ObjectiveSettings",
     "Objectives",
+    "TaskMetrics",
     "absolute_reward",
     "build_objectives",
     "device_of",
+    "front",
+    "latest",
+    "measured_of",
     "metric_of",
     "mnas_reward",
+    "undominated",
+    "values_of",
+    "violated",
 ]

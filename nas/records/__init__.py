@@ -1,6 +1,6 @@
 """What a run is made of, as frozen dataclasses: trials, jobs, outcomes, measurements, events. No SQLite, no JAX."""
 
-from nas.records.jobs import DiskFullError, Fidelity, Job, Outcome, Report, Training, WorkerSpec, training_of
+from nas.records.jobs import DiskFullError, Fidelity, Job, Outcome, Report, Training, training_of
 from nas.records.targets import LABEL, NUMBER, TargetSpec
 from nas.records.trials import (
     JSON,
@@ -35,7 +35,6 @@ __all__ = [
     "TargetSpec",
     "Training",
     "Trial",
-    "WorkerSpec",
     "scored",
     "trained",
     "training_of",

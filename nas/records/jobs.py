@@ -94,28 +94,3 @@ class Outcome:
 
     def to_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True)
-class WorkerSpec:
-    """All a worker needs to start: settings of dataset, recipe, evaluator and devices, plugins, and where files go."""
-
-    settings: Mapping[str, Any]
-    space: Mapping[str, Any]
-    plugins: tuple[str, ...] = ()
-    path: tuple[str, ...] = ()
-    storage: str = ""
-    threads: int = 1
-    platform: str = ""
-    memory_bytes: int = 0  # what a worker may take; 0: no limit
-
-    def with_memory(self, gib: float | None) -> WorkerSpec:
-        return dataclasses.replace(self, memory_bytes=int((gib or 0) * 2**30))
-
-    def to_dict(self) -> dict[str, Any]:
-        return dataclasses.asdict(self)
-
-    def environment(self) -> dict[str, str]:
-        """Variables that must stand before JAX is imported; NPROC is what bounds XLA's threads on a CPU."""
-        out = {"NPROC": str(self.threads), "OMP_NUM_THREADS": str(self.threads), "TF_CPP_MIN_LOG_LEVEL": "2"}
-        return {**out, "JAX_PLATFORMS": self.platform}  # empty: JAX chooses; the driver's own value is not the workers'

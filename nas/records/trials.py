@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self, TypeVar
 
+from nas.records.jobs import Outcome
+
 OUTCOMES = ("ok", "infeasible", "oom", "nan", "compile_error", "timeout", "lost", "error")
 
 JSON = Any
@@ -91,6 +93,21 @@ class Evaluation:
     error: str = ""
     memory_bytes: int | None = None
     purpose: Purpose = "search"
+
+    @classmethod
+    def of(cls, outcome: Outcome, trial: Trial, seed: int, purpose: Purpose = "search") -> Self:
+        """What became of a job for a trial.
+
+        Args:
+            outcome: As the worker reports it.
+            trial: Whose architecture was evaluated.
+            seed: Of the training.
+            purpose: `search` for a training that the search asked for, `test` for the test split.
+        """
+        return cls(
+            trial.number, trial.fidelity, seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
+            outcome.outcome, outcome.error, outcome.memory_bytes, purpose,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

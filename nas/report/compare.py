@@ -10,12 +10,12 @@ from html import escape
 import numpy as np
 
 from nas.journal import Journal
-from nas.objectives import Objectives
+from nas.objectives import Objectives, values_of
 from nas.records import scored
 from nas.report import svg
 from nas.report.curves import document, hypervolume_plot
 from nas.report.format import duration, label, number, show
-from nas.report.front import box_of, hypervolumes, main_axis, values_of
+from nas.report.front import box_of, hypervolumes
 from nas.report.html import PLOT, legend, render, section, tooltips
 from nas.report.plots import MAX_POINTS, Reference, Series, front_plot, plot_costs, series_of
 from nas.report.summary import Summary, summarize
@@ -85,31 +85,31 @@ def _fronts(
     costs = [cost for cost in plot_costs(summaries[0]) if all(cost in plot_costs(s) for s in summaries)] if summaries else []
     if shared is None or not costs or not any(run.front for run in runs):
         return section("Fronts", "<p>The runs share no two metrics, or have no front yet: nothing to draw together.</p>")
-    quality = label(main_axis(shared))
+    quality = label(shared.quality)
     figures = [
         svg.tag("figure", document(front_plot(runs, shared, cost, references, PLOT), f"{quality} against {label(cost)}", PLOT))
-        for cost in costs if cost != main_axis(shared)
+        for cost in costs if cost != shared.quality
     ]  # fmt: skip
     return section("Fronts", svg.tag("div", "".join(figures), class_="plots" + (" one" if len(figures) == 1 else "")))
 
 
 def _figures(summaries: Mapping[str, Summary], grown: Mapping[str, list[tuple[int, float]]]) -> str:
-    heads = [("run", False), ("trials", True), ("ok", True), ("front", True), ("best", True), ("its test accuracy", True),
+    heads = [("run", False), ("trials", True), ("ok", True), ("front", True), ("best", True), ("its test", True),
              ("best reward", True), ("hypervolume", True), ("wall clock", True)]  # fmt: skip
     return table(heads, [_figures_row(name, s, grown.get(name, [])) for name, s in summaries.items()], "sortable")
 
 
 def _figures_row(name: str, summary: Summary, grown: Sequence[tuple[int, float]]) -> str:
-    main, top = main_axis(summary.objectives), summary.front[0] if summary.front else None
+    main, top = summary.objectives.quality, summary.front[0] if summary.front else None
     reward = summary.best.reward if summary.best else math.nan
     total, volume = sum(summary.counts.values()), grown[-1][1] if grown else math.nan
-    quality, tested = (top.metrics[main], top.test_accuracy) if top else (math.nan, math.nan)
+    quality, tested = (top.metrics[main], top.test) if top else (math.nan, math.nan)
     cells = [
         number_cell(total, f"{total:,}"),
         number_cell(summary.counts.get("ok", 0), f"{summary.counts.get('ok', 0):,}"),
         number_cell(len(summary.front), str(len(summary.front))),
         number_cell(quality, show(main, quality)),
-        number_cell(tested, show("accuracy", tested)),
+        number_cell(tested, show(summary.task.primary, tested)),
         number_cell(reward, number(reward)),
         number_cell(volume, MISSING if math.isnan(volume) else f"{100 * volume:.1f} %"),
         number_cell(summary.wall_s, duration(summary.wall_s) if summary.sessions else MISSING),

@@ -10,7 +10,7 @@ import numpy as np
 from nas.objectives import MEASURED, PREDICTED
 from nas.report import svg
 from nas.report.axes import Axis, axis
-from nas.report.format import show, tick_labels
+from nas.report.format import HYPERVOLUME, show, tick_labels
 from nas.report.plots import series_of
 from nas.report.summary import LatencyRow, Summary
 
@@ -51,7 +51,7 @@ def hypervolume_plot(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -
                  class_=f"line {color}" if color else "step")
         for color, entries in lines if entries
     ]  # fmt: skip
-    return _frame(x, y, "accuracy", "trial", "hypervolume, share of the box", SIZE[1]) + "".join(drawn)
+    return _frame(x, y, HYPERVOLUME, "trial", "hypervolume, fraction of the box", SIZE[1]) + "".join(drawn)
 
 
 def latency_plot(rows: Sequence[LatencyRow]) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 from nas.core.yamlio import dump_yaml, write_text
 from nas.journal import Journal
 from nas.objectives import MEASURED
-from nas.report.format import show
+from nas.report.format import label, show
 from nas.report.front import FrontRow
 from nas.report.html import page
 from nas.report.plots import Reference
@@ -66,18 +66,18 @@ def safe_id(row: FrontRow) -> str:
 
 
 def front_csv(summary: Summary) -> str:
-    """`number,id`, a column a metric, `measured_ms/<device>`, `test_accuracy`; `demoted` where there are constraints.
+    """`number,id`, a column a metric, `measured_ms/<device>`, `test_<metric>`; `violated` where there are constraints.
 
     A scaled member has its name for a number.
     """
-    names = [*metric_names(summary), *(f"{MEASURED}/{device}" for device in summary.devices), "test_accuracy"]
+    names = [*metric_names(summary), *(f"{MEASURED}/{device}" for device in summary.devices), summary.test_column]
     constrained = bool(summary.objectives.constraints)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["number", "id", *names, *(["demoted"] if constrained else [])])
+    writer.writerow(["number", "id", *names, *(["violated"] if constrained else [])])
     for row in summary.front:
         cells = [_cell(name, value_of(row, name)) for name in names]
-        writer.writerow([row.name or row.number, row.id, *cells, *(["; ".join(row.demoted)] if constrained else [])])
+        writer.writerow([row.name or row.number, row.id, *cells, *(["; ".join(row.violated)] if constrained else [])])
     return out.getvalue()
 
 
@@ -92,11 +92,11 @@ def arch_yaml(row: FrontRow, summary: Summary, path: Path) -> str:
     assert row.arch is not None
     parts = [f"{name} {show(name, value, '-')}" for name, value in row.metrics.items()]
     parts += [f"measured on {device} {show(MEASURED, ms, '-')}" for device, ms in row.measured.items()]
-    if not math.isnan(row.test_accuracy):
-        parts.append(f"test accuracy {show('accuracy', row.test_accuracy)}")
+    if not math.isnan(row.test):
+        parts.append(f"{label(summary.test_column)} {show(summary.test_column, row.test)}")
     whose = f"scaled member {_line(row.name)} beside" if row.name else f"trial {row.number} of"
     lines = [f"{whose} {_line(summary.name)}, architecture {row.id}", _line(", ".join(parts))]
-    lines += [f"demoted: {_line('; '.join(row.demoted))}"] if row.demoted else []
+    lines += [f"constraint violated by measurement: {_line('; '.join(row.violated))}"] if row.violated else []
     return dump_yaml(row.arch, "\n".join([*lines, train_command(path, summary.settings)]))
 
 
@@ -145,7 +145,7 @@ def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, 
         {
             "number": None if row.name else row.number, "scaled": row.name or None, "id": row.id,
             "metrics": dict(row.metrics), "measured_ms": dict(row.measured),
-            "test_accuracy": row.test_accuracy, "reward": row.reward, "demoted": list(row.demoted),
+            summary.test_column: row.test, "reward": row.reward, "violated": list(row.violated),
         }
         for row in summary.front
     ]  # fmt: skip

@@ -6,15 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
-from nas.objectives import LATENCY, MEASURED, PREDICTED
+from nas.objectives import FRACTIONS, LATENCY, MEASURED, PREDICTED
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 LATENCIES = {LATENCY: "latency", PREDICTED: "predicted latency", MEASURED: "measured latency"}
 DIGITS = 18  # 17 significant digits tell any two floats apart
+HYPERVOLUME = "hypervolume"  # a fraction of the box between the best and the worst values
 LABELS = {
-    "accuracy": "accuracy",
-    "test_accuracy": "test accuracy",
-    "loss": "loss",
     "params": "parameters",
     "macs": "multiply-adds",
     "memory_bytes": "peak activation memory",
@@ -23,12 +21,15 @@ LABELS = {
 
 def label(name: str) -> str:
     """`predicted_ms/host` as `predicted latency on host`, `macs` as `multiply-adds`; custom names stay as they are."""
+    if name.startswith("test_"):
+        return f"test {label(name.removeprefix('test_'))}"
     kind, _, device = name.partition("/")
     return f"{LATENCIES[kind]} on {device}" if kind in LATENCIES and device else LABELS.get(name, name)
 
 
-def is_share(name: str) -> bool:
-    return name.partition("/")[0] in ("accuracy", "test_accuracy")
+def is_fraction(name: str) -> bool:
+    """Whether a metric lies between 0 and 1 and is shown in percent."""
+    return name.partition("/")[0].removeprefix("test_") in (*FRACTIONS, HYPERVOLUME)
 
 
 def unit(name: str) -> str:
@@ -36,7 +37,7 @@ def unit(name: str) -> str:
     kind = name.partition("/")[0]
     if kind in LATENCIES:
         return "ms"
-    return "%" if is_share(name) else "B" if kind == "memory_bytes" else ""
+    return "%" if is_fraction(name) else "B" if kind == "memory_bytes" else ""
 
 
 def si(value: float, digits: int = 3, even: bool = True) -> str:
@@ -51,7 +52,7 @@ def show(name: str, value: float, missing: str = "\u2013") -> str:
         return missing
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
-    if is_share(name):
+    if is_fraction(name):
         return f"{100 * value:.2f} %"
     if unit(name) == "B":
         text = si(value) if abs(value) >= 1000 else f"{value:.0f}"
@@ -70,7 +71,7 @@ def number(value: float, missing: str = "\u2013") -> str:
 
 def tick_labels(name: str, ticks: Sequence[float]) -> list[str]:
     """Labels of one axis, as short as keeps each within a thousandth of a step of its tick, so that no two are equal."""
-    if is_share(name):
+    if is_fraction(name):
         return [f"{text}%" for text in _even([100 * tick for tick in ticks])]
     if unit(name) == "ms":
         return _even(ticks)

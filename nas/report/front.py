@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.objectives import Objectives
-from nas.objectives.pareto import hypervolume_gains, non_dominated
+from nas.objectives import CLASSIFICATION, Objectives, TaskMetrics, front, latest, values_of, violated
+from nas.objectives.pareto import hypervolume_gains
 from nas.records import Evaluation, Measurement, Trial, scored
 
 
@@ -20,7 +19,8 @@ from nas.records import Evaluation, Measurement, Trial, scored
 class FrontRow:
     """One member. `metrics` are what the search saw, `measured` ms by device (`Measurement.latency_ms`), `p95` likewise.
 
-    `reward` and `test_accuracy` are nan where there is none; `demoted` lists the constraints that measurement breaks.
+    `test` is the task's primary metric on the test split; it and `reward` are nan where there is none. `violated` lists the
+    constraints that measurement violates.
     `name` is that of a scaled member, which is no trial of the run (`number` is below 0), `note` what differs in its training.
     """
 
@@ -30,8 +30,8 @@ class FrontRow:
     reward: float = math.nan
     measured: Mapping[str, float] = field(default_factory=dict)
     p95: Mapping[str, float] = field(default_factory=dict)
-    test_accuracy: float = math.nan
-    demoted: tuple[str, ...] = ()
+    test: float = math.nan
+    violated: tuple[str, ...] = ()
     arch: Mapping[str, Any] | None = None
     name: str = ""
     note: str = ""
@@ -44,21 +44,15 @@ class FrontRow:
 
 @dataclass(frozen=True)
 class Progress:
-    """After trial `number`: the best reward so far, and the share of the box between best and worst that is dominated."""
+    """After trial `number`: the best reward so far, and the fraction of the box between best and worst that is dominated."""
 
     number: int
     best_reward: float
     hypervolume: float
 
 
-def values_of(trials: Sequence[Trial], objectives: Objectives) -> NDArray[np.float64]:
-    """(trials, axes) minimized values; shape (0, axes) without trials."""
-    rows = [objectives.values(trial.metrics) for trial in trials]
-    return np.array(rows, float).reshape(len(rows), len(objectives.metrics))
-
-
 def reward_of(objectives: Objectives, metrics: Mapping[str, float]) -> float:
-    """The reward, nan where it cannot be told (also while the target is not yet known)."""
+    """The reward, nan where it is unknown (also while the target is not yet known)."""
     return math.nan if objectives.needs_target else objectives.reward_of(metrics)
 
 
@@ -67,56 +61,46 @@ def front_rows(
     objectives: Objectives,
     measurements: Sequence[Measurement] = (),
     tests: Sequence[Evaluation] = (),
+    task: TaskMetrics = CLASSIFICATION,
 ) -> tuple[FrontRow, ...]:
-    """Non-dominated scored trials, best on the main axis first. Of several measurements on a device the last counts."""
-    candidates = scored(trials)
-    mask = non_dominated(values_of(candidates, objectives)) if candidates else []
-    by_trial = {e.trial: e.metrics.get("accuracy", math.nan) for e in tests if e.outcome == "ok"}
-    rows = [
-        FrontRow(
-            trial.number, trial.arch_id, trial.metrics, reward_of(objectives, trial.metrics),
-            {m.device: m.latency_ms for m in measurements if m.arch_id == trial.arch_id},
-            {m.device: m.p95_ms for m in measurements if m.arch_id == trial.arch_id},
-            by_trial.get(trial.number, math.nan),
-        )
-        for trial, on in zip(candidates, mask, strict=True) if on
-    ]  # fmt: skip
-    return tuple(dataclasses.replace(row, demoted=broken_by_measurement(row, objectives)) for row in in_order(rows, objectives))
+    """The front, best in its quality first. Of several measurements on a device the last counts."""
+    tested = {e.trial: e.metrics.get(task.primary, math.nan) for e in tests if e.outcome == "ok"}
+    times = latest(measurements)
+    rows = []
+    for trial in front(trials, objectives):
+        found = times.get(trial.arch_id, {})
+        measured, p95 = {d: m.latency_ms for d, m in found.items()}, {d: m.p95_ms for d, m in found.items()}
+        rows.append(
+            FrontRow(
+                trial.number, trial.arch_id, trial.metrics, reward_of(objectives, trial.metrics), measured, p95,
+                tested.get(trial.number, math.nan), violated(measured, objectives),
+            )
+        )  # fmt: skip
+    return tuple(in_order(rows, objectives))
 
 
 def in_order(rows: Sequence[FrontRow], objectives: Objectives) -> list[FrontRow]:
-    """Best on the main axis first."""
-    main = main_axis(objectives)
-    sign = -1 if dict(objectives.metrics).get(main) == "max" else 1
-    return sorted(rows, key=lambda row: (sign * row.metrics[main], row.number))
-
-
-def main_axis(objectives: Objectives) -> str:
-    """The quality that costs are drawn against: the first metric to maximize, or the first one."""
-    return next((name for name, way in objectives.metrics if way == "max"), objectives.columns[0])
-
-
-def broken_by_measurement(row: FrontRow, objectives: Objectives) -> tuple[str, ...]:
-    """Constraints on latency that the device itself does not keep."""
-    return tuple(objectives.measured_violations(row.measured))
+    """Best in the quality first."""
+    sign = -1 if objectives.direction(objectives.quality) == "max" else 1
+    return sorted(rows, key=lambda row: (sign * row.metrics[objectives.quality], row.number))
 
 
 def best_row(front: Sequence[FrontRow], trials: Sequence[Trial], objectives: Objectives) -> FrontRow | None:
-    """The highest reward, without rewards the best on the main axis; demoted members only if there are no others.
+    """The highest reward, or the best quality without rewards; members that violate a constraint only if there are no others.
 
     A reward that peaks at its target can be highest off the front: such a trial counts where it beats every member.
     """
     rewarded = [row for row in front if not math.isnan(row.reward)]
     if not rewarded:
-        return next((row for row in front if not row.demoted), next(iter(front), None))
-    kept = [row for row in rewarded if not row.demoted] or rewarded
+        return next((row for row in front if not row.violated), next(iter(front), None))
+    kept = [row for row in rewarded if not row.violated] or rewarded
     others = [FrontRow(t.number, t.arch_id, t.metrics, reward_of(objectives, t.metrics)) for t in scored(trials)]
     highest = max(row.reward for row in rewarded)
     return max([*kept, *(row for row in others if row.reward > highest)], key=lambda row: (row.reward, -row.number))
 
 
 def box_of(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(best, worst) corner, each (axes,), of the complete rows; the box in which the hypervolume is a share."""
+    """(best, worst) corner, each (objectives,), of the complete rows; the box of which the hypervolume is a fraction."""
     complete = values[np.isfinite(values).all(axis=1)]
     if not len(complete):
         return np.zeros(values.shape[1]), np.zeros(values.shape[1])
@@ -126,12 +110,12 @@ def box_of(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
 def hypervolumes(
     values: NDArray[np.float64], best: NDArray[np.float64], worst: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(n,) share of the box from `best` to `worst` dominated after each row; axes without extent count for nothing."""
+    """(n,) fraction of the box from `best` to `worst` dominated after each row; objectives without extent count for nothing."""
     span = worst - best
     wide = span > 0
-    total, shares = 0.0, np.zeros(len(values))
+    total, fractions = 0.0, np.zeros(len(values))
     if not wide.any():
-        return shares
+        return fractions
     corner = np.ones(int(wide.sum()))
     scaled = (values[:, wide] - best[wide]) / span[wide]
     front = np.empty((0, len(corner)))
@@ -139,17 +123,17 @@ def hypervolumes(
         if (point < corner).all() and not (front <= point).all(axis=1).any():
             total += float(hypervolume_gains(front, corner, point[None])[0])
             front = np.vstack([front[~(point <= front).all(axis=1)], point])
-        shares[i] = total
-    return shares
+        fractions[i] = total
+    return fractions
 
 
 def progress(trials: Sequence[Trial], objectives: Objectives) -> tuple[Progress, ...]:
     """How reward and front grew, an entry for each scored trial in order of number."""
     found = scored(trials)
     values = values_of(found, objectives)
-    shares = hypervolumes(values, *box_of(values))
+    fractions = hypervolumes(values, *box_of(values))
     best, entries = math.nan, []
-    for trial, share in zip(found, shares.tolist(), strict=True):
+    for trial, fraction in zip(found, fractions.tolist(), strict=True):
         best = float(np.fmax(best, reward_of(objectives, trial.metrics)))
-        entries.append(Progress(trial.number, best, share))
+        entries.append(Progress(trial.number, best, fraction))
     return tuple(entries)

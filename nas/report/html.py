@@ -15,7 +15,7 @@ from nas.objectives import MEASURED
 from nas.report import svg
 from nas.report.curves import SQUARE, document, hypervolume_plot, latency_error, latency_plot, reward_plot
 from nas.report.format import duration, label, many, number, show
-from nas.report.front import FrontRow, main_axis
+from nas.report.front import FrontRow
 from nas.report.plots import Reference, Series, front_plot, plot_costs, series_of
 from nas.report.summary import Summary, metric_names
 from nas.report.tables import (
@@ -92,7 +92,7 @@ def tooltips(summary: Summary, runs: Sequence[Series], references: Sequence[Refe
 
 def fronts(summary: Summary, runs: Sequence[Series], references: Sequence[Reference], legend_html: str) -> str:
     """A plot for each cost, or a word about why there is none."""
-    quality = label(main_axis(summary.objectives))
+    quality = label(summary.objectives.quality)
     if not any(run.front for run in runs):
         return section("Front", "<p>There is no front yet: no trial has every metric of the objectives.</p>")
     costs = plot_costs(summary)
@@ -119,8 +119,8 @@ def front_legend(summary: Summary, references: Sequence[Reference]) -> str:
     entries.append(('<circle cx="8" cy="7" r="3" class="dim"/>', "other trials (hollow at the edge: beyond it)"))
     if any(row.measured for row in front):
         entries.append(('<path d="M8 3L12 7L8 11L4 7Z" class="measured"/>', "measured on the device"))
-    if any(row.demoted for row in front):
-        entries.append(('<circle cx="8" cy="7" r="5" class="front demoted"/>', "demoted: measurement violates a constraint"))
+    if any(row.violated for row in front):
+        entries.append(('<circle cx="8" cy="7" r="5" class="front violated"/>', "constraint violated by measurement"))
     if any(row.name for row in front):
         entries.append(('<path d="M3 2H13V12H3Z" class="front scaled"/>', "scaled member on the front"))
     if any(reference.scaled for reference in references):
@@ -163,13 +163,14 @@ def _tiles(summary: Summary) -> str:
     trained = sum(counts.values()) - sum(counts.get(k, 0) for k in ("infeasible", "repeated", "pending"))
     rest = [f"{len(summary.failures)} failed" if summary.failures else ""]
     rest += [f"{counts[k]} {words}" for k, words in (("infeasible", "screened out"), ("repeated", "repeats")) if k in counts]
-    main = main_axis(objectives)
+    main = objectives.quality
     tiles = [("trials trained", many(trained), ", ".join(filter(None, rest)) or "none failed"),
              ("on the front", str(len(summary.front)), _axes(objectives.columns) + _scaled(summary))]  # fmt: skip
     if summary.front:
         top = summary.front[0]
-        tested = f", test {show('accuracy', top.test_accuracy)}" if not math.isnan(top.test_accuracy) else ""
-        tiles.append((f"best {label(main)}", show(main, top.metrics[main]), f"{top.title}{tested}{', demoted' * bool(top.demoted)}"))
+        tested = f", test {show(summary.task.primary, top.test)}" if not math.isnan(top.test) else ""
+        more = top.title + tested + ", constraint violated" * bool(top.violated)
+        tiles.append((f"best {label(main)}", show(main, top.metrics[main]), more))
     if summary.best and not math.isnan(summary.best.reward):
         tiles.append(("best reward", number(summary.best.reward), f"trial {summary.best.number}, {objectives.reward}"))
     if summary.progress and summary.progress[-1].hypervolume > 0:

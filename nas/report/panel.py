@@ -113,7 +113,7 @@ class Display:
         return "about " + duration(seconds) + " left"
 
     def _line(self, trial: Trial) -> str:
-        what = shown_metrics(trial.metrics) if trial.ok else f"{trial.outcome}: {trial.error}"
+        what = shown_metrics(trial.metrics, self._objectives.quality) if trial.ok else f"{trial.outcome}: {trial.error}"
         left = f", {self._left()}" if self._counted < self._goal else ""
         return f"[{self._counted}/{self._goal}] trial {trial.number}: {what}  (front {len(self._front)}{left})"
 
@@ -135,18 +135,18 @@ class Display:
         head.add_row(
             ProgressBar(total=max(self._goal, 1), completed=min(self._counted, self._goal), width=30),
             f"{self._counted}/{self._goal} trials", "·", f"front {len(self._front)}", "·", f"{self._failed} failed", "·",
-            f"{self._screened} screened out", "·", self._left() if self._counted < self._goal else "done",
+            f"{self._screened} infeasible", "·", self._left() if self._counted < self._goal else "done",
         )  # fmt: skip
         rows: list[Any] = [head]
         if self._best:
-            rows.append(Text(f"best  trial {self._best[1].number}: {shown_metrics(self._best[1].metrics)}"))
+            rows.append(Text(f"best  trial {self._best[1].number}: {shown_metrics(self._best[1].metrics, self._objectives.quality)}"))
         rows += [Text(line, style="dim") for line in self._workers()]
         return Group(*rows)
 
 
-def shown_metrics(metrics: Mapping[str, float]) -> str:
-    """Metrics in a line for people: accuracy, latencies, parameters, multiply-adds."""
-    parts = [f"accuracy {metrics['accuracy']:.4f}"] if "accuracy" in metrics else []
+def shown_metrics(metrics: Mapping[str, float], quality: str) -> str:
+    """Metrics in a line for people: the quality, latencies, parameters, multiply-adds."""
+    parts = [f"{quality} {metrics[quality]:.4f}"] if quality in metrics else []
     parts += [f"{device} {value:.3g} ms" for name, value in metrics.items() if (device := device_of(name))]
     parts += [f"{si(metrics[k])} {k}" for k in ("params", "macs") if k in metrics]
     return ", ".join(parts)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from nas.objectives import DIRECTIONS, PREDICTED, Objectives, device_of, metric_of
+from nas.objectives import PREDICTED, Objectives, device_of, metric_of
 from nas.objectives.pareto import non_dominated
 from nas.report import svg
 from nas.report.axes import Axis, axis
-from nas.report.format import axis_title, is_share, label, show, tick_labels
-from nas.report.front import FrontRow, main_axis
+from nas.report.format import axis_title, is_fraction, label, show, tick_labels
+from nas.report.front import FrontRow
 from nas.report.summary import Summary, TrialRow, metric_names
 
 MAX_POINTS = 2500
@@ -63,7 +63,7 @@ def plot_costs(summary: Summary) -> list[str]:
     """Metrics to draw the quality against: the other axes of the front, then the other known costs that trials have."""
     known = [n for n in metric_names(summary) if n.partition("/")[0] in (PREDICTED, "params", "macs", "memory_bytes")]
     names = dict.fromkeys([*summary.objectives.columns, *known])
-    return [n for n in names if n != main_axis(summary.objectives) and any(n in row.metrics for row in summary.points)]
+    return [n for n in names if n != summary.objectives.quality and any(n in row.metrics for row in summary.points)]
 
 
 def series_of(summary: Summary, key: str = "", color: str = "") -> Series:
@@ -103,7 +103,7 @@ def front_svg(summary: Summary, cost: str | None = None, references: Sequence[Re
     if cost is not None and cost not in costs:
         raise ValueError(f"cost: expected one of {', '.join(costs) or 'none'}, got {cost!r}")
     width, height, top = 720, 460, 88
-    words = title or f"{summary.name}: {label(main_axis(summary.objectives))} against {label(cost or (costs or ['cost'])[0])}"
+    words = title or f"{summary.name}: {label(summary.objectives.quality)} against {label(cost or (costs or ['cost'])[0])}"
     head = svg.text(20, 26, words, class_="heading")
     if not summary.front or not costs:
         return svg.standalone(head + svg.text(20, 60, "no front yet"), width, height, words)
@@ -128,7 +128,7 @@ def _legend(summary: Summary, references: bool) -> str:
 def _frame(
     runs: Sequence[Series], objectives: Objectives, cost: str, references: Sequence[Reference], size: tuple[int, int], top: int
 ) -> Frame:
-    quality = main_axis(objectives)
+    quality = objectives.quality
     width, height = size
     device = device_of(cost)
     shown = [r for r in references if all(math.isfinite(r.metrics.get(name, math.nan)) for name in (cost, quality))]
@@ -138,7 +138,7 @@ def _frame(
     if cost == metric_of(objectives.cost) and objectives.target is not None:
         kept_x.append(objectives.target)
     points = [row for run in runs for row in run.points]
-    ceiling = 1.0 if is_share(quality) else math.inf
+    ceiling = 1.0 if is_fraction(quality) else math.inf
     return Frame(
         cost, quality,
         axis(_column(points, cost), kept_x, MARGIN["left"], width - MARGIN["right"]),
@@ -202,7 +202,7 @@ def _steps(frame: Frame, run: Series) -> list[tuple[float, float]]:
     for x, y in (frame.place(row.metrics) for row in rows):
         points += [(x, points[-1][1])] if points else []
         points.append((x, y))
-    worse = frame.x.start if direction(frame.x_name, frame.objectives) == "max" else frame.x.end
+    worse = frame.x.start if frame.objectives.direction(frame.x_name) == "max" else frame.x.end
     return [*points, (worse, points[-1][1])] if points else []
 
 
@@ -212,16 +212,11 @@ def flat_front(frame: Frame, members: Sequence[FrontRow]) -> list[FrontRow]:
     if not rows:
         return []
     names = (frame.x_name, frame.y_name)
-    signs = [-1 if direction(name, frame.objectives) == "max" else 1 for name in names]
+    signs = [-1 if frame.objectives.direction(name) == "max" else 1 for name in names]
     values = np.array([[sign * row.metrics[name] for sign, name in zip(signs, names, strict=True)] for row in rows])
     order = np.lexsort(values.T[::-1])
     mask = non_dominated(values)
     return [rows[i] for i in order if mask[i]]
-
-
-def direction(name: str, objectives: Objectives) -> str:
-    ways = dict(zip(objectives.columns, (way for _, way in objectives.metrics), strict=True))
-    return ways.get(name) or DIRECTIONS.get(name, "min")
 
 
 def _measured(frame: Frame, run: Series) -> Iterator[str]:
@@ -242,7 +237,7 @@ def _members(frame: Frame, run: Series) -> Iterator[str]:
         x, y = frame.place(row.metrics)
         if row.number == run.best:
             yield svg.tag("circle", cx=x, cy=y, r=9, class_="best")
-        state = " demoted" if row.demoted else "" if row.number in on_line else " off"
+        state = " violated" if row.violated else "" if row.number in on_line else " off"
         words = f"{row.title}, {', '.join(f'{label(n)} {show(n, row.metrics[n])}' for n in (frame.y_name, frame.x_name))}"
         shape = {"d": _square(x, y)} if row.name else {"cx": x, "cy": y, "r": 5}
         kind = f"front{f' {run.color}' if run.color else state}{' scaled' * bool(row.name)}"

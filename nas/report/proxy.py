@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nas.objectives import CLASSIFICATION, TaskMetrics
 from nas.records import Trial
 
 FEW = 5  # architectures under which a correlation says nothing
@@ -16,7 +17,7 @@ FEW = 5  # architectures under which a correlation says nothing
 
 @dataclass(frozen=True)
 class ProxyRow:
-    """Of `count` architectures with results on both fidelities: Kendall's tau-b and Spearman's rho of their accuracies (nan for
+    """Of `count` architectures with results on both fidelities: Kendall's tau-b and Spearman's rho of their primary metrics (nan for
     fewer than two), and how much of the long training's best half the short one's best half has."""
 
     short: int
@@ -27,15 +28,16 @@ class ProxyRow:
     kept: float
 
 
-def proxy_rows(trials: Sequence[Trial], metric: str = "accuracy") -> tuple[ProxyRow, ...]:
+def proxy_rows(trials: Sequence[Trial], task: TaskMetrics = CLASSIFICATION) -> tuple[ProxyRow, ...]:
     """A row for each pair of fidelities of a run, the longest last; nothing for a run of one fidelity.
 
     Trials on upper fidelities were chosen by the lower ones, so that these figures are lower than over all architectures.
     """
+    metric, sign = task.primary, -1 if task.metrics[task.primary] == "min" else 1
     found: dict[int, dict[str, float]] = {}
     for trial in trials:
         if trial.ok and trial.repeat_of is None and not math.isnan(trial.metrics.get(metric, math.nan)):
-            found.setdefault(trial.fidelity, {})[trial.arch_id] = trial.metrics[metric]
+            found.setdefault(trial.fidelity, {})[trial.arch_id] = sign * trial.metrics[metric]
     levels = sorted(found)
     pairs = [(short, long) for long in levels for short in levels if short < long]
     return tuple(_row(short, long, found[short], found[long]) for short, long in pairs)

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from nas.journal import Journal, Lease
-from nas.objectives import PREDICTED, Objectives, device_of
+from nas.objectives import COSTS, PREDICTED, Objectives, TaskMetrics, device_of
 from nas.records import OUTCOMES, Event, Measurement, Trial
 from nas.report.front import FrontRow, Progress, best_row, front_rows, progress, reward_of
 from nas.report.proxy import ProxyRow, proxy_rows
 
-UNKNOWN = Objectives((("accuracy", "max"),), reward="first")
+TEST = "test_"
 ENDS = ("finish", "interrupted", "killed")  # what stands at the end of a session; `killed` carries the time of its last heartbeat
 
 
@@ -68,6 +68,7 @@ class Summary:
     settings: Mapping[str, Any]
     versions: Mapping[str, Any]
     space: Mapping[str, Any]
+    task: TaskMetrics
     objectives: Objectives
     counts: Mapping[str, int]
     trials: tuple[TrialRow, ...]
@@ -86,6 +87,11 @@ class Summary:
     fidelities: tuple[Mapping[str, Any], ...] = ()
 
     @property
+    def test_column(self) -> str:
+        """The column of the primary metric on the test split: `test_accuracy`."""
+        return f"{TEST}{self.task.primary}"
+
+    @property
     def points(self) -> tuple[TrialRow, ...]:
         """Trials that trained to the end."""
         return tuple(row for row in self.trials if row.outcome == "ok")
@@ -100,10 +106,11 @@ class Summary:
 def summarize(journal: Journal) -> Summary:
     """Everything of a run, from its journal alone. Works on a run of any age, also while it goes on."""
     trials, events = journal.trials(), journal.events()
-    objectives = read_objectives(journal.get("objectives"))
+    task = TaskMetrics.of(journal.get("task"))
+    objectives = read_objectives(journal.get("objectives"), task)
     measurements = journal.measurements()
     rows = _trial_rows(journal, trials, objectives)
-    members = front_rows(trials, objectives, measurements, journal.evaluations("test"))
+    members = front_rows(trials, objectives, measurements, journal.evaluations("test"), task)
     best = best_row(members, trials, objectives)
     front = tuple(replace(row, arch=journal.get(f"arch/{row.id}")) for row in members)
     wall, known = _wall(events, journal.lease())
@@ -114,6 +121,7 @@ def summarize(journal: Journal) -> Summary:
         settings=journal.get("settings") or {},
         versions=journal.get("versions") or {},
         space=journal.get("space") or {},
+        task=task,
         objectives=objectives,
         counts=_counts(trials),
         trials=rows,
@@ -128,27 +136,27 @@ def summarize(journal: Journal) -> Summary:
         started=min(starts, default=None),
         wall_s=wall,
         wall_known=known,
-        proxies=proxy_rows(trials),
+        proxies=proxy_rows(trials, task),
         fidelities=tuple(journal.get("fidelities") or ()),
     )
 
 
-def read_objectives(data: Any) -> Objectives:
-    """Objectives from their JSON form. A run that ended before it had any is read as one after accuracy."""
+def read_objectives(data: Any, task: TaskMetrics) -> Objectives:
+    """Objectives from their JSON form. A run that ended before it had any is read as one after the task's primary metric."""
     if not data:
-        return UNKNOWN
+        return Objectives(((task.primary, task.metrics[task.primary]),), reward="first", trained=tuple(task.metrics.items()))
     return Objectives(
         tuple((name, way) for name, way in data["metrics"]),
         tuple((name, bound) for name, bound in data.get("constraints", ())),
-        own=tuple((name, way) for name, way in data.get("own", ())),
+        trained=tuple((name, way) for name, way in data.get("trained", ())) or tuple(task.metrics.items()),
         **{key: data[key] for key in ("reward", "exponent", "beta", "over", "cost", "target") if key in data},
     )
 
 
 def metric_names(summary: Summary) -> tuple[str, ...]:
-    """Names of all metrics of trials that trained: the axes first, then what else was recorded, in a fixed order."""
+    """Names of all metrics of trials that trained: the objectives first, then what else was recorded, in a fixed order."""
     seen = {name for row in summary.points for name in row.metrics}
-    order = ("accuracy", "loss", PREDICTED, "params", "macs", "memory_bytes")
+    order = (*summary.task.metrics, PREDICTED, *COSTS)
 
     def place(name: str) -> tuple[int, str]:
         kind = name.partition("/")[0]
@@ -196,14 +204,14 @@ def _latencies(trials: Sequence[Trial], measurements: Sequence[Measurement]) -> 
         rows.append(
             LatencyRow(
                 trial.number if trial else None, arch_id, device, predicted, m.latency_ms, m.p95_ms, counted,
-                _told(m, "memory_bytes"), _told(m, "energy_mj"),
+                _reported(m, "memory_bytes"), _reported(m, "energy_mj"),
             )
         )  # fmt: skip
     return tuple(rows)
 
 
-def _told(measurement: Measurement, name: str) -> float:
-    """What the platform told besides times; nan where it does not."""
+def _reported(measurement: Measurement, name: str) -> float:
+    """What the platform reports besides times; nan where it does not."""
     value = measurement.info.get(name)
     return float(value) if isinstance(value, int | float) else math.nan
 

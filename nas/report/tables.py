@@ -35,8 +35,8 @@ def _member(row: FrontRow, names: Sequence[str], summary: Summary) -> str:
     tags = '<span class="tag best">best</span>' if summary.best and row.number == summary.best.number else ""
     if row.name:
         tags += f'<span class="tag scaled" title="{escape(row.note or "trained as the search trains")}">{escape(_marked(row))}</span>'
-    if row.demoted:
-        tags += f'<span class="tag demoted" title="{escape("; ".join(row.demoted))}">demoted</span>'
+    if row.violated:
+        tags += f'<span class="tag violated" title="{escape("; ".join(row.violated))}">constraint violated</span>'
     link = f'<span class="mono">{escape(row.id)}</span>'
     if row.arch:
         link = f'<a href="front/{quote(row.id)}.yaml">{link}</a>'
@@ -45,7 +45,7 @@ def _member(row: FrontRow, names: Sequence[str], summary: Summary) -> str:
     for name in names:
         value = value_of(row, name)
         shown = show(name, value)
-        broken = name.startswith("measured_ms/") and row.demoted
+        broken = name.startswith("measured_ms/") and row.violated
         cells.append(number_cell(value, shown, "n bad" if broken else "n"))
     return f'<tr data-k="{row.number}">{"".join(cells)}{number_cell(row.reward, number(row.reward))}</tr>'
 

@@ -9,13 +9,13 @@ from nas.objectives import MEASURED, PREDICTED, device_of
 from nas.report.format import show
 from nas.report.front import FrontRow
 from nas.report.proxy import proxy_text
-from nas.report.summary import Summary, metric_names
+from nas.report.summary import TEST, Summary, metric_names
 
-HEADS = {"memory_bytes": "memory", "test_accuracy": "test", "macs": "MACs"}
+HEADS = {"memory_bytes": "memory", "macs": "MACs"}
 
 
 def front_text(summary: Summary, limit: int = 40) -> str:
-    """The front, best on the main axis first; `*` marks the best one, a demoted member tells the limit it breaks."""
+    """The front, best quality first; `*` marks the best member, and constraints violated by measurement stand behind a row."""
     lines = [counts_line(summary)]
     if not summary.front:
         return "\n".join([*lines, "no front yet: " + _why_empty(summary.counts)])
@@ -45,8 +45,8 @@ def columns(summary: Summary) -> list[str]:
     measured = {device for row in summary.front for device in row.measured}
     for name in metric_names(summary):
         names.append(name)
-        if name == "accuracy" and any(not math.isnan(row.test_accuracy) for row in summary.front):
-            names.append("test_accuracy")
+        if name == summary.task.primary and any(not math.isnan(row.test) for row in summary.front):
+            names.append(summary.test_column)
         if (device := device_of(name)) in measured:
             names.append(f"{MEASURED}/{device}")
     return names + [f"{MEASURED}/{d}" for d in summary.devices if d in measured and f"{MEASURED}/{d}" not in names]
@@ -54,8 +54,8 @@ def columns(summary: Summary) -> list[str]:
 
 def value_of(row: FrontRow, column: str) -> float:
     """The number of a front's member in a column of `columns`; nan where there is none."""
-    if column == "test_accuracy":
-        return row.test_accuracy
+    if column.startswith(TEST):
+        return row.test
     kind, _, device = column.partition("/")
     return row.measured.get(device, math.nan) if kind == MEASURED else row.metrics.get(column, math.nan)
 
@@ -67,14 +67,16 @@ def _why_empty(counts: Mapping[str, int]) -> str:
 
 
 def _head(name: str) -> str:
+    if name.startswith(TEST):
+        return "test"
     if not (device := device_of(name)):
         return HEADS.get(name, name)
     return f"{device} {'predicted' if name.startswith(PREDICTED) else 'measured'} ms"
 
 
 def _notes(row: FrontRow) -> list[str]:
-    demoted = [f"demoted: {'; '.join(row.demoted)}"] if row.demoted else []
-    return [*demoted, f"scaled; {row.note}" if row.note else "scaled"] if row.name else demoted
+    notes = [f"constraint violated by measurement: {'; '.join(row.violated)}"] if row.violated else []
+    return [*notes, f"scaled; {row.note}" if row.note else "scaled"] if row.name else notes
 
 
 def _cells(row: FrontRow, names: list[str], best: bool) -> list[str]:

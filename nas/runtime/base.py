@@ -1,4 +1,4 @@
-"""What every executor does: take groups of jobs, tell what happens to them, and end one for real."""
+"""What every executor does: take groups of jobs, report what happens to them, and end one for real."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from nas.data import Dataset
+from nas.evaluators import Evaluator
 from nas.records import Job, Outcome
+from nas.runtime.spec import WorkerSpec
 
 Cause = Literal["worker", "node", "memory", "disk"]
+Kind = Literal["started", "progress", "done", "lost"]
 
 
 @dataclass(frozen=True)
-class Event:
-    """`kind`: `started` (by `worker`), `progress` (step of steps, metrics), `done` (outcomes) or `lost`.
+class JobEvent:
+    """Something that happened to the jobs of a ticket.
 
-    Of what is lost, `error` says how and `cause` why: the `worker` died, or its `node`, for want of `memory`, or the `disk`
-    that it writes to is full.
+    `kind` is `started` (by `worker`), `progress` (`step` of `steps`, `metrics` so far), `done` (`outcomes`) or `lost`. Of lost
+    jobs, `error` is one line and `cause` the reason: the `worker` died, or its `node`, the trial took too much `memory`, or
+    the `disk` that it writes to is full.
     """
 
     ticket: int
-    kind: str
+    kind: Kind
     outcomes: tuple[Outcome, ...] = ()
     number: int = -1
     step: int = 0
@@ -32,20 +37,57 @@ class Event:
 
 
 class Executor(Protocol):
-    """Runs jobs somewhere. A ticket stands for the jobs of one `submit`, which run together in one worker."""
+    """Runs jobs in some process. A ticket stands for the jobs of one `submit`, which run together in one worker.
+
+    Executors can be started and used from any thread, by one thread at a time. They leave the environment variables, signal
+    handlers and root logger of the process that uses them as they are.
+    """
+
+    @property
+    def dashboard(self) -> str:
+        """Address of a page about the workers; empty where there is none."""
+        ...
 
     def capacity(self) -> int:
         """How many tickets run at once, now: workers may come and go. More may be submitted and wait."""
         ...
 
-    def submit(self, jobs: Sequence[Job]) -> int: ...
+    def submit(self, jobs: Sequence[Job]) -> int:
+        """Queues jobs of one kind and returns their ticket."""
+        ...
 
-    def poll(self, timeout_s: float) -> Sequence[Event]:
-        """What happened since the last call; waits up to `timeout_s` seconds where nothing has."""
+    def poll(self, timeout_s: float) -> Sequence[JobEvent]:
+        """Returns what happened since the last call; waits up to `timeout_s` seconds where nothing has."""
         ...
 
     def kill(self, ticket: int) -> None:
         """Ends the process that runs the ticket; no event follows for it."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends all workers."""
+        ...
+
+
+class ExecutorSettings(Protocol):
+    """A frozen settings dataclass of one kind of executor."""
+
+    def start(self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None) -> Executor:
+        """Starts an executor.
+
+        Args:
+            spec: What workers are started with. Where its settings name no dataset, `dataset` is the only one.
+            dataset: The dataset as it is loaded already, so that workers need not read it, where the executor can pass it on.
+            evaluator: An evaluator object, used instead of the one that the settings name.
+
+        Raises:
+            ValueError: The object cannot be passed to where jobs run; it must be in a module named in `plugins=`.
+        """
+        ...
+
+
+def objects_refused(executor: str) -> ValueError:
+    """The error of an executor whose workers are other processes, for objects that only the caller's process has."""
+    return ValueError(
+        f"executor={executor}: functions and objects run in the caller's process; use executor=local or name the module in plugins="
+    )

@@ -1,4 +1,4 @@
-"""A Ray cluster as the executor sees it: connecting, what nodes have room for, a folder that all see, data shipped once."""
+"""A Ray cluster as executors see it: the connection, how many workers nodes hold, a folder that all see, data shipped once."""
 
 from __future__ import annotations
 
@@ -6,30 +6,49 @@ import contextlib
 import logging
 import os
 import secrets
+import signal
 import socket
+import threading
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from nas.core.settings import check_ranges
+from nas.data import Dataset
 from nas.data.stream import Streamed
 from nas.runtime.memory import GIB
 from nas.runtime.processes import check_memory
 
-TPU_CHIPS = (0, 1, 2, 4, 8)  # what Ray can give a worker
+TPU_CHIPS = (0, 1, 2, 4, 8)  # numbers that Ray can assign to a worker
 PROBE_S = 60.0
-SHIPPED_SHARE = 0.5  # of a node's object store: a larger dataset is read by each worker itself
+SHIPPED_FRACTION = 0.5  # of a node's object store: a larger dataset is read by each worker itself
+
+# Read by Ray when it is imported and when it starts processes: no statistics are sent, nothing of `uv run` is guessed, and a
+# worker without accelerators does not lose the variables that name them.
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+# Actors have the methods of their class, made when the program runs; what these return is known when it is fetched.
+Actor = Any
+Ref = Any
 
 log = logging.getLogger("nas")
 
 
 @dataclass(frozen=True)
 class ClusterSettings:
-    """`executor=ray`. Without an `address` a local cluster is started; `auto` joins the running one, `ray://host:10001` a remote one.
+    """`executor=ray`.
 
-    `cpus`, `gpus`, `tpus`, `memory_gib` are what one worker, and so one trial, takes; `resource` is a custom one that its
-    node carries.
+    address: the cluster. None starts a local one, `auto` joins the running one, `ray://host:10001` a remote one.
+    workers: how many at most; None is as many as the nodes hold, while they come and go.
+    cpus, gpus, tpus, memory_gib: what one worker, and so one trial, takes; `cpus` None is the threads of a trial.
+    wait_s: seconds to wait for nodes that can hold a worker.
+    resource: a custom resource that the nodes of workers carry.
     """
 
     address: str | None = None
@@ -50,41 +69,59 @@ class ClusterSettings:
         check_memory(self.memory_gib)
 
 
+@contextlib.contextmanager
+def process_kept() -> Iterator[None]:
+    """Gives Ray its variables while it is imported and starts, and leaves variables and signal handlers as they were."""
+    missing = {name: value for name, value in RAY_ENVIRONMENT.items() if name not in os.environ}
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    os.environ.update(missing)
+    try:
+        yield
+    finally:
+        for name in missing:
+            os.environ.pop(name, None)
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in kept.items():
+                if handler is not None:  # None: one that was not set from Python
+                    signal.signal(number, handler)
+
+
 class Cluster:
-    """A connection. `need` is what a worker takes, in Ray's own words."""
+    """A connection to a cluster, made here where there is none yet. `need` is what a worker takes, in Ray's terms."""
 
     def __init__(self, settings: ClusterSettings, threads: int):
-        for name, value in (("USAGE_STATS_ENABLED", "0"), ("ENABLE_UV_RUN_RUNTIME_ENV", "0"), ("ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")):
-            os.environ.setdefault(f"RAY_{name}", value)
-        import ray
-        import ray.exceptions
+        with process_kept():
+            import ray
+            import ray.exceptions
 
-        self.ray, self.errors, self._settings = ray, ray.exceptions, settings
-        self.dashboard = ""
-        self._owns = not ray.is_initialized()
-        if self._owns:
-            self._connect()
-        self._homeless: float | None = None
+            self.ray, self.errors, self._settings = ray, ray.exceptions, settings
+            self.dashboard = ""
+            self._owns = not ray.is_initialized()
+            if self._owns:
+                self._connect()
+        self._waiting_since: float | None = None
         cpus = settings.cpus if settings.cpus is not None else float(threads)
         self.need: dict[str, Any] = {"num_cpus": cpus, "num_gpus": settings.gpus}
-        self._wanted = {"CPU": cpus, "GPU": settings.gpus, "TPU": settings.tpus}
-        named = ({"TPU": settings.tpus} if settings.tpus else {}) | ({settings.resource: 1} if settings.resource else {})
+        self._asked: dict[str, float] = {"CPU": cpus, "GPU": settings.gpus, "TPU": settings.tpus}
+        named: dict[str, float] = {"TPU": settings.tpus} if settings.tpus else {}
+        named |= {settings.resource: 1} if settings.resource else {}
         if named:
             self.need["resources"] = named
-            self._wanted |= named
+            self._asked |= named
         if settings.memory_gib:
-            self.need["memory"] = self._wanted["memory"] = int(settings.memory_gib * GIB)
+            self.need["memory"] = self._asked["memory"] = int(settings.memory_gib * GIB)
 
     def close(self) -> None:
+        """Ends the connection, and a local cluster, where they were made here."""
         if self._owns:
             self.ray.shutdown()
 
     def alive(self) -> dict[str, dict[str, float]]:
-        """Node id -> resources."""
+        """Resources of each node, by node id."""
         return {node["NodeID"]: node["Resources"] for node in self.ray.nodes() if node["Alive"]}
 
     def environment(self, platform: str) -> dict[str, str]:
-        """Variables of a worker, by what it takes; `platform`: the one that JAX was told, or empty."""
+        """Variables of a worker process that follow from what it takes; `platform`: value of `JAX_PLATFORMS`, or empty."""
         settings, out = self._settings, {}
         if settings.resource:
             out["NAS_RESOURCE"] = settings.resource
@@ -94,33 +131,46 @@ class Cluster:
             out["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * settings.gpus:.3f}"
         return out
 
-    def room(self) -> int:
-        """How many workers the nodes hold that are there now, each node for itself."""
+    def capacity(self) -> int:
+        """How many workers the present nodes hold, each node by itself."""
         return sum(self._holds(node) for node in self.alive().values())
 
-    def wait_for_room(self) -> None:
-        """Ray waits for ever, in silence, for what no node has; nodes that are starting get `wait_s` seconds.
+    def wait_for_capacity(self) -> None:
+        """Returns when a node can hold a worker. (Ray itself waits for ever, in silence, for what no node has.)
 
-        Raises ValueError that tells what a worker needs and what the nodes have. Waits at the first call, and afterwards
-        leaves that to the caller.
+        Nodes that are starting get `wait_s` seconds. The first call waits; later ones return at once, and raise when these
+        seconds are over.
+
+        Raises:
+            ValueError: What a worker needs and what the nodes have.
         """
-        first = self._homeless is None
-        self._homeless = self._homeless or time.monotonic()
-        end = self._homeless + (0 if self._owns and not self._settings.address else self._settings.wait_s)
-        while self.room() < 1:
+        first = self._waiting_since is None
+        self._waiting_since = self._waiting_since or time.monotonic()
+        end = self._waiting_since + (0 if self._owns and not self._settings.address else self._settings.wait_s)
+        while self.capacity() < 1:
             if time.monotonic() >= end:
-                nodes = sorted({_words(node, self._wanted) for node in self.alive().values()})
+                nodes = sorted({_resources_text(node, self._asked) for node in self.alive().values()})
                 have = "; ".join(nodes) or "gone"
-                raise ValueError(f"executor: a worker needs {_words(self._wanted, self._wanted)}; the nodes have {have}")
+                raise ValueError(
+                    f"executor: a worker needs {_resources_text(self._asked, self._asked)}; the nodes have {have}"
+                )
             if not first:
                 return
             time.sleep(0.5)
-        self._homeless = 0.0
+        self._waiting_since = 0.0
 
     def probe(self, storage: str, python_path: str) -> str:
-        """Writes a file into the run's folder and has every node look for it. Raises ValueError naming one that does not see it.
+        """Writes a file into the run's folder and has every node look for it.
 
-        Gives the file's token, by which workers of nodes that join later look again.
+        Args:
+            storage: The run's folder.
+            python_path: `PYTHONPATH` of the tasks that look.
+
+        Returns:
+            The file's token, by which workers on nodes that join later look for it too.
+
+        Raises:
+            ValueError: A node does not see the file, or may not write there.
         """
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as Strategy
 
@@ -136,42 +186,49 @@ class Cluster:
         }
         answered, late = self.ray.wait(list(asked), num_returns=len(asked), timeout=PROBE_S) if asked else ([], [])
         for ref in late:
-            log.warning("node %s did not say within %g s whether it sees %s", nodes.get(asked[ref]), PROBE_S, storage)
+            log.warning(
+                "node %s did not answer within %g s whether it sees %s", nodes.get(asked[ref]), PROBE_S, storage
+            )
         for ref in answered:
-            with contextlib.suppress(self.errors.RayError):  # it left meanwhile
+            with contextlib.suppress(self.errors.RayError):  # the node left meanwhile
                 if not self.ray.get(ref):
                     raise ValueError(unseen(storage, nodes.get(asked[ref], asked[ref])))
         return token
 
     def _connect(self) -> None:
+        """`logging_level` is that of Ray's own logger; the root logger stays as it is."""
         address = self._settings.address
         check_address(address)
         try:
             options: dict[str, Any] = {} if address else {"include_dashboard": False}
             # without "local" Ray would join whatever cluster runs on this machine
-            context = self.ray.init(address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **options)
+            context = self.ray.init(
+                address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **options
+            )
         except (ConnectionError, RuntimeError, ValueError, TimeoutError, ImportError) as error:
             at = address or "a local cluster"
             hint = "; ray:// needs pip install 'nas[cluster]'" if isinstance(error, ImportError) else ""
             raise ValueError(f"executor.address: cannot reach {at}: {str(error).splitlines()[0]}{hint}") from error
-        url = getattr(context, "dashboard_url", None)
+        url = context.dashboard_url
         self.dashboard = f"http://{url}" if url else ""
 
-    def _holds(self, node: dict[str, float]) -> int:
-        rooms = [int(node.get(name, 0) / need + 1e-6) for name, need in self._wanted.items() if need]
-        return min(rooms, default=1)
+    def _holds(self, node: Mapping[str, float]) -> int:
+        counts = [int(node.get(name, 0) / need + 1e-6) for name, need in self._asked.items() if need]
+        return min(counts, default=1)
 
 
-def _words(resources: dict[str, float], expected: dict[str, float]) -> str:
+def _resources_text(resources: Mapping[str, float], expected: Mapping[str, float]) -> str:
     """`2 CPUs and 1 GPUs`: CPUs always, others where they are expected."""
-    units = [f"{resources.get(name, 0):g} {name}s" for name in ("CPU", "GPU", "TPU") if name == "CPU" or expected.get(name)]
+    units = [
+        f"{resources.get(name, 0):g} {name}s" for name in ("CPU", "GPU", "TPU") if name == "CPU" or expected.get(name)
+    ]
     units += [f"{resources.get('memory', 0) / GIB:.3g} GiB"] if expected.get("memory") else []
     units += [f"{resources.get(name, 0):g} {name}" for name in expected if name not in ("CPU", "GPU", "TPU", "memory")]
     return " and ".join(units)
 
 
 def check_address(address: str | None) -> None:
-    """Ray tries for minutes, with lines of its own, to reach a host that is not there."""
+    """Raises ValueError where nothing answers at `host:port`; Ray would try for minutes, and print about it."""
     host, colon, port = (address or "").removeprefix("ray://").rpartition(":")
     if not colon:
         return
@@ -181,25 +238,27 @@ def check_address(address: str | None) -> None:
         raise ValueError(f"executor.address: cannot reach {address}: {error}") from None
 
 
-def ship(cluster: Cluster, dataset: Any) -> Any:
-    """A reference to the dataset in the object store, None where a node's store would not hold it."""
+def ship(cluster: Cluster, dataset: Dataset) -> Ref:
+    """Puts a dataset into the object store. Returns the reference, or None where a node's store does not hold it."""
     splits = dataset.train, dataset.valid, dataset.test
     if any(isinstance(split.images, Streamed) for split in splits):
         return None  # files, which each node reads itself
     size = sum(s.images.nbytes + s.targets.nbytes for s in splits)
     stores = [node.get("object_store_memory", 0) for node in cluster.alive().values()]
-    if size > SHIPPED_SHARE * min(stores, default=0):
-        log.info("the dataset (%.2f GiB) is read by every worker: a node's object store is too small for it", size / GIB)
+    if size > SHIPPED_FRACTION * min(stores, default=0):
+        log.info(
+            "the dataset (%.2f GiB) is read by every worker: a node's object store is too small for it", size / GIB
+        )
         return None
     try:
         return cluster.ray.put(dataset)
     except (cluster.errors.RayError, OSError) as error:
-        log.warning("the dataset is read by every worker: the object store does not take it: %s", error)
+        log.warning("the dataset is read by every worker: the object store refuses it: %s", error)
         return None
 
 
-def received(dataset: list[Any]) -> Any:
-    """In a worker: the shipped dataset, without a copy; None where there is none, or it was lost with a node."""
+def received(dataset: Sequence[Ref]) -> Dataset | None:
+    """In a worker: the dataset of a reference in a list, without a copy; None where there is none, or it was lost with a node."""
     import ray
     import ray.exceptions
 
@@ -208,12 +267,12 @@ def received(dataset: list[Any]) -> Any:
     try:
         return ray.get(dataset[0])
     except ray.exceptions.RayError as error:
-        log.warning("the dataset is read here: the object store has lost it: %s", error)
+        log.warning("the dataset is read by this worker: the object store lost it: %s", error)
         return None
 
 
 def sees(storage: str, token: str) -> bool:
-    """In a worker: whether it sees the driver's file in the run's folder, and may write there."""
+    """Whether this node sees the driver's file in the run's folder, and may write there."""
     return _probe_file(storage, token).exists() and os.access(storage, os.W_OK)
 
 
@@ -224,6 +283,7 @@ def check_seen(storage: str, token: str) -> None:
 
 
 def unseen(storage: str, node: str) -> str:
+    """The error of a node that does not see the run's folder."""
     return f"storage: node {node} does not see {storage}, or may not write there; give a folder that all nodes share by storage="
 
 

@@ -1,4 +1,4 @@
-"""Keeps an executor busy: hands jobs out, gives lost ones another try, ends those that take too long."""
+"""Keeps an executor busy: hands out jobs, retries lost ones, ends those that take too long."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from nas.records import DiskFullError, Job, Outcome
-from nas.runtime.base import Cause, Event, Executor
+from nas.runtime.base import Cause, Executor, JobEvent
 
-AHEAD = 2  # jobs that wait in the executor, so that a worker is not idle while the driver records what it did
-NODE_LOSSES = 20  # nodes that go are seldom a candidate's fault; one that takes every node down with it still ends
+AHEAD = 2  # jobs that wait in the executor, so that a worker is not idle while the driver records its last outcome
+NODE_LOSSES = 20  # a lost node is seldom a candidate's fault, but one that takes every node down must end
 
 
 @dataclass(frozen=True)
 class Loss:
-    """A job whose worker died. `counts`: it is one of the tries that `retries` allows."""
+    """A job whose worker died. `counts`: whether it is one of the tries that `retries` limits."""
 
     job: Job
     error: str
@@ -36,11 +36,20 @@ class Running:
 
 
 class Dispatcher:
-    """Jobs in, (job, outcome) out, one a ticket. `lost` is called for every loss, `seen` for what starts and how far it is."""
+    """Runs jobs through an executor, one a ticket.
+
+    Args:
+        executor: Where jobs run.
+        retries: How often a job whose worker died is run again.
+        timeout_s: Seconds after which a job that started is ended; None is no limit.
+        lost: Called with every loss.
+        seen: Called with events of kind `started` and `progress`.
+        clock: Seconds, for `timeout_s`.
+    """
 
     def __init__(
         self, executor: Executor, retries: int, timeout_s: float | None = None,
-        lost: Callable[[Loss], None] = lambda loss: None, seen: Callable[[Event], None] = lambda event: None,
+        lost: Callable[[Loss], None] = lambda loss: None, seen: Callable[[JobEvent], None] = lambda event: None,
         clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         self._executor, self._retries, self._timeout_s = executor, retries, timeout_s
@@ -51,7 +60,7 @@ class Dispatcher:
         self.running: dict[int, Running] = {}  # by ticket
 
     def __len__(self) -> int:
-        """Jobs that are not done."""
+        """How many jobs are not done."""
         return len(self._waiting) + len(self.running)
 
     def add(self, job: Job, tries: int = 0) -> None:
@@ -60,7 +69,7 @@ class Dispatcher:
         self._waiting.append(job)
 
     def step(self, timeout_s: float = 0.5) -> Iterator[tuple[Job, Outcome]]:
-        """Hands out, waits for news up to `timeout_s`, and gives what is done by now."""
+        """Hands out jobs, waits up to `timeout_s` for events, and yields the jobs that are done with their outcomes."""
         self._submit()
         events = self._executor.poll(timeout_s)
         done = [found for event in events for found in self._handle(event)] + self._expired()
@@ -68,12 +77,12 @@ class Dispatcher:
         yield from done
 
     def _submit(self) -> None:
-        room = self._executor.capacity()
-        while self._waiting and len(self.running) < room + AHEAD:
+        most = self._executor.capacity() + AHEAD
+        while self._waiting and len(self.running) < most:
             job = self._waiting.popleft()
             self.running[self._executor.submit([job])] = Running(job)
 
-    def _handle(self, event: Event) -> list[tuple[Job, Outcome]]:
+    def _handle(self, event: JobEvent) -> list[tuple[Job, Outcome]]:
         running = self.running.get(event.ticket)
         if running is None:
             return []
@@ -93,10 +102,10 @@ class Dispatcher:
         del self._tries[job.number], self._nodes[job.number]
         return job, outcome
 
-    def _again(self, job: Job, event: Event) -> list[tuple[Job, Outcome]]:
-        """Another try, or none left. Raises DiskFullError for a full disk, which no other try would find emptier."""
+    def _again(self, job: Job, event: JobEvent) -> list[tuple[Job, Outcome]]:
+        """Queues another try, or returns the outcome where none is left. Raises DiskFullError for a full disk."""
         if event.cause == "disk":
-            raise DiskFullError(f"{event.error}; with room again, the same command resumes")
+            raise DiskFullError(f"{event.error}; free some space and the same command resumes")
         self._nodes[job.number] += event.cause == "node"
         counts = event.cause != "node" or self._nodes[job.number] > NODE_LOSSES
         self._tries[job.number] += counts
@@ -110,12 +119,16 @@ class Dispatcher:
 
     def _expired(self) -> list[tuple[Job, Outcome]]:
         limit, now = self._timeout_s, self._clock()
-        done = []
-        for ticket, running in list(self.running.items()) if limit else ():
-            if running.since is not None and now - running.since > limit:  # type: ignore[operator]
+        done: list[tuple[Job, Outcome]] = []
+        if limit is None:
+            return done
+        for ticket, running in list(self.running.items()):
+            if running.since is not None and now - running.since > limit:
                 self._executor.kill(ticket)
                 del self.running[ticket]
-                done.append(self._done(running.job, Outcome(running.job.number, "timeout", f"took longer than {limit:g} s")))
+                done.append(
+                    self._done(running.job, Outcome(running.job.number, "timeout", f"took longer than {limit:g} s"))
+                )
         return done
 
 
@@ -123,16 +136,23 @@ def run_all(
     executor: Executor, jobs: Sequence[Job], progress: Callable[[int, int], None] = lambda done, total: None,
     retries: int = 2, timeout_s: float | None = None, done: Callable[[int, Outcome], None] = lambda i, outcome: None,
 ) -> list[Outcome]:  # fmt: skip
-    """Runs jobs of distinct numbers one a ticket and gives their outcomes in order; for work outside the loop.
+    """Runs jobs and returns their outcomes in order; for work outside the search loop.
 
-    `done(i, outcome)` hears of the outcome of the i-th job as soon as it is known. A job lost more than `retries` times
-    has the outcome `lost`, one that takes longer than `timeout_s` is ended. `progress`: of the steps where there is one
-    job, of the jobs where there are several.
+    Args:
+        executor: Where jobs run.
+        jobs: Of distinct numbers.
+        progress: Called with (done, total): steps of a single job, or jobs where there are several.
+        retries: A job lost more often has the outcome `lost`.
+        timeout_s: A job that takes longer has the outcome `timeout`.
+        done: Called with the index of a job and its outcome as soon as it is known.
+
+    Raises:
+        DiskFullError: A worker's disk is full.
     """
     alone, places = len(jobs) == 1, {job.number: i for i, job in enumerate(jobs)}
-    assert len(places) == len(jobs), "jobs of one number"
+    assert len(places) == len(jobs), "jobs with equal numbers"
 
-    def seen(event: Event) -> None:
+    def seen(event: JobEvent) -> None:
         if alone and event.kind == "progress":
             progress(event.step, event.steps)
 

@@ -1,30 +1,41 @@
-"""Jobs in this process, one after the other: the easiest to debug; nothing outlives a crash of the driver."""
+"""Jobs in the caller's process, one after the other: the easiest to debug; nothing outlives a crash of the driver."""
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from nas.records import Job, WorkerSpec
-from nas.runtime.base import Event
+from nas.data import Dataset
+from nas.evaluators import Evaluator
+from nas.records import Job
+from nas.runtime.base import JobEvent
+from nas.runtime.spec import WorkerSpec
 from nas.runtime.worker import Worker
 
 
 @dataclass(frozen=True)
 class LocalSettings:
-    """`executor=local`. A trial cannot be ended here, so `search.timeout_s` and limits of memory do not hold."""
+    """`executor=local`: jobs run in the process and thread that polls.
 
-    def start(self, spec: WorkerSpec, dataset: Any = None) -> LocalExecutor:
-        return LocalExecutor(spec, dataset)
+    Datasets and evaluators may be objects. A trial cannot be ended, so `search.timeout_s` and limits of memory do not hold;
+    `search.threads` neither: XLA has the threads that this process allows it (`NPROC` when JAX starts, or all).
+    """
+
+    def start(
+        self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None
+    ) -> LocalExecutor:
+        """See `ExecutorSettings.start`; takes every object as it is."""
+        return LocalExecutor(spec, dataset, evaluator)
 
 
 class LocalExecutor:
-    def __init__(self, spec: WorkerSpec, dataset: Any = None):
-        os.environ.update(spec.environment())
-        self._worker = Worker(spec, dataset)
+    """Runs a ticket when it is polled, and reports its progress together with its end."""
+
+    dashboard = ""
+
+    def __init__(self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None):
+        self._worker = Worker(spec, dataset, evaluator)
         self._queue: deque[tuple[int, Sequence[Job]]] = deque()
         self._tickets = self._announced = 0
 
@@ -36,21 +47,21 @@ class LocalExecutor:
         self._queue.append((self._tickets, jobs))
         return self._tickets
 
-    def poll(self, timeout_s: float) -> Sequence[Event]:
+    def poll(self, timeout_s: float) -> Sequence[JobEvent]:
         if not self._queue:
             return []
         ticket, jobs = self._queue[0]
         if ticket != self._announced:
             self._announced = ticket
-            return [Event(ticket, "started", number=jobs[0].number)]
+            return [JobEvent(ticket, "started", number=jobs[0].number)]
         self._queue.popleft()
-        told: list[Event] = []
+        reports: list[JobEvent] = []
 
-        def report(number: int, step: int, steps: int, metrics: Any) -> None:
-            told.append(Event(ticket, "progress", number=number, step=step, steps=steps, metrics=dict(metrics)))
+        def report(number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+            reports.append(JobEvent(ticket, "progress", number=number, step=step, steps=steps, metrics=dict(metrics)))
 
         outcomes = self._worker.run(jobs, report)
-        return [*told, Event(ticket, "done", tuple(outcomes))]
+        return [*reports, JobEvent(ticket, "done", tuple(outcomes))]
 
     def kill(self, ticket: int) -> None:
         self._queue = deque(item for item in self._queue if item[0] != ticket)

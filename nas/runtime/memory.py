@@ -1,4 +1,4 @@
-"""A limit on the memory of a worker: what a trial takes beyond it becomes its outcome, before the machine runs out."""
+"""A limit on the memory of a worker: a trial that exceeds it has the outcome `oom`, before the machine runs out of memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GIB = 2**30
 
 
 def resident_bytes() -> int:
-    """Memory that this process holds now; where the system does not tell, the most that it ever held."""
+    """Memory that this process holds now; its highest value so far where the system does not report it."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:
@@ -24,9 +24,15 @@ def resident_bytes() -> int:
 
 
 def run_within(limit: int, jobs: Sequence[Job], work: Callable[[], Sequence[Outcome]]) -> tuple[list[Outcome], bool]:
-    """(outcomes, whether this process must end): `work` in a thread, left alone as soon as the process outgrows `limit` bytes.
+    """Runs `work` in a thread, and abandons it as soon as the process holds more than `limit` bytes.
 
-    A limit of 0 is none. Native code cannot be stopped from outside, so a process that gave up on it has to go.
+    Args:
+        limit: Bytes; 0 is no limit.
+        jobs: What `work` does.
+        work: Returns the outcomes of the jobs.
+
+    Returns:
+        The outcomes, and whether this process must end: native code cannot be stopped, so an abandoned thread still runs.
     """
     if not limit:
         return list(work()), False

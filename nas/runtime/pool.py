@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from nas.records import Job
-from nas.runtime.base import Event
+from nas.runtime.base import JobEvent
 
 
 @dataclass
 class Member:
-    """A worker and the ticket it works on; `name` is what people know it by."""
+    """A worker and the ticket that it works on; `name` is shown to people."""
 
     name: str = ""
     ticket: int | None = None
@@ -25,17 +25,17 @@ W = TypeVar("W", bound=Member)
 
 
 class Pool(ABC, Generic[W]):
-    """Hands queued tickets to free workers, in order; how workers start, work and end is a subclass' business."""
+    """Hands queued tickets to free workers, in order; subclasses start, feed and end workers."""
 
     def __init__(self) -> None:
         self._members: list[W] = []
         self._queue: deque[tuple[int, Sequence[Job]]] = deque()
-        self._events: list[Event] = []
+        self._events: list[JobEvent] = []
         self._tickets = 0
 
     @abstractmethod
     def _free(self) -> W | None:
-        """A worker that can begin now; may start one that will be able to later."""
+        """A worker that can begin now, or None; may start one that can begin later."""
 
     @abstractmethod
     def _give(self, member: W, jobs: Sequence[Job]) -> None:
@@ -64,13 +64,13 @@ class Pool(ABC, Generic[W]):
     def _feed(self) -> None:
         while self._queue and (member := self._free()) is not None:
             member.ticket, member.jobs = self._queue.popleft()
-            self._events.append(Event(member.ticket, "started", worker=member.name, number=member.jobs[0].number))
+            self._events.append(JobEvent(member.ticket, "started", worker=member.name, number=member.jobs[0].number))
             self._give(member, member.jobs)
 
     def _bury(self, member: W) -> None:
         self._members.remove(member)
         self._end(member)
 
-    def _taken_events(self) -> list[Event]:
+    def _taken_events(self) -> list[JobEvent]:
         events, self._events = self._events, []
         return events

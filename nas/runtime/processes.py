@@ -1,4 +1,4 @@
-"""Jobs in worker processes on this machine, spoken to in JSON lines; a process that dies or hangs costs one trial at most."""
+"""Jobs in worker processes on this machine, driven by JSON lines; a process that dies or hangs costs one trial at most."""
 
 from __future__ import annotations
 
@@ -8,19 +8,26 @@ import os
 import selectors
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO
 
-from nas.records import Job, Outcome, WorkerSpec
-from nas.runtime.base import Event
+from nas.data import Dataset
+from nas.evaluators import Evaluator
+from nas.records import JSON, Job, Outcome
+from nas.runtime.base import JobEvent, objects_refused
 from nas.runtime.pool import Member, Pool
+from nas.runtime.spec import WorkerSpec
 
 
 @dataclass(frozen=True)
 class ProcessesSettings:
-    """`executor=processes`. `workers`: how many; null is one for every `search.threads` cores. `memory_gib`: what one may take."""
+    """`executor=processes`.
+
+    workers: how many processes; None is one for every `search.threads` cores.
+    memory_gib: what a trial may take, in GiB; None is no limit.
+    """
 
     workers: int | None = None
     memory_gib: float | None = None
@@ -30,13 +37,18 @@ class ProcessesSettings:
             raise ValueError(f"workers: expected 1 to 1024, got {self.workers}")
         check_memory(self.memory_gib)
 
-    def start(self, spec: WorkerSpec, dataset: Any = None) -> ProcessExecutor:
-        """Workers read the dataset themselves."""
+    def start(
+        self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None
+    ) -> ProcessExecutor:
+        """See `ExecutorSettings.start`. Workers read the dataset that the settings name; no object can be passed to them."""
+        if evaluator is not None or (dataset is not None and not spec.settings.get("dataset")):
+            raise objects_refused("processes")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return ProcessExecutor(spec.with_memory(self.memory_gib), self.workers or max(1, cores // spec.threads))
 
 
 def check_memory(gib: float | None) -> None:
+    """Raises ValueError for a limit below 0.1 GiB."""
     if gib is not None and not 0.1 <= gib <= 100_000:
         raise ValueError(f"memory_gib: expected 0.1 to 100000, or null, got {gib:g}")
 
@@ -46,11 +58,15 @@ class _Child(Member):
     """One worker process."""
 
     process: subprocess.Popen[bytes]
+    stdin: IO[bytes]
+    stdout: IO[bytes]
     buffer: bytes = b""
 
 
 class ProcessExecutor(Pool[_Child]):
     """Starts workers as they are needed, up to `workers`; a dead one is replaced when there is work for it."""
+
+    dashboard = ""
 
     def __init__(self, spec: WorkerSpec, workers: int):
         super().__init__()
@@ -61,7 +77,7 @@ class ProcessExecutor(Pool[_Child]):
     def capacity(self) -> int:
         return self._workers
 
-    def poll(self, timeout_s: float) -> Sequence[Event]:
+    def poll(self, timeout_s: float) -> Sequence[JobEvent]:
         self._feed()
         events = self._taken_events()
         for key, _ in self._selector.select(0 if events else timeout_s):
@@ -87,30 +103,26 @@ class ProcessExecutor(Pool[_Child]):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={
-                **os.environ,
-                **self._spec.environment(),
-                "PYTHONPATH": os.pathsep.join(p for p in self._spec.path if p),
-            },
+            env={**os.environ, **self._spec.environment()},
             start_new_session=True,
         )
         log.close()
-        child = _Child(name=str(process.pid), process=process)
-        os.set_blocking(process.stdout.fileno(), False)  # type: ignore[union-attr]
-        self._selector.register(process.stdout, selectors.EVENT_READ, child)  # type: ignore[arg-type]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        child = _Child(name=str(process.pid), process=process, stdin=process.stdin, stdout=process.stdout)
+        os.set_blocking(child.stdout.fileno(), False)
+        self._selector.register(child.stdout, selectors.EVENT_READ, child)
         self._members.append(child)
         self._send(child, self._spec.to_dict())
         return child
 
-    def _send(self, child: _Child, data: Any) -> None:
-        try:
-            child.process.stdin.write(json.dumps(data).encode() + b"\n")  # type: ignore[union-attr]
-            child.process.stdin.flush()  # type: ignore[union-attr]
-        except (BrokenPipeError, OSError):
-            pass  # its death is read from its standard output, which says more
+    def _send(self, child: _Child, data: JSON) -> None:
+        with contextlib.suppress(OSError):  # its death is read from its standard output, with the exit code
+            child.stdin.write(json.dumps(data).encode() + b"\n")
+            child.stdin.flush()
 
-    def _read(self, child: _Child) -> list[Event]:
-        chunk = child.process.stdout.read()  # type: ignore[union-attr]
+    def _read(self, child: _Child) -> list[JobEvent]:
+        chunk = child.stdout.read()
         if chunk is None:
             return []
         if not chunk:
@@ -118,30 +130,30 @@ class ProcessExecutor(Pool[_Child]):
         *lines, child.buffer = (child.buffer + chunk).split(b"\n")
         return [event for line in lines if (event := self._event(child, json.loads(line)))]
 
-    def _event(self, child: _Child, message: dict[str, Any]) -> Event | None:
+    def _event(self, child: _Child, message: Mapping[str, JSON]) -> JobEvent | None:
         if child.ticket is None:
             return None
         if "progress" in message:
             number, step, steps, metrics = message["progress"]
-            return Event(child.ticket, "progress", number=number, step=step, steps=steps, metrics=metrics)
+            return JobEvent(child.ticket, "progress", number=number, step=step, steps=steps, metrics=metrics)
         ticket, child.ticket = child.ticket, None
         if "error" in message:
-            return Event(ticket, "lost", error=message["error"], cause=message["cause"])
+            return JobEvent(ticket, "lost", error=message["error"], cause=message["cause"])
         if message["spent"]:
             self._bury(child)
-        return Event(ticket, "done", tuple(Outcome(**outcome) for outcome in message["outcomes"]))
+        return JobEvent(ticket, "done", tuple(Outcome(**outcome) for outcome in message["outcomes"]))
 
-    def _died(self, child: _Child) -> list[Event]:
+    def _died(self, child: _Child) -> list[JobEvent]:
         ticket, code = child.ticket, child.process.wait()
         self._bury(child)
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         hint = "; killed, as when memory runs out" if code == -9 else ""
-        return [] if ticket is None else [Event(ticket, "lost", error=f"the worker process ended with {how}{hint}")]
+        return [] if ticket is None else [JobEvent(ticket, "lost", error=f"the worker process ended with {how}{hint}")]
 
     def _end(self, member: _Child) -> None:
-        self._selector.unregister(member.process.stdout)  # type: ignore[arg-type]
+        self._selector.unregister(member.stdout)
         member.process.kill()
-        for pipe in (member.process.stdin, member.process.stdout):
+        for pipe in (member.stdin, member.stdout):
             with contextlib.suppress(BrokenPipeError):
-                pipe.close()  # type: ignore[union-attr]
+                pipe.close()
         member.process.wait()

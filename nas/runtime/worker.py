@@ -1,6 +1,7 @@
 """A worker: keeps the dataset and the evaluator between jobs. `python -m nas.runtime.worker` speaks JSON lines with its driver.
 
-It ends at once when the driver does, however that died: its standard input closes then.
+It ends at once when its driver ends, however that died: its standard input closes then. Signal handlers and the root logger are
+set in `main` only, which runs in a worker process; `Worker` itself may run in the caller's.
 """
 
 from __future__ import annotations
@@ -17,23 +18,33 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from nas.core.machine import keep_memory, use_compile_cache
 from nas.core.plugins import load_plugins
+from nas.data import Dataset
 from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded
-from nas.records import DiskFullError, Job, Outcome, Report, WorkerSpec
+from nas.records import JSON, DiskFullError, Job, Outcome, Report
 from nas.runtime.memory import run_within
+from nas.runtime.spec import WorkerSpec
 from nas.space import Space
+
+if TYPE_CHECKING:
+    from nas.latency import Device
 
 
 class Worker:
-    """Runs jobs of any kind in this process, by the settings of its spec."""
+    """Runs jobs of any kind in this process.
 
-    def __init__(self, spec: WorkerSpec, dataset: Any = None):
-        """`dataset`: where it is at hand already; otherwise it is read when it is needed."""
-        self._spec = spec
+    Args:
+        spec: Settings, space, plugins, storage.
+        dataset: The dataset where it is loaded already; otherwise the one that the settings name is read when it is needed.
+        evaluator: The evaluator; None makes the one that the settings name.
+    """
+
+    def __init__(self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None):
+        self._spec, self._given = spec, evaluator
         keep_memory()
         load_plugins(spec.plugins, spec.path)
         self._context = Context(
@@ -41,11 +52,11 @@ class Worker:
         )
 
     def run_within(self, jobs: Sequence[Job], report: Report) -> tuple[list[Outcome], bool]:
-        """(outcomes, whether this process must end now), within the memory that the spec allows."""
+        """Runs jobs within the memory that the spec allows. Returns their outcomes, and whether this process must end now."""
         return run_within(self._spec.memory_bytes, jobs, lambda: self.run(jobs, report))
 
     def run(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
-        """The outcomes of jobs of one kind, in order."""
+        """Runs jobs of one kind. Returns their outcomes in order. Raises DiskFullError, which is no outcome."""
         kind = jobs[0].kind
         if kind in ("train", "test", "score"):
             try:
@@ -59,21 +70,22 @@ class Worker:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        made = evaluator_settings(self._spec.settings["evaluator"]).make(self._context)
+        if self._given is not None:
+            return self._given
+        evaluator = evaluator_settings(self._spec.settings["evaluator"]).make(self._context)
         if "jax" in sys.modules:  # tables need none, and loading it takes a second
             use_compile_cache()
-        return made
+        return evaluator
 
     @cached_property
     def _space(self) -> Space:
         return Space.from_plain(self._spec.space)
 
-    def _device(self, name: str) -> Any:
+    def _device(self, name: str) -> Device:
         from nas.latency import make_device
 
         use_compile_cache()
-        device: Any = make_device(self._spec.settings["device"][name], f"device.{name}")
-        return device.bound(self._space) if hasattr(device, "bound") else device
+        return make_device(self._spec.settings["device"][name], f"device.{name}").bind(self._space)
 
     def _fit_latency(self, job: Job, report: Report) -> Outcome:
         device = self._device(job.data["device"])
@@ -92,7 +104,7 @@ class Worker:
         return Outcome(job.number, "ok", data={"predictor": predictor.to_dict()}, worker=self._context.worker)
 
     def _measure(self, job: Job, report: Report) -> Outcome:
-        """Latencies of the architectures of `job.data["archs"]`, interleaved; those that fail are told beside them."""
+        """Measures the architectures of `job.data["archs"]` in turns; those that cannot be measured are among the data."""
         from nas.arch import arch_from_dict
         from nas.arch.blocks import arch_id
 
@@ -118,28 +130,28 @@ def main() -> None:
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(process)d %(message)s")
-    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    inbox: queue.SimpleQueue[JSON] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
     worker = Worker(WorkerSpec(**inbox.get()))
     lock = threading.Lock()
 
-    def say(message: Mapping[str, Any]) -> None:
+    def send(message: Mapping[str, JSON]) -> None:
         with lock:
             out.write(json.dumps(message) + "\n")
 
     while True:
         jobs = [Job(**job) for job in inbox.get()]
         try:
-            outcomes, spent = worker.run_within(jobs, lambda *args: say({"progress": args}))
-            say({"outcomes": [outcome.to_dict() for outcome in outcomes], "spent": spent})
+            outcomes, spent = worker.run_within(jobs, lambda *args: send({"progress": args}))
+            send({"outcomes": [outcome.to_dict() for outcome in outcomes], "spent": spent})
         except DiskFullError as error:
-            say({"error": str(error), "cause": "disk"})
+            send({"error": str(error), "cause": "disk"})
         except Exception as error:
             logging.getLogger("nas").exception("worker")
-            say({"error": f"{type(error).__name__}: {error}", "cause": "worker"})
+            send({"error": f"{type(error).__name__}: {error}", "cause": "worker"})
 
 
-def _listen(inbox: queue.SimpleQueue[Any]) -> None:
+def _listen(inbox: queue.SimpleQueue[JSON]) -> None:
     for line in sys.stdin:
         inbox.put(json.loads(line))
     os._exit(1)

@@ -18,7 +18,7 @@ import numpy as np
 from nas.arch import Arch
 from nas.data.augment import augment
 from nas.data.dataset import Dataset
-from nas.objectives.objectives import Direction
+from nas.objectives import Direction
 from nas.recipe import Augment, Recipe
 from nas.records import JSON, TargetSpec
 from nas.records.targets import NAMES, TargetKind
@@ -261,6 +261,17 @@ def single(outputs: Outputs) -> Array:
 def fit_arch(task: Task, arch: Arch, dataset: Dataset, resolution: int | None = None) -> Arch:
     """The architecture fitted to a dataset: its channels, the sizes of its outputs, and a resolution in pixels (None: its own)."""
     return task.fit_head(arch.with_io(resolution, dataset.channels), dataset)
+
+
+def outputs(task: Task, arch: Arch, dataset: Dataset) -> int:
+    """The size of the outputs that the dataset needs, which an architecture has as `classes`."""
+    task.targets(dataset)
+    return task.fit_head(arch, dataset).classes
+
+
+def about(task: Task) -> dict[str, JSON]:
+    """What a journal or a record keeps of a task, so that readers need not know it: name, metrics, primary."""
+    return {"name": task.name, "metrics": dict(task.metrics), "primary": task.primary}
 
 
 def check_fit(task: Task, arch: Arch, dataset: Dataset) -> None:

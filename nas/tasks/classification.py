@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.arch import Arch
 from nas.data.dataset import Dataset
-from nas.objectives.objectives import Direction
+from nas.objectives import Direction
 from nas.recipe import Recipe
 from nas.tasks.base import BaseTask, HostOutputs, Mixed, single
 

@@ -14,7 +14,7 @@ from nas.arch.blocks import arch_id
 from nas.arch.find import find_arch
 from nas.cost import cost
 from nas.journal import Journal
-from nas.latency import Predictor
+from nas.latency import LayerwisePredictor
 from nas.objectives import PREDICTED
 from nas.report import FrontRow
 from nas.workflows.run_folder import flat
@@ -45,7 +45,7 @@ def scaled_members(names: Sequence[str], journal: Journal) -> list[FrontRow]:
             m = read_member(path, journal, "scaled")
             rows.append(
                 FrontRow(
-                    -1 - len(rows), arch_id(m.arch), m.metrics, measured=m.measured, p95=m.p95, test_accuracy=m.test_accuracy,
+                    -1 - len(rows), arch_id(m.arch), m.metrics, measured=m.measured, p95=m.p95, test=m.test_accuracy,
                     arch=m.arch.to_dict(), name=m.arch.name, note=m.note,
                 )
             )  # fmt: skip
@@ -81,8 +81,8 @@ def read_member(folder: Path, journal: Journal, key: str) -> TrainedMember:
         if device in times and kept.get("fingerprint") in (None, times[device][2]):
             same[device] = times[device]
             metrics[f"{PREDICTED}/{device}"] = times[device][0]
-        if kept.get("kind") == "layers":  # a learned one knows the genomes of its space alone
-            metrics[f"{PREDICTED}/{device}"] = Predictor.from_dict(kept).predict_arch(arch)
+        if kept.get("kind") == LayerwisePredictor.kind:  # a learned one knows the genomes of its space alone
+            metrics[f"{PREDICTED}/{device}"] = LayerwisePredictor.from_dict(kept).predict_arch(arch)
     note = _differences(settings.get("recipe", {}), recipe)
     ms, p95 = ({device: pair[i] for device, pair in same.items()} for i in (0, 1))
     return TrainedMember(arch, metrics, ms, p95, test, note)

@@ -17,12 +17,12 @@ import numpy as np
 
 from nas.arch.blocks import lower
 from nas.journal import Journal
-from nas.latency import LatencyPredictor, fit_predictor, good_enough, next_to_measure
-from nas.latency.predictors.learned import LEAST_NETWORKS
+from nas.latency import LearnedPredictor, fit_predictor, good_enough, next_to_measure
+from nas.latency.predictors.learned.predictor import LEAST_NETWORKS
 from nas.latency.profile import Drawn, Profile, Row, accuracy
 from nas.records import Measurement
 from nas.runtime.base import Executor
-from nas.runtime.measuring import TOGETHER, about, measure_all
+from nas.runtime.measure import BATCH, about, measure_all
 from nas.space import Space
 
 Say = Callable[[str], Any]
@@ -56,8 +56,8 @@ class _Work:
         known = self.records(turn)
         missing = [i for i in genomes if i not in known]
         start, before = time.monotonic(), len(genomes) - len(missing)
-        for at in range(0, len(missing), TOGETHER):
-            batch = [(i, self.space.decode(tuple(genomes[i])).to_dict()) for i in missing[at : at + TOGETHER]]
+        for at in range(0, len(missing), BATCH):
+            batch = [(i, self.space.decode(tuple(genomes[i])).to_dict()) for i in missing[at : at + BATCH]]
             began = time.monotonic()
             measure_all(
                 self.executor, self.device, batch, self.timeout_s,
@@ -116,7 +116,7 @@ def _enough(
         if good_enough(fit_predictor(work.space, genomes, times, seed=seed), until):
             break
         rng = np.random.default_rng([seed, len(chosen)])
-        found = next_to_measure(work.space, genomes, times, rng, TOGETHER)
+        found = next_to_measure(work.space, genomes, times, rng, BATCH)
         new = {lower(work.space.decode(genome)).id: genome for genome in found}
         new = {i: genome for i, genome in new.items() if i not in apart and i not in chosen}
         if not new:
@@ -128,7 +128,7 @@ def _enough(
 
 
 def _rows(
-    space: Space, predictor: LatencyPredictor, drawn: Drawn, first: Mapping[str, Measurement], again: Mapping[str, Measurement]
+    space: Space, predictor: LearnedPredictor, drawn: Drawn, first: Mapping[str, Measurement], again: Mapping[str, Measurement]
 ) -> tuple[Row, ...]:
     ids = [i for i in drawn.holdout if i in again]
     if not ids:

@@ -12,40 +12,42 @@ from pathlib import Path
 from typing import Any
 
 from nas.core.yamlio import write_text
+from nas.data import Dataset
+from nas.evaluators import Evaluator
 from nas.journal import Journal
-from nas.latency import load_predictor, make_device
-from nas.records import Job, WorkerSpec
+from nas.latency import Predictor, load_predictor, make_device
+from nas.records import Job
 from nas.runtime import make_executor_settings
 from nas.runtime.base import Executor
+from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
-from nas.runtime.placed import Placed
+from nas.runtime.spec import WorkerSpec
 from nas.space import Space
 
 
 def start_workers(
     executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path,
-    threads: int, dataset: Any = None,
+    threads: int, dataset: Dataset | None = None, evaluator: Evaluator | None = None,
 ) -> Executor:  # fmt: skip
     """`settings` has what a worker needs of dataset, recipe, evaluator and device; `storage` is where it leaves its files.
 
-    `dataset`, where it is loaded already, is shipped to nodes; otherwise every worker reads it.
+    `dataset`, where it is loaded already, is shipped to nodes; otherwise every worker reads it. `evaluator`, an object instead of
+    the settings', runs in this process only.
     """
     storage.mkdir(parents=True, exist_ok=True)
-    started = make_executor_settings(executor).start(worker_spec(settings, space, plugins, storage, threads), dataset)
-    if executor.get("name") != "local":
-        os.environ["JAX_PLATFORMS"] = "cpu"  # accelerators are the workers'
-    return started
+    spec = worker_spec(settings, space, plugins, storage, threads)
+    return make_executor_settings(executor).start(spec, dataset, evaluator)
 
 
 @contextlib.contextmanager
 def workers(
     executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path,
     threads: int, again: str,
-) -> Iterator[tuple[Executor, Placed]]:  # fmt: skip
+) -> Iterator[tuple[Executor, DeviceExecutors]]:  # fmt: skip
     """The workers, and by device those that measure on it; all end with the block. `again` is what a Ctrl-C says goes on."""
     started = start_workers(executor, settings, space, plugins, storage, threads)
     devices = {name: make_device(device, f"device.{name}") for name, device in settings.get("device", {}).items()}
-    placed = Placed(started, worker_spec(settings, space, plugins, storage, threads), devices)
+    placed = DeviceExecutors(started, worker_spec(settings, space, plugins, storage, threads), devices)
     try:
         yield started, placed
     except KeyboardInterrupt:
@@ -58,15 +60,18 @@ def workers(
 def worker_spec(
     settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path, threads: int
 ) -> WorkerSpec:
-    return WorkerSpec(
-        settings, space, tuple(plugins), tuple(p or os.getcwd() for p in sys.path), str(storage), threads,
-        os.environ.get("NAS_WORKER_PLATFORMS", ""),
-    )  # fmt: skip
+    """What workers are started with. They look for modules where this process does, and use the platform that JAX is told here.
+
+    (A command line keeps its own process off accelerators; the user's choice is in `NAS_WORKER_PLATFORMS` then.)
+    """
+    platform = os.environ.get("NAS_WORKER_PLATFORMS", os.environ.get("JAX_PLATFORMS", ""))
+    path = tuple(p or os.getcwd() for p in sys.path)
+    return WorkerSpec(settings, space, tuple(plugins), path, str(storage), threads, platform)
 
 
 def kept_predictor(
     name: str, journal: Journal, executor: Executor, seed: int, timeout_s: float | None, space: Space, saved: str | None = None
-) -> Any:  # fmt: skip
+) -> Predictor:  # fmt: skip
     """The run's frozen predictor of a device, fitted by a worker the first time, or read from the file `saved`.
 
     How long it took stands in the journal's events. Raises ValueError where it cannot be made.
@@ -91,7 +96,7 @@ def kept_predictor(
 def written_predictor(
     device: Mapping[str, Mapping[str, Any]], folder: Path, journal: Journal, placed: Mapping[str, Executor], seed: int,
     timeout_s: float | None, space: Space,
-) -> Any:  # fmt: skip
+) -> Predictor:  # fmt: skip
     """`kept_predictor` of the one device, and its file in the run's folder, which another run may be given."""
     ((name, settings),) = device.items()
     predictor = kept_predictor(name, journal, placed[name], seed, timeout_s, space, settings.get("predictor"))

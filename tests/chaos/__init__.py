@@ -1,1 +1,1 @@
-"""A search on a Ray cluster whose workers, nodes and driver are killed at random; nothing may be lost, nothing told twice."""
+"""A search on a Ray cluster whose workers, nodes and driver are killed at random; nothing may be lost, nothing evaluated twice."""

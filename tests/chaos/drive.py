@@ -21,7 +21,7 @@ from nas.journal import Journal, diff
 from .cluster import FakeCluster
 
 ROOT = Path(__file__).parents[2]
-KINDS, SHARES = ("worker", "node", "driver"), (0.5, 0.25, 0.25)
+KINDS, FRACTIONS = ("worker", "node", "driver"), (0.5, 0.25, 0.25)
 SEARCH = [
     "plugins=[made_up]", "evaluator=formula", "evaluator.fail=0.1", "device=[]", "objective=params", "controller=evolution",
     "search.in_flight=6", "search.retries=20", "seed=4",
@@ -51,12 +51,12 @@ def search(folder: Path, trials: int, *args: str) -> subprocess.Popen[bytes]:
 
 def disturbed(
     folder: Path, cluster: FakeCluster, kills: int, trials: int, seed: int, seconds: float,
-    say: Callable[[str], object] = lambda line: None, kinds: Sequence[str] = KINDS, deadline_s: float = 3600,
+    report: Callable[[str], object] = lambda line: None, kinds: Sequence[str] = KINDS, deadline_s: float = 3600,
 ) -> Story:  # fmt: skip
     """Runs a search to its end while `kills` things die, spread over its trials. Raises AssertionError where it cannot end."""
     rng, story, end = np.random.default_rng(seed), Story(), time.monotonic() + deadline_s
-    shares = np.array([SHARES[KINDS.index(kind)] for kind in kinds])
-    plan = [str(kind) for kind in rng.choice(kinds, kills, p=shares / shares.sum())]
+    fractions = np.array([FRACTIONS[KINDS.index(kind)] for kind in kinds])
+    plan = [str(kind) for kind in rng.choice(kinds, kills, p=fractions / fractions.sum())]
     at = np.sort(rng.integers(1, max(trials - 3, 2), kills))
     arguments = ["executor=ray", f"executor.address={cluster.address}", f"evaluator.seconds={seconds}"]
     driver, nodes_before = None, 0
@@ -75,7 +75,7 @@ def disturbed(
             if victim := _kill(plan[0], driver, cluster, rng):
                 kind = plan.pop(0)
                 story.killed[kind] += 1
-                say(f"{done} trials done: killed {victim}")
+                report(f"{done} trials done: killed {victim}")
         else:
             time.sleep(0.05)
     assert not plan, f"the search ended before {len(plan)} of its kills"

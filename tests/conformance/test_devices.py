@@ -15,13 +15,14 @@ from nas.arch.blocks import arch_id
 from nas.journal import Journal
 from nas.latency import DeviceError, fit_predictor, load_predictor, make_device
 from nas.latency.devices.energy import energy_mj
-from nas.latency.devices.lock import machine_to_itself
+from nas.latency.devices.lock import machine_lock
 from nas.latency.profile import accuracy, draw
-from nas.records import Measurement, WorkerSpec
+from nas.records import Measurement
 from nas.runtime.base import Executor
-from nas.runtime.measuring import measure_all
-from nas.runtime.placed import Placed
+from nas.runtime.device_executors import DeviceExecutors
+from nas.runtime.measure import measure_all
 from nas.runtime.processes import ProcessesSettings
+from nas.runtime.spec import WorkerSpec
 from nas.space import Space, load_space
 
 QUICK = {"warmup": 1, "rounds": 2, "repeats": 2}
@@ -101,9 +102,9 @@ def test_knobs_of_a_row_must_fit(tmp_path: Path):
 @pytest.mark.parametrize(
     "text, line",
     [
-        ("", r"misses the column op"),
+        ("", r"missing column 'op'"),
         (HEADER, r"no rows"),
-        ("op,ms\nconv,1\n", r"misses the column input"),
+        ("op,ms\nconv,1\n", r"missing column 'input'"),
         (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,-1\n", r"line 2: ms: expected a time of more than 0, got '-1'"),
         (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,nan\n", r"line 2: ms: expected a time of more than 0, got 'nan'"),
         (HEADER + "conv,8x8x1,4x4x8,3,2,,,relu,\n", r"line 2: ms: expected a time of more than 0, got ''"),
@@ -123,7 +124,7 @@ def test_samples_are_fitted_and_looked_up(tmp_path: Path):
     path = tmp_path / "mine.csv"
     path.write_text("genome,ms\n" + "".join(f"{' '.join(map(str, g))},{1 + i / 10}\n" for i, g in enumerate(drawn)))
     device: Any = make_device({"name": "samples", "path": str(path)})
-    bound = device.bound(space)
+    bound = device.bind(space)
     assert [m.latency_ms for m in bound.measure([space.decode(g) for g in drawn[:2]])] == [1.0, 1.1]
     assert bound.fit(space, 0).predict_arch(space.decode(drawn[0])) > 0
     failures: list[str] = []
@@ -139,7 +140,7 @@ def test_samples_are_fitted_and_looked_up(tmp_path: Path):
         ("genome,ms\n0 1,1\n", r"line 2: tiny: expected a genome of \d+ genes, got 2"),
         ("arch,ms\nnothing_like_it,1\n", r"line 2: unknown space or architecture"),
         ("arch,ms\n,1\n", r"line 2: expected a genome or an arch"),
-        ("genome\n1\n", r"misses the column ms"),
+        ("genome\n1\n", r"missing column 'ms'"),
     ],
 )
 def test_wrong_samples_are_named(tmp_path: Path, text: str, line: str):
@@ -147,7 +148,7 @@ def test_wrong_samples_are_named(tmp_path: Path, text: str, line: str):
     path.write_text(text)
     device: Any = make_device({"name": "samples", "path": str(path)})
     with pytest.raises(DeviceError, match=rf"mine.csv.*{line}"):
-        device.bound(tiny()).fit(tiny(), 0)
+        device.bind(tiny()).fit(tiny(), 0)
 
 
 @pytest.mark.parametrize("ms", [-1.0, float("nan"), float("inf"), 0.0])
@@ -167,8 +168,8 @@ def test_an_unknown_resource_setting_is_one_line():
 
 HOLDER = """
 import sys, pathlib
-from nas.latency.devices.lock import machine_to_itself
-with machine_to_itself(pathlib.Path(sys.argv[1])):
+from nas.latency.devices.lock import machine_lock
+with machine_lock(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -183,12 +184,12 @@ def test_one_measurement_at_a_time(tmp_path: Path):
             assert other.stdout.readline() == "held\n"
             with (
                 pytest.raises(DeviceError, match="another measurement on this machine has not ended"),
-                machine_to_itself(path, 0),
+                machine_lock(path, 0),
             ):
                 pass
         finally:
             other.kill()
-    with machine_to_itself(path, 10):
+    with machine_lock(path, 10):
         pass
 
 
@@ -215,18 +216,17 @@ HANGING = """
 import os, time
 from dataclasses import dataclass
 from nas.arch.blocks import arch_id
+from nas.latency import DeviceDefaults, DeviceError
 from nas.records import Measurement
-from nas.latency import DeviceError
 
 @dataclass(frozen=True)
-class Board:
+class Board(DeviceDefaults):
     hangs: str = ""
     dies: str = ""
     refuses: str = ""
     timeout_s: float = 5.0
     predictor: str | None = None
     def info(self): return {"device": "board"}
-    def fingerprint(self): return "f" * 12
     def measure(self, archs, failed=None):
         out = []
         for arch in archs:
@@ -276,7 +276,7 @@ def test_a_remote_device_is_the_node_with_the_resource(ray_cluster: Any, tmp_pat
     space, devices = tiny(), {"remote": make_device(settings)}
     spec = WorkerSpec({"device": {"remote": settings}}, space.to_plain(), path=tuple(p or os.getcwd() for p in sys.path))
     kept: list[Measurement] = []
-    placed = Placed(cast(Executor, Nothing()), spec, devices)
+    placed = DeviceExecutors(cast(Executor, Nothing()), spec, devices)
     try:
         network = (arch_id(first()), first().to_dict())
         measure_all(placed["remote"], "remote", [network], 120, kept.append, lambda i, error: pytest.fail(error))

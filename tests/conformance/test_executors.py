@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import signal
 import socket
-from collections.abc import Iterator
+import sys
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from nas.records import DiskFullError, Job, WorkerSpec
+from made_up import Stripes
+from nas.records import DiskFullError, Job, Outcome, Report
 from nas.runtime import make_executor_settings
-from nas.runtime.base import Event, Executor
+from nas.runtime.base import Executor, JobEvent
 from nas.runtime.cluster import check_address, check_seen, sees
 from nas.runtime.dispatch import Dispatcher, run_all
+from nas.runtime.spec import WorkerSpec
 from nas.space import load_space
 from places import HELPERS, ROOT
 
@@ -137,6 +144,7 @@ def test_a_folder_that_a_node_does_not_see_is_an_error_that_names_both(tmp_path:
 def test_losses_are_bounded_and_nodes_are_seldom_the_candidates_fault(cause: Any, tries: int) -> None:
     class Cursed:
         submitted = 0
+        dashboard = ""
 
         def capacity(self) -> int:
             return 1
@@ -145,8 +153,8 @@ def test_losses_are_bounded_and_nodes_are_seldom_the_candidates_fault(cause: Any
             self.submitted += 1
             return self.submitted
 
-        def poll(self, timeout_s: float) -> list[Event]:
-            return [Event(self.submitted, "lost", error="made up", cause=cause)]
+        def poll(self, timeout_s: float) -> list[JobEvent]:
+            return [JobEvent(self.submitted, "lost", error="made up", cause=cause)]
 
         def kill(self, ticket: int) -> None: ...
         def close(self) -> None: ...
@@ -193,3 +201,63 @@ def test_a_cluster_that_is_not_there_is_an_error() -> None:
 def test_mistakes_name_the_key(settings: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         make_executor_settings(settings)
+
+
+class Constant:
+    """An evaluator that is an object: every network has the same accuracy."""
+
+    group = 1
+
+    def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
+        return [Outcome(job.number, "ok", metrics={"accuracy": 0.5}) for job in jobs]
+
+
+def bare_spec(folder: Path) -> WorkerSpec:
+    return WorkerSpec({"recipe": {}, "device": {}}, SPACE.to_plain(), (), (str(ROOT),), str(folder), 1, "cpu")
+
+
+def test_the_local_executor_takes_an_evaluator_object(tmp_path: Path) -> None:
+    executor = make_executor_settings({"name": "local"}).start(bare_spec(tmp_path), evaluator=Constant())
+    assert [o.metrics for o in run_all(executor, jobs(2))] == [{"accuracy": 0.5}] * 2
+    executor.close()
+
+
+@pytest.mark.parametrize("kind", APART)
+def test_other_executors_refuse_an_evaluator_object(kind: str, tmp_path: Path) -> None:
+    settings = make_executor_settings(KINDS[kind])
+    with pytest.raises(ValueError, match=rf"executor={kind}: .* use executor=local or name the module in plugins="):
+        settings.start(bare_spec(tmp_path), evaluator=Constant())
+
+
+def test_processes_refuse_a_dataset_that_no_settings_name(tmp_path: Path) -> None:
+    settings = make_executor_settings(KINDS["processes"])
+    with pytest.raises(ValueError, match="executor=processes: functions and objects run in the caller's process"):
+        settings.start(bare_spec(tmp_path), Stripes().load())
+
+
+def process_state() -> tuple[object, ...]:
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    return dict(os.environ), handlers, list(sys.argv), list(logging.root.handlers), logging.root.level
+
+
+@pytest.mark.parametrize("threaded", [False, True], ids=["main", "thread"])
+@pytest.mark.parametrize("kind", ALL)
+def test_executors_leave_the_callers_process_as_it_was(kind: str, threaded: bool, start: Any) -> None:
+    if kind == "ray":
+        start(kind).close()  # what importing and connecting to Ray changes by itself
+    before = process_state()
+    outcomes: list[Outcome] = []
+
+    def use() -> None:
+        executor = start(kind)
+        outcomes.extend(run_all(executor, jobs(1)))
+        executor.close()
+
+    if threaded:
+        thread = threading.Thread(target=use)
+        thread.start()
+        thread.join()
+    else:
+        use()
+    assert [outcome.outcome for outcome in outcomes] == ["ok"]
+    assert process_state() == before

@@ -1,4 +1,4 @@
-"""A device of its own time."""
+"""A bench with a clock of its own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nas.latency.timing import Program, Rounds, time_programs
 
 
 class FakeBench:
-    """A device of its own time: compiling takes a second, a run 5 us and then so much a layer, or what `ms` says."""
+    """A bench with its own clock: compiling takes a second, a run 5 us and then so much a layer, or what `ms` returns."""
 
     def __init__(self, ms: Callable[[Graph], float] | None = None):
         self.now, self.compiled, self.ms = 0.0, [], ms or additive_ms
@@ -21,7 +21,7 @@ class FakeBench:
     def compile(self, graph: Graph, what: str) -> Program:
         self.now += 1.0
         self.compiled.append(what)
-        return lambda: self._advance(self.ms(graph))
+        return Program(lambda: self._advance(self.ms(graph)), what)
 
     def _advance(self, ms: float) -> None:
         self.now += ms / 1e3

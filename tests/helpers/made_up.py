@@ -20,7 +20,7 @@ import numpy as np
 from nas.arch import arch_from_dict
 from nas.cost import cost
 from nas.data import Dataset, DatasetSettings, Split
-from nas.evaluators import Context
+from nas.evaluators import Capabilities, Context, EvaluatorSettings
 from nas.records import Fidelity, Job, Outcome, Proposal, Report
 
 
@@ -70,7 +70,7 @@ class FirstNew:
 
 
 @dataclass(frozen=True)
-class Formula:
+class Formula(EvaluatorSettings):
     """Accuracy from a hash and the MACs of the architecture.
 
     `fail`: share of architectures that fail by nan; `kill`: the first time that a worker gets one of this share of
@@ -84,15 +84,13 @@ class Formula:
     eats: bool = False
     full: bool = False
 
-    METRICS: ClassVar[dict[str, str]] = {"margin": "max"}
+    capabilities: ClassVar[Capabilities] = Capabilities(metrics={"margin": "max"})
 
     def make(self, context: Context) -> Any:
         return _Formula(self, context)
 
 
 class _Formula:
-    group = 1
-
     def __init__(self, settings: Formula, context: Context):
         self._settings, self._context = settings, context
 

@@ -11,7 +11,7 @@ from nas.cost import Costs
 from nas.objectives import Objectives
 from nas.problem import Problem
 from nas.records import Job, Outcome
-from nas.runtime.base import Event
+from nas.runtime.base import JobEvent
 from nas.runtime.dispatch import AHEAD
 from nas.space import Space, load_space
 
@@ -24,6 +24,8 @@ class Killed(Exception):
 
 class Shuffled:
     """Ends jobs in an order of its own, as `make` says; loses a share of them; raises Killed after `polls`."""
+
+    dashboard = ""
 
     def __init__(
         self, seed: int, workers: int, lose: float = 0.0, polls: int | None = None, make: Callable[[Job], Outcome] | None = None
@@ -42,7 +44,7 @@ class Shuffled:
         assert len(self._running) <= self._workers + AHEAD
         return self._tickets
 
-    def poll(self, timeout_s: float) -> Sequence[Event]:
+    def poll(self, timeout_s: float) -> Sequence[JobEvent]:
         if self._polls is not None:
             self._polls -= 1
             if self._polls < 0:
@@ -53,8 +55,8 @@ class Shuffled:
         ticket = at_work[self._rng.integers(len(at_work))]
         job = self._running.pop(ticket)
         if self._rng.random() < self._lose:
-            return [Event(ticket, "lost", error="made up")]
-        return [Event(ticket, "done", (self._make(job),))]
+            return [JobEvent(ticket, "lost", error="made up")]
+        return [JobEvent(ticket, "done", (self._make(job),))]
 
     def kill(self, ticket: int) -> None:
         self._running.pop(ticket, None)

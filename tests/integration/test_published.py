@@ -5,16 +5,15 @@ from __future__ import annotations
 import csv
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from nas.cli import run
 from nas.evaluators import evaluator_settings
-from nas.evaluators.tabular import TableSettings
+from nas.evaluators.tabular import TabularSettings
 from nas.journal import Journal, diff
-from nas.objectives import build_objectives
+from nas.objectives import Direction, build_objectives
 from nas.space import load_space
 from places import HELPERS
 from table_makers import write_accel, write_macro
@@ -41,9 +40,10 @@ def test_published_times_are_axes_limits_and_targets(search, accel: Path, tmp_pa
     assert "published results" in said
     assert "extrapolations" in said
     settings = evaluator_settings({"name": "accel_nasbench", "path": str(accel), "devices": ["zcu102", 3090]})
-    assert isinstance(settings, TableSettings)
+    assert isinstance(settings, TabularSettings)
     with Journal.open(tmp_path / "run" / "journal.sqlite", read_only=True) as journal:
         trials, objectives = journal.trials(), journal.get("objectives")
+        assert journal.get("task") == {"name": "classification", "metrics": {"accuracy": "max", "loss": "min"}, "primary": "accuracy"}
         assert not journal.measurements()
     assert [name for name, _ in objectives["metrics"]] == ["accuracy", "latency_ms/zcu102", "latency_ms/3090"]
     assert (objectives["cost"], objectives["target"]) == ("latency_ms/zcu102", 10)
@@ -53,6 +53,7 @@ def test_published_times_are_axes_limits_and_targets(search, accel: Path, tmp_pa
         assert {k: v for k, v in trial.metrics.items() if k.startswith("predicted")} == {
             name: pytest.approx(true[name]) for name in ("predicted_ms/zcu102", "predicted_ms/3090")
         }
+        assert not any(name.startswith("latency_ms") for name in trial.metrics)
         assert (trial.outcome == "infeasible") == (true["predicted_ms/zcu102"] > limit)
         if trial.ok:
             assert trial.metrics["accuracy"] == pytest.approx(float(table.accuracy(np.array([trial.genome]))[0]))
@@ -126,7 +127,7 @@ def test_a_plugins_own_metric_is_an_axis_and_a_limit(tmp_path: Path, monkeypatch
     with Journal.open(tmp_path / "run" / "journal.sqlite", read_only=True) as journal:
         objectives, trials = journal.get("objectives"), journal.trials()
     assert ["margin", "max"] in objectives["metrics"]
-    assert objectives["own"] == [["margin", "max"]]
+    assert objectives["trained"] == [["accuracy", "max"], ["loss", "min"], ["margin", "max"]]
     best = max(trials, key=lambda trial: trial.metrics.get("margin", 0))
     with (tmp_path / "run" / "front.csv").open() as file:
         assert str(best.number) in [row["number"] for row in csv.DictReader(file)]
@@ -141,13 +142,13 @@ def test_a_plugins_own_metric_is_an_axis_and_a_limit(tmp_path: Path, monkeypatch
         ({"f1": "up"}, {}, "evaluator: declares the metric f1 as 'up'; expected max or min"),
     ],
 )
-def test_mistakes_with_own_metrics_are_one_line(own: dict[str, Any], settings: dict[str, str], message: str) -> None:
+def test_mistakes_with_own_metrics_are_one_line(own: dict[str, Direction], settings: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
-        build_objectives({"metrics": {"accuracy": "max", **settings}, "reward": "first"}, [], own)
+        build_objectives({"metrics": {"accuracy": "max", **settings}, "reward": "first"}, [], extra=own)
 
 
 def test_a_limit_on_an_own_metric_knows_the_better_way() -> None:
     settings = {"metrics": {"accuracy": "max"}, "constraints": {"f1": 0.5, "energy_mj": 2.0}, "reward": "first"}
-    objectives = build_objectives(settings, [], {"f1": "max", "energy_mj": "min"})
+    objectives = build_objectives(settings, [], extra={"f1": "max", "energy_mj": "min"})
     assert objectives.violations({"f1": 0.6, "energy_mj": 1.0}) == []
     assert [line.split()[0] for line in objectives.violations({"f1": 0.4, "energy_mj": 3.0})] == ["f1", "energy_mj"]

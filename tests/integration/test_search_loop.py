@@ -14,7 +14,7 @@ from nas.controllers import CONTROLLERS, make_controller
 from nas.cost import Costs
 from nas.journal import Journal, diff
 from nas.objectives import Objectives
-from nas.runtime.base import Event
+from nas.runtime.base import JobEvent
 from nas.space import Space
 from nas.workflows.search.feasibility import check_feasible
 from nas.workflows.search.loop import Search, SearchSettings
@@ -128,8 +128,8 @@ def test_a_hung_trial_is_killed_and_recorded(tmp_path: Path) -> None:
     class Hung(Shuffled):
         killed: list[int] = []  # noqa: RUF012
 
-        def poll(self, timeout_s: float) -> Sequence[Event]:
-            return [Event(ticket, "started", number=job.number) for ticket, job in self._running.items()]
+        def poll(self, timeout_s: float) -> Sequence[JobEvent]:
+            return [JobEvent(ticket, "started", number=job.number) for ticket, job in self._running.items()]
 
         def kill(self, ticket: int) -> None:
             self.killed.append(ticket)

@@ -16,7 +16,7 @@ from nas.cost import cost
 from nas.journal import Journal
 from nas.nn.network import init
 from nas.records import Job, Outcome
-from nas.runtime.base import Event
+from nas.runtime.base import JobEvent
 from nas.workflows.adapt import KINDS, Adapter, AdaptSettings, absolute, changes, shrunk_space, within
 from nas.workflows.adapt.pace import Pace, steps_left
 from networks import images_of, logits, settled
@@ -135,6 +135,8 @@ class Stop(BaseException):
 class Formula:
     """An executor whose accuracies are a formula of the network; it stops after `left` outcomes."""
 
+    dashboard = ""
+
     def __init__(self, folder: Path, left: int = 10**6):
         self.folder, self.left, self.jobs, self.seen = folder, left, [], []
 
@@ -146,13 +148,13 @@ class Formula:
         self.seen.append(jobs[0].number)
         return len(self.seen) - 1
 
-    def poll(self, timeout_s: float) -> Sequence[Event]:
+    def poll(self, timeout_s: float) -> Sequence[JobEvent]:
         if self.left == 0:
             raise Stop
         self.left -= 1
         ticket, job = self.jobs.pop()  # the last one first: the order of results must not matter
         (self.folder / f"{job.number}.npz").touch()
-        return [Event(ticket, "done", (Outcome(job.number, "ok", metrics={"accuracy": accuracy(job.arch)}),))]
+        return [JobEvent(ticket, "done", (Outcome(job.number, "ok", metrics={"accuracy": accuracy(job.arch)}),))]
 
     def kill(self, ticket: int) -> None: ...
 

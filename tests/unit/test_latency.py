@@ -17,11 +17,11 @@ from fake_bench import FakeBench, additive_ms
 from nas.arch.blocks import arch_id, lower
 from nas.arch.graph import Graph, node_macs
 from nas.cost import FEATURES, cost
-from nas.latency import Budget, DeviceError, Host, LiteRT, OnnxRuntime, Predictor, fit_layers, make_device
+from nas.latency import Budget, DeviceError, Host, LayerwisePredictor, LiteRT, OnnxRuntime, fit_layerwise, make_device
 from nas.latency.devices.measure import measure_networks
-from nas.latency.predictors.cut import layer_graphs
-from nas.latency.predictors.fit import sample_space, spread
-from nas.latency.predictors.model import Layer, fit_model, held_out
+from nas.latency.predictors.layerwise.fitting import sample_space, spread_indices
+from nas.latency.predictors.layerwise.layers import layer_graphs
+from nas.latency.predictors.layerwise.regression import Layer, fit_model, held_out
 from nas.latency.timing import Program, Rounds, summarize, time_programs
 from nas.space import Space, load_space
 from places import ROOT
@@ -33,13 +33,13 @@ def tiny() -> Space:
     return load_space("tiny").fit(8, 1, 10)
 
 
-def fitted(space: Space, bench: FakeBench | None = None, budget: Budget = BUDGET, seed: int = 0) -> Predictor:
+def fitted(space: Space, bench: FakeBench | None = None, budget: Budget = BUDGET, seed: int = 0) -> LayerwisePredictor:
     bench = bench or FakeBench()
-    return fit_layers(space, seed, bench, budget, "fake", "f" * 12, {"batch": 1}, clock=bench.clock)
+    return fit_layerwise(space, seed, bench, budget, "fake", "f" * 12, {"batch": 1}, clock=bench.clock)
 
 
 @pytest.fixture(scope="module")
-def predictor() -> Predictor:
+def predictor() -> LayerwisePredictor:
     return fitted(tiny())
 
 
@@ -87,7 +87,7 @@ def test_what_drifts_is_measured_again():
             runs[name] += 1
             now[0] += seconds(runs[name])
 
-        return run
+        return Program(run)
 
     programs = {"steady": program("steady", lambda n: 1.0), "drifting": program("drifting", lambda n: 2.0 if n < 6 else 1.0)}
     timings = time_programs(programs, lambda: now[0], Rounds(1, 4, 2))
@@ -102,7 +102,7 @@ def test_limits_end_the_rounds_of_a_machine_that_slows_down():
     def run() -> None:
         now[0] += 0.001 if now[0] < 0.01 else 1.0
 
-    timing = time_programs({"a": run}, lambda: now[0], Rounds(5, 20, 10), {"a": 0.4})["a"]
+    timing = time_programs({"a": Program(run)}, lambda: now[0], Rounds(5, 20, 10), {"a": 0.4})["a"]
     assert timing.runs == 30  # three rounds, though the limit was spent after the first
 
 
@@ -121,7 +121,7 @@ def test_programs_take_turns():
             calls.append(name)
             now[0] += seconds
 
-        return run
+        return Program(run)
 
     programs = {"a": program("a", 0.001), "b": program("b", 1.0)}
     timings = time_programs(programs, lambda: now[0], Rounds(1, 2, 3), {"a": 9.0, "b": 0.5})
@@ -173,7 +173,7 @@ def test_an_additive_device_is_learned():
     assert len(predictor.blocks) == 40
 
 
-def test_equal_times_give_equal_predictors(predictor: Predictor):
+def test_equal_times_give_equal_predictors(predictor: LayerwisePredictor):
     assert fitted(tiny()) == predictor
     assert fitted(tiny(), seed=1) != predictor
 
@@ -205,7 +205,7 @@ def test_progress_is_told():
     def tell(what: str, done: int, total: int) -> None:
         told.append((what, done, total))
 
-    fit_layers(tiny(), 0, bench, Budget(5, 2, 1e9), "fake", "f", {}, tell, bench.clock)
+    fit_layerwise(tiny(), 0, bench, Budget(5, 2, 1e9), "fake", "f", {}, tell, bench.clock)
     assert [t for t in told if t[1] == t[2]] == [
         ("compile networks", 2, 2),
         ("compile layers", 5, 5),
@@ -245,14 +245,14 @@ def test_held_out_predictions_come_from_the_other_networks():
     "count, expected, places", [(64, 3, [32, 0, 63]), (5, 5, [2, 0, 4, 1, 3]), (2, 6, [0, 1]), (1, 3, [0]), (0, 3, [])]
 )
 def test_networks_are_spread_over_sizes(count: int, expected: int, places: list[int]):
-    assert spread(count, expected) == places
+    assert spread_indices(count, expected) == places
 
 
 # The predictor.
 
 
 @pytest.mark.parametrize("name, resolution", [("tiny", 8), ("tiny", 32), ("mnasnet", 32), ("mobilenet_v3", 48)])
-def test_many_at_once_equal_one_by_one(predictor: Predictor, name: str, resolution: int):
+def test_many_at_once_equal_one_by_one(predictor: LayerwisePredictor, name: str, resolution: int):
     space = load_space(name).fit(resolution, 1, 10)
     rng = np.random.default_rng(3)
     drawn = np.concatenate([genomes(space, 20), rng.integers(space.option_counts, size=(20, len(space.genes)))])
@@ -268,13 +268,13 @@ def test_many_at_once_equal_one_by_one(predictor: Predictor, name: str, resoluti
 @pytest.mark.parametrize(
     "genome, line", [([[0] * 3], r"expected whole numbers of shape"), ([[9] * 18], r"expected an option from 0 to"), ([0], r"shape")]
 )
-def test_what_is_no_genome_is_refused(predictor: Predictor, genome: Any, line: str):
+def test_what_is_no_genome_is_refused(predictor: LayerwisePredictor, genome: Any, line: str):
     with pytest.raises(ValueError, match=line):
         predictor.predict_many(tiny(), genome)
 
 
-def test_round_trip_through_json(predictor: Predictor):
-    read = Predictor.from_dict(json.loads(json.dumps(predictor.to_dict(), allow_nan=False)))
+def test_round_trip_through_json(predictor: LayerwisePredictor):
+    read = LayerwisePredictor.from_dict(json.loads(json.dumps(predictor.to_dict(), allow_nan=False)))
     assert read == predictor
     drawn = genomes(tiny(), 10)
     assert (read.predict_many(tiny(), drawn) == predictor.predict_many(tiny(), drawn)).all()
@@ -283,8 +283,8 @@ def test_round_trip_through_json(predictor: Predictor):
 @pytest.mark.parametrize(
     "change, line",
     [
-        (lambda d: d.pop("scale"), r"run: misses the key scale"),
-        (lambda d: d.update(version=0), r"run.version: expected 1, got 0; fit the predictor again"),
+        (lambda d: d.pop("scale"), r"run: missing key 'scale'"),
+        (lambda d: d.update(version=0), r"run.version: expected 'layerwise' 2, got 'layerwise' 0; fit the predictor again"),
         (lambda d: d.update(offset_ms=-1.0), r"run.offset_ms: expected a number of 0 and more, got -1.0"),
         (lambda d: d.update(scale=math.nan), r"run.scale: expected a number of 0 and more, got nan"),
         (lambda d: d["coefficients"].pop(FEATURES[0]), r"run.coefficients: made with other features"),
@@ -292,14 +292,14 @@ def test_round_trip_through_json(predictor: Predictor):
         (lambda d: d["networks"][0].pop("ms"), r"run.networks: expected a list of mappings with arch_id"),
     ],
 )
-def test_damaged_data_is_refused(predictor: Predictor, change: Callable[[dict[str, Any]], object], line: str):
+def test_damaged_data_is_refused(predictor: LayerwisePredictor, change: Callable[[dict[str, Any]], object], line: str):
     data = json.loads(json.dumps(predictor.to_dict()))
     change(data)
     with pytest.raises(ValueError, match=line):
-        Predictor.from_dict(data, "run")
+        LayerwisePredictor.from_dict(data, "run")
 
 
-def test_a_foreign_predictor_is_refused_with_the_reason(predictor: Predictor):
+def test_a_foreign_predictor_is_refused_with_the_reason(predictor: LayerwisePredictor):
     predictor.check("f" * 12, tiny())
     with pytest.raises(ValueError, match=r"run: made for another space than tiny"):
         predictor.check("f" * 12, load_space("tiny"), "run")
@@ -358,12 +358,12 @@ def test_one_network_that_fails_does_not_lose_the_others():
 
 
 def test_the_host_names_the_network_it_cannot_compile(monkeypatch: pytest.MonkeyPatch):
-    from nas.latency.devices import host
+    from nas.nn import network
 
     def broken(*args: Any, **kwargs: Any) -> Any:
         raise RuntimeError("RESOURCE_EXHAUSTED: out of memory\nmore of it")
 
-    monkeypatch.setattr(host, "apply", broken)
+    monkeypatch.setattr(network, "apply", broken)
     arch = tiny().decode([0] * len(tiny().genes))
     line = rf"tiny \({arch_id(arch)}\): cannot be compiled on cpu: RESOURCE_EXHAUSTED: out of memory$"
     with pytest.raises(DeviceError, match=line):
@@ -391,7 +391,7 @@ def test_the_host_measures(dtype: str):
 
 def test_the_host_fits():
     space = tiny()
-    device = make_device({"name": "host", "seconds": 0, "rounds": 2, "repeats": 2, "warmup": 1, "networks": 2})
+    device = Host(seconds=0, rounds=2, repeats=2, warmup=1, networks=2)
     predictor = device.fit(space, seed=0)
     predictor.check(device.fingerprint(), space)
     assert len(predictor.networks) == 2

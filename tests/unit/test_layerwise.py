@@ -12,7 +12,7 @@ from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.evaluators import Context, evaluator_settings
-from nas.evaluators.layerwise import LinksEvaluator
+from nas.evaluators.layerwise import LayerwiseEvaluator
 from nas.records import Fidelity, Job, training_of
 from nas.space import Space
 from nas.tasks import CLASSIFICATION
@@ -130,16 +130,16 @@ def test_a_killed_training_goes_on_to_the_same_weights(links: Layerwise, tmp_pat
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_rungs_of_one_schedule_share_their_programs(tmp_path: Path) -> None:
+def test_fidelities_of_one_schedule_share_their_programs(tmp_path: Path) -> None:
     context = Context({"dataset": {"name": "digits", "train_size": 64, "valid_size": 32}, "recipe": dataclasses.asdict(RECIPE)}, tmp_path)
     evaluator = evaluator_settings({"name": "layerwise"}).make(context)
-    assert isinstance(evaluator, LinksEvaluator)
+    assert isinstance(evaluator, LayerwiseEvaluator)
     fitted, fidelities = FIRST.with_io(8, 1, 10).to_dict(), (Fidelity(1), Fidelity(3))
     traces = []
     for fidelity in (0, 1):
         (outcome,) = evaluator([Job(fidelity, "train", fitted, "id", fidelity, 3, training_of(fidelities, fidelity, 0))], lambda *_: None)
         assert outcome.outcome == "ok", outcome.error
-        traces.append(sum(links.traces for links in evaluator._links.values()))
+        traces.append(sum(one.traces for one in evaluator._programs.values()))
     assert traces[0] == traces[1] > 0
 
 
@@ -147,7 +147,7 @@ def test_the_evaluator_keeps_its_programs_between_trials(tmp_path: Path) -> None
     recipe = dataclasses.asdict(RECIPE)
     context = Context({"dataset": {"name": "digits", "train_size": 64, "valid_size": 32}, "recipe": recipe}, tmp_path)
     evaluator = evaluator_settings({"name": "layerwise"}).make(context)
-    assert isinstance(evaluator, LinksEvaluator)
+    assert isinstance(evaluator, LayerwiseEvaluator)
     fitted = FIRST.with_io(8, 1, 10)
     jobs = [Job(n, "train", fitted.to_dict(), "id", seed=n) for n in (0, 1)]
     first, second = evaluator(jobs, lambda *_: None)

@@ -9,7 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nas.core.paths import CONF
-from nas.objectives import Objectives, absolute_reward, build_objectives, mnas_reward
+from nas.objectives import (
+    Objectives,
+    TaskMetrics,
+    absolute_reward,
+    build_objectives,
+    front,
+    latest,
+    mnas_reward,
+    violated,
+)
+from nas.records import Measurement, Trial
 
 NAN, INF = math.nan, math.inf
 FRONT = {"accuracy": "max", "latency_ms/host": "min"}
@@ -170,6 +180,7 @@ def test_names_are_resolved():
         metrics=(("accuracy", "max"), ("latency_ms/host", "min"), ("macs", "min")),
         constraints=(("latency_ms/host", 30.0),),
         cost="latency_ms/host",
+        trained=(("accuracy", "max"), ("loss", "min")),
     )
     assert objectives.names == ("accuracy", "latency_ms/host", "macs")
 
@@ -256,3 +267,31 @@ def test_shipped_objectives(name):
     assert (objectives.reward, objectives.exponent, objectives.beta, objectives.cost) == (reward, exponent, -0.05, cost)
     assert objectives.needs_target
     assert objectives.constraints == ()
+
+
+RMSE = TaskMetrics("regression", {"mae": "min", "rmse": "min"}, "rmse")
+
+
+def test_objectives_of_another_task():
+    settings = {"metrics": {"rmse": "min", "latency_ms": "min", "accuracy": None}, "constraints": {"accuracy": None, "rmse": 2.0}}
+    objectives = build_objectives({**settings, "reward": "first"}, ["host"], RMSE)
+    assert (objectives.quality, objectives.direction("mae")) == ("rmse", "min")
+    assert objectives.reward_of({"rmse": 1.5}) == -1.5
+    assert objectives.violations({"rmse": 2.5}) == ["rmse 2.5 > constraint 2"]
+    with pytest.raises(ValueError, match=r"objective\.metrics\.accuracy: unknown metric 'accuracy' .known: rmse, mae, params"):
+        build_objectives({"metrics": {"accuracy": "max"}, "reward": "first"}, ["host"], RMSE)
+    with pytest.raises(ValueError, match=r"objective\.metrics\.rmse: expected min, got max"):
+        build_objectives({"metrics": {"rmse": "max"}, "reward": "first"}, ["host"], RMSE)
+
+
+def test_the_front_and_constraints_violated_by_measurement():
+    points = [(0.9, 8.0), (0.8, 9.0), (0.7, 3.0), (0.95, NAN)]
+    trials = [Trial(i, (i,), str(i), outcome="ok", metrics={"accuracy": a, "predicted_ms/host": ms}) for i, (a, ms) in enumerate(points)]
+    objectives = built(constraints={"latency_ms/host": 4.0, "params": 10.0})
+    assert [trial.number for trial in front(trials, objectives)] == [0, 2]
+    assert front([], objectives) == []
+    times = latest([Measurement("2", device, "f", ms, ms, ms, 1) for device, ms in (("host", 3.5), ("pixel", 9.0), ("host", 4.5))])
+    measured = {device: m.latency_ms for device, m in times["2"].items()}
+    assert measured == {"host": 4.5, "pixel": 9.0}
+    assert violated(measured, objectives) == ("measured_ms/host 4.5 > constraint 4",)
+    assert violated({"pixel": 9.0}, objectives) == violated({}, objectives) == ()

@@ -13,16 +13,16 @@ from nas.arch.graph import node_macs
 from nas.cost import FEATURES, HARDWARE, Costs, hardware_row
 from nas.latency import (
     Budget,
-    LatencyPredictor,
+    LearnedPredictor,
     fit_predictor,
     good_enough,
     load_predictor,
     next_to_measure,
 )
-from nas.latency.predictors.candidates import CANDIDATES, CENTERS
-from nas.latency.predictors.columns import Columns, Walk
-from nas.latency.predictors.learned import LEAST_NETWORKS
-from nas.latency.predictors.record import scores
+from nas.latency.predictors.base import scores
+from nas.latency.predictors.learned.features import Features, LayerCounts
+from nas.latency.predictors.learned.models import CENTERS, MODELS
+from nas.latency.predictors.learned.predictor import LEAST_NETWORKS
 from nas.space import Space, load_space
 from nas.surrogates.bottleneck import Bottleneck
 from nas.surrogates.models import blend
@@ -35,8 +35,8 @@ def space() -> Space:
 
 
 @functools.cache
-def walk() -> Walk:
-    return Walk(space())
+def counts() -> LayerCounts:
+    return LayerCounts(space())
 
 
 def drawn(count: int, seed: int = 0, of: Space | None = None) -> np.ndarray:
@@ -46,8 +46,8 @@ def drawn(count: int, seed: int = 0, of: Space | None = None) -> np.ndarray:
 
 def device_ms(genomes: np.ndarray, floor: float = 0.0, seed: int | None = None) -> np.ndarray:
     """A device whose time follows padded elements and kernels, not under a floor, with half a percent of noise."""
-    layers = walk().layers(genomes)
-    totals = dict(zip((*FEATURES, *HARDWARE), walk().sums(layers).sum(axis=1).T, strict=True))
+    layers = counts().layers(genomes)
+    totals = dict(zip((*FEATURES, *HARDWARE), counts().sums(layers).sum(axis=1).T, strict=True))
     ms = (
         1e-7 * totals["padded_elements_32"]
         + 1e-9 * totals["pointwise_macs"]
@@ -59,7 +59,7 @@ def device_ms(genomes: np.ndarray, floor: float = 0.0, seed: int | None = None) 
 
 
 @functools.cache
-def predictor() -> LatencyPredictor:
+def predictor() -> LearnedPredictor:
     genomes = drawn(60)
     return fit_predictor(
         space(),
@@ -68,7 +68,7 @@ def predictor() -> LatencyPredictor:
         device="fake",
         fingerprint="f" * 12,
         info={"batch": 1},
-        walk=walk(),
+        counts=counts(),
     )
 
 
@@ -163,14 +163,14 @@ def test_a_device_is_learned_from_sixty_networks():
     found = scores(predictor().predict(fresh), ms)
     assert found["tau"] > 0.97
     assert found["mape"] < 0.02
-    assert set(predictor().record.candidates) == set(CANDIDATES) - {"calibrated"}
+    assert set(predictor().record.candidates) == set(MODELS) - {"calibrated"}
     assert sum(predictor().record.weights.values()) == pytest.approx(1)
 
 
 def test_a_floor_under_small_networks_is_learned():
     genomes, fresh = drawn(100), drawn(200, seed=7)
     floor = float(np.median(device_ms(genomes)))
-    learned = fit_predictor(space(), genomes, device_ms(genomes, floor, seed=1), walk=walk())
+    learned = fit_predictor(space(), genomes, device_ms(genomes, floor, seed=1), counts=counts())
     ms = device_ms(fresh, floor)
     assert np.abs(learned.predict(fresh) / ms - 1).mean() < 0.03
 
@@ -191,7 +191,7 @@ def test_intervals_hold_and_the_error_promised_is_the_error_found():
 
 def test_what_was_never_measured_alike_is_said_to_lie_outside():
     small = np.array([g for g in drawn(600).tolist() if sum(g[0::4]) <= 5][:40])
-    learned = fit_predictor(space(), small, device_ms(small, seed=1), walk=walk())
+    learned = fit_predictor(space(), small, device_ms(small, seed=1), counts=counts())
     largest = [len(gene.options) - 1 for gene in space().genes]
     assert learned.outside([largest])[0]
     assert "measured networks have" in learned.why_outside(largest)
@@ -204,7 +204,7 @@ def test_what_was_never_measured_alike_is_said_to_lie_outside():
 def test_architectures_are_as_good_as_genomes():
     archs = [space().decode(genome) for genome in drawn(12).tolist()]
     ms = device_ms(drawn(12))
-    one, other = (fit_predictor(space(), rows, ms, walk=walk()) for rows in (archs, drawn(12)))
+    one, other = (fit_predictor(space(), rows, ms, counts=counts()) for rows in (archs, drawn(12)))
     assert one.record == other.record
     assert one.predict_arch(archs[0]) == one.predict(drawn(12)[:1])[0]
 
@@ -247,7 +247,7 @@ def test_wrong_measurements_are_named(networks: Any, ms: Any, line: str):
 
 def test_one_network_measured_many_times_over_is_no_crash():
     genomes = np.repeat(drawn(2), 4, axis=0)
-    learned = fit_predictor(space(), genomes, [1.0, 1.01, 0.99, 1.0, 2.0, 2.02, 1.98, 2.0], walk=walk())
+    learned = fit_predictor(space(), genomes, [1.0, 1.01, 0.99, 1.0, 2.0, 2.02, 1.98, 2.0], counts=counts())
     assert np.isfinite(learned.predict(drawn(10))).all()
 
 
@@ -260,7 +260,7 @@ def saved() -> dict[str, Any]:
 
 def test_round_trip_through_json():
     read = load_predictor(saved(), space())
-    assert isinstance(read, LatencyPredictor)
+    assert isinstance(read, LearnedPredictor)
     assert read.record == predictor().record
     fresh = drawn(50, seed=4)
     np.testing.assert_allclose(read.predict(fresh), predictor().predict(fresh), rtol=1e-5)
@@ -270,13 +270,13 @@ def test_round_trip_through_json():
 @pytest.mark.parametrize(
     "change, line",
     [
-        (lambda d: d.pop("ms"), r"file: misses the key ms"),
+        (lambda d: d.pop("ms"), r"file: missing key 'ms'"),
         (lambda d: d.update(version=0), r"file.version: expected 1, got 0; fit the predictor again"),
         (lambda d: d["ms"].__setitem__(2, -1.0), r"file.ms\[2\]: expected a number of more than 0, got -1.0"),
         (lambda d: d["ms"].pop(), r"file.ms: expected 60 numbers, got 59"),
         (lambda d: d["weights"].update(proces=0.1), r"file.weights: unknown model 'proces'; did you mean process\?"),
         (lambda d: d["hyper"].update(noise="low"), r"file.hyper.noise: expected a number of more than 0, got 'low'"),
-        (lambda d: d["check"].__setitem__(0, 2 * d["check"][0]), r"file: stale: fitted again it says"),
+        (lambda d: d["check"].__setitem__(0, 2 * d["check"][0]), r"file: stale: fitted again it predicts"),
     ],
 )
 def test_damaged_data_is_refused(change: Callable[[dict[str, Any]], object], line: str):
@@ -301,8 +301,8 @@ def test_a_foreign_predictor_is_refused_with_the_reason():
 
 def test_another_device_helps_when_few_networks_were_measured():
     few, fresh = drawn(8, seed=11), drawn(300, seed=12)
-    alone = fit_predictor(space(), few, 3 * device_ms(few), walk=walk())
-    helped = fit_predictor(space(), few, 3 * device_ms(few), priors=[predictor()], walk=walk())
+    alone = fit_predictor(space(), few, 3 * device_ms(few), counts=counts())
+    helped = fit_predictor(space(), few, 3 * device_ms(few), priors=[predictor()], counts=counts())
     with_help, without = (scores(p.predict(fresh), 3 * device_ms(fresh)) for p in (helped, alone))
     assert with_help["tau"] > 0.95
     assert with_help["mape"] < min(0.05, without["mape"])
@@ -312,10 +312,10 @@ def test_another_device_helps_when_few_networks_were_measured():
 
 def test_sums_of_measured_layers_are_a_prior():
     from fake_bench import FakeBench, additive_ms
-    from nas.latency import fit_layers
+    from nas.latency import fit_layerwise
 
     small, bench = load_space("tiny").fit(8, 1, 10), FakeBench()
-    layers = fit_layers(small, 0, bench, Budget(40, 4, 1e9), "fake", "f", {}, clock=bench.clock)
+    layers = fit_layerwise(small, 0, bench, Budget(40, 4, 1e9), "fake", "f", {}, clock=bench.clock)
     genomes, fresh = drawn(8, of=small), drawn(50, seed=3, of=small)
 
     def ms(rows: np.ndarray) -> list[float]:
@@ -323,14 +323,14 @@ def test_sums_of_measured_layers_are_a_prior():
 
     learned = fit_predictor(small, genomes, ms(genomes), priors=[layers])
     assert scores(learned.predict(fresh), np.array(ms(fresh)))["mape"] < 0.05
-    assert isinstance(load_predictor(learned.to_dict(), small), LatencyPredictor)
+    assert isinstance(load_predictor(learned.to_dict(), small), LearnedPredictor)
 
 
 @pytest.mark.parametrize("measured", [0, 3, 12])
 def test_what_to_measure_next_is_new_distinct_and_repeatable(measured: int):
     genomes = drawn(measured)
     ms = device_ms(genomes) if measured else []
-    first, again = (next_to_measure(space(), genomes, ms, np.random.default_rng(3), 6, walk=walk()) for _ in range(2))
+    first, again = (next_to_measure(space(), genomes, ms, np.random.default_rng(3), 6, counts=counts()) for _ in range(2))
     assert first == again
     assert len(set(first)) == 6
     assert not set(first) & set(map(tuple, genomes.tolist()))
@@ -349,11 +349,11 @@ def test_a_small_space_runs_out_of_networks():
 def test_chosen_networks_cover_what_random_ones_leave_open():
     genomes = drawn(12)
     pool = drawn(200, seed=21)
-    chosen = np.array(next_to_measure(space(), genomes, device_ms(genomes), np.random.default_rng(3), 15, walk=walk()))
+    chosen = np.array(next_to_measure(space(), genomes, device_ms(genomes), np.random.default_rng(3), 15, counts=counts()))
     spreads = []
     for more in (chosen, drawn(15, seed=22)):
         rows = np.concatenate([genomes, more])
-        spreads.append(fit_predictor(space(), rows, device_ms(rows), walk=walk()).spread(pool).mean())
+        spreads.append(fit_predictor(space(), rows, device_ms(rows), counts=counts()).std(pool).mean())
     assert spreads[0] < 1.1 * spreads[1]
 
 
@@ -367,7 +367,7 @@ def test_enough_is_said_by_held_out_networks():
 
 def test_blocks_of_columns_are_scaled_by_what_was_measured():
     genomes = drawn(30)
-    blocks = Columns(space(), genomes, walk=walk())(genomes)
+    blocks = Features(space(), genomes, counts=counts())(genomes)
     assert {"total", "stage", "layer", "gene", "log"} == set(blocks)
     for name in ("total", "gene", "log"):
         assert np.mean((blocks[name] ** 2).sum(axis=1)) == pytest.approx(1.0)

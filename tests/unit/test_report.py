@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 
 from nas.arch import arch_from_dict
 from nas.journal import Journal, Lease
+from nas.objectives import TaskMetrics, front
 from nas.objectives.pareto import hypervolume
-from nas.records import Event, Trial
+from nas.records import Evaluation, Event, Trial
 from nas.report import (
     FrontRow,
     Reference,
@@ -39,7 +40,6 @@ from nas.report.axes import Axis, axis
 from nas.report.files import train_command
 from nas.report.format import many, show, si, tick_labels
 from nas.report.front import hypervolumes
-from nas.workflows.search.finish import front_trials
 from report_makers import ARCH, HOST, LATENCY, OBJECTIVES, add, arch_id, fill, measure, new_journal, score_on_test
 
 EVIL = "</script><script>alert('x')</script><img src=http://example.com onerror=alert(1)>&\"'\0"
@@ -114,7 +114,7 @@ def test_the_front_is_the_one_that_the_search_measures(journal: Journal) -> None
     fill(journal, 60)
     add(journal, dict(journal.trial(0).metrics), journal.trial(0).outcome or "", repeat_of=0, id=arch_id(0))
     summary = summarize(journal)
-    assert sorted(r.number for r in summary.front) == [t.number for t in front_trials(journal.trials(), summary.objectives)]
+    assert sorted(r.number for r in summary.front) == [t.number for t in front(journal.trials(), summary.objectives)]
 
 
 def test_counts_cover_every_trial_once(journal: Journal) -> None:
@@ -156,14 +156,14 @@ def test_a_member_that_measures_over_its_limit_is_demoted_and_not_best(tmp_path:
     measure(journal, trials[0], 9.5)
     measure(journal, trials[1], 4.1)
     summary = summarize(journal)
-    assert [bool(row.demoted) for row in summary.front] == [True, False]
+    assert [bool(row.violated) for row in summary.front] == [True, False]
     assert summary.front[0].measured == {"host": 9.5}
     assert summary.best is not None
     assert summary.best.number == 1
     write_outputs(tmp_path / "run", journal)
-    assert "9.5" in rows_of(tmp_path / "run")[0]["demoted"]
-    assert "demoted" in front_text(summary)
-    assert Page(page(summary)).all("span", **{"class": "demoted"})
+    assert "9.5" in rows_of(tmp_path / "run")[0]["violated"]
+    assert "constraint violated by measurement" in front_text(summary)
+    assert Page(page(summary)).all("span", **{"class": "violated"})
 
 
 def test_predicted_stands_beside_measured(journal: Journal) -> None:
@@ -525,3 +525,24 @@ def test_a_scaled_member_stands_on_the_front_where_nothing_beats_it(new: Callabl
     assert [row["scaled"] for row in report_json(journal, members)["front"]] == ["net_phi4", None, "net_phi1"]
     write_outputs(folder, journal)
     assert {path.stem for path in (folder / "front").iterdir()} == {arch_id(0), arch_id(1)}, "without them they are gone again"
+
+
+def test_a_report_of_a_regression(tmp_path: Path, new: Callable[..., Journal]) -> None:
+    task = TaskMetrics("regression", {"rmse": "min", "mae": "min"}, "rmse")
+    objectives = {"metrics": [["rmse", "min"], [LATENCY, "min"]], "reward": "first", "trained": [["rmse", "min"], ["mae", "min"]]}
+    journal = new(task=task.to_data(), objectives=objectives)
+    for rmse, ms in ((2.5, 4.0), (1.5, 8.0), (3.0, 9.0)):
+        add(journal, {"rmse": rmse, "mae": 0.8 * rmse, HOST: ms})
+    journal.add_evaluation(Evaluation(1, 0, 1, {"rmse": 1.75}, 0.0, 1.0, purpose="test"))
+    summary = summarize(journal)
+    assert [row.number for row in summary.front] == [1, 0], "the smallest error first"
+    assert summary.best == summary.front[0]
+    assert front_text(summary).splitlines()[1].split()[:4] == ["trial", "id", "rmse", "test"]
+    write_outputs(tmp_path / "run", journal)
+    rows = rows_of(tmp_path / "run")
+    assert list(rows[0]) == ["number", "id", "rmse", HOST, "mae", "measured_ms/host", "test_rmse"]
+    assert rows[0]["test_rmse"] == "1.75"
+    html = page(summary)
+    assert "best rmse" in html
+    assert "rmse against predicted latency on host" in html
+    assert "accuracy" not in html

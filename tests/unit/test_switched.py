@@ -11,11 +11,12 @@ import pytest
 
 from nas.arch.blocks import lower
 from nas.evaluators import Context, evaluator_settings
-from nas.evaluators.switched import Switched
+from nas.evaluators.switched import SwitchedSettings
 from nas.nn.network import apply, init
 from nas.nn.weights import load_weights
 from nas.recipe import Recipe
-from nas.records import Job, WorkerSpec
+from nas.records import Job
+from nas.runtime.spec import WorkerSpec
 from nas.runtime.worker import Worker
 from nas.space import Genome, Space, load_space
 from nas.train import fit
@@ -173,8 +174,8 @@ def test_fallback_trains_what_has_no_program(tmp_path: Path) -> None:
 )
 def test_what_one_program_cannot_hold_is_named(changes: dict[str, Any], match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        Switched().check(space(**changes))
-    Switched(fallback=True).check(space(**changes))
+        SwitchedSettings().check(space(**changes))
+    SwitchedSettings(fallback=True).check(space(**changes))
 
 
 def test_a_choice_of_resolutions_must_be_decided() -> None:
@@ -217,7 +218,7 @@ def overlapping(placement: Placement) -> bool:
 
 
 def test_the_settings_are_read_like_any_evaluators() -> None:
-    assert evaluator_settings({"name": "switched", "fallback": True}) == Switched(True, True)
+    assert evaluator_settings({"name": "switched", "fallback": True}) == SwitchedSettings(True, True)
     with pytest.raises(ValueError, match="fallbak"):
         evaluator_settings({"name": "switched", "fallbak": True})
     assert Context({}, Path()).space == {}

@@ -1,1 +1,1 @@
-"""Devices that time networks: clocks on this machine, runtimes, files, another machine."""
+"""Devices that networks are measured on: runtimes on this machine (`host`, `litert`, `onnxruntime`), files, and other machines."""

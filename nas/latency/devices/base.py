@@ -3,28 +3,58 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 from nas.arch import Arch
 from nas.core.settings import named
-from nas.latency.devices.measure import Failed
-from nas.latency.predictors.fit import Progress
-from nas.records import Measurement
+from nas.latency.devices.measure import Failed, info_fingerprint
+from nas.latency.predictors.base import Predictor, Progress
+from nas.records import JSON, Measurement
 from nas.space import Space
 
-DEVICES: dict[str, type[Any]] = {}
+
+@dataclass(frozen=True)
+class Placement:
+    """The node of a Ray cluster that a device is: the one that carries `resource`.
+
+    address: the cluster, as `executor.address`.
+    wait_s: seconds that the node may take to join.
+    """
+
+    resource: str
+    address: str | None = "auto"
+    wait_s: float = 60.0
 
 
 class Device(Protocol):
-    """Measures whole networks and fits a predictor; never two measurements at once on one machine."""
+    """A frozen settings dataclass that measures networks and fits a latency predictor.
+
+    It is made in the driver, which reads its attributes, and again in the worker that measures. Custom devices can take
+    `placement`, `bind` and `fingerprint` from `DeviceDefaults`.
+    """
 
     @property
     def timeout_s(self) -> float:
         """Seconds after which a network that is not measured is given up."""
         ...
 
-    def info(self) -> dict[str, Any]:
-        """What the times hold for: batch, dtype, threads, kind of device, versions; plain data."""
+    @property
+    def predictor(self) -> str | None:
+        """A file of `nas profile` whose predictor a search uses; None fits one with `fit`."""
+        ...
+
+    @property
+    def placement(self) -> Placement | None:
+        """The node that has to measure; None: any worker of the run can."""
+        ...
+
+    def bind(self, space: Space) -> Device:
+        """The device for networks of one space; itself where the space makes no difference."""
+        ...
+
+    def info(self) -> dict[str, JSON]:
+        """What the latencies hold for: batch, dtype, threads, kind of device, versions; plain data."""
         ...
 
     def fingerprint(self) -> str:
@@ -32,14 +62,57 @@ class Device(Protocol):
         ...
 
     def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
-        """Milliseconds of whole networks. Raises DeviceError naming the architecture, or tells `failed` and goes on."""
+        """Measures whole networks, one at a time on a machine.
+
+        Args:
+            archs: One architecture, or several whose latencies are to be compared.
+            failed: Called with an architecture that cannot be measured and its error; the others are measured all the same.
+
+        Returns:
+            A record for each architecture that was measured, in order.
+
+        Raises:
+            DeviceError: An architecture that cannot be measured, by name, where `failed` is None.
+        """
         ...
 
-    def fit(self, space: Space, seed: int, progress: Progress | None = None) -> Any:
-        """A predictor of the space, within the device's budget of seconds."""
+    def fit(self, space: Space, seed: int, progress: Progress | None = None) -> Predictor:
+        """Fits a predictor of the space to measurements, within the seconds that the device's settings allow."""
         ...
 
 
-def make_device(settings: Mapping[str, Any], where: str = "device") -> Device:
-    """A device from plain settings such as `{"name": "host", "batch": 8}`. Raises ValueError naming the key."""
+class DeviceDefaults:
+    """What most devices have in common: any worker can measure, the space makes no difference."""
+
+    @property
+    def placement(self) -> Placement | None:
+        """None."""
+        return None
+
+    def bind(self, space: Space) -> Device:
+        """Itself."""
+        return self  # type: ignore[return-value]  a subclass is a device
+
+    def info(self) -> dict[str, JSON]:
+        """See `Device.info`."""
+        raise NotImplementedError
+
+    def fingerprint(self) -> str:
+        """See `Device.fingerprint`."""
+        return info_fingerprint(self.info())
+
+
+DEVICES: dict[str, type[Device]] = {}
+
+
+def make_device(settings: Mapping[str, JSON], where: str = "device") -> Device:
+    """Makes a device from plain settings.
+
+    Args:
+        settings: Such as `{"name": "host", "batch": 8}`; the keys are those of `conf/device/<name>.yaml`.
+        where: The place that errors name.
+
+    Raises:
+        ValueError: An unknown name or key, or a value out of range; names the key.
+    """
     return named(DEVICES, settings, where)

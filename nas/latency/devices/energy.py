@@ -1,4 +1,4 @@
-"""Energy of a program where the platform counts it: the RAPL counters of Linux; nothing is estimated where there are none."""
+"""Energy of a program where the platform counts it (the RAPL counters of Linux); it is not estimated elsewhere."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ def packages(root: Path = POWERCAP) -> list[Path]:
     return found
 
 
-def energy_mj(program: Callable[[], object], root: Path = POWERCAP, clock: Callable[[], float] = time.perf_counter) -> float | None:
-    """Millijoules of one run, everything else on the package included; None where nothing counts or the count stood still."""
+def energy_mj(
+    program: Callable[[], object], root: Path = POWERCAP, clock: Callable[[], float] = time.perf_counter
+) -> float | None:
+    """Millijoules of one run, with everything else on the processor package; None without counters, or where they do not move."""
     counters = packages(root)
     if not counters:
         return None

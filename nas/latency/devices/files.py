@@ -1,32 +1,34 @@
 """Devices that are files: a published table of operations, and networks that were measured by any means.
 
-`table` reads the CSV of `nas.latency.predictors.lookup`; `samples` one with the columns `ms` and `genome` (options of the space's genes,
-separated by spaces) or `arch` (block strings, a file or a known name).
+`table` reads the CSV of `nas.latency.predictors.table`; `samples` one with the columns `ms` and `genome` (options of the space's
+genes, separated by spaces) or `arch` (block strings, a file or a known name).
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from nas.arch import Arch
 from nas.arch.blocks import arch_id
 from nas.arch.blockstrings import looks_like, parse
 from nas.arch.files import load_arch
+from nas.latency.devices.base import DeviceDefaults
 from nas.latency.devices.measure import Failed, info_fingerprint
-from nas.latency.predictors.learned import fit_predictor
-from nas.latency.predictors.lookup import TablePredictor, read_rows, read_table
+from nas.latency.predictors.base import Progress
+from nas.latency.predictors.learned.predictor import LearnedPredictor, fit_predictor
+from nas.latency.predictors.table import TablePredictor, read_rows, read_table
 from nas.latency.timing import DeviceError
-from nas.records import Measurement
+from nas.records import JSON, Measurement
 from nas.space import Space
 
 
 @dataclass(frozen=True)
-class FileDevice:
-    """What devices that are a file have in common; nothing of theirs takes long, whatever `timeout_s` says."""
+class FileDevice(DeviceDefaults):
+    """What devices that are a file have in common. `path` is the file; reading it takes no time that `timeout_s` could limit."""
 
     path: str
     timeout_s: float = 300.0
@@ -36,18 +38,17 @@ class FileDevice:
 
     @property
     def file(self) -> Path:
+        """`path`, with `~` replaced."""
         return Path(self.path).expanduser()
 
-    def info(self) -> dict[str, Any]:
+    def info(self) -> dict[str, JSON]:
+        """The file's name and digest."""
         return {"device": self.NAME, "path": self.file.name, "sha256": digest(self.file)}
 
-    def fingerprint(self) -> str:
-        return info_fingerprint(self.info())
-
-    def told(
+    def looked_up(
         self, archs: Arch | Sequence[Arch], look_up: Callable[[Arch], float], failed: Failed | None
     ) -> Iterator[Measurement]:
-        """Records without a clock: what the file says, once, without spread."""
+        """Records of what the file has: one value, which is the median and the 95th percentile too."""
         info = self.info()
         for arch in [archs] if isinstance(archs, Arch) else archs:
             try:
@@ -62,14 +63,16 @@ class FileDevice:
 
 @dataclass(frozen=True)
 class Table(FileDevice):
-    """A look-up table of operations."""
+    """A published look-up table of operations."""
 
     NAME: ClassVar[str] = "table"
 
     def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
-        return list(self.told(archs, self._predictor().predict_arch, failed))
+        """See `Device.measure`."""
+        return list(self.looked_up(archs, self._predictor().predict_arch, failed))
 
-    def fit(self, space: Space, seed: int, progress: Any = None) -> TablePredictor:
+    def fit(self, space: Space, seed: int, progress: Progress | None = None) -> TablePredictor:
+        """The table itself; nothing is fitted."""
         return self._predictor()
 
     def _predictor(self) -> TablePredictor:
@@ -78,33 +81,20 @@ class Table(FileDevice):
 
 @dataclass(frozen=True)
 class Samples(FileDevice):
-    """Networks with their times; the predictor is fitted to them."""
+    """Networks with their latencies, measured by any means; a predictor is fitted to them."""
 
     NAME: ClassVar[str] = "samples"
 
-    def bound(self, space: Space) -> SamplesOf:
-        """The device for the networks of one space, without which genomes say nothing."""
-        return SamplesOf(self.path, self.timeout_s, self.predictor, space)
-
-
-@dataclass(frozen=True)
-class SamplesOf(Samples):
-    """Samples of one space."""
-
-    space: Space | None = None
+    def bind(self, space: Space) -> BoundSamples:
+        """The device for networks of one space, without which genomes in the file mean nothing."""
+        return BoundSamples(self.path, self.timeout_s, self.predictor, space=space)
 
     def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
-        assert self.space is not None
-        known = {arch_id(self.space.decode(genome)): ms for genome, ms in self._rows(self.space)}
+        """See `Device.measure`. Raises DeviceError: `bind` comes first."""
+        raise DeviceError(f"{self.path}: bind the device to the space of its genomes before it measures")
 
-        def look_up(arch: Arch) -> float:
-            if (found := known.get(arch_id(arch))) is None:
-                raise DeviceError(f"{arch.name} ({arch_id(arch)}): not among the networks of {self.path}")
-            return found
-
-        return list(self.told(archs, look_up, failed))
-
-    def fit(self, space: Space, seed: int, progress: Any = None) -> Any:
+    def fit(self, space: Space, seed: int, progress: Progress | None = None) -> LearnedPredictor:
+        """A predictor learned from all networks in the file. Raises DeviceError naming the line that is wrong."""
         genomes, times = zip(*self._rows(space), strict=True)
         return fit_predictor(
             space, genomes, times, device=self.NAME, fingerprint=self.fingerprint(), info=self.info(), seed=seed
@@ -113,6 +103,24 @@ class SamplesOf(Samples):
     def _rows(self, space: Space) -> list[tuple[tuple[int, ...], float]]:
         rows = read_rows(self.file, ("ms",))
         return [(_genome(space, cells, f"{self.file}: line {line}"), ms) for line, cells, ms in rows]
+
+
+@dataclass(frozen=True)
+class BoundSamples(Samples):
+    """Samples of networks of one space."""
+
+    space: Space = field(kw_only=True)
+
+    def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
+        """See `Device.measure`; an architecture that is not in the file cannot be measured."""
+        known = {arch_id(self.space.decode(genome)): ms for genome, ms in self._rows(self.space)}
+
+        def look_up(arch: Arch) -> float:
+            if (found := known.get(arch_id(arch))) is None:
+                raise DeviceError(f"{arch.name} ({arch_id(arch)}): not among the networks of {self.path}")
+            return found
+
+        return list(self.looked_up(archs, look_up, failed))
 
 
 def _genome(space: Space, cells: Mapping[str, str], where: str) -> tuple[int, ...]:
@@ -128,6 +136,7 @@ def _genome(space: Space, cells: Mapping[str, str], where: str) -> tuple[int, ..
 
 
 def digest(path: Path) -> str:
+    """12 hex digits of a file's content. Raises DeviceError where it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
     except OSError as error:

@@ -1,7 +1,7 @@
-"""Times on this machine: graphs compiled ahead of time by XLA for JAX's default backend, run until their result is there.
+"""The device `host`: networks compiled ahead of time by XLA for JAX's default backend, run until their result is there.
 
-Weights are constants of the program, as in a deployed network; batch norm uses its statistics. Values are drawn from a seed
-and no scale is 1 and no bias 0, so that the compiler cannot leave a layer out.
+Weights are constants of the program, as in a deployed network; batch norm uses its statistics. JAX is imported when the first
+network is compiled or the device is asked for its `info`.
 """
 
 from __future__ import annotations
@@ -13,20 +13,40 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import jax
-import jax.numpy as jnp
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from nas.arch.graph import Graph
-from nas.latency.timing import DeviceError, Program, Rounds, Timing, time_programs
-from nas.nn.network import apply, init
+from nas.latency.devices.timed import TimedDevice, random_images, typical_values
+from nas.latency.predictors.layerwise.fitting import Bench
+from nas.latency.timing import DeviceError, Program, Rounds, Timing, first_line, time_programs
+from nas.records import JSON
+
+if TYPE_CHECKING:
+    import jax
+
+MEMORY_PARTS = ("temp_size_in_bytes", "argument_size_in_bytes", "output_size_in_bytes", "generated_code_size_in_bytes")
+
+
+@dataclass(frozen=True)
+class Host(TimedDevice):
+    """The XLA executable on JAX's default backend. Threads are those of the process."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    NAME: ClassVar[str] = "host"
+
+    def info(self) -> dict[str, JSON]:
+        """Batch, dtype, backend, kind of device, processor, threads and versions."""
+        return {"device": self.NAME, "batch": self.batch, "dtype": self.dtype, **_machine()}
+
+    def bench(self) -> Bench:
+        """See `TimedDevice.bench`."""
+        return HostBench(self.batch, self.dtype, self.how())
 
 
 @dataclass(frozen=True)
 class HostBench:
-    """Compiles and times graphs for a batch of images; see `nas.latency.timing` for rounds and repeats."""
+    """Compiles graphs for a batch of images, and times them; see `nas.latency.timing` for rounds and repeats."""
 
     batch: int
     dtype: str
@@ -35,71 +55,41 @@ class HostBench:
 
     def compile(self, graph: Graph, what: str) -> Program:
         """A program of one inference. Raises DeviceError naming `what` where the compiler refuses it."""
-        dtype = jnp.dtype(self.dtype)
+        import jax
+        import jax.numpy as jnp
+
+        from nas.nn.network import apply
+
+        backend, dtype = jax.default_backend(), jnp.dtype(self.dtype)
         try:
-            weights = settled_values(graph)
+            weights = typical_values(graph)
 
             def infer(images: jax.Array) -> jax.Array:
                 return apply(graph, weights["params"], weights["stats"], images, train=False, dtype=dtype)[0]
 
-            rng = np.random.default_rng(0)
-            images = jax.device_put(rng.standard_normal((self.batch, *graph.input_shape), np.float32))
+            images = jax.device_put(random_images(graph, self.batch))
             compiled = jax.jit(infer).lower(images).compile()
         except Exception as error:
-            raise DeviceError(f"{what}: cannot be compiled on {jax.default_backend()}: {one_line(error)}") from error
-
-        return Compiled(lambda: compiled(images).block_until_ready(), what, _memory(compiled))
+            raise DeviceError(f"{what}: cannot be compiled on {backend}: {first_line(error)}") from error
+        return Program(lambda: compiled(images).block_until_ready(), f"{what}: fails on {backend}", _memory(compiled))
 
     def time(self, programs: Mapping[str, Program], limits_s: Mapping[str, float] | None = None) -> dict[str, Timing]:
+        """See `nas.latency.timing.time_programs`."""
         return time_programs(programs, self.clock, self.how, limits_s)
 
 
-@dataclass(frozen=True)
-class Compiled:
-    """A program that runs once when called; `memory_bytes` as the compiler has it, where it tells."""
-
-    run: Callable[[], object]
-    what: str
-    memory_bytes: int | None
-
-    def __call__(self) -> None:
-        try:
-            self.run()
-        except Exception as error:
-            raise DeviceError(f"{self.what}: fails on {jax.default_backend()}: {one_line(error)}") from error
-
-
-def _memory(compiled: Any) -> int | None:
+def _memory(compiled: jax.stages.Compiled) -> int | None:
     """Bytes of workspace, images, results and code; weights are constants in the code."""
     try:
         sizes = compiled.memory_analysis()
-    except Exception:  # a backend that does not tell raises what it likes
+    except Exception:  # backends that do not know raise errors of several types
         return None
-    if sizes is None:
-        return None
-    parts = ("temp_size_in_bytes", "argument_size_in_bytes", "output_size_in_bytes", "generated_code_size_in_bytes")
-    return int(sum(getattr(sizes, part, 0) for part in parts))
+    return None if sizes is None else int(sum(getattr(sizes, part, 0) for part in MEMORY_PARTS))
 
 
-def settled_values(graph: Graph) -> dict[str, dict[str, dict[str, np.ndarray]]]:
-    """Parameters and statistics as a training might leave them."""
-    rng = np.random.default_rng(0)
-    values = init(graph, 0)
-    for kind in ("params", "stats"):
-        for arrays in values[kind].values():
-            for name, array in arrays.items():
-                if name != "kernel":
-                    arrays[name] = rng.uniform(0.5, 1.5, array.shape).astype(np.float32)
-    return values
+def _machine() -> dict[str, JSON]:
+    import jax
 
-
-def one_line(error: Exception, limit: int = 200) -> str:
-    first = str(error).strip().split("\n", 1)[0] or type(error).__name__
-    return first if len(first) <= limit else first[: limit - 3] + "..."
-
-
-def host_info() -> dict[str, Any]:
-    """The machine and the versions that the times hold for: backend, kind of device, processor, threads, versions."""
     return {
         "backend": jax.default_backend(),
         "kind": jax.devices()[0].device_kind,
@@ -112,7 +102,7 @@ def host_info() -> dict[str, Any]:
 
 
 def _threads() -> int:
-    """Processors that XLA takes a thread for on a CPU: NPROC, or else those that this process may use."""
+    """The threads that XLA starts on a CPU: NPROC, or else the processors that this process may use."""
     if os.environ.get("NPROC", "").isdecimal():
         return int(os.environ["NPROC"])
     if hasattr(os, "sched_getaffinity"):
@@ -121,6 +111,7 @@ def _threads() -> int:
 
 
 def processor() -> str:
+    """The processor's name, as the system has it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))

@@ -21,8 +21,16 @@ WAIT_S, ASK_S = 3600.0, 0.05
 
 
 @contextlib.contextmanager
-def machine_to_itself(path: Path = PATH, wait_s: float = WAIT_S) -> Iterator[None]:
-    """Holds the machine's lock; the system frees it when its holder dies. Raises DeviceError after `wait_s` seconds."""
+def machine_lock(path: Path = PATH, wait_s: float = WAIT_S) -> Iterator[None]:
+    """Holds the machine's lock for measurements; the system frees it when its holder dies.
+
+    Args:
+        path: The lock file, the same for all users.
+        wait_s: Seconds to wait for another holder.
+
+    Raises:
+        DeviceError: The lock cannot be had, or another measurement does not end.
+    """
     if fcntl is None:
         yield
         return
@@ -35,7 +43,7 @@ def machine_to_itself(path: Path = PATH, wait_s: float = WAIT_S) -> Iterator[Non
 
 
 def _opened(path: Path) -> int:
-    """Reading is enough for a lock, and all that is allowed where another user made the file."""
+    """Opened for reading: enough for a lock, and all that is allowed where another user made the file."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
     try:
@@ -52,5 +60,7 @@ def _take(handle: int, path: Path, wait_s: float) -> None:
             return fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > end:
-                raise DeviceError(f"{path}: another measurement on this machine has not ended for {wait_s:g} s") from None
+                raise DeviceError(
+                    f"{path}: another measurement on this machine has not ended after {wait_s:g} s"
+                ) from None
             time.sleep(ASK_S)

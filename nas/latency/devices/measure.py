@@ -1,25 +1,24 @@
-"""Whole networks on a bench: compiled, run in turns with nothing else measured on the machine, one record each."""
+"""Whole networks measured on a bench: compiled, run in turns with nothing else measured on the machine, one record each."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.latency.devices.energy import energy_mj
-from nas.latency.devices.lock import machine_to_itself
-from nas.latency.predictors.fit import Bench
+from nas.latency.devices.lock import machine_lock
+from nas.latency.predictors.layerwise.fitting import Bench
 from nas.latency.timing import DeviceError, Program, Timing
-from nas.records import Measurement
+from nas.records import JSON, Measurement
 
 Failed = Callable[[Arch, DeviceError], None]
 
 
-def info_fingerprint(info: Mapping[str, Any]) -> str:
-    """12 hex digits of what a device says of itself."""
+def info_fingerprint(info: Mapping[str, JSON]) -> str:
+    """12 hex digits of `Device.info`."""
     return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -27,14 +26,25 @@ def measure_networks(
     bench: Bench,
     archs: Arch | Sequence[Arch],
     device: str,
-    info: Mapping[str, Any],
+    info: Mapping[str, JSON],
     failed: Failed | None = None,
     limit_s: float | None = None,
 ) -> list[Measurement]:
-    """Compiles networks, runs them in turns for about `limit_s` seconds each, and records what each took.
+    """Compiles networks, runs them in turns, and makes a record of each; networks that are equal run once.
 
-    Two spellings of one network run once. Without `failed` the first that cannot be compiled or run raises its DeviceError;
-    with it, the others are measured all the same and their records returned, in the order of `archs`.
+    Args:
+        bench: Compiles and times graphs.
+        archs: One architecture, or several.
+        device: The device's name.
+        info: What the latencies hold for.
+        failed: Called with an architecture that cannot be compiled or run, and its error; the others are measured.
+        limit_s: Seconds that each network is timed for, about.
+
+    Returns:
+        Records of the architectures that were measured, in order.
+
+    Raises:
+        DeviceError: The first network that cannot be compiled or run, where `failed` is None.
     """
     expected = [archs] if isinstance(archs, Arch) else list(archs)
     ids: list[str] = []
@@ -50,7 +60,7 @@ def measure_networks(
             if failed is None:
                 raise
             failed(arch, error)
-    with machine_to_itself():
+    with machine_lock():
         timings = bench.time(programs, None if limit_s is None else dict.fromkeys(programs, limit_s))
         energies = {name: energy_mj(program) for name, program in programs.items()}
     fingerprint = info_fingerprint(info)
@@ -62,17 +72,19 @@ def measure_networks(
 
 
 def _tried(program: Program) -> Program:
-    """The program, run once: what cannot run fails here, alone, and not among the others."""
+    """The program, run once: one that cannot run fails here, alone, and not among the others."""
     program()
     return program
 
 
-def _beside(program: Program, energy: float | None) -> dict[str, Any]:
-    """What else the platform tells of a program."""
-    memory = getattr(program, "memory_bytes", None)
+def _beside(program: Program, energy: float | None) -> dict[str, JSON]:
+    """What is known of a program beside its latency."""
+    memory = program.memory_bytes
     return ({} if memory is None else {"memory_bytes": memory}) | ({} if energy is None else {"energy_mj": energy})
 
 
-def _record(arch_id: str, device: str, fingerprint: str, timing: Timing, info: Mapping[str, Any]) -> Measurement:
+def _record(arch_id: str, device: str, fingerprint: str, timing: Timing, info: Mapping[str, JSON]) -> Measurement:
     kept = {**info, "repeatability": timing.repeatability}
-    return Measurement(arch_id, device, fingerprint, timing.latency_ms, timing.median_ms, timing.p95_ms, timing.runs, kept)
+    return Measurement(
+        arch_id, device, fingerprint, timing.latency_ms, timing.median_ms, timing.p95_ms, timing.runs, kept
+    )

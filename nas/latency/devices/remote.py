@@ -1,10 +1,10 @@
-"""Another device's measurements on the node of a Ray cluster that carries a resource of its own: a board that joined it.
+"""Another device's measurements on the node of a Ray cluster that carries a resource: a board that joined it.
 
     ray start --address=<head>:6379 --resources='{"pixel": 1}'              # on the board
     nas search device=remote device.remote.resource=pixel device.remote.device.name=litert
 
-Which node a job runs on is the executor's to see to (`nas.runtime.placed`); here a job that arrived is carried out. The
-resource is taken whole while a job runs, so that one board measures one thing at a time.
+The executor sends its jobs to that node (`nas.runtime.device_executors`). The resource is taken whole while a job runs, so that
+one board measures one thing at a time.
 """
 
 from __future__ import annotations
@@ -13,24 +13,31 @@ import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from nas.arch import Arch
-from nas.latency.devices.base import make_device
+from nas.latency.devices.base import Device, DeviceDefaults, Placement, make_device
 from nas.latency.devices.measure import Failed
+from nas.latency.predictors.base import Predictor, Progress
 from nas.latency.timing import DeviceError
-from nas.records import Measurement
+from nas.records import JSON, Measurement
 from nas.space import Space
 
-PLACE = "NAS_RESOURCE"  # of a worker's environment: the resource that its node was chosen for
+RESOURCE = "NAS_RESOURCE"  # environment variable of a worker: the resource that its node was chosen for
 
 
 @dataclass(frozen=True)
-class Remote:
-    """`device` has the settings of the one that measures, `resource` the name that its node carries."""
+class Remote(DeviceDefaults):
+    """A device on another machine.
+
+    resource: the name of the resource that its node carries.
+    device: settings of the device that measures there.
+    address: the cluster, as `executor.address`.
+    wait_s: seconds that the node may take to join.
+    predictor: see `Device.predictor`.
+    """
 
     resource: str
-    device: Mapping[str, Any] = field(default_factory=lambda: {"name": "litert"})
+    device: Mapping[str, JSON] = field(default_factory=lambda: {"name": "litert"})
     address: str | None = "auto"
     wait_s: float = 60.0
     predictor: str | None = None
@@ -43,30 +50,40 @@ class Remote:
         self._inner()
 
     @property
+    def placement(self) -> Placement:
+        """The node with the resource."""
+        return Placement(self.resource, self.address, self.wait_s)
+
+    @property
     def timeout_s(self) -> float:
+        """That of the device there."""
         return self._inner().timeout_s
 
-    def info(self) -> dict[str, Any]:
+    def bind(self, space: Space) -> Remote:
+        """Itself; the device there is made anew for each measurement."""
+        return self
+
+    def info(self) -> dict[str, JSON]:
+        """That of the device there, and the resource."""
         return {**self._inner().info(), "resource": self.resource}
 
-    def fingerprint(self) -> str:
-        from nas.latency.devices.measure import info_fingerprint
-
-        return info_fingerprint(self.info())
-
     def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
-        self._check_place()
+        """See `Device.measure`. Raises DeviceError in a worker on another node."""
+        self._check_node()
         own = {"fingerprint": self.fingerprint()}
         measured = self._inner().measure(archs, failed)
         return [dataclasses.replace(m, info={**m.info, "resource": self.resource}, **own) for m in measured]
 
-    def fit(self, space: Space, seed: int, progress: Any = None) -> Any:
-        self._check_place()
+    def fit(self, space: Space, seed: int, progress: Progress | None = None) -> Predictor:
+        """See `Device.fit`. Raises DeviceError in a worker on another node."""
+        self._check_node()
         return self._inner().fit(space, seed, progress)
 
-    def _check_place(self) -> None:
-        if os.environ.get(PLACE) != self.resource:
-            raise DeviceError(f"the device is the node with the resource {self.resource!r}, and this worker was not sent there")
+    def _check_node(self) -> None:
+        if os.environ.get(RESOURCE) != self.resource:
+            raise DeviceError(
+                f"the device is the node with the resource {self.resource!r}, and this worker is on another node"
+            )
 
-    def _inner(self) -> Any:
+    def _inner(self) -> Device:
         return make_device(self.device, "device")

@@ -19,7 +19,7 @@ from nas.journal import Journal
 from nas.objectives import PREDICTED
 from nas.records import Job, Trial
 from nas.runtime.base import Executor
-from nas.runtime.recorded import job_seed, run_recorded
+from nas.runtime.journaled import job_seed, run_journaled
 from nas.workflows.adapt.pace import Pace, steps_left
 from nas.workflows.adapt.proposals import KINDS, absolute, changes, within
 
@@ -199,4 +199,4 @@ class Adapter:
         self, expected: list[tuple[Trial, Job]], told: Callable[[Trial], None] = lambda trial: None,
         progress: Callable[[int, int], None] = lambda step, steps: None,
     ) -> list[Trial]:  # fmt: skip
-        return run_recorded(self.journal, self.executor, expected, timeout_s=self.timeout_s, told=told, progress=progress)
+        return run_journaled(self.journal, self.executor, expected, timeout_s=self.timeout_s, ended=told, progress=progress)

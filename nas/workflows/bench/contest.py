@@ -12,7 +12,7 @@ import numpy as np
 
 from nas.controllers import make_controller
 from nas.core.settings import did_you_mean
-from nas.objectives import DIRECTIONS, LATENCY, Objectives, device_of, metric_of
+from nas.objectives import COSTS, LATENCY, Objectives, device_of, metric_of
 from nas.objectives.pareto import hypervolume
 from nas.problem import Problem
 from nas.tabular import Table, load_table
@@ -48,7 +48,7 @@ class Contest:
             raise ValueError(f"limit: expected a positive number, got {self.limit:g}")
         if not 300 <= self.front_evaluations <= 10**8:
             raise ValueError(f"front_evaluations: expected 300 to 100000000, got {self.front_evaluations}")
-        known = [name for name, way in DIRECTIONS.items() if way == "min" and name != "loss"] + [*self._times()]
+        known = [*COSTS, *self._times()]
         if self.cost is not None and self.cost not in known:
             raise ValueError(f"cost: {self.cost} is not in this table{did_you_mean(self.cost, known)} (known: {', '.join(known)}, null)")
         if self.limit is not None and self.cost is None:

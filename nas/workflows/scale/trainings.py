@@ -20,8 +20,8 @@ from nas.latency import make_device
 from nas.records import Job, Measurement, Trial
 from nas.report.panel import duration
 from nas.runtime.base import Executor
-from nas.runtime.measuring import measure_in_turns
-from nas.runtime.recorded import job_seed, run_recorded
+from nas.runtime.journaled import job_seed, run_journaled
+from nas.runtime.measure import measure_in_turns
 from nas.workflows.scale import Coefficients, compound
 from nas.workflows.workers import not_measured
 
@@ -141,4 +141,4 @@ class Trainings:
             more = f", about {duration(left * (time.monotonic() - began) / done)} left" if left else ""
             print(f"{named}: {how} ({before + done} of {len(expected)}{more})", flush=True)
 
-        return run_recorded(self.journal, self.executor, expected, timeout_s=self.command.timeout_s, told=told)
+        return run_journaled(self.journal, self.executor, expected, timeout_s=self.command.timeout_s, ended=told)

@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nas.journal import Journal
-from nas.objectives import Objectives
-from nas.objectives.pareto import non_dominated
-from nas.records import Evaluation, Fidelity, Job, Trial, scored, trained, training_of
+from nas.objectives import Objectives, front, latest, violated
+from nas.records import Evaluation, Fidelity, Job, Trial, trained, training_of
 from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
-from nas.runtime.measuring import measure_all
+from nas.runtime.measure import measure_all
 from nas.workflows.search.ledger import root_of
-
-
-def front_trials(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]:
-    """Trained trials that no other dominates, in order of number."""
-    ok = scored(trials)
-    if not ok:
-        return []
-    mask = non_dominated(np.array([objectives.values(trial.metrics) for trial in ok]))
-    return [trial for trial, on in zip(ok, mask, strict=True) if on]
 
 
 def measure_front(
     journal: Journal, objectives: Objectives, executors: Mapping[str, Executor], timeouts_s: Mapping[str, float],
     say: Callable[[str], Any],
 ) -> None:  # fmt: skip
-    """Measures members that were not yet, interleaved in one worker while nothing else runs, and says who breaks a limit.
+    """Measures members that were not yet, interleaved in one worker while nothing else runs, and reports the constraints that they violate.
 
     `executors` has one for each device, `timeouts_s` the seconds after which a network is given up. What cannot be measured
     is noted; the rest is kept.
     """
-    front = front_trials(journal.trials(), objectives)
+    members = front(journal.trials(), objectives)
     for device, executor in executors.items():
         known = {m.arch_id for m in journal.measurements() if m.device == device}
-        missing = [trial for trial in front if trial.arch_id not in known]
+        missing = [trial for trial in members if trial.arch_id not in known]
         if not missing:
             continue
         say(f"measuring {len(missing)} members of the front on {device} ...")
@@ -51,23 +39,16 @@ def measure_front(
             say(f"not measured on {device}: {error}")
 
         measure_all(executor, device, archs, timeouts_s[device], journal.add_measurement, failed)
-    for trial, broken in demoted(journal, objectives, front):
-        say(f"trial {trial.number} is demoted: {'; '.join(broken)}")
-
-
-def demoted(journal: Journal, objectives: Objectives, front: Sequence[Trial]) -> list[tuple[Trial, list[str]]]:
-    """Members of the front that break a constraint on latency by measurement, with the limits in words."""
-    measured: dict[str, dict[str, float]] = {}
-    for m in journal.measurements():
-        measured.setdefault(m.arch_id, {})[m.device] = m.latency_ms
-    found = [(trial, objectives.measured_violations(measured.get(trial.arch_id, {}))) for trial in front]
-    return [(trial, broken) for trial, broken in found if broken]
+    times = latest(journal.measurements())
+    for trial in members:
+        if broken := violated({device: m.latency_ms for device, m in times.get(trial.arch_id, {}).items()}, objectives):
+            say(f"trial {trial.number}: constraint violated by measurement: {'; '.join(broken)}")
 
 
 def test_front(journal: Journal, objectives: Objectives, executor: Executor, say: Callable[[str], Any]) -> None:
     """One journaled evaluation on the test split for each member that has none."""
     known, trials = {e.trial for e in journal.evaluations("test")}, journal.trials()
-    missing = [trial for trial in front_trials(trials, objectives) if trial.number not in known]
+    missing = [trial for trial in front(trials, objectives) if trial.number not in known]
     if not missing:
         return
     say(f"scoring {len(missing)} members of the front on the test split ...")
@@ -79,10 +60,7 @@ def test_front(journal: Journal, objectives: Objectives, executor: Executor, say
         for t in missing
     ]  # fmt: skip
     for trial, job, outcome in zip(missing, jobs, run_all(executor, jobs), strict=True):
-        journal.add_evaluation(Evaluation(
-            trial.number, trial.fidelity, job.seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
-            outcome.outcome, outcome.error, outcome.memory_bytes, "test",
-        ))  # fmt: skip
+        journal.add_evaluation(Evaluation.of(outcome, trial, job.seed, "test"))
 
 
 def prune_weights(journal: Journal, objectives: Objectives, folder: Path, running: bool = False) -> list[Trial]:
@@ -92,12 +70,12 @@ def prune_weights(journal: Journal, objectives: Objectives, folder: Path, runnin
     """
     promoted = running and bool(journal.get("fidelities", []))
     trials = journal.trials()
-    front = front_trials(trials, objectives)
-    keep = {_stem(trial) for trial in front} | {_stem(trial) for trial in trials if not trial.done}
+    members = front(trials, objectives)
+    keep = {_stem(trial) for trial in members} | {_stem(trial) for trial in trials if not trial.done}
     for path in (folder / "checkpoints").glob("trial-*"):
         if path.stem not in keep and not (promoted and path.is_dir()):
             _remove(path)
-    return front
+    return members
 
 
 class Keeper:
@@ -115,7 +93,7 @@ class Keeper:
         if not trial.done or not trained(trial):
             return
         before = [*self._front, trial]
-        self._front = front_trials(before, self._objectives)
+        self._front = front(before, self._objectives)
         kept = {member.number for member in self._front}
         for gone in (member for member in before if member.number not in kept):
             _remove(self._folder / f"{_stem(gone)}.npz")

@@ -20,9 +20,9 @@ from nas.controllers import Controller
 from nas.core.settings import check_ranges
 from nas.journal import Journal
 from nas.records import Evaluation, Job, Outcome, Proposal, Trial, training_of
-from nas.runtime.base import Event, Executor
+from nas.runtime.base import Executor, JobEvent
 from nas.runtime.dispatch import Dispatcher, Loss
-from nas.runtime.recorded import job_seed
+from nas.runtime.journaled import job_seed
 from nas.workflows.search.ledger import History, root_of
 
 STATUS_S = 1.0
@@ -184,7 +184,7 @@ class Search:
         data = training_of(self._fidelities, trial.fidelity, root)
         return Job(trial.number, "train", plain, trial.arch_id, trial.fidelity, job_seed(self._seed, root), data)
 
-    def _seen(self, event: Event) -> None:
+    def _seen(self, event: JobEvent) -> None:
         if event.kind == "started":
             self._observer.started(event.number, event.worker)
         else:
@@ -199,11 +199,7 @@ class Search:
         metrics = {**trial.metrics, **outcome.metrics} if outcome.outcome == "ok" else trial.metrics
         done = dataclasses.replace(trial, outcome=outcome.outcome, error=outcome.error, metrics=metrics)
         seed = job_seed(self._seed, root_of(self._history, trial))
-        evaluation = Evaluation(
-            trial.number, trial.fidelity, seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
-            outcome.outcome, outcome.error, outcome.memory_bytes,
-        )  # fmt: skip
-        self._record(self._journal.finish(done, [evaluation]))
+        self._record(self._journal.finish(done, [Evaluation.of(outcome, trial, seed)]))
         for later in self._history.repeats(trial.number):
             self._answer(later)
 
@@ -215,7 +211,7 @@ class Search:
         self._status = {
             "time": wall,
             "capacity": self._executor.capacity(),
-            "dashboard": getattr(self._executor, "dashboard", ""),
+            "dashboard": self._executor.dashboard,
             "running": [
                 {"number": r.job.number, "worker": r.worker, "step": r.step, "steps": r.steps, "since": wall - (now - r.since)}
                 for r in self._work.running.values()

@@ -16,13 +16,14 @@ from nas.controllers import Controller, make_controller
 from nas.core.plugins import load_plugins
 from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
-from nas.evaluators import Switched, TableSettings, evaluator_settings
+from nas.evaluators import EvaluatorSettings, TabularSettings, evaluator_settings
 from nas.latency import make_device
-from nas.objectives import Objectives, build_objectives
+from nas.objectives import Objectives, TaskMetrics, build_objectives
 from nas.recipe import Recipe
 from nas.report.trackers import check_trackers
 from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
+from nas.tasks import check_recipe, outputs, task_of
 from nas.workflows.invocation import Invocation
 from nas.workflows.run_folder import with_paths
 from nas.workflows.search.loop import SearchSettings
@@ -68,7 +69,7 @@ class Plan:
     first: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
     dataset: Dataset | None
-    published: TableSettings | None
+    published: TabularSettings | None
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -94,10 +95,14 @@ def make_plan(call: Invocation) -> Plan:
     make_executor_settings(command.executor)
     check_trackers(command.track)
     evaluator = evaluator_settings(config["evaluator"])
-    published = evaluator if isinstance(evaluator, TableSettings) else None
-    objectives = _objectives(command, list(devices), evaluator, published)
-    build(Recipe, command.recipe, "recipe")
+    published = evaluator if isinstance(evaluator, TabularSettings) else None
+    recipe = build(Recipe, command.recipe, "recipe")
     space = load_space(command.space)
+    task = task_of(space.base)
+    reported = TaskMetrics(task.name, task.metrics, task.primary)
+    objectives = _objectives(command, list(devices), evaluator, published, reported)
+    evaluator.capabilities.check_task(task)
+    check_recipe(task, recipe)
     space = space.with_divisor(command.divisor) if command.divisor else space
     dataset_settings(config["dataset"])
     _check_fidelities(controller, evaluator, config["dataset"])
@@ -107,22 +112,22 @@ def make_plan(call: Invocation) -> Plan:
     else:
         dataset = load_dataset(config["dataset"])
         resolution = command.resolution or (dataset.resolution if isinstance(space.resolution, int) else None)
-        fitted = space.fit(resolution, dataset.channels, len(dataset.classes))
+        fitted = space.fit(resolution, dataset.channels, outputs(task, space.base, dataset))
         notes = _notes(space, fitted)
-    if isinstance(evaluator, Switched):
-        evaluator.check(fitted)
+    evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
     return Plan(command, settings, fitted, objectives, controller, devices, config, first, notes, dataset, published)
 
 
-def _objectives(command: SearchCommand, devices: list[str], evaluator: Any, published: TableSettings | None) -> Objectives:
+def _objectives(command: SearchCommand, devices: list[str], evaluator: EvaluatorSettings, published: TabularSettings | None,
+                task: TaskMetrics) -> Objectives:  # fmt: skip
     timed = published.timed() if published else ()
     if twice := [name for name in timed if name in devices]:
         raise ValueError(f"evaluator.devices: {twice[0]} is among device= too; its times can come from one of them")
-    return build_objectives(command.objective, [*devices, *timed], getattr(evaluator, "METRICS", {}))
+    return build_objectives(command.objective, [*devices, *timed], task, evaluator.capabilities.metrics)
 
 
-def _check_published(published: TableSettings, command: SearchCommand, space: Space) -> None:
+def _check_published(published: TabularSettings, command: SearchCommand, space: Space) -> None:
     for key in ("resolution", "divisor"):
         if getattr(command, key) is not None:
             raise ValueError(f"{key}: the networks of {published.NAME} were trained as they are; leave it out")
@@ -133,10 +138,10 @@ def _check_published(published: TableSettings, command: SearchCommand, space: Sp
         raise ValueError(f"evaluator.{error}") from None
 
 
-def _check_fidelities(controller: Controller[Any], evaluator: Any, dataset: Mapping[str, Any]) -> None:
+def _check_fidelities(controller: Controller[Any], evaluator: EvaluatorSettings, dataset: Mapping[str, Any]) -> None:
     """Trainings of several lengths need an evaluator that knows them, and images that can be had at each size."""
     fidelities = controller.fidelities
-    if fidelities and isinstance(evaluator, Switched | TableSettings):
+    if fidelities and not evaluator.capabilities.fidelities:
         raise ValueError("evaluator: knows trainings of one length only; with fidelities take evaluator=scratch or layerwise")
     for fidelity in fidelities:
         if fidelity.resolution is not None:

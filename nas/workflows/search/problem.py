@@ -12,6 +12,7 @@ from nas.journal import Journal
 from nas.objectives import LATENCY, PREDICTED, metric_of
 from nas.problem import Problem
 from nas.runtime.base import Executor
+from nas.tasks import about, task_of
 from nas.workflows.search.plan import Plan
 from nas.workflows.workers import kept_predictor
 
@@ -28,6 +29,7 @@ def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor]) -
     if objectives.needs_target:
         objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs))
     journal.put("objectives", dataclasses.asdict(objectives))
+    journal.put("task", about(task_of(plan.space.base)))
     if fidelities := plan.controller.fidelities:
         journal.put("fidelities", [dataclasses.asdict(fidelity) for fidelity in fidelities])
     return Problem(plan.space, objectives, costs, table.features)

@@ -1,4 +1,4 @@
-"""Trainings outside the search loop, numbered and journaled like a search's trials: what is on record is not run again."""
+"""Trainings outside the search loop, recorded in a journal like the trials of a search: what is on record is not run again."""
 
 from __future__ import annotations
 
@@ -14,19 +14,29 @@ from nas.runtime.dispatch import run_all
 
 
 def job_seed(seed: int, number: int) -> int:
-    """The seed of a trial's training, as the search loop gives it."""
+    """The seed of a trial's training: of the run's seed and the trial's number. The search loop uses it too."""
     return int(np.random.default_rng([seed, number, 2]).integers(2**31))
 
 
-def run_recorded(
+def run_journaled(
     journal: Journal, executor: Executor, expected: Sequence[tuple[Trial, Job]], *, retries: int = 2,
-    timeout_s: float | None = None, told: Callable[[Trial], None] = lambda trial: None,
+    timeout_s: float | None = None, ended: Callable[[Trial], None] = lambda trial: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Trial]:  # fmt: skip
-    """Finished trials, in order. Each is on record before it starts and as soon as it ends; numbers follow on the journal's.
+    """Runs trainings that the journal has not finished. Each is on record before it starts and as soon as it ends.
 
-    `told` hears of each as it ends, `progress` as in `run_all`. Raises ValueError where the journal has another architecture
-    under a trial's number.
+    Args:
+        journal: Where trials are recorded.
+        executor: Where jobs run.
+        expected: Trials with their jobs; new ones are numbered from the journal's next number on.
+        retries, timeout_s, progress: See `run_all`.
+        ended: Called with each trial as it ends.
+
+    Returns:
+        The finished trials, in order.
+
+    Raises:
+        ValueError: The journal has another architecture under a trial's number.
     """
     known = {trial.number: trial for trial in journal.trials()}
     for trial, _ in expected:
@@ -41,13 +51,9 @@ def run_recorded(
     def done(i: int, outcome: Outcome) -> None:
         job, trial = open_jobs[i], known[open_jobs[i].number]
         metrics = {**trial.metrics, **outcome.metrics} if outcome.outcome == "ok" else trial.metrics
-        ended = dataclasses.replace(trial, outcome=outcome.outcome, error=outcome.error, metrics=metrics)
-        evaluation = Evaluation(
-            trial.number, trial.fidelity, job.seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
-            outcome.outcome, outcome.error, outcome.memory_bytes,
-        )  # fmt: skip
-        known[trial.number] = journal.finish(ended, [evaluation])
-        told(known[trial.number])
+        finished = dataclasses.replace(trial, outcome=outcome.outcome, error=outcome.error, metrics=metrics)
+        known[trial.number] = journal.finish(finished, [Evaluation.of(outcome, trial, job.seed)])
+        ended(known[trial.number])
 
     run_all(executor, open_jobs, progress, retries, timeout_s, done)
     return [known[trial.number] for trial, _ in expected]

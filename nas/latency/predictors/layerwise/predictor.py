@@ -1,9 +1,9 @@
-"""The frozen latency predictor of a space on a device: plain data, the same numbers wherever it is loaded.
+"""The predictor that sums layers: plain data, the same numbers wherever it is loaded.
 
     predictor = device.fit(space, seed=0)
     predictor.predict_arch(arch)                             # ms
     predictor.predict_many(space, genomes)               # (n,) ms, equal to predict_arch(space.decode(genome))
-    Predictor.from_dict(json.loads(text)) == predictor   # text = json.dumps(predictor.to_dict())
+    LayerwisePredictor.from_dict(json.loads(text)) == predictor   # text = json.dumps(predictor.to_dict())
 
 What a layer takes is looked up once for each block and input shape; memos are no part of the value.
 """
@@ -15,25 +15,28 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import ClassVar, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.graph import Graph
 from nas.cost import FEATURES, Costs
-from nas.latency.predictors.cut import cut, layer_graphs
-from nas.latency.predictors.model import LEAST_MS, Layer, Model
-from nas.latency.predictors.record import check_made_for
+from nas.latency.predictors.base import check_origin
+from nas.latency.predictors.layerwise.layers import cut, layer_graphs
+from nas.latency.predictors.layerwise.regression import LEAST_MS, Layer, Model
+from nas.records import JSON
 from nas.space import Space
 
-VERSION = 1
+VERSION = 2
+T = TypeVar("T", "MeasuredBlock", "MeasuredNetwork")
 
 
 @dataclass(frozen=True)
 class MeasuredBlock:
-    """A layer measured alone: the id of its graph, where it was seen first, its time, and `ms`, what it adds to networks."""
+    """A layer measured alone: the id of its graph, where it was seen first, its latency, and `ms`, what it adds to networks."""
 
     id: str
     scope: str
@@ -44,7 +47,7 @@ class MeasuredBlock:
 
 @dataclass(frozen=True)
 class MeasuredNetwork:
-    """A network measured whole, what the predictor says of it, and what the same fit without it says."""
+    """A network measured whole: its latency, the prediction, and the prediction of the same fit without it, in ms."""
 
     arch_id: str
     ms: float
@@ -54,7 +57,7 @@ class MeasuredNetwork:
 
 
 @dataclass(frozen=True)
-class Predictor:
+class LayerwisePredictor:
     """Milliseconds of any architecture of a space: `offset_ms + scale * sum over layers`.
 
     A layer takes its `MeasuredBlock.ms`, else its features (`nas.cost.FEATURES`) times `coefficients`, all at least 0.
@@ -65,7 +68,7 @@ class Predictor:
 
     device: str
     fingerprint: str
-    info: Mapping[str, Any]
+    info: Mapping[str, JSON]
     space: str
     seed: int
     blocks: tuple[MeasuredBlock, ...]
@@ -76,6 +79,8 @@ class Predictor:
     dispatch_ms: float
     seconds: float
     errors: Mapping[str, float | None] = field(default_factory=dict)
+
+    kind: ClassVar[str] = "layerwise"
 
     @property
     def mape(self) -> float | None:
@@ -88,10 +93,10 @@ class Predictor:
         return Model(table, tuple(self.coefficients[name] for name in FEATURES), self.scale, self.offset_ms)
 
     def predict_arch(self, arch: Arch) -> float:
-        """Milliseconds of one network. Raises ValueError, in the words of its file, where it cannot be lowered."""
+        """Milliseconds of one network, of any space. Raises ValueError naming the part of it that cannot be lowered."""
         return self.model.network_ms([Layer.of(layer) for layer in layer_graphs(lower(arch)).values()])
 
-    def predict_many(self, space: Space, genomes: Any) -> np.ndarray:
+    def predict_many(self, space: Space, genomes: ArrayLike) -> np.ndarray:
         """(n, genes) options -> (n,) milliseconds, each equal to `predict_arch(space.decode(genome))` to the last bit.
 
         The space may be any, not only the one that was sampled. Raises ValueError for what is no genome of it.
@@ -115,11 +120,11 @@ class Predictor:
     def _spaces(self) -> dict[str, tuple[Costs, list[float]]]:
         return {}
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         # Memos stay behind when a predictor is sent to a worker.
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         """Plain data for JSON; floats survive it to the last bit."""
         plain = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         plain["info"], plain["coefficients"], plain["errors"] = (
@@ -129,38 +134,39 @@ class Predictor:
         )
         plain["blocks"] = [dataclasses.asdict(block) for block in self.blocks]
         plain["networks"] = [dataclasses.asdict(network) for network in self.networks]
-        return {"version": VERSION, "kind": "layers", **plain}
+        return {"version": VERSION, "kind": self.kind, **plain}
 
     @classmethod
-    def from_dict(cls, data: Any, where: str = "predictor") -> Predictor:
+    def from_dict(cls, data: object, where: str = "predictor") -> LayerwisePredictor:
         """Reads `to_dict`'s data. Raises ValueError naming what is missing, foreign, negative or not a number."""
         if not isinstance(data, Mapping):
             raise ValueError(f"{where}: expected the data of a latency predictor, got {type(data).__name__}")
-        if data.get("version") != VERSION:
-            raise ValueError(f"{where}.version: expected {VERSION}, got {data.get('version')!r}; fit the predictor again")
+        if (data.get("kind"), data.get("version")) != (cls.kind, VERSION):
+            got = f"{data.get('kind')!r} {data.get('version')!r}"
+            raise ValueError(f"{where}.version: expected {cls.kind!r} {VERSION}, got {got}; fit the predictor again")
         names = [f.name for f in dataclasses.fields(cls)]
         for name in names:
             if name not in data:
-                raise ValueError(f"{where}: misses the key {name}")
-        values = {name: data[name] for name in names}
+                raise ValueError(f"{where}: missing key {name!r}")
+        values: dict[str, JSON] = {name: data[name] for name in names}
         values["blocks"] = _records(MeasuredBlock, data["blocks"], f"{where}.blocks")
         values["networks"] = _records(MeasuredNetwork, data["networks"], f"{where}.networks")
         _check_numbers(values, where)
         return cls(**values)
 
     def check(self, fingerprint: str, space: Space, where: str = "predictor") -> None:
-        """Raises ValueError with the reason where it was made for another space or on another device, or other versions."""
-        check_made_for(self, fingerprint, space, where)
+        """See `Predictor.check`; a predictor is used for the space that its layers were sampled from."""
+        check_origin(self, fingerprint, space, where)
 
 
-def _records(cls: Any, rows: Any, where: str) -> tuple[Any, ...]:
+def _records(cls: type[T], rows: object, where: str) -> tuple[T, ...]:
     names = {f.name for f in dataclasses.fields(cls)}
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) and set(row) == names for row in rows):
         raise ValueError(f"{where}: expected a list of mappings with {', '.join(sorted(names))}")
     return tuple(cls(**row) for row in rows)
 
 
-def _check_numbers(values: Mapping[str, Any], where: str) -> None:
+def _check_numbers(values: Mapping[str, JSON], where: str) -> None:
     coefficients = values["coefficients"]
     if not isinstance(coefficients, Mapping) or set(coefficients) != set(FEATURES):
         raise ValueError(

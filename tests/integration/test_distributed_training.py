@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from nas.recipe import Augment, Recipe
-from nas.records import WorkerSpec
 from nas.runtime.cluster import ClusterSettings
-from nas.runtime.together import train_together
+from nas.runtime.distributed_training import train_distributed
+from nas.runtime.spec import WorkerSpec
 from nas.train import Checkpoints, Fit, fit
 from places import HELPERS, ROOT
 from small_training import SMALL, dataset
@@ -28,7 +28,7 @@ def together(folder: Path, recipe: Recipe, report: Any, restarts: int, started: 
     spec = WorkerSpec({}, {}, (), (str(HELPERS), str(ROOT)), str(folder), 1, "cpu")
     work = {"arch": SMALL, "recipe": recipe, "seed": 0, "variables": None, "teacher": None, "devices": 1,
             "checkpoint": Checkpoints(folder / "checkpoints", keep=9)}  # fmt: skip
-    return Fit(**train_together(TWO, spec, work, dataset(), report=report, restarts=restarts, started=started))
+    return train_distributed(TWO, spec, work, dataset(), report=report, restarts=restarts, started=started)
 
 
 @pytest.mark.ray
@@ -66,4 +66,4 @@ def test_what_the_workers_refuse_is_one_line(ray_cluster: Any, tmp_path: Path) -
         together(tmp_path, dataclasses.replace(RECIPE, batch=1), lambda *told: None, 0)
     spec = WorkerSpec({}, {}, (), (str(ROOT),), str(tmp_path), 1, "cpu")
     with pytest.raises(ValueError, match=r"executor\.workers: expected 3, the nodes have room for 2"):
-        train_together(ClusterSettings(workers=3, wait_s=1), spec, {"arch": SMALL}, dataset(), report=print, restarts=0)
+        train_distributed(ClusterSettings(workers=3, wait_s=1), spec, {"arch": SMALL}, dataset(), report=print, restarts=0)

@@ -1,12 +1,12 @@
-"""`CANDIDATES`: name -> how a model of milliseconds is fitted to the columns of measured networks.
+"""`MODELS`: name -> how a model of milliseconds is fitted to the features of measured networks.
 
-    process      a Gaussian process over all blocks of columns
+    process      a Gaussian process over all blocks of features
     bottleneck   the slower of two resources: what pipelines and floors under small networks take
     costs        a ridge on the costs of each stage
     trees        gradient boosting
-    calibrated   other predictors' times, scaled and shifted (where there are any, such as sums of measured layers)
+    calibrated   other predictors' milliseconds, scaled and shifted (where there are any, such as sums of measured layers)
 
-A new one is a class with `fit` and `__call__` and a line in `CANDIDATES`.
+A new one is a class with `fit` and `__call__` and a line in `MODELS`.
 """
 
 from __future__ import annotations
@@ -29,51 +29,57 @@ TERMS = (*(Term("linear", block) for block in LINEAR), Term("pairs", "gene"), Te
 MANY = 500
 
 
-class Candidate(Protocol):
-    """A model of milliseconds."""
+class LatencyModel(Protocol):
+    """A model of milliseconds. `inputs` maps a block's name to (n, f) features."""
 
     @classmethod
-    def fit(cls, inputs: Inputs, ms: np.ndarray) -> Self: ...
+    def fit(cls, inputs: Inputs, ms: np.ndarray) -> Self:
+        """Fits to the (n,) milliseconds of n networks."""
+        ...
 
-    def __call__(self, inputs: Inputs) -> np.ndarray: ...
+    def __call__(self, inputs: Inputs) -> np.ndarray:
+        """(m,) milliseconds of m networks."""
+        ...
 
 
 @dataclass(frozen=True)
-class Smooth:
-    """A Gaussian process of the milliseconds less their mean, over their deviation."""
+class GaussianProcess:
+    """A Gaussian process of standardized milliseconds; `mean_ms` and `std_ms` undo it."""
 
     process: Process
-    middle: float
-    spread: float
+    mean_ms: float
+    std_ms: float
 
     @classmethod
-    def fit(cls, inputs: Inputs, ms: np.ndarray, hyper: Hyper | None = None) -> Smooth:
-        middle, spread = float(ms.mean()), float(ms.std()) or 1.0
-        scaled = (ms - middle) / spread
+    def fit(cls, inputs: Inputs, ms: np.ndarray, hyper: Hyper | None = None) -> GaussianProcess:
+        mean, std = float(ms.mean()), float(ms.std()) or 1.0
+        scaled = (ms - mean) / std
         terms = [term for term in (*TERMS, *PRIORS) if term.block in inputs]
         found = hyper or choose(terms, inputs, scaled, np.random.default_rng(0))
-        return cls(Process(terms, found, inputs, scaled, CENTERS), middle, spread)
+        return cls(Process(terms, found, inputs, scaled, CENTERS), mean, std)
 
     def __call__(self, inputs: Inputs) -> np.ndarray:
-        return self.process.mean(inputs) * self.spread + self.middle
+        return self.process.mean(inputs) * self.std_ms + self.mean_ms
 
     def sd(self, inputs: Inputs) -> np.ndarray:
         """(m,) milliseconds: the standard deviation of a measurement."""
-        return self.process.sd(inputs) * self.spread
+        return self.process.sd(inputs) * self.std_ms
 
     def left_out(self, folds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n,) milliseconds and deviations of each measured network by the others' folds."""
+        """(n,) means and (n,) standard deviations, in ms, of each measured network by a fit to the other folds."""
         mean, sd = self.process.left_out(folds)
-        return mean * self.spread + self.middle, sd * self.spread
+        return mean * self.std_ms + self.mean_ms, sd * self.std_ms
 
 
 @dataclass(frozen=True)
-class Slowest:
+class SlowerOfTwo:
+    """The slower of two resources, each linear in the features (`nas.surrogates.bottleneck`)."""
+
     blocks: tuple[str, ...]
     model: Bottleneck
 
     @classmethod
-    def fit(cls, inputs: Inputs, ms: np.ndarray) -> Slowest:
+    def fit(cls, inputs: Inputs, ms: np.ndarray) -> SlowerOfTwo:
         many = len(ms) >= MANY
         blocks = LINEAR if many else LINEAR[:2]
         return cls(blocks, Bottleneck.fit(_side_by_side(inputs, blocks), ms, 1e-3 if many else 1e-2))
@@ -84,6 +90,8 @@ class Slowest:
 
 @dataclass(frozen=True)
 class Ridge:
+    """A ridge regression on the costs of the network and of each stage."""
+
     coefficients: np.ndarray
     intercept: float
 
@@ -97,6 +105,8 @@ class Ridge:
 
 @dataclass(frozen=True)
 class Trees:
+    """Gradient boosting of the logarithm of the milliseconds."""
+
     blocks: tuple[str, ...]
     model: Model
 
@@ -111,7 +121,7 @@ class Trees:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """Weights, not negative, of other predictors' times and of a constant, which fit relative errors best."""
+    """Non-negative weights of other predictors' milliseconds and of a constant, with the least squared relative error."""
 
     weights: np.ndarray
     least: np.ndarray
@@ -130,9 +140,9 @@ class Calibrated:
         return (inputs["prior"] - self.least) @ self.weights + self.constant
 
 
-CANDIDATES: dict[str, type[Candidate]] = {
-    "process": Smooth,
-    "bottleneck": Slowest,
+MODELS: dict[str, type[LatencyModel]] = {
+    "process": GaussianProcess,
+    "bottleneck": SlowerOfTwo,
     "costs": Ridge,
     "trees": Trees,
     "calibrated": Calibrated,

@@ -1,30 +1,36 @@
-"""Networks measured by a worker on a device, a few at a time: what hangs or dies is found and named, the rest is kept."""
+"""Networks measured by a worker, a few at a time: one that hangs or kills its worker is found and named, the rest is kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
-from nas.records import Job, Measurement, Outcome
+from nas.records import JSON, Job, Measurement, Outcome
 from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
 
-TURNS = 5  # of measuring a few networks whose times are to be compared
-TOGETHER = 10  # networks that take turns: what is lost where one of them hangs is measured again, one by one
+TURNS = 5  # of measuring a few networks whose latencies are to be compared
+BATCH = 10  # networks that are timed in turns, in one job; where one of them hangs, all are measured again, one by one
 
-Keep = Callable[[Measurement], Any]
-Failed = Callable[[str, str], Any]  # (architecture id, error)
-Archs = Sequence[tuple[str, Mapping[str, Any]]]  # (id, plain architecture)
+Keep = Callable[[Measurement], object]
+Failed = Callable[[str, str], object]  # (architecture id, error)
+Archs = Sequence[tuple[str, Mapping[str, JSON]]]  # (id, plain architecture)
 
 
 def measure_all(executor: Executor, device: str, archs: Archs, timeout_s: float, keep: Keep, failed: Failed) -> None:
-    """Measures each architecture once; every record goes to `keep` as soon as its batch is done.
+    """Measures each architecture once.
 
-    A batch that takes longer than `timeout_s` a network, or whose worker dies, is ended and its members tried alone; one
-    that fails alone too, cannot be compiled or has times that are none goes to `failed`.
+    A batch that takes longer than `timeout_s` a network, or whose worker dies, is ended and its networks measured alone.
+
+    Args:
+        executor: Whose worker measures.
+        device: The device's name in the settings of the executor's workers.
+        archs: (architecture id, plain architecture) of each network.
+        timeout_s: Seconds for each network.
+        keep: Called with each record, as soon as its batch is done.
+        failed: Called with the id and the error of a network that cannot be measured, not even alone.
     """
-    for start in range(0, len(archs), TOGETHER):
-        batch = archs[start : start + TOGETHER]
+    for start in range(0, len(archs), BATCH):
+        batch = archs[start : start + BATCH]
         outcome = _measured(executor, device, batch, timeout_s)
         if outcome.outcome == "ok":
             _take(outcome, keep, failed)
@@ -40,7 +46,7 @@ def measure_all(executor: Executor, device: str, archs: Archs, timeout_s: float,
 def measure_in_turns(
     executor: Executor, device: str, archs: Archs, timeout_s: float, failed: Failed, turns: int = TURNS
 ) -> dict[str, Measurement]:  # fmt: skip
-    """By architecture id the fastest of `turns` measurements: other work makes a network slower for moments, never faster."""
+    """The fastest of `turns` measurements, by architecture id: other work on a machine makes a network slower, never faster."""
     found: dict[str, Measurement] = {}
 
     def keep(measured: Measurement) -> None:
@@ -53,8 +59,8 @@ def measure_in_turns(
     return found
 
 
-def about(executor: Executor, device: str, timeout_s: float) -> tuple[str, dict[str, Any]]:
-    """(fingerprint, info) of a device where the executor runs it. Raises ValueError where it cannot be had."""
+def about(executor: Executor, device: str, timeout_s: float) -> tuple[str, dict[str, JSON]]:
+    """(fingerprint, info) of a device, as a worker sees it. Raises ValueError where the worker cannot make the device."""
     outcome = _measured(executor, device, [], timeout_s)
     if outcome.outcome != "ok":
         raise ValueError(f"device.{device}: {outcome.error}")

@@ -1,8 +1,8 @@
-"""The arithmetic of the latency predictor: measured layers, a regression that smooths and extends them, a calibration.
+"""The arithmetic of sums of layers: layers that were measured, a regression that smooths and extends them, a calibration.
 
 A network takes `offset_ms + scale * sum over its layers`. A layer takes non-negative coefficients times its analytic features
 (`nas.cost.FEATURES`), fitted to layers and networks; one that was measured alone moves from there a part of the way to its
-own time. Offset and scale are fitted to the networks measured whole.
+own latency. Offset and scale are fitted to the networks measured whole.
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ def _regression(rows: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def _calibration(sums: np.ndarray, times: np.ndarray, start_ms: float) -> tuple[float, float]:
-    """(scale, offset in ms) with the least relative error, drawn to (1, start) where few networks say little."""
+    """(scale, offset in ms) with the least relative error, drawn to (1, start) where there are few networks."""
     if not len(times):
         return 1.0, start_ms
     unit = float(np.mean(times))
@@ -123,7 +123,7 @@ def _calibration(sums: np.ndarray, times: np.ndarray, start_ms: float) -> tuple[
 
 
 def held_out(blocks: Blocks, networks: Networks, dispatch_ms: float) -> list[float]:
-    """Milliseconds predicted for each network by the model of all the others; nothing for a single network."""
+    """Milliseconds predicted for each network by the model of all the others; an empty list for a single network."""
     if len(networks) < 2:
         return []
     out = []
@@ -134,6 +134,6 @@ def held_out(blocks: Blocks, networks: Networks, dispatch_ms: float) -> list[flo
 
 
 def relative_errors(predicted: Sequence[float], measured: Sequence[float]) -> float | None:
-    """Mean of |predicted - measured| / measured; None of nothing."""
+    """Mean of |predicted - measured| / measured; None of empty lists."""
     pairs = list(zip(predicted, measured, strict=True))
     return float(np.mean([abs(p - m) / m for p, m in pairs])) if pairs else None

@@ -1,11 +1,11 @@
-"""Genomes as columns of numbers, in blocks that say different things of where time goes.
+"""Features of genomes, in blocks that describe different causes of latency.
 
     total   every cost (`FEATURES`, `HARDWARE`) summed over the network: what a unit of it takes anywhere
     stage   the same by stem, stages and head, in units of the totals: where a stage differs from the rest
     layer   how often each distinct layer stands in the network, times its size: a table of layers' own corrections
     gene    one-hot genes: what no cost explains
     log     the logarithms of the totals: for smooth bends, such as the floor under small networks
-    prior   what other predictors say of the same genome (another device's, or sums of measured layers); `log_prior` its logarithm
+    prior   milliseconds by other predictors (of another device, or sums of measured layers); `log_prior` their logarithms
 
 Every block is centered and scaled by the networks that were measured, such that a typical row has the length 1.
 """
@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nas.cost import FEATURES, HARDWARE, Costs, feature_row, hardware_row
+from nas.records import JSON
 from nas.space import Space
 from nas.surrogates.models import one_hot
 from nas.surrogates.process import Inputs
@@ -29,34 +31,38 @@ LAYER_WEIGHT = 3.0  # a layer is about a tenth of a network
 
 
 class Prior(Protocol):
-    """Something that knows a time of every genome."""
+    """A predictor, as far as another one is learned from it."""
 
-    def predict_many(self, space: Space, genomes: Any) -> np.ndarray: ...
+    def predict_many(self, space: Space, genomes: ArrayLike) -> np.ndarray:
+        """(n, genes) options -> (n,) milliseconds."""
+        ...
 
-    def to_dict(self) -> dict[str, Any]: ...
+    def to_dict(self) -> dict[str, JSON]:
+        """Plain data for JSON."""
+        ...
 
 
-class Walk:
-    """The layers of a space's genomes and what is counted of each layer."""
+class LayerCounts:
+    """The layers of a space's genomes, and the costs of each layer, counted once."""
 
     def __init__(self, space: Space):
         self.space, self.costs = space, Costs(space)
         self.groups = np.array(self.costs.position_groups)
         self._rows: list[list[float]] = []
 
-    def layers(self, genomes: Any) -> np.ndarray:
+    def layers(self, genomes: ArrayLike) -> np.ndarray:
         """(n, genes) -> (positions, n) numbers of layers."""
         return self.costs.layers(genomes)
 
     def table(self, layers: np.ndarray) -> np.ndarray:
-        """(numbers up to the highest of `layers`, counts) what `NAMES` says of each layer."""
+        """(layer numbers up to the highest of `layers`, costs): `NAMES` of each layer."""
         for number in range(len(self._rows), int(layers.max(initial=0)) + 1):
             nodes = self.costs.layer_graph(number).nodes
             self._rows.append([*feature_row(nodes), *hardware_row(nodes)])
         return np.array(self._rows)
 
     def sums(self, layers: np.ndarray) -> np.ndarray:
-        """(positions, n) -> (n, groups, counts): sums over stem, each stage and head."""
+        """(positions, n) layer numbers -> (n, groups, costs): sums over stem, each stage and head."""
         table = self.table(layers)
         out = np.zeros((layers.shape[1], len(self.costs.groups), len(NAMES)))
         for group, row in zip(self.groups, layers, strict=True):
@@ -66,45 +72,47 @@ class Walk:
 
 @dataclass(frozen=True)
 class _Scaled:
-    """A block's columns that vary, less their middle, over their scale."""
+    """The columns of a block that vary, less their mean, over their scale."""
 
     used: np.ndarray
-    middle: np.ndarray
+    mean: np.ndarray
     scale: np.ndarray
 
     @classmethod
     def of(cls, rows: np.ndarray, scale: np.ndarray | None = None) -> _Scaled:
-        spread = rows.std(axis=0)
-        used = np.flatnonzero(spread > CONSTANT * np.maximum(np.abs(rows).max(axis=0), 1.0))
-        chosen = spread[used] * max(len(used), 1) ** 0.5 if scale is None else scale[used]
+        std = rows.std(axis=0)
+        used = np.flatnonzero(std > CONSTANT * np.maximum(np.abs(rows).max(axis=0), 1.0))
+        chosen = std[used] * max(len(used), 1) ** 0.5 if scale is None else scale[used]
         return cls(used, rows.mean(axis=0)[used], chosen)
 
     def __call__(self, rows: np.ndarray) -> np.ndarray:
-        return (rows[:, self.used] - self.middle) / self.scale
+        return (rows[:, self.used] - self.mean) / self.scale
 
 
-class Columns:
-    """The blocks of a space, scaled by the `genomes` (n, genes) that were measured; called with others it gives theirs."""
+class Features:
+    """The blocks of a space, scaled by the `genomes` (n, genes) that were measured; called with other genomes it returns theirs."""
 
-    def __init__(self, space: Space, genomes: np.ndarray, priors: Sequence[Prior] = (), walk: Walk | None = None):
-        self.space, self.priors, self.walk = space, tuple(priors), walk or Walk(space)
-        layers = self.walk.layers(genomes)
-        sums = self.walk.sums(layers)
+    def __init__(
+        self, space: Space, genomes: np.ndarray, priors: Sequence[Prior] = (), counts: LayerCounts | None = None
+    ):
+        self.space, self.priors, self.counts = space, tuple(priors), counts or LayerCounts(space)
+        layers = self.counts.layers(genomes)
+        sums = self.counts.sums(layers)
         totals = sums.sum(axis=1)
         self.least, self.most = totals.min(axis=0), totals.max(axis=0)
-        spread = totals.std(axis=0)
-        varies = spread > CONSTANT * np.maximum(totals.max(axis=0), 1.0)
-        unit = np.where(varies, spread, np.inf)
+        std = totals.std(axis=0)
+        varies = std > CONSTANT * np.maximum(totals.max(axis=0), 1.0)
+        unit = np.where(varies, std, np.inf)
         self._known = np.unique(layers[layers > 0])
-        size = (self.walk.table(layers)[self._known] / unit).sum(axis=1) / max(int(varies.sum()), 1)
-        counts, genes = self._counts(layers), self._genes(genomes)
+        size = (self.counts.table(layers)[self._known] / unit).sum(axis=1) / max(int(varies.sum()), 1)
+        occurrences, genes = self._occurrences(layers), self._genes(genomes)
         each = np.tile(unit * max(int(varies.sum()), 1) ** 0.5, sums.shape[1])
         with np.errstate(divide="ignore"):
             weight = 1 / (LAYER_WEIGHT * size)
         self._scales = {
             "total": _Scaled.of(totals),
             "stage": _Scaled.of(_flat(sums), each),
-            "layer": _Scaled.of(counts, weight),
+            "layer": _Scaled.of(occurrences, weight),
             "gene": _Scaled.of(genes),
             "log": _Scaled.of(np.log1p(totals)),
         }
@@ -114,13 +122,13 @@ class Columns:
 
     def __call__(self, genomes: np.ndarray) -> Inputs:
         """(m, genes) options -> a (m, f) array for each block."""
-        layers = self.walk.layers(genomes)
-        sums = self.walk.sums(layers)
+        layers = self.counts.layers(genomes)
+        sums = self.counts.sums(layers)
         totals = sums.sum(axis=1)
         rows = {
             "total": totals,
             "stage": _flat(sums),
-            "layer": self._counts(layers),
+            "layer": self._occurrences(layers),
             "gene": self._genes(genomes),
             "log": np.log1p(totals),
         }
@@ -130,13 +138,13 @@ class Columns:
         return {name: self._scales[name](rows[name]) for name in self._scales}
 
     def beyond(self, genomes: np.ndarray, margin: float) -> np.ndarray:
-        """(m, counts) by how much of the measured networks' range a total lies outside it, less `margin`; 0 inside."""
-        totals = self.walk.sums(self.walk.layers(genomes)).sum(axis=1)
+        """(m, costs) distance of a network's totals from the range of the measured ones, in ranges, less `margin`; 0 inside."""
+        totals = self.counts.sums(self.counts.layers(genomes)).sum(axis=1)
         span = np.maximum(self.most - self.least, CONSTANT * np.maximum(self.most, 1.0))
         over = np.maximum(totals - self.most, self.least - totals) / span
         return np.maximum(over - margin, 0.0)
 
-    def _counts(self, layers: np.ndarray) -> np.ndarray:
+    def _occurrences(self, layers: np.ndarray) -> np.ndarray:
         column = np.full(int(max(layers.max(initial=0), self._known.max(initial=0))) + 1, len(self._known))
         column[self._known] = np.arange(len(self._known))
         out = np.zeros((layers.shape[1], len(self._known) + 1))

@@ -1,4 +1,4 @@
-"""Layers cut out of a lowered network, as networks of their own: what is measured and looked up one by one."""
+"""Layers cut out of a lowered network, as small networks that are measured and looked up one by one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from nas.arch.graph import Graph, Node
 
-# These pass their input on at inference, so that networks which differ in their rates share their layers.
-PASSED_ON = ("dropout", "drop_path")
+# At inference these return their input, so that networks which differ in their rates have equal layers.
+IDENTITIES = ("dropout", "drop_path")
 
 
 def cut(nodes: Sequence[Node], output: int) -> Graph:
-    """What leads to `output` within its layer, fed by a new input node; only that input where the layer does nothing."""
+    """The nodes that lead to `output` within its layer, fed by a new input node; the input alone where the layer does nothing."""
     scope = nodes[output].scope
     needed, sources = {output}, set()
     for i in range(output, -1, -1):
@@ -26,7 +26,7 @@ def cut(nodes: Sequence[Node], output: int) -> Graph:
     index, kept = {source: 0}, [Node("input", "input", (), nodes[source].shape)]
     for i in sorted(needed - sources):
         node = nodes[i]
-        if node.op in PASSED_ON:
+        if node.op in IDENTITIES:
             index[i] = index[node.inputs[0]]
         else:
             index[i] = len(kept)

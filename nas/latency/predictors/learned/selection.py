@@ -1,4 +1,4 @@
-"""Few measurements that say much: which networks to measure next, and when there are enough.
+"""Active learning: which networks to measure next, and when there are enough.
 
     while not good_enough(predictor, error=0.05):
         for genome in next_to_measure(space, genomes, ms, rng, count=10): ...
@@ -9,48 +9,62 @@ Pure functions of what was measured so far and of the generator.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from nas.arch import Arch
 from nas.core.machine import one_thread
-from nas.latency.predictors.candidates import Smooth
-from nas.latency.predictors.columns import Columns, Prior, Walk
-from nas.latency.predictors.learned import LEAST_NETWORKS, LatencyPredictor, checked
+from nas.latency.predictors.learned.features import Features, LayerCounts, Prior
+from nas.latency.predictors.learned.models import GaussianProcess
+from nas.latency.predictors.learned.predictor import LEAST_NETWORKS, LearnedPredictor, checked
 from nas.space import Genome, Space
 from nas.surrogates.process import JITTER, Inputs
 
 POOL, TRIES = 400, 4
-ENOUGH = 20  # networks below which a cross-validation is not believed
-CONFIDENT = 1.645  # standard errors: one held-out error of twenty is larger than that says
+ENOUGH = 20  # networks below which a cross-validation is not trusted
+CONFIDENT = 1.645  # standard errors: one side of a normal distribution holds 95 % below it
 
 
 def next_to_measure(
     space: Space,
-    measured: Any,
-    ms: Any,
+    measured: Sequence[Arch] | ArrayLike,
+    ms: ArrayLike,
     rng: np.random.Generator,
     count: int,
     priors: Sequence[Prior] = (),
-    walk: Walk | None = None,
+    counts: LayerCounts | None = None,
 ) -> list[Genome]:
-    """Up to `count` genomes of the space, none measured yet, in the order they are to be measured; fewer where there are none.
+    """Chooses the genomes to measure next.
 
     With fewer than five measured networks they are spread over the logarithms of the costs. From then on each is the one of
-    the pool whose measurement takes most variance from the whole pool (Seo et al. 2000, "active learning Cohn"), the earlier
-    ones taken as measured.
+    a sampled pool whose measurement reduces the variance of the whole pool most, the earlier ones taken as measured.
+
+    Args:
+        space: The space that genomes are sampled from.
+        measured: (n, genes) options, or architectures, that were measured.
+        ms: (n,) their latencies in milliseconds.
+        rng: Samples the pool.
+        count: How many genomes to choose.
+        priors: As in `fit_predictor`.
+        counts: As in `fit_predictor`.
+
+    Returns:
+        Up to `count` genomes, none measured yet, in the order in which to measure them.
+
+    Source: Seo et al. 2000, "Gaussian process regression: active data selection and test point rejection" (their "Cohn").
     """
     genomes, times = checked(space, measured, ms, least=0)
     pool = _pool(space, genomes, rng)
     if not len(pool) or count < 1:
         return []
     with one_thread():
-        columns = Columns(space, np.concatenate([genomes, pool]), priors, walk)
-        known, inputs = columns(genomes), columns(pool)
+        features = Features(space, np.concatenate([genomes, pool]), priors, counts)
+        known, inputs = features(genomes), features(pool)
         if len(genomes) < LEAST_NETWORKS:
             chosen = _spread_out(inputs["log"], known["log"], count)
         else:
-            chosen = _informative(Smooth.fit(known, times), inputs, count)
+            chosen = _informative(GaussianProcess.fit(known, times), inputs, count)
     return [tuple(row) for row in pool[chosen].tolist()]
 
 
@@ -67,7 +81,7 @@ def _pool(space: Space, measured: np.ndarray, rng: np.random.Generator) -> np.nd
 
 
 def _spread_out(rows: np.ndarray, known: np.ndarray, count: int) -> list[int]:
-    """The row nearest to the middle, then always the one farthest from all before it."""
+    """Indices of the row nearest to the mean, then always of the one farthest from all before it."""
     chosen: list[int] = []
     far = np.full(len(rows), np.inf)
     for row in known:
@@ -81,9 +95,9 @@ def _spread_out(rows: np.ndarray, known: np.ndarray, count: int) -> list[int]:
     return chosen
 
 
-def _informative(smooth: Smooth, inputs: Inputs, count: int) -> list[int]:
-    """Greedily the rows that take most variance from all rows."""
-    left, noise = smooth.process.posterior_covariance(inputs), smooth.process.hyper.noise + JITTER
+def _informative(model: GaussianProcess, inputs: Inputs, count: int) -> list[int]:
+    """Indices of the rows that reduce the variance of all rows most, chosen greedily."""
+    left, noise = model.process.posterior_covariance(inputs), model.process.hyper.noise + JITTER
     chosen: list[int] = []
     for _ in range(min(count, len(left))):
         gain = (left * left).sum(axis=0) / (np.diag(left) + noise)
@@ -94,10 +108,16 @@ def _informative(smooth: Smooth, inputs: Inputs, count: int) -> list[int]:
     return chosen
 
 
-def good_enough(predictor: LatencyPredictor, error: float = 0.05, least: int = ENOUGH) -> bool:
-    """Whether the mean relative error on networks left out of the fit is under `error`, with a confidence of 95 %.
+def good_enough(predictor: LearnedPredictor, error: float = 0.05, least: int = ENOUGH) -> bool:
+    """Whether the mean relative error on networks left out of the fit is below `error` with a confidence of 95 %.
 
-    Never with fewer than `least` networks. Raises ValueError for an error that is no share.
+    Args:
+        predictor: Fitted to the networks measured so far.
+        error: A fraction; 0.05 is 5 %.
+        least: With fewer networks the answer is always False.
+
+    Raises:
+        ValueError: `error` is no fraction.
     """
     if not 0 < error < 1:
         raise ValueError(f"error: expected more than 0 and less than 1 (0.05 is 5 %), got {error:g}")

@@ -1,43 +1,43 @@
-"""Fits a predictor to a device within a budget of seconds: a few whole networks, then as many layers as there is time for."""
+"""Fits the predictor that sums layers, within a budget of seconds: a few whole networks, then as many layers as time allows."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from nas.arch.blocks import lower
 from nas.arch.graph import Graph, Node, node_macs
 from nas.cost import FEATURES
-from nas.latency.predictors.cut import layer_graphs
-from nas.latency.predictors.layerwise import MeasuredBlock, MeasuredNetwork, Predictor
-from nas.latency.predictors.model import Layer, fit_model, held_out, relative_errors
+from nas.latency.predictors.base import Progress
+from nas.latency.predictors.layerwise.layers import layer_graphs
+from nas.latency.predictors.layerwise.predictor import LayerwisePredictor, MeasuredBlock, MeasuredNetwork
+from nas.latency.predictors.layerwise.regression import Layer, fit_model, held_out, relative_errors
 from nas.latency.timing import Program, Timing
+from nas.records import JSON
 from nas.space import Space
-
-Progress = Callable[[str, int, int], None]  # what, done, of how many
 
 # Networks that are lowered to see which layers a space has, and tries at finding that many different ones.
 SAMPLED, TRIES = 64, 256
 # The parts of the budget after which no further network, and no further layer, is compiled; the rest is for the clock.
-NETWORK_SHARE, BLOCK_SHARE = 0.45, 0.8
+NETWORK_FRACTION, BLOCK_FRACTION = 0.45, 0.8
 # Measured however long it takes: with one network there would be no error on a network that the fit did not see.
 LEAST_NETWORKS = 2
 EMPTY = Graph((Node("input", "input", (), (1, 1, 1)),))
 
 
 class Bench(Protocol):
-    """What a device does with graphs; both methods raise `DeviceError` naming the program that failed."""
+    """Compiles and times graphs on a device; both methods raise `DeviceError` naming the program that failed."""
 
     def compile(self, graph: Graph, what: str) -> Program:
         """A program that runs once when called, and returns when its result is there."""
         ...
 
     def time(self, programs: Mapping[str, Program], limits_s: Mapping[str, float] | None = None) -> dict[str, Timing]:
-        """Times of programs run in turns, each for about as many seconds at most as `limits_s` has for it."""
+        """Timings of programs run in turns, each for about as many seconds at most as `limits_s` has for it."""
         ...
 
 
@@ -84,8 +84,8 @@ def _macs(graph: Graph) -> int:
     return sum(node_macs(node, graph.in_shapes(node)) for node in graph.nodes[1:])
 
 
-def spread(count: int, expected: int) -> list[int]:
-    """Places of `expected` among `count` sorted things: the middle, the ends, then wherever the gap is widest."""
+def spread_indices(count: int, expected: int) -> list[int]:
+    """Indices of `expected` of `count` sorted items: the middle one, both ends, then wherever the gap is widest."""
     chosen: list[int] = []
     expected = min(expected, count)
     grid = sorted({round(i * (count - 1) / max(expected - 1, 1)) for i in range(expected)})
@@ -96,38 +96,49 @@ def spread(count: int, expected: int) -> list[int]:
     return chosen
 
 
-def fit_layers(
+def fit_layerwise(
     space: Space,
     seed: int,
     bench: Bench,
     budget: Budget,
     device: str,
     fingerprint: str,
-    info: Mapping[str, Any],
+    info: Mapping[str, JSON],
     progress: Progress | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Predictor:
-    """Samples, compiles and measures until the budget is spent, and fits.
+) -> LayerwisePredictor:
+    """Samples layers and networks of a space, measures them until the budget is spent, and fits a predictor.
 
-    Two networks and a layer of each stage are measured in any case (of a smaller space, what there is of them).
-    Nothing but the times decides the numbers, so that equal times give equal predictors. Raises DeviceError naming the
-    layer or architecture that cannot be compiled, or whose times are none.
+    Two networks and a layer of each stage are measured in any case (of a smaller space, what there is of them). Equal
+    measurements give equal predictors.
+
+    Args:
+        space: The space that networks are sampled from.
+        seed: Of the sample.
+        bench: Compiles and times graphs on the device.
+        budget: How much is measured at most.
+        device, fingerprint, info: What the predictor records of the device.
+        progress: Called with (what is done, step, of how many).
+        clock: Seconds, for the budget.
+
+    Raises:
+        DeviceError: A layer or network that cannot be compiled or timed, by name.
     """
     start = clock()
-    tell = progress or (lambda what, done, total: None)
+    report = progress or (lambda what, done, total: None)
     sample = sample_space(space, seed)
-    chosen = [sample.networks[i] for i in spread(len(sample.networks), budget.networks)]
+    chosen = [sample.networks[i] for i in spread_indices(len(sample.networks), budget.networks)]
     empty = bench.compile(EMPTY, "empty program")
     layers = [layer for _, layer in sample.blocks[: budget.samples]]
-    compiler = _Compiler(bench, clock, tell)
-    networks = compiler("network", chosen, start + NETWORK_SHARE * budget.seconds, LEAST_NETWORKS)
-    blocks = compiler("layer", layers, start + BLOCK_SHARE * budget.seconds, sample.groups)
+    compiler = _Compiler(bench, clock, report)
+    networks = compiler("network", chosen, start + NETWORK_FRACTION * budget.seconds, LEAST_NETWORKS)
+    blocks = compiler("layer", layers, start + BLOCK_FRACTION * budget.seconds, sample.groups)
     left = max(start + budget.seconds - clock(), 0.1 * budget.seconds)
-    tell("measure", 0, 1)
+    report("measure", 0, 1)
     limits = {name: 0.5 * left / (1 + len(blocks)) for name in ("empty program", *blocks)}
     limits |= {name: 0.5 * left / len(networks) for name in networks}
     times = bench.time({"empty program": empty, **blocks, **networks}, limits)
-    tell("measure", 1, 1)
+    report("measure", 1, 1)
     measured = [graph for graph in chosen if graph.id in networks]
     return _predictor(space, seed, sample, measured, times, (device, fingerprint, info), clock() - start)
 
@@ -138,7 +149,7 @@ class _Compiler:
 
     bench: Bench
     clock: Callable[[], float]
-    tell: Progress
+    report: Progress
 
     def __call__(self, what: str, graphs: Sequence[Graph], until: float, least: int) -> dict[str, Program]:
         programs: dict[str, Program] = {}
@@ -149,7 +160,7 @@ class _Compiler:
                 break
             programs[graph.id] = self.bench.compile(graph, f"{what} {graph.id}")
             last = self.clock() - before
-            self.tell(f"compile {what}s", i + 1, len(graphs))
+            self.report(f"compile {what}s", i + 1, len(graphs))
         return programs
 
 
@@ -159,9 +170,9 @@ def _predictor(
     sample: Sample,
     measured: Sequence[Graph],
     times: Mapping[str, Timing],
-    device: tuple[str, str, Mapping[str, Any]],
+    device: tuple[str, str, Mapping[str, JSON]],
     seconds: float,
-) -> Predictor:
+) -> LayerwisePredictor:
     dispatch_ms = times["empty program"].latency_ms
     blocks = [(scope, Layer.of(layer), times[layer.id]) for scope, layer in sample.blocks if layer.id in times]
     alone = [(layer, timing.latency_ms) for _, layer, timing in blocks]
@@ -170,7 +181,7 @@ def _predictor(
     inside = [model.network_ms(layers) for layers, _ in whole]
     outside = held_out(alone, whole, dispatch_ms)
     expected = [ms for _, ms in whole]
-    return Predictor(
+    return LayerwisePredictor(
         *device,
         space=space.fingerprint,
         seed=seed,
@@ -186,5 +197,8 @@ def _predictor(
         offset_ms=model.offset_ms,
         dispatch_ms=dispatch_ms,
         seconds=seconds,
-        errors={"in_sample": relative_errors(inside, expected), "mape": relative_errors(outside, expected[: len(outside)])},
+        errors={
+            "in_sample": relative_errors(inside, expected),
+            "mape": relative_errors(outside, expected[: len(outside)]),
+        },
     )

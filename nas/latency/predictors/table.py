@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from nas.arch import Arch, Block
 from nas.arch.blocks import builder, lower_head, lower_layer
 from nas.arch.blocks.registry import knob_values
 from nas.arch.graph import Shape
 from nas.latency.timing import DeviceError
+from nas.records import JSON
 from nas.space import Space
 
 COLUMNS = ("op", "input", "output", "kernel", "stride", "expansion", "se", "activation", "ms")
@@ -37,13 +39,17 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[st
             reader = csv.DictReader(file)
             missing = [name for name in columns if name not in (reader.fieldnames or ())]
             if missing:
-                raise DeviceError(f"{path}: misses the column {missing[0]}; expected {','.join(columns)}")
+                raise DeviceError(f"{path}: missing column {missing[0]!r}; expected {','.join(columns)}")
             count = 0
             for row in reader:
                 count += 1
                 if count > MAX_ROWS:
                     raise DeviceError(f"{path}: more than {MAX_ROWS:,} rows")
-                yield reader.line_num, {k: (v or "").strip() for k, v in row.items() if k}, _ms(path, reader.line_num, row["ms"])
+                yield (
+                    reader.line_num,
+                    {k: (v or "").strip() for k, v in row.items() if k},
+                    _ms(path, reader.line_num, row["ms"]),
+                )
             if not count:
                 raise DeviceError(f"{path}: no rows")
     except FileNotFoundError:
@@ -64,14 +70,19 @@ def _ms(path: Path, line: int, text: str | None) -> float:
 
 @dataclass(frozen=True)
 class TablePredictor:
-    """Sums of a table's rows; plain data. `fingerprint` is that of the file, whose name errors say."""
+    """Sums of a table's rows. `fingerprint` is the digest of the file, `source` its name, for errors."""
 
     device: str
     fingerprint: str
     source: str
     rows: tuple[Row, ...]
 
-    mape = None  # nothing was fitted
+    kind: ClassVar[str] = "table"
+
+    @property
+    def mape(self) -> None:
+        """None: nothing was fitted."""
+        return None
 
     @cached_property
     def _index(self) -> dict[str, list[Row]]:
@@ -81,35 +92,53 @@ class TablePredictor:
         return index
 
     @cached_property
-    def _memo(self) -> dict[Any, tuple[float, Shape]]:
+    def _memo(self) -> dict[Hashable, tuple[float, Shape]]:
         return {}
 
     def predict_arch(self, arch: Arch) -> float:
         """Milliseconds of one network. Raises DeviceError naming the layer that has no row."""
         total, shape = 0.0, (arch.resolution, arch.resolution, arch.channels)
         for scope, block, stride in arch.layers():
-            key = (scope == "head", block, stride, shape, arch.defaults, arch.padding, arch.classes if scope == "head" else 0)
+            key = (
+                scope == "head",
+                block,
+                stride,
+                shape,
+                arch.defaults,
+                arch.padding,
+                arch.classes if scope == "head" else 0,
+            )
             if key not in self._memo:
                 self._memo[key] = self._layer(arch, scope, block, stride, shape)
             ms, shape = self._memo[key]
             total += ms
         return total
 
-    def predict_many(self, space: Space, genomes: Any) -> np.ndarray:
-        """(n, genes) options -> (n,) milliseconds."""
-        return np.array([self.predict_arch(space.decode(tuple(int(i) for i in genome))) for genome in genomes], float)
+    def predict_many(self, space: Space, genomes: ArrayLike) -> np.ndarray:
+        """(n, genes) options -> (n,) milliseconds. Raises DeviceError naming a layer that has no row."""
+        return np.array(
+            [self.predict_arch(space.decode(tuple(genome))) for genome in np.asarray(genomes).tolist()], float
+        )
 
     def check(self, fingerprint: str, space: Space, where: str = "predictor") -> None:
-        """Raises ValueError where the file is not the one that it was made of; a table fits any space."""
+        """Raises ValueError where the file is not the one that the predictor was made of; a table serves any space."""
         if self.fingerprint != fingerprint:
             raise ValueError(f"{where}: made of another table than {self.source} as it is now")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
+        """Plain data for JSON: every row of the table."""
         rows = [[list(cells), ms] for cells, ms in self.rows]
-        return {"kind": "table", "device": self.device, "fingerprint": self.fingerprint, "source": self.source, "rows": rows}
+        return {
+            "kind": self.kind,
+            "device": self.device,
+            "fingerprint": self.fingerprint,
+            "source": self.source,
+            "rows": rows,
+        }
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> TablePredictor:
+    def from_dict(cls, data: Mapping[str, JSON]) -> TablePredictor:
+        """Reads what `to_dict` gave."""
         rows = tuple((tuple(cells), float(ms)) for cells, ms in data["rows"])
         return cls(data["device"], data["fingerprint"], data["source"], rows)
 
@@ -125,11 +154,11 @@ class TablePredictor:
         for row, ms in self._index.get(block.op, ()):
             if all(theirs in ("", ours) for theirs, ours in zip(row, cells, strict=True)):
                 return ms, g.shape(y)
-        told = ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, cells, strict=False) if cell)
-        raise DeviceError(f"{self.source}: no row for {scope}: {told}")
+        text = ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, cells, strict=False) if cell)
+        raise DeviceError(f"{self.source}: no row for {scope}: {text}")
 
 
-def _cells(op: str, given: Shape, out: Shape, stride: int, knobs: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(op: str, given: Shape, out: Shape, stride: int, knobs: Mapping[str, JSON]) -> tuple[str, ...]:
     expansion = knobs["hidden"] / given[2] if knobs.get("hidden") else knobs.get("expand", "")
     rest = (knobs.get("kernel", ""), stride, expansion, knobs.get("se", ""), knobs.get("act", ""))
     return (op, _size(given), _size(out), *map(_text, rest))
@@ -139,7 +168,7 @@ def _size(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-def _text(value: Any) -> str:
+def _text(value: str | float) -> str:
     """`6` and `6.0` are one number."""
     try:
         return f"{float(value):.6g}"

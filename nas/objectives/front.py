@@ -1,0 +1,63 @@
+"""The front of a run, and the constraints that measurement violates. The only place where either is computed.
+
+    members = front(journal.trials(), objectives)
+    times = latest(journal.measurements())
+    violated({device: m.latency_ms for device, m in times[members[0].arch_id].items()}, objectives)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.objectives.constraints import violations
+from nas.objectives.metrics import MEASURED, measured_of
+from nas.objectives.objectives import Objectives
+from nas.objectives.pareto import non_dominated
+from nas.records import Measurement, Trial, scored
+
+
+class HasMetrics(Protocol):
+    @property
+    def metrics(self) -> Mapping[str, float]: ...
+
+
+Row = TypeVar("Row", bound=HasMetrics)
+
+
+def values_of(rows: Sequence[HasMetrics], objectives: Objectives) -> NDArray[np.float64]:
+    """(rows, objectives) minimized values; shape (0, objectives) without rows."""
+    values = [objectives.values(row.metrics) for row in rows]
+    return np.array(values, float).reshape(len(values), len(objectives.metrics))
+
+
+def undominated(rows: Sequence[Row], objectives: Objectives) -> list[Row]:
+    """The rows that no other dominates, in their order; a row without every objective is none of them."""
+    return [row for row, on in zip(rows, non_dominated(values_of(rows, objectives)), strict=True) if on]
+
+
+def front(trials: Iterable[Trial], objectives: Objectives) -> list[Trial]:
+    """Trained trials that no other dominates, in order of number. Of several fidelities only the longest counts."""
+    return undominated(scored(trials), objectives)
+
+
+def latest(measurements: Iterable[Measurement]) -> dict[str, dict[str, Measurement]]:
+    """By architecture and device the last measurement."""
+    found: dict[str, dict[str, Measurement]] = {}
+    for measurement in measurements:
+        found.setdefault(measurement.arch_id, {})[measurement.device] = measurement
+    return found
+
+
+def violated(measured_ms: Mapping[str, float], objectives: Objectives) -> tuple[str, ...]:
+    """Constraints on latency that measurement violates, in words: `measured_ms/host 9.5 > constraint 9`.
+
+    Args:
+        measured_ms: Milliseconds by device.
+        objectives: Of the run.
+    """
+    measured = {f"{MEASURED}/{device}": ms for device, ms in measured_ms.items()}
+    return tuple(violations(objectives.bounds, measured, measured_of))
