@@ -1,3 +1,77 @@
-"""Neural architecture search: spaces in, a Pareto front of trained and measured architectures out."""
+"""Neural architecture search: spaces in, a Pareto front of trained and measured architectures out.
+
+    import nas
+
+    result = nas.search("tiny", "digits", objectives={"accuracy": "max", "params": "min"}, trials=24, run="runs/demo")
+    net = nas.train(result.best.arch, "digits", epochs=40)
+    net.export("bundle", formats=["onnx", "tflite"])
+
+Names are imported when they are used, so that `import nas` is quick and loads neither JAX, Ray nor Hydra.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from nas.core.version import __version__ as __version__
+
+if TYPE_CHECKING:
+    from nas.api import evaluate as evaluate
+    from nas.api import export as export
+    from nas.api import load_arch as load_arch
+    from nas.api import load_run as load_run
+    from nas.api import load_space as load_space
+    from nas.api import predict as predict
+    from nas.api import search as search
+    from nas.api import train as train
+    from nas.arch import Arch as Arch
+    from nas.data import Dataset as Dataset
+    from nas.recipe import Recipe as Recipe
+    from nas.space import Space as Space
+    from nas.workflows.export.run import Exported as Exported
+    from nas.workflows.predict import Prediction as Prediction
+    from nas.workflows.progress import Update as Update
+    from nas.workflows.search.result import Candidate as Candidate
+    from nas.workflows.search.result import SearchResult as SearchResult
+    from nas.workflows.train import TrainResult as TrainResult
+
+_PUBLIC = {
+    **dict.fromkeys(("evaluate", "export", "load_arch", "load_run", "load_space", "predict", "search", "train"), "nas.api"),
+    "Arch": "nas.arch",
+    "Candidate": "nas.workflows.search.result",
+    "Dataset": "nas.data",
+    "Exported": "nas.workflows.export.run",
+    "Prediction": "nas.workflows.predict",
+    "Recipe": "nas.recipe",
+    "SearchResult": "nas.workflows.search.result",
+    "Space": "nas.space",
+    "TrainResult": "nas.workflows.train",
+    "Update": "nas.workflows.progress",
+}
+__all__ = ["__version__", *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'nas' has no attribute {name!r}")
+    value: object = getattr(import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
+
+
+class _Package(ModuleType):
+    """Keeps the function `nas.train` in its place when the package `nas.train` is imported, as for `cost` and `report`."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _PUBLIC and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

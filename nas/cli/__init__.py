@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from nas.cli.commands import COMMANDS
@@ -72,22 +71,20 @@ def _call(name: str, args: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except Exception as error:
-        return _report(name, args, error, explain)
+        return _report(name, error, explain)
     return 0
 
 
-def _report(name: str, args: list[str], error: Exception, explain: object) -> int:
+def _report(name: str, error: Exception, explain: Callable[[str, Exception], str | None]) -> int:
     import traceback
 
-    logs = [h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)]
-    if logs:
-        logging.getLogger("nas").error("nas %s %s", name, " ".join(args), exc_info=error)
-    line = explain(name, error)  # type: ignore[operator]
+    line = explain(name, error)
     if line is not None:
         return fail(line)
-    if not logs:
+    notes = getattr(error, "__notes__", ())
+    if not notes:
         traceback.print_exception(error)
-    where = f"; the traceback is in {os.path.relpath(logs[0])}" if logs else ""
+    where = f"; {notes[-1]}" if notes else ""
     return fail(f"internal error: {type(error).__name__}: {' '.join(str(error).split())[:300]}{where}", INTERNAL_ERROR)
 
 

@@ -14,6 +14,8 @@ from typing import Any
 from nas.arch import Arch
 from nas.arch.blocks import arch_id, lower
 from nas.arch.find import find_arch
+from nas.cli.console import Console
+from nas.cli.invocation import Invocation
 from nas.core.plugins import load_plugins
 from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
@@ -31,10 +33,9 @@ from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
 from nas.runtime.measure import measure_in_turns
 from nas.space import Space
-from nas.tasks import fit_arch, task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
-from nas.workflows.invocation import Invocation
-from nas.workflows.run_folder import log_to, open_run, run_folder, with_paths
+from nas.workflows.log import logged
+from nas.workflows.run_folder import open_run, with_paths
 from nas.workflows.workers import not_measured, workers, written_predictor
 
 EVALUATORS = ("layerwise", "scratch")
@@ -103,22 +104,22 @@ def adapt(call: Invocation) -> None:
     make_device(device, f"device.{name}")
     dataset = load_dataset(command.dataset)
     arch = find_arch(command.arch or str(Path(command.weights.removeprefix("keras:")).with_name("arch.yaml")))
-    arch = absolute(fit_arch(task_of(arch), arch, dataset, dataset.resolution))
-    folder = run_folder(command.run, ("adapt", *call.overrides), call.job).absolute()
+    arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))
+    run = call.run(command.run)
+    folder = run.folder
     start, digest = _start(command, arch)
     identity = {
         k: v for k, v in call.config.items() if k not in ("run", "executor", "plugins", "timeout_s", "weights", "arch")
     }
     meta = {"settings": dict(call.config), "versions": versions(), "command": call.again, "arch": arch.to_dict()}
-    with open_run(folder, {**identity, "arch": arch_id(arch), "weights": digest}, meta) as journal:
-        log_to(folder)
+    with open_run(folder, {**identity, "arch": arch_id(arch), "weights": digest}, meta) as journal, logged(folder):
         save_weights(folder / "seed.npz", start)
         devices = {name: with_paths(device) for name, device in command.device.items()}
         settings = {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "device": devices,
                     "evaluator": dict(command.evaluator)}  # fmt: skip
         space = shrunk_space(arch)
         started = (command.executor, settings, space.to_plain(), command.plugins, folder, command.threads)
-        with workers(*started, call.again) as (executor, placed):
+        with workers(*started, run) as (executor, placed):
             _run(command, arch, space, folder, journal, executor, placed)
 
 
@@ -146,7 +147,7 @@ def _run(
     command: AdaptCommand, arch: Arch, space: Space, folder: Path, journal: Journal, executor: Executor, placed: DeviceExecutors
 ) -> None:  # fmt: skip
     (name,) = command.device
-    predictor = written_predictor(command.device, folder, journal, placed, command.seed, command.timeout_s, space)
+    predictor = written_predictor(command.device, folder, journal, placed, command.seed, command.timeout_s, space, Console())
 
     def weights(number: int) -> Path:
         return folder / "checkpoints" / f"trial-{number:06d}.npz"
@@ -196,7 +197,7 @@ def _measured(command: AdaptCommand, archs: Sequence[Arch], journal: Journal, ex
     if any(arch_id(arch) not in known for arch in archs):
         plain = [(arch_id(arch), arch.to_dict()) for arch in archs]
         timeout_s = make_device(settings, f"device.{device}").timeout_s
-        for measured in measure_in_turns(executor, device, plain, timeout_s, not_measured).values():
+        for measured in measure_in_turns(executor, device, plain, timeout_s, not_measured(Console())).values():
             journal.add_measurement(measured)
             known[measured.arch_id] = measured.latency_ms
     return [known.get(arch_id(arch)) for arch in archs]

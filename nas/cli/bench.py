@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.cli.hydra_door import choices
+from nas.cli.invocation import Invocation
 from nas.controllers import make_controller
 from nas.core.paths import CONF
 from nas.core.plugins import load_plugins
@@ -19,7 +20,6 @@ from nas.core.yamlio import read_yaml, write_text
 from nas.workflows.bench import Store, run_all
 from nas.workflows.bench.contest import Contest, Yardstick, tasks, work
 from nas.workflows.bench.page import Results, as_csv, as_text, curves_svg, page
-from nas.workflows.invocation import Invocation
 from nas.workflows.run_folder import run_folder
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from nas.arch import dropped_strides
 from nas.arch.blocks import arch_id
 from nas.arch.find import find_arch
+from nas.cli.invocation import Invocation
 from nas.core.plugins import load_plugins
 from nas.core.settings import build
 from nas.core.text import aligned
 from nas.cost import cost, cost_json, cost_table
-from nas.workflows.invocation import Invocation
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from nas.arch import shown
+from nas.cli.invocation import Invocation
 from nas.cli.process import settle_process
 from nas.core.paths import CONF
 from nas.core.plugins import load_plugins
 from nas.core.settings import nearest
-from nas.workflows.invocation import Invocation
 
 PATH_KEYS = ("run", "runs", "arch", "space", "out", "storage", "path", "weights", "image", "predictor", "teacher", "teacher_weights")
 GROUPS = {"CONTROLLERS": "controller", "DATASETS": "dataset", "EVALUATORS": "evaluator", "DEVICES": "device"}

@@ -1,4 +1,4 @@
-"""`nas predict`: a bundle's classes for images of one's own."""
+"""`nas predict`: the classes of images by an exported or trained network, as text."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
+from nas.cli.invocation import Invocation
 from nas.core.settings import build
 from nas.core.text import aligned
-from nas.workflows.export import load_bundle
-from nas.workflows.export.images import classify, image_files, read_image
-from nas.workflows.invocation import Invocation
+from nas.workflows.predict import find_bundle
+from nas.workflows.predict import predict as run_predict
 
 
 @dataclass(frozen=True)
@@ -30,18 +28,12 @@ class PredictCommand:
 
 
 def predict(call: Invocation) -> None:
+    """Prints the most likely classes of each image."""
     command = build(PredictCommand, call.config, "")
-    bundle = load_bundle(Path(command.weights).expanduser())
-    files = image_files(Path(command.image).expanduser())
-    images = np.stack([read_image(path, bundle.resolution, bundle.arch.channels) for path in files])
-    shares = classify(bundle, images)
-    order = np.argsort(-shares, axis=1, kind="stable")[:, : command.top]
+    found = run_predict(find_bundle(command.weights), command.image)
     if command.json:
-        for path, row, best in zip(files, shares, order, strict=True):
-            print(json.dumps({"image": str(path), "classes": {bundle.trained.classes[i]: float(row[i]) for i in best}}))
+        for one in found:
+            print(json.dumps({"image": one.image, "classes": one.top(command.top)}))
         return
-    rows = [
-        [path.name, *(f"{bundle.trained.classes[i]} {row[i]:.1%}" for i in best)]
-        for path, row, best in zip(files, shares, order, strict=True)
-    ]
+    rows = [[Path(one.image).name, *(f"{name} {p:.1%}" for name, p in one.top(command.top).items())] for one in found]
     print(aligned(rows))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from nas.cli.invocation import Invocation
 from nas.core.plugins import load_plugins
 from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
@@ -20,9 +21,9 @@ from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.processes import ProcessesSettings
 from nas.runtime.spec import WorkerSpec
 from nas.space import Space, load_space
-from nas.workflows.invocation import Invocation
+from nas.workflows.log import logged
 from nas.workflows.profile import Profile, profile_device
-from nas.workflows.run_folder import log_to, open_run, run_folder, with_paths
+from nas.workflows.run_folder import open_run, with_paths
 from nas.workflows.workers import worker_spec
 
 AT_FIRST = 20  # networks drawn before samples=auto chooses
@@ -66,9 +67,8 @@ def profile(call: Invocation) -> None:
     space = _space(command)
     auto = command.samples == "auto"
     drawn = draw(space, command.seed, AT_FIRST if isinstance(command.samples, str) else command.samples, command.holdout)
-    folder = run_folder(command.run, ("profile", *call.overrides), call.job).absolute()
-    with open_run(folder, _identity(command, space), {"command": call.again, "versions": versions()}) as journal:
-        log_to(folder)
+    folder = call.run(command.run).folder
+    with open_run(folder, _identity(command, space), {"command": call.again, "versions": versions()}) as journal, logged(folder):
         print(f"nas profile  {space.name} on {', '.join(devices)}  ({os.path.relpath(folder)})", flush=True)
         spec = _spec(command, space, folder)
         executor = ProcessesSettings(1).start(spec)

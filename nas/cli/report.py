@@ -7,12 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from nas.core.settings import build, nearest
+from nas.cli.invocation import Invocation
+from nas.core.settings import build
 from nas.core.yamlio import write_text
 from nas.journal import Journal
 from nas.report import Reference, compare, front_text, report_json, summarize, with_scaled, write_outputs
-from nas.workflows.invocation import Invocation
 from nas.workflows.members import read_member, scaled_members
+from nas.workflows.run_folder import journal_folder
 
 
 @dataclass(frozen=True)
@@ -71,20 +72,3 @@ def _compare(command: ReportCommand) -> None:
         out = Path(command.out or "compare.html")
         write_text(out, compare(dict(zip(command.runs, journals, strict=True))))
         print(out)
-
-
-def journal_folder(run: str) -> Path:
-    """The folder of a run that there is. Raises ValueError naming the nearest one."""
-    folder = Path(run)
-    if not (folder / "journal.sqlite").is_file():
-        around = [p.parent.name for p in folder.parent.glob("*/journal.sqlite")] if folder.parent.is_dir() else []
-        near = nearest(folder.name, around)
-        hint = (
-            f"; did you mean {folder.parent / near}?"
-            if near
-            else f" (runs there: {', '.join(sorted(around)[:10])})"
-            if around
-            else ""
-        )
-        raise ValueError(f"run: no journal.sqlite in {folder}{hint}")
-    return folder

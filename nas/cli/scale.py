@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from nas.arch import Arch
 from nas.arch.find import find_arch
+from nas.cli.console import Console
+from nas.cli.invocation import Invocation
 from nas.core.plugins import load_plugins
 from nas.core.settings import build, check_ranges
 from nas.core.text import aligned
@@ -21,8 +23,8 @@ from nas.latency import make_device
 from nas.recipe import Recipe
 from nas.runtime import make_executor_settings
 from nas.tasks import fit_arch, task_of
-from nas.workflows.invocation import Invocation
-from nas.workflows.run_folder import log_to, made_folder, open_run, run_folder, with_paths
+from nas.workflows.log import logged
+from nas.workflows.run_folder import made_folder, open_run, run_folder, with_paths
 from nas.workflows.scale import Coefficients, compound, family_space, grid, preset, to_budget
 from nas.workflows.scale.trainings import Trainings
 from nas.workflows.workers import workers, written_predictor
@@ -111,24 +113,24 @@ def scale(call: Invocation) -> None:
     make_executor_settings(command.executor)
     for name, device in command.device.items():
         make_device(device, f"device.{name}")
-    folder = run_folder(command.run, ("scale", *call.overrides), call.job).absolute()
+    run, progress = call.run(command.run), Console()
+    folder = run.folder
     identity = {
         k: v for k, v in call.config.items() if k not in ("run", "executor", "plugins", "timeout_s", "phi", "macs", "target_ms")
     }
     meta = {"settings": dict(call.config), "versions": versions(), "command": call.again}
-    with open_run(folder, {**identity, "arch": fitted.to_dict()}, meta) as journal:
-        log_to(folder)
+    with open_run(folder, {**identity, "arch": fitted.to_dict()}, meta) as journal, logged(folder):
         space = family_space(fitted, coefficients) if command.device else None
         plain = space.to_plain() if space else {}
         started = (command.executor, _settings(command), plain, command.plugins, folder, command.threads)
-        with workers(*started, call.again) as (executor, placed):
-            trainings = Trainings(command, folder, journal, executor)
+        with workers(*started, run) as (executor, placed):
+            trainings = Trainings(command, folder, journal, executor, progress)
             if command.grid.search:
                 coefficients = trainings.grid(fitted, command.grid.coefficients())
             predict = None
             if command.target_ms and space:
                 timeout_s = command.timeout_s
-                predictor = written_predictor(command.device, folder, journal, placed, command.seed, timeout_s, space)
+                predictor = written_predictor(command.device, folder, journal, placed, command.seed, timeout_s, space, progress)
                 predict = predictor.predict_arch
             family = _family(command, fitted, coefficients, predict)
             measured = trainings.measure([arch for _, arch, _ in family], placed)

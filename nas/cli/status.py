@@ -7,12 +7,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nas.cli.report import journal_folder
+from nas.cli.invocation import Invocation
 from nas.core.settings import build
 from nas.journal import Journal, Lease
 from nas.report import front_text, summarize
 from nas.report.panel import duration
-from nas.workflows.invocation import Invocation
+from nas.workflows.run_folder import journal_folder
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import numpy as np
 from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, DatasetSettings, Part, assemble, existing_path
 from nas.data.images import check_memory
+
+NAMES = ("x_train", "y_train", "x_valid", "y_valid", "x_test", "y_test", "classes")
 
 
 @dataclass(frozen=True)
@@ -23,12 +26,16 @@ class Npz(DatasetSettings):
 
     def load(self) -> Dataset:
         path = existing_path(self.path, "a .npz file with x_train and y_train", is_folder=False)
-        arrays = read_npz(path, ("x_train", "y_train", "x_valid", "y_valid", "x_test", "y_test", "classes"))
-        parts = {key: _part(path, arrays, key) for key in ("train", "valid", "test") if _has(path, arrays, key)}
-        classes = arrays.get("classes")
-        if classes is not None and (classes.dtype.kind != "U" or classes.ndim != 1):
-            raise ValueError(f"{path}: classes: expected a list of texts, got {_kind(classes)}")
-        return assemble("npz", self, parts, None if classes is None else [str(name) for name in classes])
+        return from_arrays(read_npz(path, NAMES), self, "npz", str(path))
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], settings: DatasetSettings, name: str, where: str) -> Dataset:
+    """The dataset of arrays by the names of `NAMES`; `where` begins errors. Raises ValueError naming the array that is wrong."""
+    parts = {key: _part(where, arrays, key) for key in ("train", "valid", "test") if _has(where, arrays, key)}
+    classes = arrays.get("classes")
+    if classes is not None and (classes.dtype.kind != "U" or classes.ndim != 1):
+        raise ValueError(f"{where}: classes: expected a list of texts, got {_kind(classes)}")
+    return assemble(name, settings, parts, None if classes is None else [str(name) for name in classes])
 
 
 def read_npz(path: Path, expected: tuple[str, ...]) -> dict[str, np.ndarray]:
@@ -65,22 +72,22 @@ def _check_member(path: Path, archive: zipfile.ZipFile, name: str, size: int) ->
     check_memory(expected, f"{path}: {name}: its {expected:,} bytes")
 
 
-def _has(path: Path, arrays: dict[str, np.ndarray], key: str) -> bool:
+def _has(where: str, arrays: Mapping[str, np.ndarray], key: str) -> bool:
     has_images, has_labels = f"x_{key}" in arrays, f"y_{key}" in arrays
     if has_images != has_labels:
-        raise ValueError(f"{path}: has only one of x_{key} and y_{key}")
+        raise ValueError(f"{where}: has only one of x_{key} and y_{key}")
     return has_images
 
 
-def _part(path: Path, arrays: dict[str, np.ndarray], key: str) -> Part:
+def _part(where: str, arrays: Mapping[str, np.ndarray], key: str) -> Part:
     images, labels = arrays[f"x_{key}"], arrays[f"y_{key}"]
     if images.ndim == 3:
         images = images[..., None]
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
-        raise ValueError(f"{path}: x_{key}: expected uint8 of shape (n, h, w) or (n, h, w, 1 or 3), got {_kind(images)}")
+        raise ValueError(f"{where}: x_{key}: expected uint8 of shape (n, h, w) or (n, h, w, 1 or 3), got {_kind(images)}")
     if labels.ndim == 0 or len(labels) != len(images):
-        raise ValueError(f"{path}: y_{key}: expected {len(images)} labels as x_{key} has images, got {_kind(labels)}")
-    return Part(labels, lambda rows: images[rows], lambda row: f"{path}: y_{key}[{row}]")
+        raise ValueError(f"{where}: y_{key}: expected {len(images)} labels as x_{key} has images, got {_kind(labels)}")
+    return Part(labels, lambda rows: images[rows], lambda row: f"{where}: y_{key}[{row}]")
 
 
 def _kind(array: np.ndarray) -> str:

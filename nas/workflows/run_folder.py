@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from nas.core.plugins import load_plugins
+from nas.core.settings import nearest
 from nas.journal import Journal
+from nas.workflows.log import FILE
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a workflow works, and how the user asked for it.
+
+    Args:
+        folder: The run's folder, absolute.
+        again: The command line or the Python call that resumes it.
+        what: Which of the two it is.
+    """
+
+    folder: Path
+    again: str
+    what: Literal["command", "call"] = "command"
+
+    @property
+    def shown(self) -> str:
+        """The folder, as people see it."""
+        return os.path.relpath(self.folder)
+
+    def stopped(self, text: str) -> KeyboardInterrupt:
+        """What a Ctrl-C ends with."""
+        return KeyboardInterrupt(f"{text}; the same {self.what} resumes:\n  {self.again}")
+
 
 NOT_IDENTITY = ("trials", "samples", "run", "out", "storage", "track", "plugins")
 
@@ -56,7 +85,7 @@ def open_run(folder: Path, identity: Mapping[str, Any], meta: Mapping[str, Any])
     made_folder(folder)
     path = folder / "journal.sqlite"
     if not path.exists():
-        others = [p.name for p in folder.iterdir() if p.name != "log.txt" and not p.name.startswith(".")]
+        others = [p.name for p in folder.iterdir() if p.name != FILE and not p.name.startswith(".")]
         if others:
             raise ValueError(f"run: the folder {folder} holds {others[0]!r} and no journal; choose an empty one")
         return Journal.create(path, {**meta, "identity": dict(identity)})
@@ -103,21 +132,29 @@ def _shown(value: Any) -> str:
     return json.dumps(value, default=str)[:60]
 
 
-def log_to(folder: Path) -> None:
-    """Sends the log, tracebacks among it, to the run's `log.txt`; standard error keeps what users must see."""
-    logging.raiseExceptions = False  # a full disk has its own line; the log's complaints would bury it
-    root = logging.getLogger()
-    for handler in [h for h in root.handlers if isinstance(h, logging.FileHandler)]:
-        root.removeHandler(handler)
-        handler.close()
-    folder.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(folder / "log.txt")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root.addHandler(handler)
-    root.setLevel(logging.INFO)
+def use_plugins(modules: Sequence[str]) -> None:
+    """Imports the user's modules, which may lie in the working folder."""
+    load_plugins(modules, [os.getcwd()] if modules else [])
 
 
 def with_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings whose files are named from the root: workers have other working folders."""
     paths = {key: settings[key] for key in ("path", "predictor") if isinstance(settings.get(key), str)}
     return {**settings, **{key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}}
+
+
+def journal_folder(run: str) -> Path:
+    """The folder of a run that there is. Raises ValueError naming the nearest one."""
+    folder = Path(run)
+    if not (folder / "journal.sqlite").is_file():
+        around = [p.parent.name for p in folder.parent.glob("*/journal.sqlite")] if folder.parent.is_dir() else []
+        near = nearest(folder.name, around)
+        hint = (
+            f"; did you mean {folder.parent / near}?"
+            if near
+            else f" (runs there: {', '.join(sorted(around)[:10])})"
+            if around
+            else ""
+        )
+        raise ValueError(f"run: no journal.sqlite in {folder}{hint}")
+    return folder

@@ -34,27 +34,26 @@ def summary(record: Mapping[str, Any]) -> str:
     return ", ".join([*words, f"{record['train_s']:.0f} s of training"])
 
 
-def finished(folder: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether this very training is done there, which is told. Raises ValueError where the folder holds something else."""
+def finished(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of this very training, where it is done there. Raises ValueError where the folder holds something else."""
     if (folder / "journal.sqlite").exists():
         raise ValueError(f"run: {folder} holds a journal.sqlite already; choose another folder with run=")
     if not (folder / RESULT).exists():
-        return False
+        return None
     try:
         record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
         arch = read_yaml(folder / "arch.yaml")
         same = {"arch": arch, **{key: record[key] for key in settings if key != "arch"}}
-        told = summary(record)
+        summary(record)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"run: {folder} holds a {RESULT} that cannot be read: {error}") from None
     theirs, ours = flat(same), flat(json.loads(json.dumps(settings)))
     differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
     if differing == ["recipe.epochs"] and ours["recipe.epochs"] > theirs["recipe.epochs"]:
-        return False
+        return None
     if differing:
         raise ValueError(f"run: {folder} holds a training with another {differing[0]}; choose another folder with run=")
-    print(f"{folder}: this training is finished: {told}")
-    return True
+    return record
 
 
 def _curves(curve: Sequence[Mapping[str, float]]) -> str:

@@ -1,4 +1,4 @@
-"""What commands that train in workers share: the workers, and a latency predictor kept in the run's journal."""
+"""What workflows that train in workers share: the workers, and a latency predictor kept in the run's journal."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nas.core.yamlio import write_text
 from nas.data import Dataset
-from nas.evaluators import Evaluator
+from nas.evaluators import Context, EvaluatorSettings
 from nas.journal import Journal
 from nas.latency import Predictor, load_predictor, make_device
 from nas.records import Job
@@ -23,35 +23,39 @@ from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
 from nas.runtime.spec import WorkerSpec
 from nas.space import Space
+from nas.workflows.progress import Progress
+from nas.workflows.run_folder import Run
 
 
 def start_workers(
     executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path,
-    threads: int, dataset: Dataset | None = None, evaluator: Evaluator | None = None,
+    threads: int, dataset: Dataset | None = None, evaluator: EvaluatorSettings | None = None,
 ) -> Executor:  # fmt: skip
     """`settings` has what a worker needs of dataset, recipe, evaluator and device; `storage` is where it leaves its files.
 
-    `dataset`, where it is loaded already, is shipped to nodes; otherwise every worker reads it. `evaluator`, an object instead of
-    the settings', runs in this process only.
+    `dataset`, where it is loaded already, is shipped to nodes; otherwise every worker reads it. An `evaluator` is an object of
+    this process, for executor=local alone.
     """
     storage.mkdir(parents=True, exist_ok=True)
-    spec = worker_spec(settings, space, plugins, storage, threads)
-    return make_executor_settings(executor).start(spec, dataset, evaluator)
+    spec, start = worker_spec(settings, space, plugins, storage, threads), make_executor_settings(executor).start
+    if evaluator is None:
+        return start(spec, dataset)
+    return start(spec, dataset, evaluator.make(Context(settings, storage, "", space, dataset)))
 
 
 @contextlib.contextmanager
 def workers(
     executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path,
-    threads: int, again: str,
+    threads: int, run: Run, dataset: Dataset | None = None,
 ) -> Iterator[tuple[Executor, DeviceExecutors]]:  # fmt: skip
-    """The workers, and by device those that measure on it; all end with the block. `again` is what a Ctrl-C says goes on."""
-    started = start_workers(executor, settings, space, plugins, storage, threads)
+    """The workers, and by device those that measure on it; all end with the block."""
+    started = start_workers(executor, settings, space, plugins, storage, threads, dataset)
     devices = {name: make_device(device, f"device.{name}") for name, device in settings.get("device", {}).items()}
     placed = DeviceExecutors(started, worker_spec(settings, space, plugins, storage, threads), devices)
     try:
         yield started, placed
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"stopped; the same command resumes:\n  {again}") from None
+        raise run.stopped("stopped") from None
     finally:
         placed.close()
         started.close()
@@ -70,7 +74,8 @@ def worker_spec(
 
 
 def kept_predictor(
-    name: str, journal: Journal, executor: Executor, seed: int, timeout_s: float | None, space: Space, saved: str | None = None
+    name: str, journal: Journal, executor: Executor, seed: int, timeout_s: float | None, space: Space, saved: str | None,
+    progress: Progress,
 ) -> Predictor:  # fmt: skip
     """The run's frozen predictor of a device, fitted by a worker the first time, or read from the file `saved`.
 
@@ -79,7 +84,7 @@ def kept_predictor(
     kept = journal.get(f"predictor/{name}")
     if kept is None:
         data = {"device": name, "predictor": _read(name, saved)}
-        print(f"{'checking' if saved else 'measuring blocks for'} the latency predictor of {name} ...", flush=True)
+        progress.message(f"{'checking' if saved else 'measuring blocks for'} the latency predictor of {name} ...")
         began = time.monotonic()
         (outcome,) = run_all(executor, [Job(-1, "fit", seed=seed, data=data)], timeout_s=timeout_s)
         journal.add_event("fit", device=name, seconds=time.monotonic() - began, saved=saved)
@@ -89,24 +94,24 @@ def kept_predictor(
         journal.put(f"predictor/{name}", kept)
     predictor = load_predictor(kept, space)
     error = "" if predictor.mape is None else f" to {predictor.mape:.0%} (mean error on networks left out of the fit)"
-    print(f"latency on {name}: predicted{error}, measured at the end", flush=True)
+    progress.message(f"latency on {name}: predicted{error}, measured at the end")
     return predictor
 
 
 def written_predictor(
     device: Mapping[str, Mapping[str, Any]], folder: Path, journal: Journal, placed: Mapping[str, Executor], seed: int,
-    timeout_s: float | None, space: Space,
+    timeout_s: float | None, space: Space, progress: Progress,
 ) -> Predictor:  # fmt: skip
     """`kept_predictor` of the one device, and its file in the run's folder, which another run may be given."""
     ((name, settings),) = device.items()
-    predictor = kept_predictor(name, journal, placed[name], seed, timeout_s, space, settings.get("predictor"))
+    predictor = kept_predictor(name, journal, placed[name], seed, timeout_s, space, settings.get("predictor"), progress)
     write_text(folder / f"predictor-{name}.json", json.dumps(predictor.to_dict(), allow_nan=False) + "\n")
     return predictor
 
 
-def not_measured(_: str, error: str) -> None:
-    """What `measure_all` tells of a network that cannot be measured."""
-    print(f"not measured: {error}", flush=True)
+def not_measured(progress: Progress) -> Callable[[str, str], None]:
+    """What hears of a network that cannot be measured: its id and the error."""
+    return lambda _, error: progress.message(f"not measured: {error}")
 
 
 def _read(name: str, path: str | None) -> Any:

@@ -45,6 +45,12 @@ class Made:
     accuracy: float
     int8_accuracy: float | None = None
 
+    @property
+    def files(self) -> dict[str, Path]:
+        """The file of each format."""
+        files = {name: self.folder / FORMATS[name].file for name in self.differences}
+        return files if self.int8_accuracy is None else {**files, "int8": self.folder / int8.FILE}
+
 
 @dataclass(frozen=True)
 class Bundle:

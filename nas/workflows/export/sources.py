@@ -1,48 +1,64 @@
-"""`nas export weights=..`: a bundle of a trained network, from the folder that a training left."""
+"""A bundle of a trained network, from the folder that a training left."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.find import find_arch
 from nas.data import Dataset, load_dataset
 from nas.latency import make_device
-from nas.workflows.export import available, make_bundle
+from nas.workflows.custom import Custom
+from nas.workflows.export import Made, available, make_bundle
 from nas.workflows.export.formats import missing
+from nas.workflows.progress import Progress
 
 KEPT = ("seed", "recipe", "dataset", "weights", "train_s", "valid", "test", "versions", "target_ms", "measured_ms")
 
 
-def export_bundle(command: Any) -> None:
-    """`command` is an ExportCommand with weights. Raises ValueError for what does not fit together; leaves all or nothing."""
+class BundleSettings(Protocol):
+    """What an export with weights is told."""
+
+    @property
+    def arch(self) -> str | None: ...
+    @property
+    def weights(self) -> str | None: ...
+    @property
+    def formats(self) -> tuple[str, ...] | None: ...
+    @property
+    def dataset(self) -> Mapping[str, Any] | None: ...
+    @property
+    def device(self) -> Mapping[str, Any]: ...
+    @property
+    def out(self) -> str | None: ...
+    @property
+    def calibrate(self) -> int: ...
+
+
+def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -> Made:
+    """Writes the bundle. Raises ValueError for what does not fit together; leaves all or nothing."""
+    assert command.weights is not None
     weights = Path(command.weights).expanduser()
     if not command.weights.startswith("keras:") and not weights.is_file():
         raise ValueError(f"weights: {weights}: no such file")
     record = _record(weights.with_name("result.json"))
     settings = command.dataset or record.get("dataset")
-    if not settings:
+    if custom.dataset is None and (not settings or "content" in settings):  # arrays, which no settings bring back
         raise ValueError("dataset: expected the dataset that the network was trained on, such as dataset=digits")
-    names = _formats(command.formats)
-    arch = find_arch(command.arch or str(weights.with_name("arch.yaml")))
-    dataset = load_dataset(settings)
+    names = _formats(command.formats, progress)
+    arch = custom.arch or find_arch(command.arch or str(weights.with_name("arch.yaml")))
+    dataset = custom.dataset or load_dataset(settings or {})
     _check_fit(arch, dataset)
     variables = whole_weights(str(command.weights), arch)
-    made = make_bundle(
+    return make_bundle(
         Path(command.out).expanduser() if command.out else weights.with_name("bundle"), arch, variables, dataset,
-        [name for name in names if name != "int8"], with_int8="int8" in names, latencies=_latencies(command, arch),
+        [name for name in names if name != "int8"], with_int8="int8" in names, latencies=_latencies(command, arch, progress),
         origin={key: record[key] for key in KEPT if key in record}, calibrate=command.calibrate,
     )  # fmt: skip
-    for name, difference in made.differences.items():
-        print(f"{name:<10} loaded back, logits within {difference:.1e}")
-    if made.int8_accuracy is not None:
-        print(f"{'int8':<10} test accuracy {made.int8_accuracy:.4f}, {made.accuracy:.4f} before")
-    print(f"test accuracy {made.accuracy:.4f}; {os.path.relpath(made.folder)}")
 
 
 def _record(path: Path) -> Mapping[str, Any]:
@@ -53,13 +69,13 @@ def _record(path: Path) -> Mapping[str, Any]:
     return record if isinstance(record, dict) else {}
 
 
-def _formats(expected: tuple[str, ...] | None) -> list[str]:
+def _formats(expected: tuple[str, ...] | None, progress: Progress) -> list[str]:
     found: list[str] = available(None if expected is None else [name for name in expected if name != "int8"])
     if expected is not None:
         return [*found, *(["int8"] if "int8" in expected else [])]
     for name in ("onnx", "tflite"):
         if package := missing(name):
-            print(f"{name} is left out: it needs the package {package}")
+            progress.message(f"{name} is left out: it needs the package {package}")
     return [*found, "int8"] if "onnx" in found else found
 
 
@@ -82,9 +98,9 @@ def whole_weights(weights: str, arch: Arch) -> Any:
     return imported.variables
 
 
-def _latencies(command: Any, arch: Arch) -> dict[str, float]:
+def _latencies(command: BundleSettings, arch: Arch, progress: Progress) -> dict[str, float]:
     out = {}
     for name, device in command.device.items():
-        print(f"measuring on {name} ...", flush=True)
+        progress.message(f"measuring on {name} ...")
         out[name] = make_device(device, f"device.{name}").measure(arch)[0].latency_ms
     return out

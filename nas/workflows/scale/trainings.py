@@ -22,6 +22,7 @@ from nas.report.panel import duration
 from nas.runtime.base import Executor
 from nas.runtime.journaled import job_seed, run_journaled
 from nas.runtime.measure import measure_in_turns
+from nas.workflows.progress import Progress
 from nas.workflows.scale import Coefficients, compound
 from nas.workflows.workers import not_measured
 
@@ -53,6 +54,7 @@ class Trainings:
     folder: Path
     journal: Journal
     executor: Executor
+    progress: Progress
 
     @property
     def seed(self) -> int:
@@ -86,7 +88,7 @@ class Trainings:
         for device, settings in self.command.device.items():
             if any(i not in known[device] for i in plain):
                 timeout_s = make_device(settings, f"device.{device}").timeout_s
-                found = measure_in_turns(placed[device], device, list(plain.items()), timeout_s, not_measured)
+                found = measure_in_turns(placed[device], device, list(plain.items()), timeout_s, not_measured(self.progress))
                 for measured in found.values():
                     self.journal.add_measurement(measured)
                 known[device] |= found

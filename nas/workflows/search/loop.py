@@ -11,7 +11,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from nas.records import Evaluation, Job, Outcome, Proposal, Trial, training_of
 from nas.runtime.base import Executor, JobEvent
 from nas.runtime.dispatch import Dispatcher, Loss
 from nas.runtime.journaled import job_seed
+from nas.workflows.progress import Observer
 from nas.workflows.search.ledger import History, root_of
 
 STATUS_S = 1.0
@@ -44,43 +45,6 @@ class SearchSettings:
         check_ranges(self, in_flight=(0, 10_000), threads=(1, 1024), retries=(0, 100), max_screened=(1, 10**7))
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise ValueError(f"timeout_s: expected more than 0 seconds or null, got {self.timeout_s:g}")
-
-
-class Observer(Protocol):
-    """Sees the run as it goes: the display, logs, trackers."""
-
-    def trial(self, trial: Trial) -> None:
-        """A trial began, or ended."""
-        ...
-
-    def started(self, number: int, worker: str) -> None: ...
-    def progress(self, number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None: ...
-    def lost(self, number: int, error: str) -> None:
-        """A worker died over this trial; it runs again unless its outcome follows."""
-        ...
-
-
-class Several:
-    """Observers as one."""
-
-    def __init__(self, *observers: Observer):
-        self._observers = observers
-
-    def trial(self, trial: Trial) -> None:
-        for observer in self._observers:
-            observer.trial(trial)
-
-    def started(self, number: int, worker: str) -> None:
-        for observer in self._observers:
-            observer.started(number, worker)
-
-    def progress(self, number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None:
-        for observer in self._observers:
-            observer.progress(number, step, steps, metrics)
-
-    def lost(self, number: int, error: str) -> None:
-        for observer in self._observers:
-            observer.lost(number, error)
 
 
 class Search:

@@ -1,9 +1,8 @@
-"""The command line of `nas search` as a plan: everything that can be wrong is looked at before anything is made or started."""
+"""The settings of a search as a plan: everything that can be wrong is checked before anything is made or started."""
 
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 from nas.arch import dropped_strides
 from nas.arch.find import find_arch
 from nas.controllers import Controller, make_controller
-from nas.core.plugins import load_plugins
 from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
 from nas.evaluators import EvaluatorSettings, TabularSettings, evaluator_settings
@@ -24,8 +22,8 @@ from nas.report.trackers import check_trackers
 from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
 from nas.tasks import check_recipe, outputs, task_of
-from nas.workflows.invocation import Invocation
-from nas.workflows.run_folder import with_paths
+from nas.workflows.custom import NOTHING, Custom
+from nas.workflows.run_folder import use_plugins, with_paths
 from nas.workflows.search.loop import SearchSettings
 
 
@@ -70,6 +68,7 @@ class Plan:
     notes: tuple[str, ...]
     dataset: Dataset | None
     published: TabularSettings | None
+    custom: Custom = NOTHING
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -84,39 +83,52 @@ class Plan:
         return {"seed": c.seed, "resolution": c.resolution, "divisor": c.divisor, "space": space, **parts, "search": search}
 
 
-def make_plan(call: Invocation) -> Plan:
-    command = build(SearchCommand, call.config, "")
-    load_plugins(command.plugins, [os.getcwd()])
+def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
+    """Checks every setting and reads the dataset. Raises ValueError naming the first that is wrong."""
+    use_plugins(command.plugins)
     devices = {name: with_paths(device) for name, device in command.device.items()}
-    config = {**call.config, "dataset": with_paths(command.dataset), "device": devices, "evaluator": with_paths(command.evaluator)}
+    dataset = command.dataset if custom.dataset else with_paths(command.dataset)
+    config = {**as_config(command), "dataset": dataset, "device": devices, "evaluator": with_paths(command.evaluator)}
     settings = build(SearchSettings, command.search, "search")
     devices = {name: make_device(device, f"device.{name}") for name, device in devices.items()}
-    controller = make_controller(command.controller)
+    controller = custom.controller or make_controller(command.controller)
     make_executor_settings(command.executor)
+    custom.check_executor(command.executor)
     check_trackers(command.track)
-    evaluator = evaluator_settings(config["evaluator"])
+    evaluator = custom.evaluator or evaluator_settings(config["evaluator"])
     published = evaluator if isinstance(evaluator, TabularSettings) else None
     recipe = build(Recipe, command.recipe, "recipe")
-    space = load_space(command.space)
+    space = custom.space or load_space(command.space)
     task = task_of(space.base)
     reported = TaskMetrics(task.name, task.metrics, task.primary)
     objectives = _objectives(command, list(devices), evaluator, published, reported)
     evaluator.capabilities.check_task(task)
     check_recipe(task, recipe)
     space = space.with_divisor(command.divisor) if command.divisor else space
-    dataset_settings(config["dataset"])
-    _check_fidelities(controller, evaluator, config["dataset"])
-    if published:
-        _check_published(published, command, space)
-        config, dataset, fitted, notes = {**config, "dataset": None, "recipe": None}, None, space, (published.NOTE,)
+    needs_dataset = evaluator.capabilities.needs_dataset and published is None
+    if not custom.dataset and needs_dataset:
+        dataset_settings(config["dataset"])
+    _check_fidelities(controller, evaluator, None if custom.dataset else config["dataset"])
+    if not needs_dataset:
+        if published:
+            _check_published(published, command, space)
+        config = {**config, "dataset": None, "recipe": None}
+        fitted, loaded, notes = space.fit(command.resolution), None, (published.NOTE,) if published else ()
     else:
-        dataset = load_dataset(config["dataset"])
-        resolution = command.resolution or (dataset.resolution if isinstance(space.resolution, int) else None)
-        fitted = space.fit(resolution, dataset.channels, outputs(task, space.base, dataset))
+        loaded = custom.dataset or load_dataset(config["dataset"])
+        resolution = command.resolution or (loaded.resolution if isinstance(space.resolution, int) else None)
+        fitted = space.fit(resolution, loaded.channels, outputs(task, space.base, loaded))
         notes = _notes(space, fitted)
     evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
-    return Plan(command, settings, fitted, objectives, controller, devices, config, first, notes, dataset, published)
+    return Plan(
+        command, settings, fitted, objectives, controller, devices, config, first, notes, loaded, published, custom
+    )  # fmt: skip
+
+
+def as_config(command: SearchCommand) -> dict[str, Any]:
+    """The settings as plain data, as config.yaml and the journal have them."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(command).items()}
 
 
 def _objectives(command: SearchCommand, devices: list[str], evaluator: EvaluatorSettings, published: TabularSettings | None,
@@ -138,14 +150,17 @@ def _check_published(published: TabularSettings, command: SearchCommand, space: 
         raise ValueError(f"evaluator.{error}") from None
 
 
-def _check_fidelities(controller: Controller[Any], evaluator: EvaluatorSettings, dataset: Mapping[str, Any]) -> None:
+def _check_fidelities(controller: Controller[Any], evaluator: EvaluatorSettings, dataset: Mapping[str, Any] | None) -> None:
     """Trainings of several lengths need an evaluator that knows them, and images that can be had at each size."""
     fidelities = controller.fidelities
     if fidelities and not evaluator.capabilities.fidelities:
         raise ValueError("evaluator: knows trainings of one length only; with fidelities take evaluator=scratch or layerwise")
     for fidelity in fidelities:
-        if fidelity.resolution is not None:
-            dataset_settings({**dataset, "resolution": fidelity.resolution}, "controller.resolutions: dataset")
+        if fidelity.resolution is None:
+            continue
+        if dataset is None:
+            raise ValueError("controller.resolutions: images of an array are of one size; expected a dataset by name")
+        dataset_settings({**dataset, "resolution": fidelity.resolution}, "controller.resolutions: dataset")
 
 
 def _notes(space: Space, fitted: Space) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from nas.objectives import LATENCY, PREDICTED, metric_of
 from nas.problem import Problem
 from nas.runtime.base import Executor
 from nas.tasks import about, task_of
+from nas.workflows.progress import Progress
 from nas.workflows.search.plan import Plan
 from nas.workflows.workers import kept_predictor
 
@@ -21,13 +22,13 @@ TARGET_SAMPLES = 200
 CostsOf = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
-def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor]) -> Problem:
+def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor], progress: Progress) -> Problem:
     """The problem with frozen latency predictors and the target, made once and kept in the journal."""
     table = Costs(plan.space)
-    costs = _costs(plan, table, journal, placed)
+    costs = _costs(plan, table, journal, placed, progress)
     objectives = plan.objectives
     if objectives.needs_target:
-        objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs))
+        objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs, progress))
     journal.put("objectives", dataclasses.asdict(objectives))
     journal.put("task", about(task_of(plan.space.base)))
     if fidelities := plan.controller.fidelities:
@@ -35,10 +36,12 @@ def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor]) -
     return Problem(plan.space, objectives, costs, table.features)
 
 
-def _costs(plan: Plan, counted: Costs, journal: Journal, placed: Mapping[str, Executor]) -> CostsOf:
+def _costs(
+    plan: Plan, counted: Costs, journal: Journal, placed: Mapping[str, Executor], progress: Progress
+) -> CostsOf:  # fmt: skip
     seed, limit = plan.command.seed, plan.settings.timeout_s
     predictors = {
-        name: kept_predictor(name, journal, placed[name], seed, limit, plan.space, device.predictor)
+        name: kept_predictor(name, journal, placed[name], seed, limit, plan.space, device.predictor, progress)
         for name, device in plan.devices.items()
     }
     known: CostsOf = plan.published.known() if plan.published else lambda genomes: {}
@@ -50,7 +53,7 @@ def _costs(plan: Plan, counted: Costs, journal: Journal, placed: Mapping[str, Ex
     return costs
 
 
-def _target(plan: Plan, journal: Journal, costs: CostsOf) -> float:
+def _target(plan: Plan, journal: Journal, costs: CostsOf, progress: Progress) -> float:
     kept = journal.get("target")
     if kept is None:
         rng = np.random.default_rng([plan.command.seed, 2**31 + 1])
@@ -58,5 +61,5 @@ def _target(plan: Plan, journal: Journal, costs: CostsOf) -> float:
         kept = float(np.median(costs(genomes)[metric_of(plan.objectives.cost)]))
         journal.put("target", kept)
     unit = " ms" if plan.objectives.cost.startswith(LATENCY) else ""
-    print(f"target {plan.objectives.cost} {kept:.4g}{unit} (the median of sampled architectures)")
+    progress.message(f"target {plan.objectives.cost} {kept:.4g}{unit} (the median of sampled architectures)")
     return kept

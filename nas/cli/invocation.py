@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nas.workflows.run_folder import Run, run_folder
+
 
 @dataclass(frozen=True)
 class Invocation:
@@ -18,5 +20,10 @@ class Invocation:
 
     @property
     def again(self) -> str:
-        """The command line that goes on with it."""
+        """The command line that resumes it."""
         return " ".join(["nas", self.command, *self.overrides])
+
+    def run(self, run: str | None) -> Run:
+        """The run that `run=` names; by default its folder is named after the command and the keys that were set."""
+        words = self.overrides if self.command == "search" else (self.command, *self.overrides)
+        return Run(run_folder(run, words, self.job).absolute(), self.again)

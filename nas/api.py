@@ -1,0 +1,349 @@
+"""The Python API: typed functions over the workflows, the same code that the `nas` command runs.
+
+Nothing here prints, and nothing of the caller's process is changed: no signal handlers, no environment variables, no
+handlers of the root logger. Every function works in a thread and in a notebook.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from nas.workflows.progress import Progress, Update
+
+if TYPE_CHECKING:
+    from nas.arch import Arch
+    from nas.controllers import Controller
+    from nas.data import Dataset, DatasetSettings
+    from nas.evaluators import EvaluatorSettings
+    from nas.objectives import Direction
+    from nas.recipe import Recipe
+    from nas.space import Space
+    from nas.workflows.arguments import Arrays
+    from nas.workflows.export.run import Exported
+    from nas.workflows.predict import Images, Prediction
+    from nas.workflows.search.result import SearchResult
+    from nas.workflows.train import TrainResult
+
+Settings = Mapping[str, Any]
+Reporting = bool | Callable[[Update], object] | Progress | None
+
+
+def search(
+    space: str | Path | Settings | Space = "tiny",
+    dataset: str | Settings | DatasetSettings | Dataset | Arrays | None = None,
+    *,
+    objectives: Mapping[str, Direction] | None = None,
+    constraints: Mapping[str, float] | None = None,
+    objective: str | Settings | None = None,
+    controller: str | Settings | Controller | None = None,
+    evaluator: str | Settings | EvaluatorSettings | None = None,
+    evaluate: Callable[[Arch], Mapping[str, float]] | None = None,
+    executor: str | Settings | None = None,
+    device: str | Sequence[str] | Settings | None = None,
+    recipe: str | Settings | Recipe | None = None,
+    trials: int = 24,
+    seed: int = 0,
+    resolution: int | None = None,
+    divisor: int | None = None,
+    search: Settings | None = None,
+    run: str | Path | None = None,
+    storage: str | Path | None = None,
+    track: Iterable[str] = ("log", "tensorboard"),
+    plugins: Iterable[str] = (),
+    version: str | None = None,
+    progress: Reporting = None,
+) -> SearchResult:
+    """Searches a space for the Pareto front of quality against cost.
+
+    Every argument is a key of conf/search.yaml with the same default as on the command line. A group (`controller`,
+    `recipe`, ..) takes the name of a choice, settings that change the default choice, or settings whose `name` chooses.
+    The same call resumes a search that was stopped; more `trials` extend it.
+
+    Args:
+        space: Name of a space, path of a YAML file, the content of one, or a `Space`.
+        dataset: Name, settings, a `Dataset`, or arrays: `(x, y)`, or a dict with `x_train`, `y_train` and optionally
+            `x_valid`, `y_valid`, `x_test`, `y_test`; images are (n, h, w, c) uint8.
+        objectives: Metrics of the front and which way they are better, such as
+            `{"accuracy": "max", "latency_ms/onnxruntime": "min"}`. A device that is named here needs no `device`.
+        constraints: The most that a metric may be (accuracy: the least), such as `{"params": 2e6}`.
+        objective: The reward and its settings: a name or settings of conf/objective.
+        controller: What proposes: a name, settings, or an object with `init`, `ask` and `tell`.
+        evaluator: What scores: a name, settings, or an object with `make(context)`.
+        evaluate: A function from an `Arch` to its metrics, in place of a training. It runs in this process. Without
+            objectives the front is of accuracy against params.
+        executor: `local`, `processes` or `ray`, or settings; `local` where an object or function of this process is used.
+        device: Devices whose latency is predicted and measured: a name, names, or settings by name.
+        recipe: How candidates are trained: a name, settings that change the default, or a `Recipe`.
+        trials: Architectures to train.
+        seed: One seed, one sequence of proposals.
+        resolution: Image size of the network in pixels; None: the dataset's, or the space's choice.
+        divisor: Stage widths become multiples of it; None: as the space says.
+        search: Settings of the loop, such as `{"in_flight": 8}`.
+        run: Folder of the run; None: runs/<a name made of the arguments>.
+        storage: Folder for weights that all nodes of a cluster see; None: the run's.
+        track: Where figures go while it runs: log, tensorboard, mlflow, wandb.
+        plugins: Modules with your blocks, datasets, controllers, evaluators or devices.
+        version: Whatever changes when the code of a function or object changes, so that results are not mixed up.
+        progress: True for a bar with the time left, or a function that receives `Update`s.
+
+    Returns:
+        The front, the best member and all trials.
+
+    Raises:
+        ValueError: For a mistake in the arguments, in one line that names the key.
+        KeyboardInterrupt: After Ctrl-C; the same call resumes.
+
+    Example:
+        >>> import nas
+        >>> result = nas.search("tiny", evaluate=lambda arch: {"accuracy": 1 / nas.cost(arch).params}, trials=4)
+        >>> result.best.params <= result.front[-1].params
+        True
+    """
+    from nas.core.settings import build
+    from nas.workflows.arguments import make_progress, search_arguments
+    from nas.workflows.search.plan import SearchCommand
+    from nas.workflows.search.run import search as run_search
+
+    given = {key: value for key, value in locals().items() if key in SearchCommand.__dataclass_fields__}
+    arguments = search_arguments(given, objectives, constraints, evaluate, version)
+    command = build(SearchCommand, arguments.config, "")
+    return run_search(command, arguments.run("search", run), make_progress(progress), arguments.custom)
+
+
+def train(
+    arch: str | Path | Settings | Arch,
+    dataset: str | Settings | DatasetSettings | Dataset | Arrays | None = None,
+    *,
+    recipe: str | Settings | Recipe | None = None,
+    epochs: int | None = None,
+    batch: int | None = None,
+    lr: float | None = None,
+    resolution: int | None = None,
+    weights: str | Path | None = None,
+    teacher: str | Path | None = None,
+    teacher_weights: str | Path | None = None,
+    seed: int = 0,
+    devices: int = 1,
+    executor: str | Settings | None = None,
+    restarts: int = 3,
+    checkpoint_every: int = 1,
+    checkpoint_minutes: float | None = 10,
+    checkpoint_keep: int = 2,
+    run: str | Path | None = None,
+    plugins: Iterable[str] = (),
+    progress: Reporting = None,
+) -> TrainResult:
+    """Trains an architecture and keeps its weights. The same call resumes a training that was stopped.
+
+    Args:
+        arch: Name of a reference architecture, path, block strings, or an `Arch` such as `result.best.arch`.
+        dataset: As in `search`; None: digits.
+        recipe: A name of conf/recipe, settings that change the default (`full`), or a `Recipe`.
+        epochs: Passes over the training images; in place of the recipe's.
+        batch: Images a step; in place of the recipe's.
+        lr: The highest learning rate; in place of the recipe's.
+        resolution: Image size of the network in pixels; None: the dataset's.
+        weights: To start from: a weights.npz, or keras:<file>.
+        teacher: A trained network to learn from: a bundle, the folder of a training or search.
+        teacher_weights: Weights of a teacher that is given as an architecture.
+        seed: Of initial weights, order and augmentation.
+        devices: Accelerators that share each batch.
+        executor: `local` (this process), or `ray` with settings.
+        restarts: With ray: how often all workers start again after one died.
+        checkpoint_every: Epochs between checkpoints.
+        checkpoint_minutes: Minutes between checkpoints within an epoch; None: never.
+        checkpoint_keep: Checkpoints that stay.
+        run: The folder; None: runs/train-<a name made of the arguments>.
+        plugins: Modules with your blocks or datasets.
+        progress: True for a bar with the time left, or a function that receives `Update`s.
+
+    Returns:
+        The trained network, with its metrics, weights, `export` and `predict`.
+
+    Raises:
+        ValueError: For a mistake in the arguments.
+        KeyboardInterrupt: After Ctrl-C; the same call resumes.
+
+    Example:
+        >>> import nas
+        >>> net = nas.train("tiny_reference.yaml", {"train_size": 200}, epochs=1)  # doctest: +SKIP
+        >>> net.test["accuracy"] > 0.5  # doctest: +SKIP
+        True
+    """
+    from nas.core.settings import build
+    from nas.workflows.arguments import make_progress, train_arguments
+    from nas.workflows.train import TrainCommand
+    from nas.workflows.train import train as run_train
+
+    keys = TrainCommand.__dataclass_fields__.keys() - {"arch", "threads"}
+    given = {key: value for key, value in locals().items() if key in keys}
+    arguments = train_arguments(given, arch, {"epochs": epochs, "batch": batch, "lr": lr})
+    command = build(TrainCommand, {**arguments.config, "checkpoint_minutes": checkpoint_minutes}, "")
+    return run_train(command, arguments.run("train", run), make_progress(progress), arguments.custom)
+
+
+def evaluate(
+    weights: str | Path | TrainResult,
+    dataset: str | Settings | DatasetSettings | Dataset | Arrays | None = None,
+    *,
+    split: Literal["train", "valid", "test"] = "test",
+    plugins: Iterable[str] = (),
+) -> Mapping[str, float]:
+    """Scores a trained network on a split of a dataset.
+
+    Args:
+        weights: What `train` returned, the folder of a training, or a bundle of `export`.
+        dataset: As in `search`; None: the one that the network was trained on.
+        split: Which part of the dataset.
+        plugins: Modules with your blocks or datasets.
+
+    Returns:
+        Metrics by name.
+
+    Raises:
+        ValueError: Where the dataset does not fit the network.
+    """
+    from nas.workflows.arguments import recorded_dataset
+    from nas.workflows.evaluate import evaluate as score
+    from nas.workflows.predict import find_bundle
+    from nas.workflows.run_folder import use_plugins
+
+    use_plugins(list(plugins))
+    bundle = find_bundle(_folder(weights))
+    known = dataset if dataset is not None else getattr(weights, "dataset", None)
+    return score(bundle, recorded_dataset(known, bundle.facts.get("dataset")), split)
+
+
+def predict(weights: str | Path | TrainResult, images: Images) -> list[Prediction]:
+    """Classifies images with a trained network.
+
+    Args:
+        weights: What `train` returned, the folder of a training, or a bundle of `export`.
+        images: A file, a folder of images, files, or an array (n, h, w, c) or (h, w, c) uint8.
+
+    Returns:
+        A prediction an image, with the probability of every class.
+
+    Raises:
+        ValueError: For a network that is not there, or an image that cannot be read.
+    """
+    from nas.workflows.predict import find_bundle
+    from nas.workflows.predict import predict as run_predict
+
+    return run_predict(find_bundle(_folder(weights)), images)
+
+
+def _folder(weights: str | Path | TrainResult) -> str | Path:
+    return weights if isinstance(weights, str | Path) else weights.run
+
+
+def export(
+    weights: str | Path | TrainResult | None = None,
+    out: str | Path | None = None,
+    *,
+    arch: str | Path | Settings | Arch | None = None,
+    formats: Sequence[str] | None = None,
+    dataset: str | Settings | DatasetSettings | Dataset | Arrays | None = None,
+    device: str | Sequence[str] | Settings | None = None,
+    calibrate: int = 256,
+    plugins: Iterable[str] = (),
+    progress: Reporting = None,
+) -> Exported:
+    """Exports a trained network as a bundle, or an architecture as text.
+
+    Args:
+        weights: What `train` returned, or a weights.npz; None: the architecture alone.
+        out: The folder. None: `bundle` beside the weights; of an architecture the texts are returned only.
+        arch: The architecture; None: arch.yaml beside the weights.
+        formats: Of a bundle: stablehlo, source, onnx, tflite, int8, None: all whose packages are installed. Of an
+            architecture alone: timm, tf, yaml, None: timm.
+        dataset: That the network was trained on; None: the one in the record of its training.
+        device: Devices on which its latency is measured for the model card.
+        calibrate: Training images from which int8 takes the ranges of activations.
+        plugins: Modules with your blocks, datasets or devices.
+        progress: True, or a function that receives `Update`s.
+
+    Returns:
+        Folder, files and accuracy of a bundle; texts of an architecture.
+
+    Raises:
+        ValueError: Where a file would not compute what the network does; nothing is written then.
+
+    Example:
+        >>> import nas
+        >>> "ir_r2" in nas.export(arch="mobilenet_v2").texts["timm"]
+        True
+    """
+    from nas.arch.find import find_arch
+    from nas.core.settings import build
+    from nas.workflows.arguments import as_dataset, make_progress, plain
+    from nas.workflows.custom import Custom
+    from nas.workflows.defaults import compose
+    from nas.workflows.export.run import ExportCommand
+    from nas.workflows.export.run import export as run_export
+
+    given = plain({"formats": formats, "device": device, "calibrate": calibrate, "plugins": plugins, "out": out})
+    kept = dataset if dataset is not None else getattr(weights, "dataset", None)
+    custom = Custom(arch=None if arch is None else find_arch(arch), dataset=as_dataset(kept))
+    given["dataset"] = None if custom.dataset is not None else plain({"dataset": dataset})["dataset"]
+    given["arch"] = None if custom.arch is None else custom.arch.name
+    given["weights"] = None if weights is None else str(getattr(weights, "weights", weights))
+    return run_export(build(ExportCommand, compose("export", given), ""), make_progress(progress), custom)
+
+
+def load_run(run: str | Path) -> SearchResult:
+    """Reads the result of a search from its folder, at any time, also while it runs.
+
+    Args:
+        run: The folder.
+
+    Raises:
+        ValueError: Where there is no run, naming the nearest one.
+    """
+    from nas.journal import Journal
+    from nas.workflows.run_folder import journal_folder
+    from nas.workflows.search.result import read_result
+
+    folder = journal_folder(str(run))
+    with Journal.open(folder / "journal.sqlite", read_only=True) as journal:
+        return read_result(journal, folder.absolute())
+
+
+def load_space(space: str | Path | Settings) -> Space:
+    """Reads a search space.
+
+    Args:
+        space: Name of a space that comes with nas, path of a YAML file, or the content of one.
+
+    Raises:
+        ValueError: Naming the place of what is wrong.
+
+    Example:
+        >>> import nas
+        >>> len(nas.load_space("tiny").genes)
+        7
+    """
+    from nas.space import load_space
+
+    return load_space(space)
+
+
+def load_arch(arch: str | Path | Settings) -> Arch:
+    """Reads an architecture.
+
+    Args:
+        arch: Name of a reference architecture, path of a YAML file, block strings, or the content of a file.
+
+    Raises:
+        ValueError: Naming the place of what is wrong.
+
+    Example:
+        >>> import nas
+        >>> nas.load_arch("mobilenet_v3_large").resolution
+        224
+    """
+    from nas.arch.find import find_arch
+
+    return find_arch(arch)

@@ -1,0 +1,248 @@
+"""Arguments of the Python API as settings and objects: names, dicts, dataclasses, arrays, functions."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from nas.arch import Arch
+from nas.arch.blocks import arch_id
+from nas.arch.find import find_arch
+from nas.controllers import CONTROLLERS
+from nas.data import DATASETS, Dataset, DatasetSettings, load_dataset
+from nas.data.arrays import dataset_of_arrays
+from nas.evaluators import EVALUATORS, EvaluatorSettings
+from nas.evaluators.function import FunctionSettings, Made
+from nas.objectives import COSTS, LATENCY, Direction
+from nas.space import load_space
+from nas.tasks import task_of
+from nas.workflows.custom import Custom, dataset_identity, described
+from nas.workflows.defaults import Settings, compose
+from nas.workflows.progress import SILENT, Callback, Progress, Update
+from nas.workflows.run_folder import Run, run_folder, use_plugins
+
+UNSAID = (("trials", 24), ("seed", 0), ("space", "tiny"), ("devices", 1), ("restarts", 3), ("checkpoint_every", 1),
+          ("checkpoint_minutes", 10), ("checkpoint_keep", 2))  # fmt: skip
+Arrays = tuple[np.ndarray, np.ndarray] | Mapping[str, np.ndarray]
+Function = Callable[[Arch], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What a call of the API stands for: settings as the command line has them, objects, and how the call reads."""
+
+    config: Settings
+    custom: Custom
+    overrides: tuple[str, ...]
+    call: str
+
+    def run(self, command: str, run: str | Path | None, what: Literal["command", "call"] = "call") -> Run:
+        """The run of the call; by default named after its arguments."""
+        words = self.overrides if command == "search" else (command, *self.overrides)
+        return Run(run_folder(None if run is None else str(run), words, None).absolute(), self.call, what)
+
+
+def search_arguments(
+    given: Mapping[str, Any], objectives: Mapping[str, Direction] | None, constraints: Mapping[str, float] | None,
+    evaluate: Function | None, version: str | None,
+) -> Arguments:  # fmt: skip
+    """The arguments of `nas.search` by name, without those that no file in conf/ has."""
+    changes = plain(given)
+    use_plugins(changes["plugins"])
+    if evaluate is not None and given.get("evaluator") is not None:
+        raise ValueError("evaluate: a function in place of an evaluator; expected one of the two")
+    function = None if evaluate is None else FunctionSettings(evaluate, _own_metrics(given["space"], objectives))
+    custom, replaced = _objects(given, function, version)
+    changes |= replaced
+    if evaluate is not None and objectives is None and changes.get("objective") is None:
+        changes["objective"] = "params"
+    if evaluate is not None and changes.get("device") is None:
+        changes["device"] = []
+    if named := [*dict.fromkeys(_devices_of(objectives, constraints))]:
+        changes["device"] = changes.get("device") or named
+    if custom.evaluator is not None or custom.dataset is not None:
+        changes["executor"] = changes.get("executor") or "local"
+    config = compose("search", {**changes, **_marks(replaced)})
+    config |= {key: value for key, value in replaced.items() if isinstance(value, Mapping)}
+    config["objective"] = _objective(config["objective"], objectives, constraints)
+    words = {**given, "objectives": objectives, "constraints": constraints, "evaluate": evaluate}
+    return Arguments(config, custom, overrides_of(words), call_of("search", words))
+
+
+def _objects(given: Mapping[str, Any], function: FunctionSettings | None, version: str | None) -> tuple[Custom, Settings]:
+    """The objects among arguments, and what their keys hold instead."""
+    space = None if isinstance(given["space"], str | Path) else load_space(given["space"])
+    dataset = as_dataset(given["dataset"])
+    replaced: Settings = {"space": str(given["space"]) if space is None else space.name}
+    if dataset is not None:
+        replaced["dataset"] = dataset_identity(dataset)
+    controller, evaluator = given["controller"], given["evaluator"]
+    own_controller = own_evaluator = None
+    if is_object(controller):
+        known = registered(CONTROLLERS, controller)
+        replaced["controller"], own_controller = known or described(controller, version), None if known else controller
+    if is_object(evaluator):
+        known = registered(EVALUATORS, evaluator)
+        replaced["evaluator"], own_evaluator = known or described(evaluator, version), None if known else evaluator
+    if function is not None:
+        replaced["evaluator"], own_evaluator = described(function.function, version), function
+    custom = Custom(space, None, dataset, own_controller, _settings_of(own_evaluator))
+    return custom, replaced
+
+
+def _settings_of(evaluator: Any) -> EvaluatorSettings | None:
+    """An evaluator, or settings that make one, as settings."""
+    return evaluator if evaluator is None or hasattr(evaluator, "make") else Made(evaluator)
+
+
+def _marks(replaced: Settings) -> Settings:
+    """Keys of objects are set after the files were read: no file has them."""
+    return dict.fromkeys((key for key, value in replaced.items() if isinstance(value, Mapping)))
+
+
+def _objective(settings: Settings, objectives: Mapping[str, Direction] | None, constraints: Mapping[str, float] | None) -> Settings:
+    """The settings of the objective with these metrics in place of its own, and a reward that fits them."""
+    if constraints is not None:
+        settings = {**settings, "constraints": {**dict.fromkeys(settings.get("constraints", {})), **constraints}}
+    if objectives is None:
+        return settings
+    costs = [name for name, way in objectives.items() if way == "min" and _is_cost(name)]
+    settings = {**settings, "metrics": {**dict.fromkeys(settings["metrics"]), **objectives}}
+    if settings.get("cost") in objectives:
+        return settings
+    if "max" not in objectives.values() or not costs:
+        return {**settings, "reward": "first"}
+    return {**settings, "cost": costs[0]}
+
+
+def _own_metrics(space: Any, objectives: Mapping[str, Direction] | None) -> dict[str, Direction]:
+    """Objectives that neither nas nor the task of the space knows: what a function reports."""
+    known = task_of(load_space(space).base).metrics
+    return {name: way for name, way in (objectives or {}).items() if name not in known and not _is_cost(name)}
+
+
+def _is_cost(name: str) -> bool:
+    return name in COSTS or name.partition("/")[0] == LATENCY
+
+
+def _devices_of(*named: Mapping[str, object] | None) -> list[str]:
+    """Devices in the names of metrics."""
+    names = [name for names in named if names for name in names]
+    return [device for name in names for kind, _, device in [name.partition("/")] if kind == LATENCY and device]
+
+
+def registered(registry: Mapping[str, type], thing: object) -> Settings | None:
+    """The settings of an object whose class has a name in a registry: workers can make it again."""
+    name = next((name for name, cls in registry.items() if type(thing) is cls), None)
+    if name is None or not dataclasses.is_dataclass(thing) or isinstance(thing, type):
+        return None
+    return {"name": name, **json.loads(json.dumps(dataclasses.asdict(thing)))}
+
+
+def is_object(value: object) -> bool:
+    return value is not None and not isinstance(value, str | Path | Mapping)
+
+
+def as_dataset(dataset: Any) -> Dataset | None:
+    """A dataset that was passed as an object; None for a name or settings."""
+    if isinstance(dataset, Dataset):
+        return dataset
+    if isinstance(dataset, tuple) or (isinstance(dataset, Mapping) and "x_train" in dataset):
+        return dataset_of_arrays(dataset)
+    return None
+
+
+def plain(given: Mapping[str, Any]) -> Settings:
+    """Arguments as settings: paths as text, iterables as lists, settings dataclasses as mappings."""
+    return {key: _plain(value) for key, value in given.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, DatasetSettings):
+        return registered(DATASETS, value) or value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, tuple) and all(isinstance(item, str) for item in value):
+        return list(value)
+    return value
+
+
+def overrides_of(given: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arguments that were set as `key=value`, from which a run is named."""
+    return tuple(
+        f"{key}={text}"
+        for key, value in given.items()
+        if value is not None and (text := _word(value)) and (key, value) not in UNSAID
+    )
+
+
+def _word(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}_{_word(item)}" for key, item in value.items()) if "x_train" not in value else "arrays"
+    if isinstance(value, str | int | float | Path):
+        return str(value)
+    if isinstance(value, Sequence) and all(isinstance(item, str) for item in value):
+        return ",".join(value)
+    named = getattr(value, "name", None) or getattr(value, "__name__", None) or type(value).__name__
+    return str(named)
+
+
+def call_of(function: str, given: Mapping[str, Any]) -> str:
+    """The call as one would write it, with objects by their names."""
+    set_ = {key: value for key, value in given.items() if value is not None and value != ()}
+    return f"nas.{function}({', '.join(f'{key}={_shown(value)}' for key, value in set_.items())})"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value) if isinstance(value, str | int | float | bool) else _word(value) if is_object(value) else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def train_arguments(
+    given: Mapping[str, Any], arch: str | Path | Mapping[str, Any] | Arch, shortcuts: Mapping[str, Any]
+) -> Arguments:
+    """The arguments of `nas.train` by name; `shortcuts` are keys of the recipe, None where they were not given."""
+    changes = plain(given)
+    use_plugins(changes["plugins"])
+    found, dataset = find_arch(arch), as_dataset(given["dataset"])
+    if set_ := {key: value for key, value in shortcuts.items() if value is not None}:
+        recipe = changes.get("recipe")
+        changes["recipe"] = {**({"name": recipe} if isinstance(recipe, str) else recipe or {}), **set_}
+    replaced = {} if dataset is None else {"dataset": dataset_identity(dataset)}
+    config = compose("train", {**changes, "arch": found.name, **_marks(replaced)}) | replaced
+    named = str(arch) if isinstance(arch, str | Path) else f"{found.name}-{arch_id(found)[:6]}"
+    words = {"arch": named, **given, **shortcuts}
+    return Arguments(config, Custom(arch=found, dataset=dataset), overrides_of(words), call_of("train", words))
+
+
+def recorded_dataset(dataset: Any, kept: Any) -> Dataset:
+    """A dataset by any of its forms; None: the one that a training's record names.
+
+    Raises:
+        ValueError: Where there is none.
+    """
+    if (found := as_dataset(dataset)) is not None:
+        return found
+    chosen = compose("train", {"dataset": _plain(dataset), "arch": "-"})["dataset"] if dataset is not None else kept
+    if not isinstance(chosen, Mapping) or "content" in chosen:
+        raise ValueError("dataset: expected the dataset, such as dataset='digits'; the weights come with no record of one")
+    return load_dataset(chosen)
+
+
+def make_progress(progress: bool | Callable[[Update], object] | Progress | None) -> Progress:
+    """What `progress=` of the Python API stands for: None or False, True (a bar), a function, or a `Progress`."""
+    if not progress:
+        return SILENT
+    if progress is True:
+        from nas.workflows.bar import Bar
+
+        return Bar()
+    return Callback(progress) if callable(progress) else progress

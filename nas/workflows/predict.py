@@ -1,0 +1,111 @@
+"""Images classified by a trained network: an exported bundle, or the folder of a training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
+from nas.workflows.export import Bundle, load_bundle
+from nas.workflows.export.bundle import INDEX
+from nas.workflows.export.formats import Trained
+from nas.workflows.export.images import classify, image_files, read_image
+from nas.workflows.export.sources import whole_weights
+from nas.workflows.trained import RESULT
+
+Images = str | Path | Sequence[str | Path] | np.ndarray
+BATCH = 64  # images that are decoded at a time
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a network says of one image.
+
+    Args:
+        image: The file, or the number of the image in an array.
+        probabilities: By class, highest first.
+    """
+
+    image: str
+    probabilities: Mapping[str, float]
+
+    @property
+    def label(self) -> str:
+        """The most likely class."""
+        return next(iter(self.probabilities))
+
+    def top(self, count: int) -> dict[str, float]:
+        """The most likely classes with their probabilities."""
+        return dict(list(self.probabilities.items())[:count])
+
+
+def predict(bundle: Bundle, images: Images) -> list[Prediction]:
+    """Classifies images.
+
+    Args:
+        bundle: Of `load_bundle` or `trained_bundle`.
+        images: A file, a folder, files, or an array (n, h, w, c) or (h, w, c) uint8.
+
+    Raises:
+        ValueError: Naming the image that cannot be read.
+    """
+    return [found for names, batch in _batches(bundle, images) for found in _predictions(bundle, names, batch)]
+
+
+def _predictions(bundle: Bundle, names: Sequence[str], images: np.ndarray) -> Iterator[Prediction]:
+    classes = bundle.trained.classes
+    for name, row in zip(names, classify(bundle, images), strict=True):
+        yield Prediction(name, {classes[i]: float(row[i]) for i in np.argsort(-row, kind="stable")})
+
+
+def _batches(bundle: Bundle, images: Images) -> Iterator[tuple[list[str], np.ndarray]]:
+    if isinstance(images, np.ndarray):
+        arrays = _checked(images, bundle.arch.channels)
+        yield from (
+            ([str(i) for i in range(start, min(start + BATCH, len(arrays)))], arrays[start : start + BATCH])
+            for start in range(0, len(arrays), BATCH)
+        )
+        return
+    files = image_files(Path(images).expanduser()) if isinstance(images, str | Path) else [Path(path) for path in images]
+    for start in range(0, len(files), BATCH):
+        some = files[start : start + BATCH]
+        yield [str(path) for path in some], np.stack([read_image(p, bundle.resolution, bundle.arch.channels) for p in some])
+
+
+def _checked(images: np.ndarray, channels: int) -> np.ndarray:
+    arrays = images[None] if images.ndim == 3 else images
+    if arrays.ndim != 4 or arrays.dtype != np.uint8 or arrays.shape[3] != channels or arrays.shape[1] != arrays.shape[2]:
+        shape = f"(n, side, side, {channels})"
+        raise ValueError(f"images: expected uint8 of shape {shape}, got {images.dtype} of shape {images.shape}")
+    return arrays
+
+
+def find_bundle(weights: str | Path) -> Bundle:
+    """The network in a folder: a bundle of `nas export`, or what `nas train` left (its weights.npz names it too)."""
+    path = Path(weights).expanduser()
+    folder = path.parent if path.name == "weights.npz" else path
+    return trained_bundle(folder) if (folder / RESULT).is_file() and not (folder / INDEX).is_file() else load_bundle(path)
+
+
+def trained_bundle(folder: Path) -> Bundle:
+    """The network that a training left, with the classes and the normalization that it was trained with.
+
+    Raises:
+        ValueError: Naming the file that is missing or of another kind.
+    """
+    arch = load_arch(str(folder / "arch.yaml"))
+    try:
+        record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        classes, mean, std = (tuple(record[key]) for key in ("classes", "mean", "std"))
+        resolution = int(record.get("resolution", arch.resolution))
+    except OSError as error:
+        raise ValueError(f"{folder / RESULT}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / RESULT}: not a result of nas train: {error}") from None
+    variables = whole_weights(str(folder / "weights.npz"), arch)
+    return Bundle(folder, arch, Trained(arch.name, lower(arch), variables, classes, mean, std), resolution, record)

@@ -1,0 +1,122 @@
+"""A search from its settings to its result: everything is checked first, then latency fitted, searched, the front verified."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from nas.core.versions import versions
+from nas.core.yamlio import dump_plain, write_text
+from nas.journal import Journal
+from nas.report import write_outputs
+from nas.report.trackers import open_trackers
+from nas.runtime.device_executors import DeviceExecutors
+from nas.workflows.custom import NOTHING, Custom
+from nas.workflows.log import logged
+from nas.workflows.progress import SILENT, Progress, Several
+from nas.workflows.run_folder import Run, open_run
+from nas.workflows.search.feasibility import check_feasible
+from nas.workflows.search.finish import Keeper, measure_front, prune_weights, test_front
+from nas.workflows.search.loop import Search
+from nas.workflows.search.plan import Plan, SearchCommand, as_config, make_plan
+from nas.workflows.search.problem import make_problem
+from nas.workflows.search.result import SearchResult, read_result
+from nas.workflows.workers import start_workers, worker_spec
+
+
+def search(command: SearchCommand, run: Run, progress: Progress = SILENT, custom: Custom = NOTHING) -> SearchResult:
+    """Runs a search to its end, or resumes it.
+
+    Args:
+        command: The settings.
+        run: The folder, and the command that resumes.
+        progress: What hears of it.
+        custom: Objects in place of settings.
+
+    Raises:
+        ValueError: For a mistake of the user, before anything is started.
+        KeyboardInterrupt: After Ctrl-C, with the journal closed and the command that resumes in its text.
+    """
+    plan = make_plan(command, custom)
+    with open_run(run.folder, plan.identity, _meta(plan, run)) as journal, logged(run.folder):
+        write_text(run.folder / "config.yaml", f"# {run.again}\n" + dump_plain(as_config(command)))
+        if (finished := journal.get("finished", 0)) >= command.trials:
+            progress.message(f"{run.shown}: this run is finished, {finished} trials; a larger trials= resumes it from there")
+        else:
+            _run_or_stop(plan, journal, run, progress)
+        return read_result(journal, run.folder)
+
+
+def _meta(plan: Plan, run: Run) -> dict[str, object]:
+    """What the journal says of the run."""
+    genes = plan.space.genes
+    space = {
+        "name": plan.space.name,
+        "size": plan.space.size,
+        "fingerprint": plan.space.fingerprint,
+        "genes": [gene.name for gene in genes],
+        "options": [list(gene.options) for gene in genes],
+    }
+    return {"settings": dict(plan.config), "versions": versions(), "command": run.again, "space": space}
+
+
+def _run_or_stop(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
+    try:
+        _run(plan, journal, run, progress)
+    except KeyboardInterrupt:
+        done = sum(trial.done for trial in journal.trials())
+        journal.add_event("interrupted")
+        raise run.stopped(f"stopped with {done} trials on record in {run.shown}") from None
+
+
+def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
+    command, custom = plan.command, plan.custom
+    journal.add_event("start", trials=command.trials, pid=os.getpid(), executor=dict(command.executor))
+    _announce(plan, run, progress)
+    settings = {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}
+    storage = Path(command.storage).expanduser().absolute() / run.folder.name if command.storage else run.folder
+    started = (settings, plan.space.to_plain(), command.plugins, storage, plan.settings.threads)
+    executor = start_workers(command.executor, *started, plan.dataset, custom.evaluator)
+    placed = DeviceExecutors(executor, worker_spec(*started), plan.devices)
+    if executor.dashboard:
+        progress.message(f"Ray's dashboard: {executor.dashboard}")
+    try:
+        problem = make_problem(plan, journal, placed, progress)
+        check_feasible(problem, command.seed)
+        with (
+            closing(open_trackers(command.track, run.folder, plan.config)) as trackers,
+            progress.watch(command.trials, problem.objectives, journal.trials()) as display,
+        ):
+            observer = Several(display, trackers, Keeper(journal, problem.objectives, storage))
+            loop = Search(problem, plan.controller, journal, executor, plan.settings, command.seed, observer, plan.first)
+            reason = loop.run(command.trials)
+        if reason:
+            progress.message(f"ended early: {reason}")
+            journal.add_event("ended", reason=reason)
+        prune_weights(journal, problem.objectives, storage)
+        timeouts = {name: device.timeout_s for name, device in plan.devices.items()}
+        measure_front(journal, problem.objectives, placed, timeouts, progress.message)
+        if plan.dataset is not None or plan.published:  # a function has no test split
+            test_front(journal, problem.objectives, executor, progress.message)
+        journal.add_event("finish")
+        journal.put("finished", command.trials)
+    finally:
+        placed.close()
+        executor.close()
+        if journal.trials():
+            write_outputs(run.folder, journal)
+
+
+def _announce(plan: Plan, run: Run, progress: Progress) -> None:
+    command = plan.command
+    data = "published results" if plan.published else command.dataset.get("name") if plan.dataset else "a function"
+    progress.message(f"nas search  {plan.space.name} on {data}, {command.controller.get('name')}  ({run.shown})")
+    progress.message(f"{plan.space.size:.3g} architectures, {len(plan.space.genes)} genes")
+    _messages(plan.notes, progress)
+
+
+def _messages(notes: Sequence[str], progress: Progress) -> None:
+    for note in filter(None, notes):
+        progress.message(note)

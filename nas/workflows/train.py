@@ -1,0 +1,254 @@
+"""An architecture trained on a dataset; weights and figures stay in a folder."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.arch import Arch, dropped_strides
+from nas.arch.blocks import lower
+from nas.arch.find import find_arch
+from nas.core.machine import keep_memory, use_compile_cache
+from nas.core.settings import build, check_ranges
+from nas.core.versions import versions
+from nas.cost import cost
+from nas.data import Dataset, load_dataset
+from nas.nn.weights import Variables
+from nas.recipe import Recipe
+from nas.runtime import make_executor_settings
+from nas.runtime.cluster import ClusterSettings
+from nas.runtime.local import LocalSettings
+from nas.tasks import fit_arch, task_of
+from nas.workflows.custom import NOTHING, Custom
+from nas.workflows.export.run import ExportCommand, Exported, export
+from nas.workflows.log import logged
+from nas.workflows.predict import Images, Prediction, predict, trained_bundle
+from nas.workflows.progress import SILENT, Progress
+from nas.workflows.run_folder import Run, made_folder, use_plugins, with_paths
+from nas.workflows.table import Table
+from nas.workflows.teacher import find_teacher
+from nas.workflows.trained import finished, leave, summary
+from nas.workflows.workers import worker_spec
+
+if TYPE_CHECKING:
+    from nas.train import Fit, Teacher
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """A trained network.
+
+    Args:
+        run: Its folder, with `weights.npz`, `arch.yaml`, `curve.svg` and `result.json`.
+        arch: The architecture, fitted to the dataset.
+        record: The content of `result.json`.
+        dataset: The dataset, where it was passed as an object.
+    """
+
+    run: Path
+    arch: Arch
+    record: Mapping[str, Any]
+    dataset: Dataset | None = None
+
+    @property
+    def weights(self) -> Path:
+        """The file of the weights."""
+        return self.run / "weights.npz"
+
+    @property
+    def metrics(self) -> Mapping[str, float]:
+        """Metrics on the validation split."""
+        return self.record["valid"]
+
+    @property
+    def test(self) -> Mapping[str, float]:
+        """Metrics on the test split, scored once."""
+        return self.record["test"]
+
+    @property
+    def curve(self) -> Table:
+        """A row an epoch: losses and learning rate, and metrics where it was validated."""
+        return Table(tuple(self.record["curve"]))
+
+    def export(
+        self, out: str | Path | None = None, formats: Sequence[str] | None = None, *, calibrate: int = 256,
+        progress: Progress = SILENT,
+    ) -> Exported:  # fmt: skip
+        """Writes a bundle: everything that runs the network elsewhere, each file checked against the network.
+
+        Args:
+            out: The folder, which must not exist; None: `bundle` in the folder of the training.
+            formats: Of stablehlo, source, onnx, tflite, int8; None: all whose packages are installed.
+            calibrate: Training images from which int8 takes the ranges of activations.
+            progress: What hears of it.
+
+        Raises:
+            ValueError: For a format whose package is missing, or whose output is not the network's.
+        """
+        settings = {"weights": str(self.weights), "formats": formats, "calibrate": calibrate}
+        command = build(ExportCommand, {**settings, "out": None if out is None else str(out)}, "")
+        return export(command, progress, Custom(dataset=self.dataset, arch=self.arch))
+
+    def predict(self, images: Images) -> list[Prediction]:
+        """Classifies images: a file, a folder, files, or an array (n, h, w, c) uint8."""
+        return predict(trained_bundle(self.run), images)
+
+    def __str__(self) -> str:
+        return summary(self.record)
+
+
+@dataclass(frozen=True)
+class TrainCommand:
+    """The keys of conf/train.yaml."""
+
+    arch: str
+    dataset: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    resolution: int | None = None
+    weights: str | None = None
+    teacher: str | None = None
+    teacher_weights: str | None = None
+    seed: int = 0
+    threads: int | None = None
+    run: str | None = None
+    checkpoint_every: int = 1
+    checkpoint_minutes: float | None = 10
+    checkpoint_keep: int = 2
+    devices: int = 1
+    executor: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
+    restarts: int = 3
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_ranges(
+            self, seed=(0, 2**31 - 1), resolution=(1, 8192), threads=(1, 1024), devices=(1, 4096),
+            checkpoint_every=(1, 10**6), checkpoint_minutes=(0, 10**6), checkpoint_keep=(1, 10**6),
+            restarts=(0, 10**6),
+        )  # fmt: skip
+        if self.teacher_weights and not self.teacher:
+            raise ValueError("teacher_weights: needs teacher=, the architecture that they are of")
+
+
+def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: Custom = NOTHING) -> TrainResult:
+    """Trains, scores on validation and, once at the end, on test; writes weights.npz, arch.yaml, result.json.
+
+    The same settings in the same folder resume a training that was stopped, or read one that is finished.
+
+    Raises:
+        ValueError: For a mistake of the user, before anything is trained.
+        KeyboardInterrupt: After Ctrl-C, with what resumes in its text.
+    """
+    keep_memory()
+    use_compile_cache()
+    use_plugins(command.plugins)
+    recipe = build(Recipe, command.recipe, "recipe")
+    executor = make_executor_settings(command.executor)
+    if not isinstance(executor, LocalSettings | ClusterSettings):
+        raise ValueError(f"executor: a training runs in this process (local) or on ray, not in {command.executor['name']}")
+    custom.check_executor(command.executor)
+    arch = custom.arch or find_arch(command.arch)
+    dataset = custom.dataset or load_dataset(command.dataset)
+    fitted = fit_arch(task_of(arch), arch, dataset, command.resolution or dataset.resolution)
+    settings = {"arch": fitted.to_dict(), "recipe": dataclasses.asdict(recipe), "dataset": dict(command.dataset),
+                **{key: getattr(command, key) for key in ("seed", "weights", "teacher", "teacher_weights")}}  # fmt: skip
+    if record := finished(run.folder, settings):
+        progress.message(f"{run.shown}: this training is finished")
+        return TrainResult(run.folder, fitted, record, custom.dataset)
+    counted = cost(fitted)
+    size = f"{counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {fitted.resolution} px"
+    progress.message(f"nas train  {fitted.name} on {dataset.name}: {size}")
+    if dropped := dropped_strides(arch, fitted):
+        progress.message(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")
+    teacher = _teacher(command, dataset, progress) if command.teacher else None
+    made_folder(run.folder)
+    with logged(run.folder):
+        result = _trained(command, executor, fitted, dataset, recipe, teacher, run, progress)
+        record = _record(settings, result, fitted, dataset, recipe, teacher)
+        leave(run.folder, fitted, {"params": result.params, "stats": result.stats}, record)
+    return TrainResult(run.folder, fitted, record, custom.dataset)
+
+
+def _record(
+    settings: Mapping[str, Any], result: Fit, arch: Arch, dataset: Dataset, recipe: Recipe, teacher: Teacher | None
+) -> dict[str, Any]:  # fmt: skip
+    """What result.json holds: the scores, and what the training was made with."""
+    from nas.train import agreement, evaluate
+
+    variables, graph, counted = {"params": result.params, "stats": result.stats}, lower(arch), cost(arch)
+    test = evaluate(graph, variables, dataset.test, dataset, recipe.batch, recipe.dtype, task=task_of(arch))
+    return {
+        "arch": arch.name, "valid": dict(result.metrics), "test": dict(test), "params": counted.params, "macs": counted.macs,
+        "compile_s": result.compile_s, "train_s": result.train_s, **{k: v for k, v in settings.items() if k != "arch"},
+        "agreement": agreement(teacher, graph, variables, dataset.test, dataset, recipe.batch) if teacher else None,
+        "epoch": result.epoch, "curve": list(result.curve), "classes": list(dataset.classes), "mean": list(dataset.mean),
+        "std": list(dataset.std), "resolution": dataset.resolution, "versions": versions(),
+    }  # fmt: skip
+
+
+class _Epochs:
+    """Hands the progress of a training on, and remembers its last whole epoch."""
+
+    def __init__(self, progress: Progress):
+        self._progress, self.last = progress, 0
+
+    def __call__(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        self.last = int(metrics.get("epoch", self.last))
+        self._progress.step(step, steps, metrics)
+
+
+def _trained(command: TrainCommand, executor: LocalSettings | ClusterSettings, arch: Arch, dataset: Dataset, recipe: Recipe,
+             teacher: Teacher | None, run: Run, progress: Progress) -> Fit:  # fmt: skip
+    from nas.train import Checkpoints, DeviceMesh, fit
+
+    mesh = DeviceMesh(command.devices)
+    if isinstance(executor, LocalSettings):
+        mesh.shared()
+    start = _start(command, arch, progress) if command.weights else None
+    within = None if command.checkpoint_minutes is None else 60 * command.checkpoint_minutes
+    kept = Checkpoints(run.folder / "checkpoints", command.checkpoint_keep, command.checkpoint_every, within_s=within)
+    work = {"arch": arch, "recipe": recipe, "seed": command.seed, "variables": start, "checkpoint": kept, "teacher": teacher}
+    epochs = _Epochs(progress)
+    try:
+        if isinstance(executor, LocalSettings):
+            return fit(dataset=dataset, **work, report=epochs, mesh=mesh)
+        return _together(command, executor, work, dataset, run.folder, epochs)
+    except KeyboardInterrupt:
+        raise run.stopped(f"stopped after epoch {epochs.last}") from None
+
+
+def _together(command: TrainCommand, executor: ClusterSettings, work: Mapping[str, Any], dataset: Dataset, folder: Path,
+              epochs: _Epochs) -> Fit:  # fmt: skip
+    from nas.runtime.distributed_training import train_distributed
+
+    settings = {"dataset": with_paths(command.dataset)}
+    spec = worker_spec(settings, {}, command.plugins, folder, command.threads or 1)
+    work = {**work, "devices": command.devices}
+    return train_distributed(executor, spec, work, dataset, report=epochs, restarts=command.restarts)
+
+
+def _teacher(command: TrainCommand, dataset: Dataset, progress: Progress) -> Teacher:
+    teacher = find_teacher(command.teacher or "", command.teacher_weights, dataset)
+    counted = cost(teacher.arch)
+    size = f"{counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {teacher.arch.resolution} px"
+    progress.message(f"teacher {teacher.arch.name} of {command.teacher}: {size}")
+    return teacher
+
+
+def _start(command: TrainCommand, arch: Arch, progress: Progress) -> Variables:
+    """The weights to start from; reports what of the network they do not fill."""
+    from nas.convert import starting_weights
+
+    source = command.weights or ""
+    try:
+        imported = starting_weights(source, lower(arch), command.seed)
+    except ValueError as error:
+        raise ValueError(f"weights: {error}") from None
+    progress.message(f"weights of {source}")
+    if imported.fresh:
+        progress.message(
+            f"{', '.join(imported.fresh)}: not in these weights for {arch.classes} classes, starts from initial values"
+        )
+    return imported.variables
