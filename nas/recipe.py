@@ -51,7 +51,7 @@ class Recipe:
     validate_every: epochs between validations on the way (0: at the end alone). patience: it ends after so many of them
     without a better accuracy, and the weights of the best one are kept (0: it never does, and the last ones are).
     accumulate: batches whose mean gradient makes one update, so that batch * accumulate images count as one batch.
-    mixup, cutmix: a of the Beta(a, a) that the shares of two images are drawn from (arXiv:1710.09412, arXiv:1905.04899;
+    mixup, cutmix: a of the Beta(a, a) that the fractions of two images are drawn from (arXiv:1710.09412, arXiv:1905.04899;
     0: none); with both set each step takes one of the two.
     distill: of a training with a teacher: the weight of the teacher's answers in the loss, the labels keep the rest.
     temperature: what logits are divided by where the two are compared (arXiv:1503.02531).

@@ -1,8 +1,9 @@
-"""What this process does for its own speed on this machine: compiled code kept between runs, memory kept between steps,
-linear algebra in one thread.
+"""Settings of a process for speed: a cache of compiled programs, memory kept between steps, linear algebra in one thread.
 
-None of it may ever be the cause of a failure: where something cannot be had, work goes on without it.
-`NAS_CACHE` names another folder than the user's cache, or `off`.
+`use_compile_cache` and `keep_memory` change the whole process (JAX's configuration, glibc's allocator). Worker processes and
+the command line call them, library functions never do. `one_thread` is a context manager and restores what was set. None
+of them raises: where something is not available, work continues without it. The environment variable `NAS_CACHE` is only
+read: another folder than the user's cache, or `off`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ for people too:
     sqlite3 journal.sqlite "select number, outcome, metrics from trial"
 
 Genomes and mappings are JSON text, in which a nan or an infinity is written {"$float": "nan"}. Calls that write return
-the record as it will be read back (lists for tuples, floats for numpy's scalars), so that a controller told now and one
-told after a resume are told the same. WAL does not work on network file systems.
+the record as it will be read back (lists for tuples, floats for numpy's scalars), so that a controller observes the same now
+and after a resume. WAL does not work on network file systems.
 
 What users and machines can do to the file (missing, foreign, damaged, read-only, full disk, in use) raises
 JournalError; wrong calls (finishing twice, skipping a number) raise AssertionError.

@@ -61,7 +61,7 @@ def lock(path: Path, held: contextlib.ExitStack) -> bool:
 
     False where the file system has no locks.
 
-    A POSIX lock, because children made by fork do not inherit it, and on a file of its own, because closing any other
+    A POSIX lock, because children made by fork do not inherit it, and on a separate file, because closing any other
     handle on the database would drop SQLite's own locks.
     """
     if not path.parent.is_dir():
@@ -118,7 +118,7 @@ def open_to_write(path: Path, held: contextlib.ExitStack) -> sqlite3.Connection:
     _check_schema(path, database)
     database.execute("PRAGMA journal_mode = WAL")
     database.execute("PRAGMA synchronous = FULL")
-    # SQLite opens what it may not write without a word; this tells now rather than at the first trial.
+    # SQLite opens a read-only file without an error; this fails now rather than at the first trial.
     database.execute("BEGIN IMMEDIATE")
     database.execute(f"PRAGMA user_version = {SCHEMA}")
     database.execute("ROLLBACK")

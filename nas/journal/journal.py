@@ -58,7 +58,7 @@ class Journal:
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], read_only: bool = False) -> Self:
-        """An existing journal, to go on writing or, read-only, as it stands at this moment.
+        """An existing journal, to continue writing or, read-only, as it stands at this moment.
 
         Raises JournalError where the file is missing, foreign, damaged or of a newer schema; for writing also where it
         is read-only or another process is writing it.
@@ -129,7 +129,7 @@ class Journal:
         return self.trial(number)
 
     def settle(self, trial: Trial, evaluations: Iterable[Evaluation] = (), arch: JSON = None) -> Trial:
-        """`begin` and `finish` in one commit, for trials that need no work: screened out, or answered by a repeat."""
+        """`begin` and `finish` in one commit, for trials that need no work: infeasible, or answered by an earlier result."""
         assert trial.outcome in OUTCOMES, f"trial {trial.number}: outcome {trial.outcome!r}"
         return self._add_trial(trial, evaluations, arch)
 
@@ -204,7 +204,7 @@ class Journal:
 
 
 def diff(a: Journal, b: Journal) -> list[str]:
-    """What differs between the trials of two journals, a line each, for people; nothing where they tell the same story.
+    """What differs between the trials of two journals, a line each, for people; nothing where they are equal.
 
     Numbers, proposals, architectures, outcomes, metrics and repeats count; attempts, messages, times, workers do not.
     """

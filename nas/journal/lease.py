@@ -1,4 +1,4 @@
-"""Who writes a journal: a lease in its `meta` table, renewed by a heartbeat, so that a dead writer is told from a busy one.
+"""Who writes a journal: a lease in its `meta` table, renewed by a heartbeat, so that a dead writer differs from a busy one.
 
 A lock on the file system keeps a second writer on the same machine out; the lease does where that lock does not reach
 (another machine, a file system without locks). A lease whose heartbeat stopped is taken over, and the writer that lost it
@@ -84,7 +84,7 @@ def _refusal(path: Path, lease: Lease) -> JournalError:
 
 
 class Holder:
-    """Renews a lease from a thread of its own until `close`; `status` is what the run tells others with each beat."""
+    """Renews a lease from a separate thread until `close`; `status` is what the run reports with each heartbeat."""
 
     def __init__(self, path: Path, lease: Lease):
         self._path, self._lease = path, lease
@@ -97,7 +97,7 @@ class Holder:
         """Within a transaction. Raises JournalError where another writer took the lease over."""
         ours = "SELECT 1 FROM meta WHERE key = 'lease' AND instr(value, ?)"
         if database.execute(ours, [self._lease.token]).fetchone() is None:
-            raise JournalError(f"{self._path}: another process took this run over; this one ends without a trace in the journal")
+            raise JournalError(f"{self._path}: another process took this run over; this one stops and writes nothing more")
 
     def close(self, database: sqlite3.Connection) -> None:
         """Stops the heartbeat and gives the lease back."""

@@ -10,6 +10,7 @@ volume. `-inf` is an ordinary, unbeatable value.
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -43,8 +44,8 @@ def ranks(values: ArrayLike) -> NDArray[np.int64]:
     points = _table(values)
     complete = _complete(points)
     unique, inverse = np.unique(points[complete], axis=0, return_inverse=True)
-    by_axes = {1: lambda rows: np.arange(len(rows)), 2: _ranks_2d}  # distinct rows of one axis are sorted: a front each
-    found = by_axes.get(points.shape[1], _ranks_by_peeling)(unique)
+    by_columns = {1: _ranks_1d, 2: _ranks_2d}
+    found = by_columns.get(points.shape[1], _ranks_by_peeling)(unique)
     result = np.full(len(points), found.max(initial=-1) + 1, np.int64)
     result[complete] = found[inverse.reshape(-1)]
     return result
@@ -53,7 +54,7 @@ def ranks(values: ArrayLike) -> NDArray[np.int64]:
 def crowding(values: ArrayLike) -> Floats:
     """Crowding distances (n,) of the rows taken as one front (NSGA-II, Deb et al. 2002, section III-B).
 
-    Larger is lonelier; the ends of every axis get inf. Axes are scaled by their range, an axis without range counts
+    Larger is lonelier; the ends of every objective get inf. Objectives are scaled by their range, one without range counts
     for nothing; incomplete rows get 0.
     """
     points = _table(values)
@@ -73,7 +74,7 @@ def crowding(values: ArrayLike) -> Floats:
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
     """Exact volume between the front of `values` and the point `reference`, shape (d,).
 
-    Rows that are not better than the reference on every axis add nothing. A sweep in two and three dimensions
+    Rows that are not better than the reference in every objective add nothing. A sweep in two and three dimensions
     (O(n log n)), the recursion of While, Bradstreet, Barone 2012 ("WFG") above: fine for fronts of a few hundred
     points in four and five dimensions. Raises ValueError on a reference of another length or not finite.
     """
@@ -98,23 +99,23 @@ def hypervolume_gains(values: ArrayLike, reference: ArrayLike, candidates: Array
     if len(corner) == 1:
         gains[useful] = np.maximum(min(corner[0], front.min(initial=np.inf)) - offers[useful, 0], 0.0)
     elif len(corner) == 2:
-        gains[useful] = _shares_2d(front, corner, offers[useful])
+        gains[useful] = _parts_2d(front, corner, offers[useful])
     else:
-        gains[useful] = [_share(front, corner, offer) for offer in offers[useful]]
+        gains[useful] = [_part(front, corner, offer) for offer in offers[useful]]
     return gains
 
 
 def _table(values: ArrayLike) -> Floats:
     points = np.asarray(values, float)
     if points.ndim != 2 or points.shape[1] == 0:
-        raise ValueError(f"values must have the shape (points, axes); got {points.shape}")
+        raise ValueError(f"values: expected the shape (points, objectives), got {points.shape}")
     return points
 
 
 def _reference(reference: ArrayLike, axes: int) -> Floats:
     corner = np.asarray(reference, float)
     if corner.shape != (axes,) or not np.isfinite(corner).all():
-        raise ValueError(f"the reference must be {axes} finite numbers; got {corner.tolist()}")
+        raise ValueError(f"reference: expected {axes} finite numbers, got {corner.tolist()}")
     return corner
 
 
@@ -129,11 +130,17 @@ def _sorted_front(points: Floats) -> NDArray[np.int64]:
         keep = np.ones(len(points), bool)
         keep[1:] = points[1:, 1] < lowest[:-1]
         return np.flatnonzero(keep)
-    front, left = [], np.arange(len(points))
+    front: list[np.int64] = []
+    left = np.arange(len(points))
     while len(left):
         front.append(left[0])
         left = left[np.any(points[left] < points[left[0]], axis=1)]
     return np.array(front, np.int64)
+
+
+def _ranks_1d(points: Floats) -> NDArray[np.int64]:
+    """Distinct values are sorted: a front each."""
+    return np.arange(len(points), dtype=np.int64)
 
 
 def _ranks_2d(points: Floats) -> NDArray[np.int64]:
@@ -163,9 +170,14 @@ def _volume(front: Floats, corner: Floats) -> float:
     if np.isneginf(front).any():
         return float("inf")
     if len(front) == 1:
-        return float(np.prod(corner - front[0]))
-    sweep = {1: lambda: corner[0] - front.min(), 2: lambda: _area(front, corner), 3: lambda: _sweep_3d(front, corner)}
-    return float(sweep.get(front.shape[1], lambda: _recursion(front, corner))())
+        box: Floats = corner - front[0]
+        return float(np.multiply.reduce(box))
+    sweeps: dict[int, Callable[[Floats, Floats], float]] = {1: _length, 2: _area, 3: _sweep_3d}
+    return sweeps.get(front.shape[1], _recursion)(front, corner)
+
+
+def _length(front: Floats, corner: Floats) -> float:
+    return float(corner[0] - front.min())
 
 
 def _area(front: Floats, corner: Floats) -> float:
@@ -174,7 +186,7 @@ def _area(front: Floats, corner: Floats) -> float:
 
 
 def _sweep_3d(front: Floats, corner: Floats) -> float:
-    """Slices along the third axis; the staircase of the slice is two lists, x rising and y falling."""
+    """Slices along the third objective; the staircase of the slice is two lists, x rising and y falling."""
     right, top, _ = corner.tolist()
     xs, ys = [-np.inf, right], [top, -np.inf]
     area = volume = 0.0
@@ -194,18 +206,18 @@ def _sweep_3d(front: Floats, corner: Floats) -> float:
 
 
 def _recursion(front: Floats, corner: Floats) -> float:
-    """Each point's own share: its box less what the points after it cover of that box.
+    """Each point's own part: its box minus what the points after it cover of that box.
 
-    With the worst on the last axis first, those points reach through the whole depth of the box, so one axis drops.
+    With the worst in the last objective first, those points reach through the whole depth of the box, so one objective drops.
     """
     ordered = front[np.argsort(-front[:, -1])]
     depths = corner[-1] - ordered[:, -1]
     flat, flat_corner = ordered[:, :-1], corner[:-1]
-    shares = [_share(flat[row + 1 :], flat_corner, offer) for row, offer in enumerate(flat)]
-    return float(depths @ np.array(shares))
+    parts = [_part(flat[row + 1 :], flat_corner, offer) for row, offer in enumerate(flat)]
+    return float(depths @ np.array(parts))
 
 
-def _share(front: Floats, corner: Floats, offer: Floats) -> float:
+def _part(front: Floats, corner: Floats, offer: Floats) -> float:
     """Volume of the offer's box that the front, cut to that box, leaves free."""
     inside = np.maximum(front, offer)
     inside = inside[np.all(inside < corner, axis=1)]
@@ -216,7 +228,7 @@ def _share(front: Floats, corner: Floats, offer: Floats) -> float:
     return max(float(np.prod(corner - offer)) - _volume(inside[non_dominated(inside)], corner), 0.0)
 
 
-def _shares_2d(front: Floats, corner: Floats, offers: Floats) -> Floats:
+def _parts_2d(front: Floats, corner: Floats, offers: Floats) -> Floats:
     """The strips between the steps of the front, each as high as the step to its left."""
     steps = front[np.argsort(front[:, 0])]
     lefts = np.concatenate([[-np.inf], steps[:, 0]])

@@ -35,7 +35,7 @@ class ObjectiveSettings:
     """What conf/objective/*.yaml hold; null removes a metric or a constraint."""
 
     metrics: Mapping[str, Direction | None]
-    constraints: Mapping[str, float | None] = field(default_factory=dict)
+    constraints: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
     reward: Reward = "mnas_soft"
     exponent: float | None = None
     beta: float = -0.05

@@ -1,20 +1,11 @@
 """What a run is made of, as frozen dataclasses: trials, jobs, outcomes, measurements, events. No SQLite, no JAX."""
 
+from nas.records.events import Event, Record
 from nas.records.jobs import DiskFullError, Fidelity, Job, Outcome, Report, Training, training_of
+from nas.records.measurements import Measurement
 from nas.records.targets import LABEL, NUMBER, TargetSpec
-from nas.records.trials import (
-    JSON,
-    OUTCOMES,
-    Evaluation,
-    Event,
-    Measurement,
-    Proposal,
-    Purpose,
-    Record,
-    Trial,
-    scored,
-    trained,
-)
+from nas.records.trials import OUTCOMES, Evaluation, Proposal, Purpose, Trial, scored, trained
+from nas.records.values import JSON
 
 __all__ = [
     "JSON",

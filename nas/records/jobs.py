@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from nas.records.values import JSON
 
 Report = Callable[[int, int, int, Mapping[str, float]], None]  # (job number, step, steps, metrics so far)
 
 
 class DiskFullError(ValueError):
-    """A disk is full: no fault of a candidate, so that the run stops, and goes on when there is room."""
+    """A disk is full: no fault of a candidate, so the run stops, and resumes when there is space."""
 
 
 @dataclass(frozen=True)
@@ -20,13 +21,13 @@ class Job:
 
     number: int
     kind: str
-    arch: Mapping[str, Any] = field(default_factory=dict)
+    arch: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     arch_id: str = ""
     fidelity: int = 0
     seed: int = 0
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         return dataclasses.asdict(self)
 
 
@@ -49,8 +50,11 @@ class Fidelity:
 
 @dataclass(frozen=True)
 class Training:
-    """What a job of a run with fidelities carries in `data`: its fidelity, the epochs that the learning rate is laid out for, and the
-    trial that the training began with, whose checkpoint it goes on from. `more`: a later fidelity may go on from this one."""
+    """What a job of a run with fidelities carries in `data`.
+
+    `horizon` is the number of epochs that the learning rate is scheduled for, `root` the trial that the training began with,
+    from whose checkpoint it resumes. `more`: a later fidelity may resume from this one.
+    """
 
     fidelity: Fidelity
     horizon: int
@@ -58,17 +62,17 @@ class Training:
     more: bool = False
 
     @classmethod
-    def of(cls, data: Mapping[str, Any]) -> Training | None:
+    def of(cls, data: Mapping[str, JSON]) -> Training | None:
         """From a job's data; None where its run has no fidelities."""
         kept = data.get("training")
-        return cls(**{**kept, "fidelity": Fidelity(**kept["fidelity"])}) if kept else None
+        return cls(Fidelity(**kept["fidelity"]), kept["horizon"], kept["root"], kept["more"]) if kept else None
 
-    def to_data(self) -> dict[str, Any]:
+    def to_data(self) -> dict[str, JSON]:
         return {"training": dataclasses.asdict(self)}
 
 
-def training_of(fidelities: Sequence[Fidelity], fidelity: int, root: int) -> dict[str, Any]:
-    """The data of a training on that fidelity; nothing where there are none."""
+def training_of(fidelities: Sequence[Fidelity], fidelity: int, root: int) -> dict[str, JSON]:
+    """The data of a training on that fidelity; empty for a run without fidelities."""
     if not fidelities:
         return {}
     level = min(fidelity, len(fidelities) - 1)
@@ -85,12 +89,12 @@ class Outcome:
     number: int
     outcome: str
     error: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     compile_s: float = 0.0
     train_s: float = 0.0
     memory_bytes: int | None = None
     worker: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, JSON]:
         return dataclasses.asdict(self)

@@ -1,35 +1,36 @@
-"""What a journal holds: proposals, trials, evaluations, measurements, events."""
+"""Trials of a search: what a controller proposes, what became of it, and each training of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from nas.records.jobs import Outcome
+from nas.records.values import JSON
 
 OUTCOMES = ("ok", "infeasible", "oom", "nan", "compile_error", "timeout", "lost", "error")
 
-JSON = Any
 Purpose = Literal["search", "test"]
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What a controller asks for. `fidelity` is a fidelity number; `note` is its own JSON and comes back with the trial."""
+    """What a controller asks for. `fidelity` is a number, 0 the lowest; `note` is the controller's own JSON and comes back with
+    the trial."""
 
     genome: tuple[int, ...]
     fidelity: int = 0
     parent: int | None = None
-    note: Mapping[str, JSON] = field(default_factory=dict)
+    note: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
 
 
 @dataclass(frozen=True)
 class Trial:
     """A numbered proposal and what became of it; `outcome` is one of OUTCOMES, or None while in flight.
 
-    `metrics` holds what the controller is told: deterministic values only, never a clock. `repeat_of` names the trial
-    whose result answered this one; `attempts` counts those that were lost before.
+    `metrics` holds what the controller observes: deterministic values only, no measured time; a predicted latency is
+    `predicted_ms/<device>`. `repeat_of` is the trial whose result answered this one; `attempts` counts lost ones.
     """
 
     number: int
@@ -37,10 +38,10 @@ class Trial:
     arch_id: str
     fidelity: int = 0
     parent: int | None = None
-    note: Mapping[str, JSON] = field(default_factory=dict)
+    note: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     outcome: str | None = None
     error: str = ""
-    metrics: Mapping[str, float] = field(default_factory=dict)
+    metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     repeat_of: int | None = None
     attempts: int = 0
 
@@ -63,10 +64,9 @@ class Trial:
 
 
 def scored(trials: Iterable[Trial]) -> list[Trial]:
-    """Trials that trained to the end; those answered by an earlier result are not new points.
+    """Trials with a result of their own, without repeats.
 
-    Where trainings differ in length, only the longest that have a result: a short one's accuracy is not to be set beside
-    a long one's.
+    Only those of the highest fidelity that has results: metrics of a short and a long training do not compare.
     """
     found = [trial for trial in trials if trial.ok and trial.repeat_of is None]
     longest = max((trial.fidelity for trial in found), default=0)
@@ -74,13 +74,13 @@ def scored(trials: Iterable[Trial]) -> list[Trial]:
 
 
 def trained(trial: Trial) -> bool:
-    """Whether it counts as a training: not screened out, not answered by another's result."""
+    """Whether it counts as a training: neither infeasible nor answered by another trial's result."""
     return trial.repeat_of is None and trial.outcome != "infeasible"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One training of a trial's architecture: times in seconds, `memory_bytes` the peak where the backend tells."""
+    """One training of a trial's architecture: times in seconds, `memory_bytes` the peak where the backend reports it."""
 
     trial: int
     fidelity: int
@@ -108,33 +108,3 @@ class Evaluation:
             trial.number, trial.fidelity, seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
             outcome.outcome, outcome.error, outcome.memory_bytes, purpose,
         )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """Times of a whole architecture, in ms; the fingerprint identifies device, versions, batch, dtype and threads.
-
-    `latency_ms` is the one number that predictors are fitted to and reports call measured; median and 95th percentile stand
-    beside it.
-    """
-
-    arch_id: str
-    device: str
-    fingerprint: str
-    latency_ms: float
-    median_ms: float
-    p95_ms: float
-    repeats: int
-    info: Mapping[str, JSON] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to the run; `time` in Unix seconds."""
-
-    time: float
-    kind: str
-    data: Mapping[str, JSON] = field(default_factory=dict)
-
-
-Record = TypeVar("Record", Trial, Evaluation, Measurement, Event)

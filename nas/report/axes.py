@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-LOG_FROM, LOG_TO = 20.0, 1e30  # spreads between these are drawn on a logarithmic axis
-ONE_VALUE = 1e-9  # values that differ by less than this share of themselves are drawn as one: no label could tell them apart
+LOG_FROM, LOG_TO = 20.0, 1e30  # ratios of high to low that are drawn on a logarithmic axis
+ONE_VALUE = 1e-9  # values that differ by less than this fraction of themselves are drawn as one: their labels would be equal
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Axis:
     def at(self, value: float) -> float:
         """Pixel of a value."""
         low, high = self._scaled(self.low), self._scaled(self.high)
-        share = (self._scaled(min(max(value, self.low), self.high)) - low) / (high - low)
-        return self.start + share * (self.end - self.start)
+        fraction = (self._scaled(min(max(value, self.low), self.high)) - low) / (high - low)
+        return self.start + fraction * (self.end - self.start)
 
     def outside(self, value: float) -> bool:
         return not self.low <= value <= self.high

@@ -27,10 +27,10 @@ MISSING = "\u2013"
 def compare(journals: Mapping[str, Journal], references: Sequence[Reference] = ()) -> str:
     """A page that compares runs, given by the names they get in it.
 
-    Hypervolumes are shares of one box over all runs, on the axes that all of them have.
+    Hypervolumes are fractions of one box over all runs, in the objectives that all of them have.
     """
     summaries = {name: summarize(journal) for name, journal in journals.items()}
-    shared = _shared_axes(list(summaries.values()))
+    shared = _shared_objectives(list(summaries.values()))
     grown = _volumes(journals, shared) if shared else {}
     runs = [_series(summary, i, len(summaries)) for i, summary in enumerate(summaries.values())]
     body = [
@@ -54,8 +54,8 @@ def _series(summary: Summary, i: int, count: int) -> Series:
     return replace(drawn, points=drawn.points[::step], best=None)
 
 
-def _shared_axes(summaries: Sequence[Summary]) -> Objectives | None:
-    """The first run's objectives without the axes that others lack, and without the targets of one run alone."""
+def _shared_objectives(summaries: Sequence[Summary]) -> Objectives | None:
+    """The first run's objectives without those that other runs lack, and without targets and constraints that differ."""
     if not summaries:
         return None
     first = summaries[0].objectives
@@ -122,8 +122,8 @@ def _growth(grown: Mapping[str, list[tuple[int, float]]]) -> str:
         return ""
     lines = [(_color(i), entries) for i, entries in enumerate(grown.values())]
     figure = svg.tag("figure", document(hypervolume_plot(lines), "hypervolume over the trials"))
-    words = "The share of one box, between the best and the worst value of all runs on every axis they share."
-    return section("Over the trials", f'<p class="note">{words}</p><div class="plots half">{figure}</div>')
+    text = "The fraction of one box, between the best and the worst value of all runs in every objective they share."
+    return section("Over the trials", f'<p class="note">{text}</p><div class="plots half">{figure}</div>')
 
 
 def _differences(summaries: Mapping[str, Summary]) -> str:

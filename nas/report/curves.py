@@ -41,8 +41,8 @@ def reward_plot(summary: Summary) -> str:
 
 
 def hypervolume_plot(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> str:
-    """Shares of the box over the trials, a line a run: (color class or "", [(trial, share), ...])."""
-    highest = max((share for _, entries in lines for _, share in entries), default=0.0)
+    """Fractions of the box over the trials, a line a run: (color class or "", [(trial, fraction), ...])."""
+    highest = max((fraction for _, entries in lines for _, fraction in entries), default=0.0)
     numbers = [n for _, entries in lines for n, _ in entries]
     x = Axis(0.0, float(max([*numbers, 1])), LEFT, SIZE[0] - RIGHT)
     y = Axis(0.0, min(1.08 * highest, 1.0) or 1.0, SIZE[1] - BOTTOM, TOP)
@@ -73,15 +73,15 @@ def latency_plot(rows: Sequence[LatencyRow]) -> str:
 
 
 def latency_error(rows: Sequence[LatencyRow]) -> tuple[float, float]:
-    """Mean absolute and mean signed error of predictions, as shares of what was measured; nan where there are none."""
+    """Mean absolute and mean signed error of predictions, as fractions of what was measured; nan without rows."""
     pairs = [(r.predicted_ms, r.measured_ms) for r in rows if math.isfinite(r.predicted_ms) and r.measured_ms > 0]
     errors = np.array([predicted / measured - 1 for predicted, measured in pairs])
     return (float(np.abs(errors).mean()), float(errors.mean())) if len(errors) else (math.nan, math.nan)
 
 
-def document(body: str, words: str, size: tuple[int, int] = SIZE) -> str:
-    """An <svg> of the page around the inside of a plot; `words` is what a screen reader says."""
-    return svg.tag("svg", body, class_="plot", viewBox=f"0 0 {size[0]} {size[1]}", role="group", aria_label=words)
+def document(body: str, text: str, size: tuple[int, int] = SIZE) -> str:
+    """An <svg> of the page around the inside of a plot; `text` is what a screen reader reads."""
+    return svg.tag("svg", body, class_="plot", viewBox=f"0 0 {size[0]} {size[1]}", role="group", aria_label=text)
 
 
 def _numbers(summary: Summary) -> Axis:
@@ -116,5 +116,5 @@ def _stairs(points: Sequence[tuple[float, float]], end: float) -> list[tuple[flo
 
 
 def _changes(entries: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The entries whose share differs from the one before."""
+    """The entries whose fraction differs from the one before."""
     return [e for before, e in zip([None, *entries], entries, strict=False) if before is None or e[1] != before[1]]

@@ -32,7 +32,7 @@ def write_outputs(
 ) -> list[Path]:  # fmt: skip
     """Writes front.csv, front/<id>.yaml, best.yaml and report.html; returns their paths, report.html last.
 
-    `references` are known networks, drawn beside the front; `scaled` members stand on it where nothing beats them. Every file
+    `references` are known networks, drawn beside the front; `scaled` members stand on it where nothing dominates them. Every file
     is replaced in one step. Members that left the front lose their file, other files stay. Raises ValueError naming the file
     where it cannot be written.
     """
@@ -88,7 +88,7 @@ def _cell(name: str, value: float) -> str:
 
 
 def arch_yaml(row: FrontRow, summary: Summary, path: Path) -> str:
-    """The architecture, under comments that say where it comes from and how to train it."""
+    """The architecture, under comments with its origin and the command that trains it."""
     assert row.arch is not None
     parts = [f"{name} {show(name, value, '-')}" for name, value in row.metrics.items()]
     parts += [f"measured on {device} {show(MEASURED, ms, '-')}" for device, ms in row.measured.items()]

@@ -10,7 +10,7 @@ from nas.objectives import FRACTIONS, LATENCY, MEASURED, PREDICTED
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 LATENCIES = {LATENCY: "latency", PREDICTED: "predicted latency", MEASURED: "measured latency"}
-DIGITS = 18  # 17 significant digits tell any two floats apart
+DIGITS = 18  # any two floats differ in 17 significant digits
 HYPERVOLUME = "hypervolume"  # a fraction of the box between the best and the worst values
 LABELS = {
     "params": "parameters",

@@ -88,7 +88,7 @@ def in_order(rows: Sequence[FrontRow], objectives: Objectives) -> list[FrontRow]
 def best_row(front: Sequence[FrontRow], trials: Sequence[Trial], objectives: Objectives) -> FrontRow | None:
     """The highest reward, or the best quality without rewards; members that violate a constraint only if there are no others.
 
-    A reward that peaks at its target can be highest off the front: such a trial counts where it beats every member.
+    A reward that peaks at its target can be highest off the front: such a trial counts where its reward is higher than every member's.
     """
     rewarded = [row for row in front if not math.isnan(row.reward)]
     if not rewarded:

@@ -24,9 +24,9 @@ from nas.report.tables import (
     failures_table,
     flat_table,
     front_table,
+    infeasible_table,
     latency_table,
     proxy_table,
-    screened_table,
 )
 from nas.report.text import columns, value_of
 
@@ -112,9 +112,9 @@ def fronts(summary: Summary, runs: Sequence[Series], references: Sequence[Refere
 def front_legend(summary: Summary, references: Sequence[Reference]) -> str:
     """Marks with their meaning, those alone that the plots show."""
     front = summary.front
-    entries = [('<circle cx="8" cy="7" r="5" class="front"/>', "front, with a line through what is best in this pair of axes")]
+    entries = [('<circle cx="8" cy="7" r="5" class="front"/>', "front, with a line through the front of these two objectives")]
     if len(summary.objectives.names) > 2 or len(plot_costs(summary)) > 1:
-        entries.append(('<circle cx="8" cy="7" r="5" class="front off"/>', "front, owed to another axis"))
+        entries.append(('<circle cx="8" cy="7" r="5" class="front off"/>', "on the front by another objective"))
     entries.append(('<circle cx="8" cy="7" r="7" class="best"/>', "best"))
     entries.append(('<circle cx="8" cy="7" r="3" class="dim"/>', "other trials (hollow at the edge: beyond it)"))
     if any(row.measured for row in front):
@@ -124,7 +124,7 @@ def front_legend(summary: Summary, references: Sequence[Reference]) -> str:
     if any(row.name for row in front):
         entries.append(('<path d="M3 2H13V12H3Z" class="front scaled"/>', "scaled member on the front"))
     if any(reference.scaled for reference in references):
-        entries.append(('<path d="M3 2H13V12H3Z" class="front scaled off"/>', "scaled member, beaten"))
+        entries.append(('<path d="M3 2H13V12H3Z" class="front scaled off"/>', "scaled member, dominated"))
     if any(not reference.scaled for reference in references):
         entries.append(('<path d="M8 2L13 7L8 12L3 7Z" class="reference"/>', "known networks"))
     return legend(entries)
@@ -162,10 +162,10 @@ def _tiles(summary: Summary) -> str:
     counts, objectives = summary.counts, summary.objectives
     trained = sum(counts.values()) - sum(counts.get(k, 0) for k in ("infeasible", "repeated", "pending"))
     rest = [f"{len(summary.failures)} failed" if summary.failures else ""]
-    rest += [f"{counts[k]} {words}" for k, words in (("infeasible", "screened out"), ("repeated", "repeats")) if k in counts]
+    rest += [f"{counts[k]} {words}" for k, words in (("infeasible", "infeasible"), ("repeated", "repeats")) if k in counts]
     main = objectives.quality
     tiles = [("trials trained", many(trained), ", ".join(filter(None, rest)) or "none failed"),
-             ("on the front", str(len(summary.front)), _axes(objectives.columns) + _scaled(summary))]  # fmt: skip
+             ("on the front", str(len(summary.front)), _labels(objectives.columns) + _scaled(summary))]  # fmt: skip
     if summary.front:
         top = summary.front[0]
         tested = f", test {show(summary.task.primary, top.test)}" if not math.isnan(top.test) else ""
@@ -193,7 +193,7 @@ def _scaled(summary: Summary) -> str:
     return f"; {count} scaled" if count else ""
 
 
-def _axes(names: Iterable[str]) -> str:
+def _labels(names: Iterable[str]) -> str:
     return ", ".join(label(name) for name in names)
 
 
@@ -203,13 +203,13 @@ def _over_trials(summary: Summary) -> str:
     figures = []
     if any(not math.isnan(entry.best_reward) for entry in summary.progress):
         figures.append(svg.tag("figure", document(reward_plot(summary), "reward over the trials")))
-    shares = [(entry.number, entry.hypervolume) for entry in summary.progress]
-    figures.append(svg.tag("figure", document(hypervolume_plot([("", shares)]), "hypervolume over the trials")))
+    fractions = [(entry.number, entry.hypervolume) for entry in summary.progress]
+    figures.append(svg.tag("figure", document(hypervolume_plot([("", fractions)]), "hypervolume over the trials")))
     target = summary.objectives.target
     words = f"The reward is {summary.objectives.reward}"
     if target is not None and summary.objectives.cost:
         words += f" with a target of {show(summary.objectives.cost, target)} for {label(summary.objectives.cost)}"
-    words += ". The hypervolume is the share that the front dominates of the box between the best and the worst value seen on every axis."
+    words += ". The hypervolume is the fraction of the box between the best and the worst values that the front dominates."
     return section("Over the trials", f'<p class="note">{escape(words)}</p>' + svg.tag("div", "".join(figures), class_="plots"))
 
 
@@ -243,9 +243,9 @@ def _outcomes(summary: Summary) -> str:
     text = section("Outcomes", "".join(parts))
     if summary.failures:
         text += section("Failures", failures_table(summary.failures))
-    if summary.screened:
-        text += section("Screened out", _details(f"{len(summary.screened):,} proposals broke a constraint and were not trained",
-                                                  screened_table(summary.screened)))  # fmt: skip
+    if summary.infeasible:
+        text += section("Infeasible", _details(f"{len(summary.infeasible):,} proposals violate a constraint and were not trained",
+                                                  infeasible_table(summary.infeasible)))  # fmt: skip
     return text
 
 

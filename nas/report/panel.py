@@ -27,7 +27,7 @@ class _Running:
 
     worker: str
     since: float
-    share: float = 0.0
+    fraction: float = 0.0
 
 
 class Display:
@@ -45,7 +45,7 @@ class Display:
         self._front = np.empty((0, len(objectives.metrics)))
         self._best: tuple[float, Trial] | None = None
         self._longest = 0  # fidelity of the front, as a short training's accuracy is not to be set beside a long one's
-        self._counted = self._failed = self._screened = self._fresh = 0
+        self._counted = self._failed = self._infeasible = self._fresh = 0
         self._start = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -83,7 +83,7 @@ class Display:
 
     def progress(self, number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         if running := self._running.get(number):
-            running.share = step / steps if steps else 0.0
+            running.fraction = step / steps if steps else 0.0
             self._refresh()
 
     def lost(self, number: int, error: str) -> None:
@@ -93,7 +93,7 @@ class Display:
 
     def _count(self, trial: Trial) -> None:
         self._counted += trained(trial)
-        self._screened += trial.outcome == "infeasible"
+        self._infeasible += trial.outcome == "infeasible"
         self._failed += trained(trial) and not trial.ok
         if trial.ok and trial.repeat_of is None and trial.fidelity >= self._longest:
             if trial.fidelity > self._longest:
@@ -121,7 +121,7 @@ class Display:
         """A line a worker: the trial, how far it is, how long it runs."""
         shown = sorted(self._running.items(), key=lambda item: (item[1].worker, item[0]))
         lines = [
-            f"{r.worker or 'this process':<24} trial {number:<6} {100 * r.share:3.0f}%  {duration(time.monotonic() - r.since)}"
+            f"{r.worker or 'this process':<24} trial {number:<6} {100 * r.fraction:3.0f}%  {duration(time.monotonic() - r.since)}"
             for number, r in shown[:MAX_WORKERS]
         ]
         return lines + [f"... and {len(shown) - MAX_WORKERS} more workers"] * (len(shown) > MAX_WORKERS)
@@ -135,7 +135,7 @@ class Display:
         head.add_row(
             ProgressBar(total=max(self._goal, 1), completed=min(self._counted, self._goal), width=30),
             f"{self._counted}/{self._goal} trials", "·", f"front {len(self._front)}", "·", f"{self._failed} failed", "·",
-            f"{self._screened} infeasible", "·", self._left() if self._counted < self._goal else "done",
+            f"{self._infeasible} infeasible", "·", self._left() if self._counted < self._goal else "done",
         )  # fmt: skip
         rows: list[Any] = [head]
         if self._best:

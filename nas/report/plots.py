@@ -43,7 +43,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Frame:
-    """The axes of one plot, and the room for it."""
+    """The axes of one plot."""
 
     x_name: str
     y_name: str
@@ -60,7 +60,7 @@ class Frame:
 
 
 def plot_costs(summary: Summary) -> list[str]:
-    """Metrics to draw the quality against: the other axes of the front, then the other known costs that trials have."""
+    """Metrics to draw the quality against: the other objectives, then the other known costs that trials have."""
     known = [n for n in metric_names(summary) if n.partition("/")[0] in (PREDICTED, "params", "macs", "memory_bytes")]
     names = dict.fromkeys([*summary.objectives.columns, *known])
     return [n for n in names if n != summary.objectives.quality and any(n in row.metrics for row in summary.points)]
@@ -196,7 +196,7 @@ def _cloud(frame: Frame, run: Series) -> Iterator[str]:
 
 
 def _steps(frame: Frame, run: Series) -> list[tuple[float, float]]:
-    """The staircase through the members that are best in this pair of axes, drawn on to the edge that is worse."""
+    """The staircase through the members that are best in these two objectives, extended to the worse edge."""
     rows = flat_front(frame, run.front)
     points: list[tuple[float, float]] = []
     for x, y in (frame.place(row.metrics) for row in rows):
@@ -207,7 +207,7 @@ def _steps(frame: Frame, run: Series) -> list[tuple[float, float]]:
 
 
 def flat_front(frame: Frame, members: Sequence[FrontRow]) -> list[FrontRow]:
-    """Members that no other beats in the plot's two axes alone, from the best cost on."""
+    """Members that no other dominates in the plot's two objectives alone, from the best cost on."""
     rows = [row for row in members if frame.has(row.metrics)]
     if not rows:
         return []
@@ -266,7 +266,7 @@ def _names(frame: Frame, named: Sequence[Reference | FrontRow]) -> Iterator[str]
         width = svg.CHAR_WIDTH * len(one.name)
         spots = [(x + 9, y + 4), (x - 9 - width, y + 4), (x - width / 2, y - 10), (x - width / 2, y + 19)]
         scaled = isinstance(one, FrontRow) or one.scaled
-        if isinstance(one, FrontRow):  # nothing is up and to the left of a front's member; its line goes on to the right
+        if isinstance(one, FrontRow):  # nothing is up and to the left of a front's member; its line continues to the right
             spots.insert(0, (x - 5 - width, y - 7))
         inside = [s for s in spots if s[0] >= frame.x.start and s[0] + width <= frame.x.end + MARGIN["right"]] or spots[1:2]
         left, base = next((s for s in inside if not _overlaps(s, width, taken)), inside[0])

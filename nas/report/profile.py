@@ -47,7 +47,7 @@ def _figure(rows: list[LatencyRow]) -> str:
 def _accuracies(found: Profile) -> str:
     lines = [_line("predicted", found.predicted), _line("measured before", found.repeated)]
     note = (
-        "Both are compared with a second measurement, compiled anew: what the first measurement says of it is the"
+        "Both are compared with a second measurement, compiled anew: how well the first measurement predicts it is the"
         " machine's own repeatability, which no predictor can beat."
     )
     return table(HEADS, lines) + f'<p class="note">{note}</p>'

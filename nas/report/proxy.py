@@ -12,7 +12,7 @@ import numpy as np
 from nas.objectives import CLASSIFICATION, TaskMetrics
 from nas.records import Trial
 
-FEW = 5  # architectures under which a correlation says nothing
+FEW = 5  # architectures below which a correlation means little
 
 
 @dataclass(frozen=True)

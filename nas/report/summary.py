@@ -1,4 +1,4 @@
-"""All that a report tells about a run, read from its journal once."""
+"""All that a report shows about a run, read from its journal once."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class TrialRow:
 class LatencyRow:
     """A measured architecture; `predicted_ms` is nan where no trial of it predicted this device.
 
-    `counted_bytes` are the analytic peak of activations, `memory_bytes` what the compiler says of the whole program.
+    `counted_bytes` are the analytic peak of activations, `memory_bytes` what the compiler reports for the whole program.
     """
 
     number: int | None
@@ -57,10 +57,10 @@ class LatencyRow:
 class Summary:
     """One run. `counts` are trials by outcome, with `repeated` and `pending`; together they are all trials.
 
-    `failures` are trials that were to train and did not end ok, `screened` those turned away before by a constraint.
+    `failures` are trials whose training did not end ok, `infeasible` those that violate a constraint and were not trained.
     `wall_s` sums the run's sessions; `wall_known` is False where one was killed, and the sum is a lower bound then.
     `proxies` compare short with long trainings, which `fidelities` describe.
-    `hypervolume` of each progress entry is the dominated share of the box between the best and the worst values seen.
+    `hypervolume` of each progress entry is the dominated fraction of the box between the best and the worst values seen.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Summary:
     best: FrontRow | None
     progress: tuple[Progress, ...]
     failures: tuple[TrialRow, ...]
-    screened: tuple[TrialRow, ...]
+    infeasible: tuple[TrialRow, ...]
     latencies: tuple[LatencyRow, ...]
     events: tuple[Event, ...]
     sessions: int
@@ -104,7 +104,7 @@ class Summary:
 
 
 def summarize(journal: Journal) -> Summary:
-    """Everything of a run, from its journal alone. Works on a run of any age, also while it goes on."""
+    """Everything of a run, from its journal alone. Works on a run of any age, also while it runs."""
     trials, events = journal.trials(), journal.events()
     task = TaskMetrics.of(journal.get("task"))
     objectives = read_objectives(journal.get("objectives"), task)
@@ -129,7 +129,7 @@ def summarize(journal: Journal) -> Summary:
         best=replace(best, arch=journal.get(f"arch/{best.id}")) if best else None,
         progress=progress(trials, objectives),
         failures=tuple(row for row in rows if row.outcome not in ("ok", "infeasible", "pending", "repeated")),
-        screened=tuple(row for row in rows if row.outcome == "infeasible"),
+        infeasible=tuple(row for row in rows if row.outcome == "infeasible"),
         latencies=_latencies(trials, measurements),
         events=tuple(events),
         sessions=len(starts),
@@ -217,7 +217,7 @@ def _reported(measurement: Measurement, name: str) -> float:
 
 
 def _wall(events: Sequence[Event], lease: Lease | None) -> tuple[float, bool]:
-    """Seconds of all sessions, and whether each told its end; one that runs, or was killed last, has a heartbeat."""
+    """Seconds of all sessions, and whether each has an end; one that runs, or was killed last, has a heartbeat."""
     total, known = 0.0, True
     starts = [i for i, event in enumerate(events) if event.kind == "start"]
     for i, end in zip(starts, [*starts[1:], len(events)], strict=False):

@@ -54,7 +54,7 @@ def variables(palette: dict[str, str]) -> str:
 
 
 def standalone(markup: str, width: int, height: int, title: str) -> str:
-    """A document of its own with literal light colors, for viewers without CSS variables."""
+    """A stand-alone document with literal light colors, for viewers without CSS variables."""
     style = re.sub(r"var\(--(\w+)\)", lambda found: LIGHT[found[1]], resource("plot.css"))
     return tag(
         "svg",

@@ -89,7 +89,7 @@ def failures_table(rows: Sequence[TrialRow]) -> str:
     return table(heads, lines, "sortable") + _more(len(rows))
 
 
-def screened_table(rows: Sequence[TrialRow]) -> str:
+def infeasible_table(rows: Sequence[TrialRow]) -> str:
     lines = [f"<tr>{number_cell(r.number, str(r.number))}<td class=wide>{_long(r.error)}</td></tr>" for r in rows[:MAX_ROWS]]
     return table([("trial", True), ("constraint", False)], lines) + _more(len(rows))
 
@@ -151,7 +151,7 @@ def table(heads: Sequence[tuple[str, bool]], rows: Iterable[str], kind: str = ""
 
 
 def proxy_table(rows: Sequence[ProxyRow], fidelities: Sequence[Mapping[str, Any]]) -> str:
-    """As HTML; `fidelities` are what the journal says of the fidelities."""
+    """As HTML; `fidelities` are the journal's fidelities."""
     names = ("architectures", "Kendall tau", "Spearman rho", "best half kept")
     heads = [("short", False), ("long", False), *((name, True) for name in names)]
     lines = [

@@ -29,7 +29,7 @@ def trajectory_svg(points: Sequence[tuple[float, float, str]], target_ms: float,
         for i, ((x, y), (ms, accuracy, change)) in enumerate(zip(placed, points, strict=True))
     ]  # fmt: skip
     line = svg.path(placed, fill="none", stroke=svg.LIGHT["accent"], stroke_width=1.6)
-    return _page(frame.axes("predicted latency (ms), by step", "validation accuracy", _latencies, _shares) + _goal(frame, target_ms)
+    return _page(frame.axes("predicted latency (ms), by step", "validation accuracy", _latencies, _percents) + _goal(frame, target_ms)
                  + line + "".join(dots) + _after(frame, placed[-1], final))  # fmt: skip
 
 
@@ -53,12 +53,12 @@ def _latencies(ticks: Sequence[float]) -> Sequence[str]:
     return tick_labels("latency_ms", list(ticks))
 
 
-def _shares(ticks: Sequence[float]) -> Sequence[str]:
+def _percents(ticks: Sequence[float]) -> Sequence[str]:
     return tick_labels("accuracy", list(ticks))
 
 
 def curves_svg(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], x_title: str, y_title: str) -> str:
-    """Named lines of (x, y), each in a color of its own, with their names at the top."""
+    """Named lines of (x, y), each in its own color, with their names at the top."""
     frame, parts = _Frame([x for _, c in curves for x, _ in c], [y for _, c in curves for _, y in c]), []
     for i, (name, curve) in enumerate(curves):
         color = svg.LIGHT[f"s{i % svg.SERIES}"]

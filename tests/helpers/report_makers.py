@@ -59,7 +59,7 @@ def score_on_test(journal: Journal, trial: Trial, accuracy: float) -> None:
 
 
 def fill(journal: Journal, trials: int, seed: int = 0, wrecks: bool = True) -> None:
-    """A search as one sees it: better over time, some failures, some screened out, a few never learn."""
+    """A search as one sees it: better over time, some failures, some infeasible, a few never learn."""
     rng = np.random.default_rng(seed)
     outcomes = ("ok",) * 30 + (("oom", "nan", "timeout", "infeasible", "infeasible") if wrecks else ())
     columns = []

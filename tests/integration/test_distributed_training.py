@@ -1,4 +1,4 @@
-"""One training by two Ray workers: the losses of one process; a worker's death is a restart from the last checkpoint, told."""
+"""One training by two Ray workers: the losses of one process; a worker's death is a restart from the last checkpoint, messages."""
 
 import dataclasses
 import logging
@@ -48,8 +48,8 @@ def test_losses_are_those_of_one_process_though_a_worker_is_killed(
     with caplog.at_level(logging.WARNING, "nas"):
         shared = together(tmp_path, RECIPE, report, 3, pids.append)
     assert len(pids) > 1
-    told = [r.getMessage() for r in caplog.records if "restart" in r.getMessage()]
-    assert "the training goes on from its last checkpoint (restart 1 of 3)" in told[0]
+    messages = [r.getMessage() for r in caplog.records if "restart" in r.getMessage()]
+    assert "the training resumes from its last checkpoint (restart 1 of 3)" in messages[0]
     assert heard[-1] == 4
     alone = fit(SMALL, dataset(), RECIPE, 0)
     for one, other in zip(shared.curve, alone.curve, strict=True):
@@ -63,7 +63,7 @@ def test_losses_are_those_of_one_process_though_a_worker_is_killed(
 @pytest.mark.slow
 def test_what_the_workers_refuse_is_one_line(ray_cluster: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"recipe\.batch: 1 images are too few for 2 devices that share them"):
-        together(tmp_path, dataclasses.replace(RECIPE, batch=1), lambda *told: None, 0)
+        together(tmp_path, dataclasses.replace(RECIPE, batch=1), lambda *messages: None, 0)
     spec = WorkerSpec({}, {}, (), (str(ROOT),), str(tmp_path), 1, "cpu")
-    with pytest.raises(ValueError, match=r"executor\.workers: expected 3, the nodes have room for 2"):
+    with pytest.raises(ValueError, match=r"executor\.workers: expected 3, the nodes hold 2"):
         train_distributed(ClusterSettings(workers=3, wait_s=1), spec, {"arch": SMALL}, dataset(), report=print, restarts=0)

@@ -28,7 +28,7 @@ def test_plain_lines_tell_progress_and_front(capsys: pytest.CaptureFixture[str])
         display.trial(trial(3, None, 10, "nan"))
         display.trial(trial(4, 0.9, 3000))
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 4  # what was screened out has no line
+    assert len(lines) == 4  # infeasible trials have no line
     assert lines[0].startswith("[1/4] trial 0: accuracy 0.5000, 1k params")
     assert "left" in lines[0]
     assert "left" not in lines[3]

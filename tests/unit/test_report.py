@@ -126,7 +126,7 @@ def test_counts_cover_every_trial_once(journal: Journal) -> None:
     summary = summarize(journal)
     assert summary.counts == {"ok": 3, "oom": 1, "infeasible": 1, "repeated": 1, "pending": 1}
     assert [(row.number, row.outcome, row.error) for row in summary.failures] == [(3, "oom", "no memory")]
-    assert [row.number for row in summary.screened] == [4]
+    assert [row.number for row in summary.infeasible] == [4]
 
 
 @pytest.mark.parametrize(
@@ -518,7 +518,7 @@ def test_a_scaled_member_stands_on_the_front_where_nothing_beats_it(new: Callabl
     seen = check_sound((folder / "report.html").read_text(encoding="utf-8"))
     marks = [str(a["class"]) for a in seen.all("path", **{"class": "front scaled", "tabindex": "0"})]
     assert sorted(marks) == ["front scaled", "front scaled", "front scaled off"], "one has no latency to be drawn at"
-    for words in ("scaled: net_phi1", "scaled: net_phi4; epochs 60, not 5", "scaled member, beaten", "3.90 ms"):
+    for words in ("scaled: net_phi1", "scaled: net_phi4; epochs 60, not 5", "scaled member, dominated", "3.90 ms"):
         assert words in seen.text, words
     assert {path.stem for path in (folder / "front").iterdir()} == {arch_id(0), "1" * 12, "4" * 12}
     assert "net_phi4" in (folder / "front.csv").read_text()

@@ -1,6 +1,6 @@
-"""What a run tells other tools while it goes on. `TRACKERS` maps the names of `track=[..]` to functions that open one.
+"""What a run reports to other tools while it runs. `TRACKERS` maps the names of `track=[..]` to functions that open one.
 
-A tracker of one's own is a `Sink`, opened by a function of the run's folder and settings.
+A custom tracker is a `Sink`, opened by a function of the run's folder and settings.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class Sink(Protocol):
 
 
 class Tracking:
-    """Hands on what a search tells. A sink that fails is left out from then on: watching a run must not end it."""
+    """Forwards the events of a search. A sink that fails is left out from then on: watching a run must not end it."""
 
     def __init__(self, sinks: Mapping[str, Sink]):
         self._sinks = dict(sinks)
@@ -47,10 +47,10 @@ class Tracking:
     def close(self) -> None:
         self._each(lambda sink: sink.close())
 
-    def _each(self, tell: Callable[[Sink], None]) -> None:
+    def _each(self, call: Callable[[Sink], None]) -> None:
         for name, sink in list(self._sinks.items()):
             try:
-                tell(sink)
+                call(sink)
             except Exception as error:
                 logging.getLogger("nas").warning("track: %s is left out from here on: %s", name, error, exc_info=error)
                 del self._sinks[name]

@@ -13,7 +13,7 @@ from nas.records import Trial
 
 
 class TrialLogs:
-    """Appends a line at a time; after a crash the files go on."""
+    """Appends a line at a time; after a crash the files continue."""
 
     def __init__(self, folder: Path):
         self._folder = folder / "trials"

@@ -1,6 +1,6 @@
 """`track=[mlflow]` and `track=[wandb]`: the search's metrics over the trial's number, where those tools keep them.
 
-Both read their own environment variables (MLFLOW_TRACKING_URI, WANDB_PROJECT, WANDB_MODE, ...); a resumed run goes on in
+Both read their own environment variables (MLFLOW_TRACKING_URI, WANDB_PROJECT, WANDB_MODE, ...); a resumed run continues in
 the same run of theirs. Training curves stay in the trial's log and in TensorBoard.
 """
 

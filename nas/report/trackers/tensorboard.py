@@ -1,6 +1,6 @@
 """`track=[tensorboard]`: scalars for TensorBoard in `tensorboard/`, by tensorboardX, without TensorFlow or TensorBoard itself.
 
-The run `search` has the metrics of every trial over its number; each trial has a run of its own with its training curve.
+The run `search` has the metrics of every trial over its number; each trial has its own run with its training curve.
 """
 
 from __future__ import annotations
