@@ -2,6 +2,7 @@
 PYTHON ?= python3
 ARGS ?=
 TEST_ARGS ?=
+JOBS ?= 2
 
 BIN := .venv/bin
 STAMP := .venv/installed
@@ -9,11 +10,12 @@ DOCS_STAMP := .venv/installed-docs
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e --group && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help install search test parity browser docs lint clean
+.PHONY: help install search test test-all parity browser docs lint clean
 
 help:
 	@echo "make search [ARGS='space=mnasnet trials=64']   search on real images; the results land in runs/"
-	@echo "make test   [TEST_ARGS='-k pareto']            linter, type checker and the test suite"
+	@echo "make test   [TEST_ARGS='-k pareto'] [JOBS=2]   linter, type checker and the tests that every change must pass"
+	@echo "make test-all                                  these and tests/nightly, with random seeds for the properties"
 	@echo "make parity [TEST_ARGS='-k xception']          networks against Keras' own, a few minutes"
 	@echo "make browser [ARGS=runs/default/report.html]   the report in headless Chromium, which must be on the PATH"
 	@echo "make docs                                      the documentation: docs/_build/html/index.html"
@@ -26,11 +28,17 @@ install: $(STAMP)
 search: $(STAMP)
 	@$(BIN)/python -m nas search $(ARGS)
 
+# A process runs whole files; all tests that use Ray run in one.
+PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
+
 test: lint
-	$(BIN)/python -m pytest $(TEST_ARGS)
+	$(PYTEST) $(TEST_ARGS)
+
+test-all: lint
+	$(PYTEST) -m '' --hypothesis-profile=random $(TEST_ARGS)
 
 parity: $(STAMP)
-	$(BIN)/python -m pytest -m parity -s tests/nightly/test_parity.py $(TEST_ARGS)
+	$(BIN)/python -m pytest -m nightly -s tests/nightly/test_parity.py $(TEST_ARGS)
 
 browser: $(STAMP)
 	$(BIN)/python tests/browser/check_report.py $(ARGS)

@@ -59,8 +59,8 @@ def make_arm(name: str, space: Space, dataset: Dataset, recipe: Recipe) -> Train
         program = compile_space(space, dataset, recipe)
         return lambda arch, seed: void(program.fit(arch, seed))
     if name == "layerwise":
-        links = Layerwise(dataset, recipe, CLASSIFICATION)
-        return lambda arch, seed: void(links.fit(arch, seed))
+        layerwise = Layerwise(dataset, recipe, CLASSIFICATION)
+        return lambda arch, seed: void(layerwise.fit(arch, seed))
     if name == "scratch":
         return lambda arch, seed: void(fit(arch, dataset, recipe, seed))
     return rival(naive_flax if name == "flax" else pytorch, dataset, recipe)

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 HELPERS = Path(__file__).parent / "helpers"
-_CACHE = tempfile.mkdtemp(prefix="nas-tests-")
-atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
+# One folder for the session: the processes that pytest-xdist starts inherit the name of the first one's.
+if not (_CACHE := os.environ.get("NAS_TESTS_CACHE", "")):
+    _CACHE = os.environ["NAS_TESTS_CACHE"] = tempfile.mkdtemp(prefix="nas-tests-")
+    atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
 os.environ.update(
     JAX_PLATFORMS="cpu",
@@ -31,10 +33,25 @@ os.environ.update(
 )
 os.environ.pop("HYDRA_FULL_ERROR", None)  # it would turn one-line messages into tracebacks
 
-settings.register_profile("nas", deadline=None, derandomize="CI" in os.environ, database=None)
+# Nothing depends on a clock or on chance: the same examples everywhere, every time. `make test-all` draws others
+# (--hypothesis-profile=random); what one of those finds is kept as an @example.
+settings.register_profile(
+    "nas", deadline=None, derandomize=True, database=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile("random", settings.get_profile("nas"), derandomize=False, max_examples=400)
 settings.load_profile("nas")
 
+NIGHTLY = Path(__file__).parent / "nightly"
 RunNas = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what stands in tests/nightly. Of several processes, one runs a file, and one runs all that use Ray."""
+    for item in items:
+        if item.path.is_relative_to(NIGHTLY):
+            item.add_marker("nightly")
+        item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else item.path.stem))
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +64,12 @@ def ray_cluster() -> Iterator[Any]:
     ray.shutdown()
 
 
+@pytest.fixture(scope="session")
+def ray_address(ray_cluster: Any) -> str:
+    """`executor.address=` of that cluster, for commands: starting a cluster costs more than what most tests do on it."""
+    return ray_cluster.get_runtime_context().gcs_address
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder in which the plugin of the tests can be imported."""
@@ -54,6 +77,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(HELPERS))
     monkeypatch.setattr(sys, "argv", ["nas"])
     return tmp_path
+
+
+@pytest.fixture
+def memory_path() -> Iterator[Path]:
+    """As `tmp_path`, in memory where the system has such a place: a journal's many commits wait for no disk."""
+    shared = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=shared if os.access(shared, os.W_OK) else None, prefix="nas-tests-") as name:
+        yield Path(name)
 
 
 @pytest.fixture

@@ -27,5 +27,5 @@ def _show_bundle(found: Exported) -> None:
     for name, difference in found.differences.items():
         print(f"{name:<10} loaded back, logits within {difference:.1e}")
     if found.int8_accuracy is not None:
-        print(f"{'int8':<10} test accuracy {found.int8_accuracy:.4f}, {found.accuracy:.4f} before")
-    print(f"test accuracy {found.accuracy:.4f}; {os.path.relpath(found.folder or '.')}")
+        print(f"{'int8':<10} test {found.metric} {found.int8_accuracy:.4f}, {found.accuracy:.4f} before")
+    print(f"test {found.metric} {found.accuracy:.4f}; {os.path.relpath(found.folder or '.')}")

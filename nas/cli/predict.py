@@ -9,8 +9,9 @@ from pathlib import Path
 from nas.cli.invocation import Invocation
 from nas.core.settings import build
 from nas.core.text import aligned
-from nas.workflows.predict import find_bundle
+from nas.workflows.predict import Prediction, find_bundle
 from nas.workflows.predict import predict as run_predict
+from nas.workflows.run_folder import use_plugins
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class PredictCommand:
     image: str
     top: int = 3
     json: bool = False
+    plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.top < 1:
@@ -30,10 +32,16 @@ class PredictCommand:
 def predict(call: Invocation) -> None:
     """Prints the most likely classes of each image."""
     command = build(PredictCommand, call.config, "")
+    use_plugins(command.plugins)
     found = run_predict(find_bundle(command.weights), command.image)
     if command.json:
         for one in found:
-            print(json.dumps({"image": one.image, "classes": one.top(command.top)}))
+            print(json.dumps({"image": one.image, **({"classes": one.top(command.top)} if one.probabilities else one.values)}))
         return
-    rows = [[Path(one.image).name, *(f"{name} {p:.1%}" for name, p in one.top(command.top).items())] for one in found]
-    print(aligned(rows))
+    print(aligned([[Path(one.image).name, *_shown(one, command.top)] for one in found]))
+
+
+def _shown(one: Prediction, top: int) -> list[str]:
+    if one.probabilities:
+        return [f"{name} {p:.1%}" for name, p in one.top(top).items()]
+    return [f"{name} {value:.4g}" for name, value in one.values.items()]

@@ -53,7 +53,7 @@ def stablehlo(graph: Graph, variables: Mapping[str, Arrays], batch: int = 1) -> 
     deployed, arrays = folded(graph, variables)
 
     def infer(images: jax.Array) -> jax.Array:
-        return apply(deployed, arrays["params"], arrays["stats"], images, train=False, form="lax")[0]
+        return apply(deployed, arrays["params"], arrays["stats"], images, train=False, implementation="lax")[0]
 
     images = jax.ShapeDtypeStruct((batch, *graph.input_shape), jnp.float32)
     module = jax.jit(infer).trace(images).lower(lowering_platforms=("cpu",)).compiler_ir("stablehlo")

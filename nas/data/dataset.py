@@ -18,12 +18,13 @@ from nas.data.images import Fetched, Format, common_form, formats_of, machine_me
 from nas.data.split import split_off, subset
 from nas.data.statistics import SURVEYED, channel_statistics, pieces, spread
 from nas.data.stream import MIB, Groups, Streamed
+from nas.data.targets import check_range, names_from, numbers, whole_labels
 from nas.records import LABEL, TargetSpec
 
-TEST_SHARE = 0.2
+TEST_FRACTION = 0.2
 TEST_SEED = (20, 0)  # fixed: whatever split_seed is, the test images are the same and none is trained on
 MAX_RESOLUTION = 4096
-STREAM_ABOVE = 0.5  # share of this machine's memory
+STREAM_ABOVE = 0.5  # fraction of this machine's memory
 GUESSED = 16  # images whose headers say how large a dataset is
 
 
@@ -87,13 +88,16 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Part:
-    """Labeled images not yet read.
+    """Images not yet read, with their targets.
 
-    labels: (n,) numbers; fetch: sorted row numbers -> their images; place: row number -> its name for errors. groups: where
-    rows are read in groups.
+    Args:
+        targets: (n,) labels or numbers, or (n, ...).
+        fetch: Sorted row numbers -> their images.
+        place: Row number -> its name for errors.
+        groups: Where rows are read in groups.
     """
 
-    labels: np.ndarray
+    targets: np.ndarray
     fetch: Callable[[np.ndarray], Fetched]
     place: Callable[[int], str]
     groups: Groups | None = None
@@ -104,14 +108,14 @@ class DatasetSettings(ABC):
     """What every dataset can be told; a family adds its own fields and `load`.
 
     train_size: images taken from the training part, in proportion of its classes (None: all); validation is split off
-    these, `valid_size` of them or else the share `valid_share`. test_size: the same of the test part.
+    these, `valid_size` of them or else the fraction `valid_fraction`. test_size: the same of the test part.
     resolution: side in pixels to resize to (None: as found).
     """
 
     train_size: int | None = None
     test_size: int | None = None
     valid_size: int | None = None
-    valid_share: float = 0.2
+    valid_fraction: float = 0.2
     resolution: int | None = None
     split_seed: int = 0
 
@@ -120,8 +124,8 @@ class DatasetSettings(ABC):
             size = getattr(self, key)
             if size is not None and size < 1:
                 raise ValueError(f"{key}: expected 1 or more, or null, got {size}")
-        if not 0 < self.valid_share < 1:
-            raise ValueError(f"valid_share: expected a share between 0 and 1, got {self.valid_share}")
+        if not 0 < self.valid_fraction < 1:
+            raise ValueError(f"valid_fraction: expected a fraction between 0 and 1, got {self.valid_fraction}")
         if self.resolution is not None and not 1 <= self.resolution <= MAX_RESOLUTION:
             raise ValueError(f"resolution: expected 1 to {MAX_RESOLUTION} pixels, or null, got {self.resolution}")
         if self.split_seed < 0:
@@ -161,67 +165,55 @@ def existing_path(path: str | None, expected: str, is_folder: bool = True) -> Pa
 
 
 def assemble(
-    name: str, settings: DatasetSettings, parts: Mapping[str, Part], classes: Sequence[str] | None = None
-) -> Dataset:
+    name: str, settings: DatasetSettings, parts: Mapping[str, Part], classes: Sequence[str] | None = None,
+    target: TargetSpec = LABEL,
+) -> Dataset:  # fmt: skip
     """The dataset of `parts`: "train", and where the source has them "valid" and "test".
 
-    Without "test" a fixed stratified fifth of "train" is the test part; without "valid" it is split off "train".
-    `classes` are the names by label; None: the labels themselves. Raises ValueError for bad labels, an empty or a
-    single class, sizes that do not fit, and broken images.
+    Without "test" a fixed fifth of "train" is the test part; without "valid" it is split off "train". Labels are stratified:
+    every part has the classes in proportion.
+
+    Args:
+        name: Of the dataset, for messages.
+        settings: Sizes of the parts and the resolution.
+        parts: Images and targets by part.
+        classes: Names by label; None: the labels themselves.
+        target: What the targets are.
+
+    Raises:
+        ValueError: For bad targets, an empty or a single class, sizes that do not fit, and broken images.
     """
-    labels = {key: whole_labels(part.labels, part.place) for key, part in parts.items()}
-    names = tuple(classes) if classes is not None else _names_from(labels["train"], parts["train"].place)
-    if len(names) < 2:
-        raise ValueError(f"only one class ({', '.join(names)}); classification needs two or more")
-    for key, part in parts.items():
-        _check_range(labels[key], len(names), part.place)
-    empty = np.setdiff1d(np.arange(len(names)), labels["train"])
-    if len(empty):
-        raise ValueError(f"class {names[empty[0]]} has no image in the training part")
-    rows = _choose_rows(labels, settings, names)
+    if target.kind == "label":
+        targets, names = _labels(parts, classes)
+        strata, groups = targets, names
+    else:
+        targets, names = {key: numbers(part.targets, part.place, target) for key, part in parts.items()}, tuple(classes or ())
+        strata, groups = {key: np.zeros(len(array), np.int64) for key, array in targets.items()}, (f"all of {name}",)
+    rows = _choose_rows(strata, settings, groups)
     sources = {key: key if key in parts else "train" for key in rows}
     chosen = {key: (parts[sources[key]], rows[key]) for key in rows}
     if isinstance(settings, StreamSettings) and _is_streamed(chosen, settings):
         images: Mapping[str, np.ndarray | Streamed] = _streamed(chosen, settings)
     else:
         images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, settings.resolution)
-    splits = {key: Split(images[key], labels[sources[key]][rows[key]].astype(np.int32)) for key in rows}
+    splits = {key: Split(images[key], targets[sources[key]][rows[key]].astype(target.dtype)) for key in rows}
     mean, std = channel_statistics(images["train"])
     size, channels = images["train"].shape[2:]
-    return Dataset(name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std)
+    return Dataset(name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target)
 
 
-def whole_labels(labels: np.ndarray, place: Callable[[int], str]) -> np.ndarray:
-    """Labels as (n,) int64; (n, 1) and whole floats are taken too. Raises ValueError naming the first bad row."""
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1 or labels.dtype.kind not in "iuf" or not len(labels):
-        raise ValueError(
-            f"{place(0)}: expected labels as whole numbers of shape (images,), got {labels.dtype} of shape {labels.shape}"
-        )
-    bad = np.flatnonzero(~(np.isfinite(labels) & (labels == np.floor(labels)) & (labels < 2**31)))
-    if len(bad):
-        raise ValueError(f"{place(int(bad[0]))}: label {labels[bad[0]]} is not a whole number below 2**31")
-    return labels.astype(np.int64)
-
-
-def _names_from(labels: np.ndarray, place: Callable[[int], str]) -> tuple[str, ...]:
-    _check_range(labels, int(labels.max()) + 1, place)
-    found = np.unique(labels)
-    # Compared with the labels that exist, not counted up to the largest, which may be absurd.
-    gaps = np.flatnonzero(found != np.arange(len(found)))
-    if len(gaps):
-        raise ValueError(
-            f"class {gaps[0]} has no image: labels run from {found[0]} to {found[-1]}, expected every number from 0 on"
-        )
-    return tuple(str(label) for label in found)
-
-
-def _check_range(labels: np.ndarray, count: int, place: Callable[[int], str]) -> None:
-    bad = np.flatnonzero((labels < 0) | (labels >= count))
-    if len(bad):
-        expected = f"0 to {count - 1} ({count} classes)" if labels[bad[0]] >= 0 else "0 or more"
-        raise ValueError(f"{place(int(bad[0]))}: label {labels[bad[0]]} is out of range; expected {expected}")
+def _labels(parts: Mapping[str, Part], classes: Sequence[str] | None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    """(labels by part, names by label)."""
+    labels = {key: whole_labels(part.targets, part.place) for key, part in parts.items()}
+    names = tuple(classes) if classes is not None else names_from(labels["train"], parts["train"].place)
+    if len(names) < 2:
+        raise ValueError(f"only one class ({', '.join(names)}); classification needs two or more")
+    for key, part in parts.items():
+        check_range(labels[key], len(names), part.place)
+    empty = np.setdiff1d(np.arange(len(names)), labels["train"])
+    if len(empty):
+        raise ValueError(f"class {names[empty[0]]} has no image in the training part")
+    return labels, names
 
 
 def _choose_rows(
@@ -230,7 +222,7 @@ def _choose_rows(
     rows = {key: np.arange(len(part)) for key, part in labels.items()}
     train = labels["train"]
     if "test" not in rows:
-        count = max(len(names), round(TEST_SHARE * len(train)))
+        count = max(len(names), round(TEST_FRACTION * len(train)))
         rows["test"], rows["train"] = split_off(train, rows["train"], count, TEST_SEED, names, "test")
     if settings.train_size is not None:
         least = len(names) * (1 if "valid" in rows else 2)
@@ -251,7 +243,7 @@ def _split_validation(
 ) -> tuple[np.ndarray, np.ndarray]:
     key, count = "valid_size", settings.valid_size
     if count is None:
-        key, count = "valid_share", max(len(names), round(settings.valid_share * len(rows)))
+        key, count = "valid_fraction", max(len(names), round(settings.valid_fraction * len(rows)))
     _check_size(key, count, len(names), len(rows) - len(names), "images for validation")
     return split_off(labels, rows, count, (settings.split_seed, 2), names, "validation")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nas.data.stream import Streamed, made
+from nas.data.stream import Streamed, prefetched
 
 SURVEYED = 20_000  # images of a streamed part that are looked at before it is used
 PIECE = 64  # images at a time: counting takes eight bytes a pixel
@@ -42,4 +42,4 @@ def _looked_at(images: np.ndarray | Streamed) -> Iterator[np.ndarray]:
         yield from (images[start : start + PIECE] for start in range(0, len(images), PIECE))
         return
     rows = spread(np.arange(len(images)), SURVEYED)
-    yield from made(images, PIECE, lambda mine: images[mine], pieces(rows))
+    yield from prefetched(images, PIECE, lambda mine: images[mine], pieces(rows))

@@ -148,8 +148,8 @@ class Streamed:
         return threads, max(1, min(threads + 1, room))
 
 
-def made(images: Any, rows: int, make: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
-    """`make` of each item, in order: of batches of `rows` images that are streamed some ahead, in threads."""
+def prefetched(images: Any, rows: int, make: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
+    """`make` of each item, in order; where images are streamed, some batches of `rows` images ahead, in threads."""
     if not isinstance(images, Streamed):
         yield from map(make, items)
         return

@@ -30,7 +30,7 @@ class SwitchedSettings(ScratchSettings):
 
     def check(self, space: Space) -> None:
         """Raises ValueError naming the gene where one program cannot hold the space, unless `fallback` is set."""
-        from nas.train.compilation.slots import plan_space
+        from nas.train.compilation.switched_plan import plan_space
 
         if not self.fallback:
             plan_space(space)
@@ -59,8 +59,8 @@ class SwitchedEvaluator(ScratchEvaluator):
 
     def _prepare(self) -> float:
         """Seconds that compiling the space took."""
-        from nas.train.compilation.slots import plan_space
         from nas.train.compilation.switched import compile_space
+        from nas.train.compilation.switched_plan import plan_space
 
         space = Space.from_plain(self._context.space)
         try:

@@ -55,7 +55,7 @@ def insert_evaluations(database: sqlite3.Connection, trial: Trial, evaluations: 
 
 
 def to_json(value: JSON, sort_keys: bool = False) -> str:
-    settings: dict[str, Any] = {"separators": (",", ":"), "allow_nan": False, "sort_keys": sort_keys}
+    settings: dict[str, JSON] = {"separators": (",", ":"), "allow_nan": False, "sort_keys": sort_keys}
     try:
         plain = json.dumps(value, default=_plain, **settings)
     except ValueError:
@@ -63,7 +63,7 @@ def to_json(value: JSON, sort_keys: bool = False) -> str:
     return plain if plain and '"$float"' not in plain else json.dumps(_tag_floats(value), **settings)
 
 
-def _plain(value: Any) -> JSON:
+def _plain(value: JSON) -> JSON:
     """Mappings of other kinds, and numpy's scalars and arrays."""
     if isinstance(value, Mapping):
         return dict(value)
@@ -72,7 +72,7 @@ def _plain(value: Any) -> JSON:
     raise TypeError(f"{type(value).__name__} {value!r} is not JSON")
 
 
-def _tag_floats(value: Any) -> JSON:
+def _tag_floats(value: JSON) -> JSON:
     if isinstance(value, float):
         return value if math.isfinite(value) else {"$float": repr(float(value))}
     if value is None or isinstance(value, (str, int)):
@@ -110,7 +110,7 @@ def metrics_json(metrics: Mapping[str, float]) -> str:
     return to_json({name: float(value) for name, value in metrics.items()})
 
 
-def text(value: Any) -> Any:
+def text(value: JSON) -> Any:
     """Messages of strange exceptions may hold what SQLite's UTF-8 text cannot."""
     return value.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0") if isinstance(value, str) else value
 

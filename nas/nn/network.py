@@ -24,7 +24,7 @@ from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.graph import Graph, Node, param_shapes
 from nas.nn import ops
-from nas.nn.ops import Array, Form
+from nas.nn.ops import Array, Implementation
 
 Arrays = Mapping[str, Mapping[str, Any]]
 Variables = dict[str, dict[str, dict[str, np.ndarray]]]
@@ -64,7 +64,7 @@ def _initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.nda
 
 def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: bool, rng: Array | None = None,
           dtype: Any = jnp.float32, momentum: Array | float | None = None,
-          form: Form = "auto") -> tuple[Array, dict[str, Mapping[str, Array]]]:  # fmt: skip
+          implementation: Implementation = "auto") -> tuple[Array, dict[str, Mapping[str, Array]]]:  # fmt: skip
     """Images (n, h, w, c) -> logits (n, classes) float32, and the batch statistics after them.
 
     In training batch norm uses the batch, and its moving averages become m old + (1 - m) batch, m being `momentum` or
@@ -81,7 +81,16 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
         return RANDOM[node.op](x, node.attr["rate"], jax.random.fold_in(rng, index))
 
     start = [images.astype(dtype)]
-    y, new_stats = run(graph.nodes[1:], start, params, stats, train=train, momentum=momentum, form=form, random=random)
+    y, new_stats = run(
+        graph.nodes[1:],
+        start,
+        params,
+        stats,
+        train=train,
+        momentum=momentum,
+        implementation=implementation,
+        random=random,
+    )
     return y.reshape(images.shape[0], -1).astype(jnp.float32), {**stats, **new_stats}
 
 
@@ -90,7 +99,7 @@ Random = Callable[[Node, Array, int], Array]  # (node, its input, its number) ->
 
 def run(nodes: Sequence[Node], values: list[Array], params: Arrays, stats: Arrays, *, train: bool, random: Random,
         momentum: Array | float | None = None,
-        form: Form = "auto") -> tuple[Array, dict[str, Mapping[str, Array]]]:  # fmt: skip
+        implementation: Implementation = "auto") -> tuple[Array, dict[str, Mapping[str, Array]]]:  # fmt: skip
     """What the last of `nodes` gives, and the statistics of the norms among them; `values` are what stands before them."""
     values, new_stats = list(values), {}
     fused = norms_with_acts(nodes, len(values)) if train else {}
@@ -98,13 +107,15 @@ def run(nodes: Sequence[Node], values: list[Array], params: Arrays, stats: Array
         x = [values[j] for j in node.inputs]
         if node.op == "norm":
             own, then = stats.get(node.name, {}), fused.get(i, "none")
-            y, new_stats[node.name] = apply_norm(node, x[0], params[node.name], own, train, momentum, then, form)
+            y, new_stats[node.name] = apply_norm(
+                node, x[0], params[node.name], own, train, momentum, then, implementation
+            )
         elif node.op == "act" and node.inputs[0] in fused:
             y = x[0]
         elif node.op in RANDOM:
             y = random(node, x[0], i) if train else x[0]
         else:
-            y = LAYERS[node.op](node.attr, x, params.get(node.name, {}), form)
+            y = LAYERS[node.op](node.attr, x, params.get(node.name, {}), implementation)
         values.append(y)
     return values[-1], new_stats
 
@@ -126,7 +137,7 @@ def _listed(shape: tuple[int, ...]) -> str:
 
 def apply_norm(node: Node, x: Array, p: Mapping[str, Array], s: Mapping[str, Array], train: bool,
                momentum: Array | float | None, then: str = "none",
-               form: Form = "auto") -> tuple[Array, dict[str, Array]]:  # fmt: skip
+               implementation: Implementation = "auto") -> tuple[Array, dict[str, Array]]:  # fmt: skip
     """(y, statistics after it) of a batch norm with parameters `p` and statistics `s`; `momentum` as `apply` has it.
 
     `then` names the activation that follows in training.
@@ -134,7 +145,7 @@ def apply_norm(node: Node, x: Array, p: Mapping[str, Array], s: Mapping[str, Arr
     eps = node.attr["eps"]
     if not train:
         return ops.norm_eval(x, p["scale"], p["bias"], s["mean"], s["var"], eps), dict(s)
-    y, mean, var = ops.norm_train(x, p["scale"], p["bias"], eps, then, form)
+    y, mean, var = ops.norm_train(x, p["scale"], p["bias"], eps, then, implementation)
     m = node.attr["momentum"] if momentum is None else momentum
     if isinstance(m, float | int) and m == 0:
         return y, {"mean": mean, "var": var}
@@ -143,21 +154,27 @@ def apply_norm(node: Node, x: Array, p: Mapping[str, Array], s: Mapping[str, Arr
 
 RANDOM: dict[str, Callable[[Array, float, Array], Array]] = {"dropout": ops.dropout, "drop_path": ops.drop_path}
 
-LAYERS: dict[str, Callable[[Mapping[str, Any], list[Array], Mapping[str, Array], Form], Array]] = {
-    "conv": lambda a, x, p, form: ops.conv(
-        x[0], p["kernel"], p.get("bias"), stride=a["stride"], padding=a["padding"], groups=a["groups"], form=form
+LAYERS: dict[str, Callable[[Mapping[str, Any], list[Array], Mapping[str, Array], Implementation], Array]] = {
+    "conv": lambda a, x, p, implementation: ops.conv(
+        x[0],
+        p["kernel"],
+        p.get("bias"),
+        stride=a["stride"],
+        padding=a["padding"],
+        groups=a["groups"],
+        implementation=implementation,
     ),
-    "dense": lambda a, x, p, form: ops.dense(x[0], p["kernel"], p.get("bias")),
-    "act": lambda a, x, p, form: ops.ACT_FNS[a["fn"]](x[0]),
-    "max_pool": lambda a, x, p, form: ops.max_pool(x[0], **a),
-    "avg_pool": lambda a, x, p, form: ops.avg_pool(x[0], **a, form=form),
-    "global_pool": lambda a, x, p, form: ops.global_pool(x[0]),
-    "flatten": lambda a, x, p, form: ops.flatten(x[0]),
-    "add": lambda a, x, p, form: x[0] + x[1],
-    "mul": lambda a, x, p, form: x[0] * x[1],
-    "concat": lambda a, x, p, form: jnp.concatenate(x, axis=3),
-    "channels": lambda a, x, p, form: x[0][..., a["start"] : a["stop"]],
-    "shuffle": lambda a, x, p, form: ops.shuffle(x[0], a["groups"]),
+    "dense": lambda a, x, p, implementation: ops.dense(x[0], p["kernel"], p.get("bias")),
+    "act": lambda a, x, p, implementation: ops.ACT_FNS[a["fn"]](x[0]),
+    "max_pool": lambda a, x, p, implementation: ops.max_pool(x[0], **a),
+    "avg_pool": lambda a, x, p, implementation: ops.avg_pool(x[0], **a, implementation=implementation),
+    "global_pool": lambda a, x, p, implementation: ops.global_pool(x[0]),
+    "flatten": lambda a, x, p, implementation: ops.flatten(x[0]),
+    "add": lambda a, x, p, implementation: x[0] + x[1],
+    "mul": lambda a, x, p, implementation: x[0] * x[1],
+    "concat": lambda a, x, p, implementation: jnp.concatenate(x, axis=3),
+    "channels": lambda a, x, p, implementation: x[0][..., a["start"] : a["stop"]],
+    "shuffle": lambda a, x, p, implementation: ops.shuffle(x[0], a["groups"]),
 }
 
 

@@ -1,7 +1,7 @@
 """A JAX function for every primitive of `nas.arch.graph`; images are (n, h, w, c), kernels (k, k, c / groups, out).
 
 Every function takes and returns arrays of the compute type (float32 or bfloat16); products are summed in float32.
-`form` chooses how a convolution is written, never what it computes: `lax` leaves it to XLA, `slices` writes depthwise
+`implementation` chooses how a convolution is written, never what it computes: `lax` leaves it to XLA, `slices` writes depthwise
 convolutions and average pools as sums of shifted slices and 1x1 convolutions as matrix products, `auto` takes `slices` on
 a CPU, where XLA's own lowering is ten times slower, and `lax` elsewhere.
 """
@@ -20,20 +20,20 @@ from nas.arch.graph import pads, pool_pads
 from nas.nn import native
 
 Array = jax.Array
-Form = Literal["auto", "lax", "slices", "native"]
+Implementation = Literal["auto", "lax", "slices", "native"]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def conv(x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1, padding: str | int = "same",
-         groups: int = 1, form: Form = "auto") -> Array:  # fmt: skip
+         groups: int = 1, implementation: Implementation = "auto") -> Array:  # fmt: skip
     """Square convolution of (n, h, w, c) with zero padding as `layers.pads` has it."""
     size, kernel = kernel.shape[0], kernel.astype(x.dtype)
     pad = (pads(x.shape[1], size, stride, padding), pads(x.shape[2], size, stride, padding))
-    if _slices(form) and size == 1 and groups == 1 and not np.any(pad):
+    if _slices(implementation) and size == 1 and groups == 1 and not np.any(pad):
         y = _pointwise(x[:, ::stride, ::stride], kernel)
-    elif _slices(form) and groups == x.shape[3] == kernel.shape[3]:
-        y = (_native_depthwise if _native(form, x) else _depthwise)(x, kernel, stride, pad)
+    elif _slices(implementation) and groups == x.shape[3] == kernel.shape[3]:
+        y = (_native_depthwise if _native(implementation, x) else _depthwise)(x, kernel, stride, pad)
     else:
         y = lax.conv_general_dilated(
             x, kernel, (stride, stride), pad, dimension_numbers=LAYOUT, feature_group_count=groups
@@ -46,8 +46,8 @@ def _channels(vector: Array) -> Array:
     return vector.reshape(1, 1, 1, -1)
 
 
-def _slices(form: Form) -> bool:
-    return form in ("slices", "native") or (form == "auto" and jax.default_backend() == "cpu")
+def _slices(implementation: Implementation) -> bool:
+    return implementation in ("slices", "native") or (implementation == "auto" and jax.default_backend() == "cpu")
 
 
 def _pointwise(x: Array, kernel: Array) -> Array:
@@ -62,8 +62,8 @@ def _sum_of_taps(x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
     return jnp.asarray(sum(part * weights[i : i + 1, j : j + 1] for i, j, part in taps), x.dtype)
 
 
-def _native(form: Form, x: Array) -> bool:
-    return form in ("auto", "native") and _slices(form) and x.dtype == jnp.float32 and native.available()
+def _native(implementation: Implementation, x: Array) -> bool:
+    return implementation in ("auto", "native") and _slices(implementation) and x.dtype == jnp.float32 and native.available()
 
 
 def _native_forward(x: Array, kernel: Array, stride: int, pad: Pads) -> tuple[Array, tuple[Array, Array]]:
@@ -147,7 +147,7 @@ def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
 
 
 def norm_train(
-    x: Array, scale: Array, bias: Array, eps: float, fn: str = "none", form: Form = "auto"
+    x: Array, scale: Array, bias: Array, eps: float, fn: str = "none", implementation: Implementation = "auto"
 ) -> tuple[Array, Array, Array]:
     """Batch norm (arXiv:1502.03167) by the batch's own statistics, then an activation: (y, mean, variance).
 
@@ -157,7 +157,7 @@ def norm_train(
     layer, which MnasNet and EfficientNet were trained with on TPUs, and Flax; PyTorch averages the unbiased one.
     No gradient flows through the returned mean and variance.
     """
-    if _native(form, x):
+    if _native(implementation, x):
         fused = fn if fn in native.FUSED else "none"
         y, mean, variance = _native_norm(x, scale, bias, eps, fused)
         return (y if fused == fn else ACT_FNS[fn](y)), mean, variance
@@ -208,7 +208,7 @@ def _norm_forward(x: Array, scale: Array, bias: Array, eps: float) -> tuple[tupl
 
 
 def _norm_backward(eps: float, saved: tuple[Array, ...], grads: tuple[Array, ...]) -> tuple[Array, Array, Array]:
-    """The gradient in closed form: two sums over the batch where autodiff takes four."""
+    """The gradient in closed implementation: two sums over the batch where autodiff takes four."""
     x, scale, mean, inverse = saved
     g, count = grads[0].astype(jnp.float32), x.size // x.shape[3]
     centered = x.astype(jnp.float32) - _channels(mean)
@@ -262,12 +262,12 @@ def max_pool(x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bo
 
 
 def avg_pool(
-    x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bool = False, form: Form = "auto"
+    x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bool = False, implementation: Implementation = "auto"
 ) -> Array:
     """Mean of each window's pixels of the image; padding does not count."""
     pad = (pool_pads(x.shape[1], kernel, stride, padding, ceil), pool_pads(x.shape[2], kernel, stride, padding, ceil))
     wide = x.astype(jnp.float32)
-    if _slices(form):
+    if _slices(implementation):
         total = jnp.asarray(sum(part for _, _, part in _shifted(wide, kernel, stride, pad)))
     else:
         window, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)

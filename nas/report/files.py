@@ -15,6 +15,7 @@ from typing import Any
 from nas.core.yamlio import dump_yaml, write_text
 from nas.journal import Journal
 from nas.objectives import MEASURED
+from nas.records import JSON
 from nas.report.format import label, show
 from nas.report.front import FrontRow
 from nas.report.html import page
@@ -100,7 +101,7 @@ def arch_yaml(row: FrontRow, summary: Summary, path: Path) -> str:
     return dump_yaml(row.arch, "\n".join([*lines, train_command(path, summary.settings)]))
 
 
-def train_command(path: Path, settings: Mapping[str, Any]) -> str:
+def train_command(path: Path, settings: Mapping[str, JSON]) -> str:
     """`nas train arch=... dataset=...`, as one would type it in the folder where this report was written."""
     near = os.path.relpath(path)
     words = ["nas", "train", _override("arch", str(path.absolute()) if near.startswith("..") else near)]
@@ -138,7 +139,7 @@ def _remove_stale(folder: Path, kept: set[Path]) -> None:
                 path.unlink()
 
 
-def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, Any]:
+def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, JSON]:
     """Front, counts by outcome and settings as plain JSON; nan and infinities become null."""
     summary, _ = with_scaled(summarize(journal), scaled)
     front = [
@@ -166,7 +167,7 @@ def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, 
     return _finite(out)
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: JSON) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

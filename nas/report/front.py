@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nas.objectives import CLASSIFICATION, Objectives, TaskMetrics, front, latest, values_of, violated
 from nas.objectives.pareto import hypervolume_gains
-from nas.records import Evaluation, Measurement, Trial, scored
+from nas.records import JSON, Evaluation, Measurement, Trial, scored
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,7 @@ class FrontRow:
     p95: Mapping[str, float] = field(default_factory=dict)
     test: float = math.nan
     violated: tuple[str, ...] = ()
-    arch: Mapping[str, Any] | None = None
+    arch: Mapping[str, JSON] | None = None
     name: str = ""
     note: str = ""
 

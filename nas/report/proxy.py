@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from nas.objectives import CLASSIFICATION, TaskMetrics
-from nas.records import Trial
+from nas.records import JSON, Trial
 
 FEW = 5  # architectures below which a correlation means little
 
@@ -56,7 +55,7 @@ def _row(short: int, long: int, before: Mapping[str, float], after: Mapping[str,
     return ProxyRow(short, long, len(shared), tau, rho, kept)
 
 
-def proxy_text(rows: Sequence[ProxyRow], fidelities: Sequence[Mapping[str, Any]]) -> list[str]:
+def proxy_text(rows: Sequence[ProxyRow], fidelities: Sequence[Mapping[str, JSON]]) -> list[str]:
     """A line a pair, for the terminal."""
     return [
         f"{fidelity_text(row.short, fidelities)} ranks {fidelity_text(row.long, fidelities)} with Kendall tau"
@@ -66,7 +65,7 @@ def proxy_text(rows: Sequence[ProxyRow], fidelities: Sequence[Mapping[str, Any]]
     ]  # fmt: skip
 
 
-def fidelity_text(fidelity: int, fidelities: Sequence[Mapping[str, Any]]) -> str:
+def fidelity_text(fidelity: int, fidelities: Sequence[Mapping[str, JSON]]) -> str:
     """`3 epochs`, `1 epoch of 25 % of the images at 16 px`."""
     if fidelity >= len(fidelities):
         return f"fidelity {fidelity}"

@@ -6,11 +6,10 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from nas.journal import Journal, Lease
 from nas.objectives import COSTS, PREDICTED, Objectives, TaskMetrics, device_of
-from nas.records import OUTCOMES, Event, Measurement, Trial
+from nas.records import JSON, OUTCOMES, Event, Measurement, Trial
 from nas.report.front import FrontRow, Progress, best_row, front_rows, progress, reward_of
 from nas.report.proxy import ProxyRow, proxy_rows
 
@@ -65,9 +64,9 @@ class Summary:
 
     name: str
     command: str
-    settings: Mapping[str, Any]
-    versions: Mapping[str, Any]
-    space: Mapping[str, Any]
+    settings: Mapping[str, JSON]
+    versions: Mapping[str, JSON]
+    space: Mapping[str, JSON]
     task: TaskMetrics
     objectives: Objectives
     counts: Mapping[str, int]
@@ -84,7 +83,7 @@ class Summary:
     wall_s: float
     wall_known: bool
     proxies: tuple[ProxyRow, ...] = ()
-    fidelities: tuple[Mapping[str, Any], ...] = ()
+    fidelities: tuple[Mapping[str, JSON], ...] = ()
 
     @property
     def test_column(self) -> str:
@@ -141,7 +140,7 @@ def summarize(journal: Journal) -> Summary:
     )
 
 
-def read_objectives(data: Any, task: TaskMetrics) -> Objectives:
+def read_objectives(data: JSON, task: TaskMetrics) -> Objectives:
     """Objectives from their JSON form. A run that ended before it had any is read as one after the task's primary metric."""
     if not data:
         return Objectives(((task.primary, task.metrics[task.primary]),), reward="first", trained=tuple(task.metrics.items()))

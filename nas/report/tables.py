@@ -7,11 +7,10 @@ import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
 from urllib.parse import quote
 
 from nas.objectives import MEASURED
-from nas.records import Event
+from nas.records import JSON, Event
 from nas.report.format import label, number, show
 from nas.report.front import FrontRow
 from nas.report.proxy import ProxyRow, fidelity_text
@@ -104,7 +103,7 @@ def events_table(events: Sequence[Event]) -> str:
     return table([("time (UTC)", False), ("event", False), ("", False)], lines) + _more(len(events))
 
 
-def flat_table(data: Mapping[str, Any]) -> str:
+def flat_table(data: Mapping[str, JSON]) -> str:
     """Nested settings as one table of dotted keys."""
     lines = [
         f"<tr><td class=mono>{escape(key)}</td><td class='mono wide'>{escape(word(value))}</td></tr>" for key, value in flat(data)
@@ -112,7 +111,7 @@ def flat_table(data: Mapping[str, Any]) -> str:
     return table([], lines)
 
 
-def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(data: Mapping[str, JSON], prefix: str = "") -> Iterator[tuple[str, JSON]]:
     for key, value in data.items():
         if isinstance(value, Mapping) and value:
             yield from flat(value, f"{prefix}{key}.")
@@ -120,7 +119,7 @@ def flat(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{key}", value
 
 
-def word(value: Any) -> str:
+def word(value: JSON) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
@@ -150,7 +149,7 @@ def table(heads: Sequence[tuple[str, bool]], rows: Iterable[str], kind: str = ""
     return f'<div class="scroll"><table class="{kind}">{head}<tbody>{"".join(rows)}</tbody></table></div>'
 
 
-def proxy_table(rows: Sequence[ProxyRow], fidelities: Sequence[Mapping[str, Any]]) -> str:
+def proxy_table(rows: Sequence[ProxyRow], fidelities: Sequence[Mapping[str, JSON]]) -> str:
     """As HTML; `fidelities` are the journal's fidelities."""
     names = ("architectures", "Kendall tau", "Spearman rho", "best half kept")
     heads = [("short", False), ("long", False), *((name, True) for name in names)]

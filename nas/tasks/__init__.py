@@ -7,6 +7,7 @@ Example:
 """
 
 from nas.arch import Arch
+from nas.space import Space
 from nas.tasks.base import (
     BaseTask,
     Means,
@@ -17,6 +18,7 @@ from nas.tasks.base import (
     check_fit,
     check_recipe,
     fit_arch,
+    metrics_of,
     outputs,
     single,
     training_loss,
@@ -26,9 +28,15 @@ from nas.tasks.classification import CLASSIFICATION
 TASKS: dict[str, Task] = {"classification": CLASSIFICATION}
 
 
-def task_of(arch: Arch) -> Task:
-    """The task that an architecture's head is for; a head that no task names is taken for a classifier."""
+def task_of(network: Arch | Space) -> Task:
+    """The task that the head of an architecture, or of a space, is for; a head that no task names is a classifier's."""
+    arch = network if isinstance(network, Arch) else example(network)
     return next((task for task in TASKS.values() if arch.head.op in task.heads), CLASSIFICATION)
+
+
+def example(space: Space) -> Arch:
+    """The architecture of the first options of a space."""
+    return space.decode(space.canonical([0] * len(space.genes)))
 
 
 __all__ = [
@@ -42,7 +50,9 @@ __all__ = [
     "about",
     "check_fit",
     "check_recipe",
+    "example",
     "fit_arch",
+    "metrics_of",
     "outputs",
     "single",
     "task_of",

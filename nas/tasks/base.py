@@ -263,6 +263,17 @@ def fit_arch(task: Task, arch: Arch, dataset: Dataset, resolution: int | None = 
     return task.fit_head(arch.with_io(resolution, dataset.channels), dataset)
 
 
+def metrics_of(task: Task, outputs: HostOutputs, targets: np.ndarray) -> dict[str, float]:
+    """The metrics of outputs that are there already, such as those of an exported file; (n, ...) each."""
+    import jax
+    import jax.numpy as jnp
+
+    state = task.new_metrics()
+    part = task.reduce(jax.tree.map(jnp.asarray, outputs), jnp.asarray(targets), jnp.ones(len(targets), bool))
+    state.update({name: np.asarray(value) for name, value in part.items()}, targets)
+    return state.compute()
+
+
 def outputs(task: Task, arch: Arch, dataset: Dataset) -> int:
     """The size of the outputs that the dataset needs, which an architecture has as `classes`."""
     task.targets(dataset)

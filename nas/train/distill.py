@@ -14,7 +14,7 @@ from nas.arch.blocks import lower
 from nas.arch.graph import Graph
 from nas.data.dataset import Dataset, Split
 from nas.nn.network import Variables, apply
-from nas.nn.ops import Array, Form
+from nas.nn.ops import Array, Implementation
 from nas.tasks import task_of
 from nas.train.score import normalized, resized
 
@@ -36,10 +36,14 @@ class Teacher:
         if not task.distills:
             raise ValueError(f"teacher: the task {task.name} has no distillation")
         if self.arch.channels != dataset.channels:
-            raise ValueError(f"teacher: {self.arch.name} takes {self.arch.channels} channels, {dataset.name} has {dataset.channels}")
+            raise ValueError(
+                f"teacher: {self.arch.name} takes {self.arch.channels} channels, {dataset.name} has {dataset.channels}"
+            )
         theirs, ours = self.classes or (), dataset.classes
         if self.arch.classes != len(ours):
-            raise ValueError(f"teacher: {self.arch.name} knows {self.arch.classes} classes, {dataset.name} has {len(ours)}")
+            raise ValueError(
+                f"teacher: {self.arch.name} knows {self.arch.classes} classes, {dataset.name} has {len(ours)}"
+            )
         for i, (one, other) in enumerate(zip(theirs, ours, strict=False)):
             if one != other:
                 raise ValueError(f"teacher: class {i} of {self.arch.name} is {one!r}, of {dataset.name} {other!r}")
@@ -53,7 +57,9 @@ class Teacher:
             digest.update(np.asarray(leaf).tobytes())
         return digest.hexdigest()[:16]
 
-    def outputs(self, variables: Variables, images: Array, dataset: Dataset, dtype: str, form: Form) -> Array:
+    def outputs(
+        self, variables: Variables, images: Array, dataset: Dataset, dtype: str, implementation: Implementation
+    ) -> Array:
         """(n, h, w, c), normalized as `dataset` says and mixed -> the network's outputs, without a gradient.
 
         `variables` are its own, handed in so that a compiled step takes them as an input; images are resized to its size.
@@ -65,11 +71,21 @@ class Teacher:
         same = (tuple(dataset.mean), tuple(dataset.std)) == (tuple(self.mean), tuple(self.std))
         seen = images if same else (images * std + mean - own_mean) / own_std
         params, stats = variables["params"], variables["stats"]
-        out, _ = apply(graph, params, stats, resized(seen, graph), train=False, dtype=jnp.dtype(dtype), form=form)
+        out, _ = apply(
+            graph,
+            params,
+            stats,
+            resized(seen, graph),
+            train=False,
+            dtype=jnp.dtype(dtype),
+            implementation=implementation,
+        )
         return jax.lax.stop_gradient(out)
 
 
-def agreement(teacher: Teacher, graph: Graph, variables: Variables, split: Split, dataset: Dataset, batch: int = 256) -> float:
+def agreement(
+    teacher: Teacher, graph: Graph, variables: Variables, split: Split, dataset: Dataset, batch: int = 256
+) -> float:
     """The fraction of a split's images that a network and its teacher answer alike, as their task has it."""
     task = task_of(teacher.arch)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from nas.arch.graph import Graph
 from nas.data.dataset import Dataset, Split
-from nas.data.stream import made
+from nas.data.stream import prefetched
 from nas.nn.network import Variables, apply
 from nas.nn.ops import Array
 from nas.tasks import MetricState, Task
@@ -87,7 +87,7 @@ def run_score(score: Score, variables: Variables, split: Split, rows: int, task:
             part, targets = pending.popleft()
             state.update({name: np.asarray(value) for name, value in part.items()}, targets)
 
-    for images, targets, valid in made(split.images, rows, filled, range(0, len(split), rows)):
+    for images, targets, valid in prefetched(split.images, rows, filled, range(0, len(split), rows)):
         pending.append((score(on_device, images, targets, valid), targets[: int(valid.sum())]))
         settle(IN_FLIGHT)
     settle(0)

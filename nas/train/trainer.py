@@ -17,9 +17,9 @@ import optax
 from nas.arch.graph import Graph
 from nas.data.augment import batches
 from nas.data.dataset import Dataset
-from nas.data.stream import made
+from nas.data.stream import prefetched
 from nas.nn.network import Variables, apply
-from nas.nn.ops import Array, Form
+from nas.nn.ops import Array, Implementation
 from nas.recipe import Recipe
 from nas.tasks import Mixed, Task, training_loss
 from nas.train.checkpoint import Checkpoints, identity_of
@@ -86,10 +86,18 @@ class Trainer:
         """(state, images (n, h, w, c) uint8, targets, with a teacher its variables) -> (state, loss); pure."""
         graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
         momentum = self.momentum()
-        form: Form = "auto" if self.mesh.size == 1 else "slices"  # XLA cannot share out our own machine code
+        implementation: Implementation = (
+            "auto" if self.mesh.size == 1 else "slices"
+        )  # XLA cannot share out our own machine code
 
         def loss_of(tree: Any, batch: Mixed, key: Array, taught: Any) -> tuple[Array, Any]:
-            options = {"train": True, "rng": key, "dtype": jnp.dtype(recipe.dtype), "momentum": 0, "form": form}
+            options = {
+                "train": True,
+                "rng": key,
+                "dtype": jnp.dtype(recipe.dtype),
+                "momentum": 0,
+                "implementation": implementation,
+            }
             outputs, batch_stats = apply(graph, tree, {}, resized(batch.images, graph), **options)
             losses = training_loss(task, recipe, outputs, batch)
             losses = losses if taught is None else task.distill(outputs, taught, losses, recipe)
@@ -98,7 +106,7 @@ class Trainer:
         def step(state: State, images: Array, targets: Array, known: Any = None) -> tuple[State, Array]:
             key = jax.random.fold_in(state.key, state.step)
             batch = task.mix(recipe, normalized(images, dataset), targets, key)
-            taught = teacher and teacher.outputs(known, batch.images, dataset, recipe.dtype, form)
+            taught = teacher and teacher.outputs(known, batch.images, dataset, recipe.dtype, implementation)
             gradient = jax.value_and_grad(loss_of, has_aux=True)
             (loss, batch_stats), grads = gradient(self.params.unpack(state.params), batch, key, taught)
             updates, opt = update.update(self.params.pack(grads), state.opt, state.params)
@@ -136,7 +144,7 @@ class Trainer:
         """
         train, rng = self.dataset.train, np.random.default_rng([self.seed, 0, epoch])
         expected = islice(enumerate(batches(train, self.rows, rng)), start, None)
-        return made(train.images, self.rows, lambda one: self.batch(epoch, *one), expected)
+        return prefetched(train.images, self.rows, lambda one: self.batch(epoch, *one), expected)
 
     def batch(self, epoch: int, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         train, fill = self.dataset.train, [round(255 * mean) for mean in self.dataset.mean]

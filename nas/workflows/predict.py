@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from nas.arch.files import load_arch
 from nas.workflows.export import Bundle, load_bundle
 from nas.workflows.export.bundle import INDEX
 from nas.workflows.export.formats import Trained
-from nas.workflows.export.images import classify, image_files, read_image
+from nas.workflows.export.images import answers, image_files, read_image
 from nas.workflows.export.sources import whole_weights
 from nas.workflows.trained import RESULT
 
@@ -28,11 +28,13 @@ class Prediction:
 
     Args:
         image: The file, or the number of the image in an array.
-        probabilities: By class, highest first.
+        probabilities: By class, highest first; empty where the task has no classes.
+        values: By name, what the network of another task gives: `value` of a regression.
     """
 
     image: str
     probabilities: Mapping[str, float]
+    values: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -58,8 +60,11 @@ def predict(bundle: Bundle, images: Images) -> list[Prediction]:
 
 
 def _predictions(bundle: Bundle, names: Sequence[str], images: np.ndarray) -> Iterator[Prediction]:
-    classes = bundle.trained.classes
-    for name, row in zip(names, classify(bundle, images), strict=True):
+    classes, found = bundle.trained.classes, answers(bundle, images)
+    if "probability" not in found:
+        yield from (Prediction(one, {}, {key: column[i].tolist() for key, column in found.items()}) for i, one in enumerate(names))
+        return
+    for name, row in zip(names, found["probability"], strict=True):
         yield Prediction(name, {classes[i]: float(row[i]) for i in np.argsort(-row, kind="stable")})
 
 

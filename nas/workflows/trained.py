@@ -25,8 +25,8 @@ def leave(folder: Path, arch: Arch, variables: Variables, record: Mapping[str, A
 
 
 def summary(record: Mapping[str, Any]) -> str:
-    valid, test = record["valid"]["accuracy"], record["test"]["accuracy"]
-    words = [f"validation accuracy {valid:.4f}, test accuracy {test:.4f}"]
+    primary = next(iter(record["valid"]))
+    words = [f"validation {primary} {record['valid'][primary]:.4f}, test {primary} {record['test'][primary]:.4f}"]
     if record.get("agreement") is not None:
         words.append(f"{record['agreement']:.1%} of the test images as the teacher has them")
     if record["recipe"].get("patience"):

@@ -124,12 +124,12 @@ def test_replay_equals_continue(controller: Controller, told: int) -> None:
 def test_tell_leaves_the_old_state_as_it_was(controller: Controller) -> None:
     problem = problem_of("conditional")
     trials = search(controller, problem, 50)
-    states = [controller.init(problem, 0)]
-    before = []
+    state, kept = controller.init(problem, 0), []
     for trial in trials:
-        before.append(ask(controller, states[-1], [], 0, 99))
-        states.append(tell(controller, states[-1], trial, 0))
-    assert [ask(controller, state, [], 0, 99) for state in states[:-1]] == before
+        if trial.number % 7 == 0:
+            kept.append((state, ask(controller, state, [], 0, 99)))
+        state = tell(controller, state, trial, 0)
+    assert [ask(controller, state, [], 0, 99) for state, _ in kept] == [proposal for _, proposal in kept]
 
 
 def test_ask_leaves_the_state_as_it_was(controller: Controller) -> None:
@@ -169,16 +169,27 @@ FAILURES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", FAILURES)
 @pytest.mark.parametrize("every", [1, 3])
-def test_failed_trials_survive(controller: Controller, kind: str, every: int) -> None:
-    def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
-        return FAILURES[kind] if number % every == 0 else outcome_ok(number, genome)
+def test_failed_trials_survive(controller: Controller, every: int) -> None:
+    """All trials fail, or every third, in all the ways that there are, in turn."""
+    kinds = [*FAILURES.values()]
 
-    space = space_of("conditional")
-    assert all(
-        space.allowed(genome) for genome in genomes(search(controller, problem_of("conditional"), 45, outcome=outcome))
-    )
+    def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
+        return kinds[number // every % len(kinds)] if number % every == 0 else outcome_ok(number, genome)
+
+    problem, space = problem_of("conditional"), space_of("conditional")
+    assert all(space.allowed(genome) for genome in genomes(search(controller, problem, 45, outcome=outcome)))
+
+
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_state_that_knows_one_kind_of_failure_still_proposes(controller: Controller, kind: str) -> None:
+    """Trials of a random search, told without asking: the state that comes of them gives an allowed proposal."""
+    problem, space = problem_of("conditional"), space_of("conditional")
+    random = search(make_controller({"name": "random"}), problem, 45, outcome=lambda number, genome: FAILURES[kind])
+    state = controller.init(problem, 0)
+    for trial in random:
+        state = tell(controller, state, trial, 0)
+    assert space.allowed(ask(controller, state, [], 0, 45).genome)
 
 
 def test_nine_in_ten_failing(controller: Controller) -> None:
@@ -187,8 +198,9 @@ def test_nine_in_ten_failing(controller: Controller) -> None:
     def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
         return outcome_ok(number, genome) if number % 10 == 9 else kinds[number % len(kinds)]
 
-    trials = search(controller, problem_of("large"), 100, outcome=outcome)
-    assert len({(trial.genome, trial.fidelity) for trial in trials}) == 100
+    count = 30 if isinstance(controller, CONTROLLERS["optuna"]) else 100  # it tells its library's study all trials again at every proposal
+    trials = search(controller, problem_of("large"), count, outcome=outcome)
+    assert len({(trial.genome, trial.fidelity) for trial in trials}) == count
 
 
 def test_repeats_and_foreign_trials_are_told_too(controller: Controller) -> None:
@@ -217,19 +229,19 @@ def test_few_feasible_points_are_found(controller: Controller, kind: str, limit:
     """In the small space all of the few are proposed first; in the large one (1 % feasible) most proposals are."""
     problem = problem_of(kind, limit)
     space = problem.space
-    trials = search(controller, problem, 20)
+    trials = search(controller, problem, 20 if space.size <= LISTED else 12)
     feasible = problem.feasible([*dict.fromkeys(genomes(trials))]).sum()
     if space.size <= LISTED:
         assert feasible == problem.feasible([*space.enumerate()]).sum() < 20
     else:
-        assert feasible >= 15
+        assert feasible >= 9
 
 
 def test_no_feasible_point_is_no_endless_loop(controller: Controller) -> None:
     """Nothing keeps the limit: proposals come all the same, and the search turns each away by name."""
     problem = problem_of("large", limit=-1)
-    trials = search(controller, problem, 12, outcome=lambda number, genome: FAILURES["infeasible"])
-    assert len(trials) == 12
+    trials = search(controller, problem, 6, outcome=lambda number, genome: FAILURES["infeasible"])
+    assert len(trials) == 6
     assert not problem.feasible(genomes(trials)).any()
 
 
@@ -252,7 +264,7 @@ def best(controller: Controller, seed: int) -> float:
 def test_beats_random_on_a_made_up_reward(name: str) -> None:
     """Best of 150 trials, in standard deviations of random genomes; the median over seeds."""
     controller = controller_of(name)
-    gains = [best(controller, seed) - best_of_random(seed) for seed in range(5)]
+    gains = [best(controller, seed) - best_of_random(seed) for seed in range(3)]
     assert np.median(gains) > 0.3
 
 

@@ -40,17 +40,16 @@ def fine(job: Job) -> Outcome:
     return Outcome(job.number, "ok", metrics={"accuracy": int(job.arch_id, 16) % 1000 / 1000, "loss": 1.0})
 
 
-def not_a_number(job: Job) -> Outcome:
-    return Outcome(job.number, "ok", metrics={"accuracy": float("nan"), "loss": 1.0})
-
-
 def mostly_failing(job: Job) -> Outcome:
     kind = ("nan", "oom", "error")[job.number % 3]
     return fine(job) if job.number % 10 == 9 else Outcome(job.number, kind, "made up")
 
 
 def failing(job: Job) -> Outcome:
-    return Outcome(job.number, "error", "made up")
+    """Fails in one of two ways; by itself, a number that is none looks like a success."""
+    if job.number % 2:
+        return Outcome(job.number, "error", "made up")
+    return Outcome(job.number, "ok", metrics={"accuracy": float("nan"), "loss": 1.0})
 
 
 def search(path: Path, name: str, space: Space, make: Callable[[Job], Outcome], limit: float | None) -> tuple[str, list[Trial]]:
@@ -66,20 +65,18 @@ def search(path: Path, name: str, space: Space, make: Callable[[Job], Outcome], 
     "space, make, limit, trained, word",
     [
         (ONE, fine, None, 1, "all 1 architectures"),
-        (FIVE, fine, None, 5, "all 5 architectures"),
+        (FIVE, mostly_failing, None, 5, "all 5 architectures"),
         (TWELVE, fine, 1.0, 0, "all 12 architectures"),
-        (TWELVE, not_a_number, None, 12, "all 12 architectures"),
-        (TWELVE, mostly_failing, None, 12, "all 12 architectures"),
         (TWELVE, failing, None, 12, "all 12 architectures"),
     ],
-    ids=["one", "forbidden", "infeasible", "nan", "nine in ten failing", "all failing"],
+    ids=["one", "forbidden and mostly failing", "infeasible", "all failing"],
 )
 @pytest.mark.parametrize("name", VARIANTS)
 def test_it_ends_with_a_word(
-    tmp_path: Path, name: str, space: Space, make: Callable[[Job], Outcome], limit: float | None, trained: int, word: str
+    memory_path: Path, name: str, space: Space, make: Callable[[Job], Outcome], limit: float | None, trained: int, word: str
 ) -> None:
     """Every architecture was tried once; trainings of several lengths fill the 16 trials, or no new one is left."""
-    reason, trials = search(tmp_path, name, space, make, limit)
+    reason, trials = search(memory_path, name, space, make, limit)
     assert (reason == "" or "were repeats" in reason) if name.startswith("asha") else word in reason
     found = Counter(trial.genome for trial in trials if trial.outcome != "infeasible" and trial.repeat_of is None)
     assert len(found) == trained

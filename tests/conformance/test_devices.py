@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from nas.latency.devices.energy import energy_mj
 from nas.latency.devices.lock import machine_lock
 from nas.latency.profile import accuracy, draw
 from nas.records import Measurement
+from nas.runtime import dispatch
 from nas.runtime.base import Executor
 from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.measure import measure_all
@@ -221,6 +223,7 @@ from nas.records import Measurement
 
 @dataclass(frozen=True)
 class Board(DeviceDefaults):
+    marks: str = ""
     hangs: str = ""
     dies: str = ""
     refuses: str = ""
@@ -231,7 +234,9 @@ class Board(DeviceDefaults):
         out = []
         for arch in archs:
             i = arch_id(arch)
-            if i == self.hangs: time.sleep(600)
+            if i == self.hangs:
+                open(f"{self.marks}/hung-{os.getpid()}", "w").close()
+                time.sleep(600)
             if i == self.dies: os._exit(3)
             if i == self.refuses:
                 failed(arch, DeviceError(f"{arch.name} ({i}): cannot be compiled"))
@@ -251,17 +256,23 @@ DEVICES = {"board": Board}
         ("refuses", "cannot be compiled"),
     ],
 )
-def test_one_bad_network_costs_itself_alone(tmp_path: Path, how: str, line: str):
+def test_one_bad_network_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, line: str):
+    """The driver's clock advances where a network hangs, and stands still otherwise."""
+
+    def clock() -> float:
+        return 1e4 * len([*tmp_path.glob("hung-*")])
+
+    monkeypatch.setattr(dispatch, "Dispatcher", partial(dispatch.Dispatcher, clock=clock))
     (tmp_path / "hanging.py").write_text(HANGING)
     space = tiny()
     archs = [(i, space.decode(g).to_dict()) for i, g in draw(space, 0, 2, 1).samples.items()]
-    settings = {"device": {"board": {"name": "board", how: archs[1][0]}}}
+    settings = {"device": {"board": {"name": "board", how: archs[1][0], "marks": str(tmp_path)}}}
     path = (str(tmp_path), *(p or os.getcwd() for p in sys.path))
     executor = ProcessesSettings(1).start(WorkerSpec(settings, space.to_plain(), ("hanging",), path))
     kept: list[Measurement] = []
     failures: dict[str, str] = {}
     try:
-        measure_all(executor, "board", archs, 6.0, kept.append, failures.__setitem__)
+        measure_all(executor, "board", archs, 600.0, kept.append, failures.__setitem__)
     finally:
         executor.close()
     assert [m.arch_id for m in kept] == [archs[0][0]]

@@ -74,13 +74,14 @@ class Formula(EvaluatorSettings):
     """Accuracy from a hash and the MACs of the architecture.
 
     `fail`: share of architectures that fail by nan; `kill`: the first time that a worker gets one of this share of
-    trials, it kills itself; `seconds`: how long a trial takes; `eats`: trial 0 takes all the memory it gets;
+    trials, it kills itself; `seconds`: how long a trial takes, after the first `quick` ones; `eats`: trial 0 takes all the memory it gets;
     `full`: there is no room on the disk, until a file `room` is in the storage.
     """
 
     fail: float = 0.0
     kill: float = 0.0
     seconds: float = 0.0
+    quick: int = 0
     eats: bool = False
     full: bool = False
 
@@ -108,7 +109,7 @@ class _Formula:
         hoard = []
         while self._settings.eats and job.number == 0:
             hoard.append(np.ones(2**22))
-        if self._settings.seconds:
+        if self._settings.seconds and job.number >= self._settings.quick:
             time.sleep(self._settings.seconds)
         report(job.number, 1, 1, {})
         if job.kind == "train" and chance < self._settings.fail:

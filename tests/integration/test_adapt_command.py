@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,24 +13,24 @@ import pytest
 from adapt_maker import command, make
 from commands import environment, hear_ctrl_c
 from nas.cli import run
-from tests.chaos.drive import finished
 
 
-def started(folder: Path, name: str, *args: str) -> subprocess.Popen[bytes]:
+def started(folder: Path, name: str, *args: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
     with open(folder / f"{name}.txt", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "nas", *command(name, *args)], cwd=folder, env=environment(), stdout=log, stderr=log,
+            [sys.executable, "-m", "nas", *command(name, *args)], cwd=folder, env=environment(), stdout=stdout or log, stderr=log,
             stdin=subprocess.DEVNULL, preexec_fn=hear_ctrl_c,
         )  # fmt: skip
 
 
-def stopped_after(folder: Path, name: str, trials: int, how: signal.Signals, *args: str) -> int:
-    process = started(folder, name, *args)
-    while finished(folder / name / "journal.sqlite") < trials:
-        assert process.poll() is None, (folder / f"{name}.txt").read_text()
-        time.sleep(0.01)
+def stopped_after(folder: Path, name: str, line: str, how: signal.Signals, *args: str) -> int:
+    """Ends it as soon as it says a line that starts so, when the proposals of the next step are in work."""
+    process = started(folder, name, *args, stdout=subprocess.PIPE)
+    assert process.stdout
+    assert any(said.startswith(line.encode()) for said in process.stdout), (folder / f"{name}.txt").read_text()
     process.send_signal(how)
-    return process.wait(timeout=60)
+    process.communicate(timeout=300)
+    return process.returncode
 
 
 def left_by(folder: Path) -> dict[str, bytes]:
@@ -57,22 +56,22 @@ def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_killed_again_and_again_it_ends_as_if_it_had_not_been(calm: Path) -> None:
-    for trials in (1, 3, 5):
-        stopped_after(calm, "killed", trials, signal.SIGKILL, "executor=processes", "executor.workers=1")
+    for line in ("seed: ", "step 2: "):
+        stopped_after(calm, "killed", line, signal.SIGKILL, "executor=processes", "executor.workers=1")
     process = started(calm, "killed", "executor=processes", "executor.workers=2")
     assert process.wait(timeout=300) == 0, (calm / "killed.txt").read_text()
     assert left_by(calm / "killed") == left_by(calm / "calm")
 
 
 @pytest.mark.ray
-def test_with_ray_it_takes_the_same_steps_to_the_same_weights(calm: Path) -> None:
-    process = started(calm, "ray", "executor=ray", "executor.workers=2")
+def test_with_ray_it_takes_the_same_steps_to_the_same_weights(calm: Path, ray_address: str) -> None:
+    process = started(calm, "ray", "executor=ray", f"executor.address={ray_address}", "executor.workers=2")
     assert process.wait(timeout=300) == 0, (calm / "ray.txt").read_text()
     assert left_by(calm / "ray") == left_by(calm / "calm")
 
 
 def test_ctrl_c_says_how_to_go_on(calm: Path) -> None:
-    assert stopped_after(calm, "stopped", 2, signal.SIGINT, "executor=processes", "executor.workers=1") == 130
+    assert stopped_after(calm, "stopped", "seed: ", signal.SIGINT, "executor=processes", "executor.workers=1") == 130
     said = (calm / "stopped.txt").read_text()
     assert "the same command resumes" in said
     assert "nas adapt weights=net.npz" in said

@@ -198,7 +198,11 @@ def test_the_published_counts_of_mobilenet_v3(capsys: pytest.CaptureFixture[str]
 
 def test_the_exported_best_trains(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From a search's best.yaml to weights, and back into the report as a known network."""
-    assert run(["search", *FAST, "trials=2", "run=r", "dataset.train_size=200"]) == 0
+    (here / "small.yaml").write_text(
+        "name: small\nresolution: 8\nstem: {op: conv, width: 8}\nstages: [{op: conv, width: {one_of: [8, 16]}, stride: 2}]\n"
+        "head: {op: classifier}\n"
+    )
+    assert run(["search", *FAST, "space=small.yaml", "trials=2", "run=r", "dataset.train_size=200"]) == 0
     assert run(["train", "arch=r/best.yaml", "run=t", "recipe.epochs=1", "recipe.warmup_epochs=0", "dataset.train_size=200"]) == 0
     assert "test accuracy" in capsys.readouterr().out
     assert {"weights.npz", "arch.yaml", "result.json"} <= {path.name for path in (here / "t").iterdir()}

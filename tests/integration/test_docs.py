@@ -129,7 +129,7 @@ def test_a_page_on_extending_works(page: Path, folder: Path, capsys: pytest.Capt
     walk(page, folder, capsys, untrained)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     "page", [page for page in EXTENDING if "recipe=quick" in page.read_text(encoding="utf-8")], ids=shown
 )
@@ -221,7 +221,7 @@ def leaves(data: Mapping[str, Any], above: str = "") -> Iterator[str]:
             yield f"{above}{key}"
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_site_builds_without_warnings(tmp_path: Path) -> None:
     pytest.importorskip("sphinx")
     command = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-n", "-b", "html", str(DOCS), str(tmp_path)]

@@ -55,30 +55,41 @@ def same(a: Path, b: Path) -> list[str]:
         return diff(one, other)
 
 
-@pytest.mark.parametrize("controller", ["mnasnet", "asha"])
-def test_the_driver_killed_twice_in_process(tmp_path: Path, controller: str) -> None:
-    chosen = f"controller={controller}"
-    run_to_the_end(tmp_path / "calm", chosen, "executor=processes", "executor.workers=1")
-    kill_after(tmp_path / "killed", 4, chosen, "executor=local", "evaluator.seconds=0")
-    kill_after(tmp_path / "killed", 13, chosen, "executor=processes", "executor.workers=2")
-    run_to_the_end(tmp_path / "killed", chosen, "executor=local")
+TWO_WORKERS = ["executor=processes", "executor.workers=2"]
+
+
+def test_a_driver_killed_twice(tmp_path: Path) -> None:
+    """Trainings of several lengths; killed in one process, then with two workers, and ended in one."""
+    run_to_the_end(tmp_path / "calm", "controller=asha", "executor=local")
+    kill_after(tmp_path / "killed", 4, "controller=asha", "executor=local")
+    kill_after(tmp_path / "killed", 13, "controller=asha", *TWO_WORKERS)
+    run_to_the_end(tmp_path / "killed", "controller=asha", "executor=local")
     assert same(tmp_path / "calm", tmp_path / "killed") == []
     with Journal.open(tmp_path / "calm" / "journal.sqlite", read_only=True) as journal:
-        assert ({trial.fidelity for trial in journal.trials()} == {0}) == (controller != "asha")
+        assert {trial.fidelity for trial in journal.trials()} != {0}
+
+
+def test_a_driver_whose_controller_learns_is_killed(tmp_path: Path) -> None:
+    """The weights of its policy are those that the journal gives."""
+    run_to_the_end(tmp_path / "calm", "controller=mnasnet", "executor=local")
+    kill_after(tmp_path / "killed", 13, "controller=mnasnet", "executor=local")
+    run_to_the_end(tmp_path / "killed", "controller=mnasnet", *TWO_WORKERS)
+    assert same(tmp_path / "calm", tmp_path / "killed") == []
 
 
 @pytest.mark.ray
-def test_the_driver_killed_with_ray_and_another_number_of_workers(tmp_path: Path) -> None:
+def test_the_driver_killed_with_ray_and_another_number_of_workers(tmp_path: Path, ray_address: str) -> None:
+    ray = ["executor=ray", f"executor.address={ray_address}"]
     run_to_the_end(tmp_path / "calm", "executor=local")
-    kill_after(tmp_path / "killed", 7, "executor=ray", "executor.workers=1")
-    run_to_the_end(tmp_path / "killed", "executor=ray", "executor.workers=2")
+    kill_after(tmp_path / "killed", 7, *ray, "executor.workers=1")
+    run_to_the_end(tmp_path / "killed", *ray, "executor.workers=2")
     assert same(tmp_path / "calm", tmp_path / "killed") == []
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
-    with until(tmp_path / "run", 2, "executor=processes", "executor.workers=1", "evaluator.seconds=0.2") as process:
+    with until(tmp_path / "run", 2, "executor=processes", "executor.workers=1", "evaluator.seconds=1000", "evaluator.quick=2") as process:
         process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=60)[0].decode() + (tmp_path / "run.txt").read_text()
+        said = process.communicate(timeout=300)[0].decode() + (tmp_path / "run.txt").read_text()
     assert process.returncode == 130
     assert "the same command resumes" in said
     assert "nas search" in said
@@ -89,6 +100,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
 
 @pytest.mark.ray
 def test_own_block_dataset_and_controller_in_a_search_with_ray(tmp_path: Path) -> None:
+    """On a local cluster that the command itself starts and ends."""
     (tmp_path / "twins.yaml").write_text(
         "name: twins\nresolution: 8\nstem: {op: conv, width: 8}\n"
         "stages: [{op: twin_conv, width: {one_of: [4, 8]}, kernel: {one_of: [3, 5]}}]\nhead: {op: classifier}\n"

@@ -55,15 +55,21 @@ def killed(args: Sequence[str], epoch: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("more", [[], TAUGHT], ids=["alone", "with a teacher and an early end"])
-def test_killed_twice_it_ends_where_it_would_have(more: list[str], files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "more, kills",
+    [
+        pytest.param([], [1, 3], id="alone"),
+        pytest.param(TAUGHT, [1, 3], id="with a teacher and an early end", marks=pytest.mark.nightly),
+    ],
+)
+def test_killed_it_ends_where_it_would_have(more: list[str], kills: list[int], files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([*ARGS, *more, "run=calm"]) == 0, capsys.readouterr().err
     made = {"arch.yaml", "checkpoints", "curve.svg", RESULT, "weights.npz"}
     assert {path.name for path in Path("calm").iterdir()} == made
     told = json.loads(Path("calm", RESULT).read_text())
     seen = [entry.get("accuracy", 0) for entry in told["curve"]]
     assert told["epoch"] == (1 + seen.index(max(seen)) if more else 7)
-    for epoch in (1, 3):
+    for epoch in kills:
         killed([*ARGS, *more, "run=rough"], epoch)
     capsys.readouterr()
     assert run([*ARGS, *more, "run=rough"]) == 0

@@ -5,14 +5,13 @@ import os
 import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.arch import Arch, Block, arch_from_dict, dropped_strides
@@ -186,18 +185,11 @@ def spoilt(draw: st.DrawFn) -> Any:
     return data
 
 
-RUNAWAY_S = 30
-
-
 def read_both(data: Any) -> None:
-    """Reads it as an architecture and as a space: every refusal is one line, and none runs away.
-
-    The two seconds that a user waits at most are printed by benchmarks/hostile_files.py; here a slow machine must pass.
-    """
+    """Reads it as an architecture and as a space: every refusal is one line. How long a user waits for it, two seconds at
+    most, is measured by benchmarks/hostile_files.py; here what runs away does not end."""
     for read in (lambda: cost(arch_from_dict(data, "f")), lambda: Space.from_dict(data, "f")):
-        start = time.process_time()
         line = refusal(read)
-        assert time.process_time() - start < RUNAWAY_S
         assert line is None or (line and len(line.splitlines()) == 1 and len(line) < 2000)
 
 
@@ -210,20 +202,20 @@ def refusal(read: Callable[[], Any]) -> str | None:
     return None
 
 
-@settings(deadline=None, max_examples=2000, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=5 * settings().max_examples)
 @given(spoilt())
 def test_spoilt_files_are_read_or_refused(data: Any):
     read_both(data)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=2 * settings().max_examples)
 @given(st.recursive(HOSTILE, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
     st.sampled_from([*ARCH, "op", "width", "one_of", "block"]), inner, max_size=6), max_leaves=12))  # fmt: skip
 def test_any_data_is_read_or_refused(data: Any):
     read_both(data)
 
 
-@settings(deadline=None, max_examples=500)
+@settings(max_examples=3 * settings().max_examples)
 @given(st.text("abc:-[]{}&*!<|>'\"\\\n\t #,.0123%@`~?", max_size=80) | st.text(max_size=40))
 def test_any_text_is_yaml_or_refused(text: str):
     line = refusal(lambda: parse_yaml(text, "f"))

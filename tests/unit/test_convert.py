@@ -15,6 +15,7 @@ import pytest
 
 from data_makers import make_pixels, png
 from keras_models import application, randomize, without_initial_values
+from keras_twins import TOLERANCE, compare
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.arch.graph import Graph
@@ -129,6 +130,11 @@ def test_every_class_of_layer_is_read_in_order(file: str, every_kind: Any, tmp_p
         for theirs, ours in zip(layers, got[kind], strict=True):
             assert ours.name == theirs.name
             assert all(np.array_equal(a, b) for a, b in zip(ours.arrays, theirs.arrays, strict=True))
+
+
+def test_a_network_computes_what_keras_own_does():
+    """One of those that tests/nightly/test_parity.py compares."""
+    assert compare(SMALL) < TOLERANCE
 
 
 def test_layers_stand_as_keras_has_them_whatever_is_dropped():
@@ -261,14 +267,13 @@ def test_own_weights_come_back(tmp_path: Path):
         starting_weights("some.weights.h5", graph, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_training_starts_from_a_keras_checkpoint(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    checkpoint: Path, here: Path, capsys: pytest.CaptureFixture[str]
 ):
     """At a learning rate of next to nothing the trained kernels are still those of the file."""
-    monkeypatch.chdir(tmp_path)
     for i, pixels in enumerate(make_pixels(20, size=32)):
-        file = tmp_path / "photos" / ("cat", "dog")[i % 2] / f"{i}.png"
+        file = here / "photos" / ("cat", "dog")[i % 2] / f"{i}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png(pixels))
     recipe = ["recipe.epochs=1", "recipe.warmup_epochs=0", "recipe.batch=4", "recipe.lr=1e-12"]
@@ -276,9 +281,12 @@ def test_training_starts_from_a_keras_checkpoint(
     assert run(["train", f"arch={SMALL}", f"weights=keras:{checkpoint}", "run=t", *data, *recipe]) == 0
     shown = capsys.readouterr().out
     assert "head/logits: not in these weights for 2 classes, starts from initial values" in shown
-    trained = load_weights(tmp_path / "t" / "weights.npz")["params"]
+    trained = load_weights(here / "t" / "weights.npz")["params"]
     given = starting_weights(f"keras:{checkpoint}", graph_for(SMALL, classes=2), 0).variables["params"]
     assert np.allclose(trained["stem/conv"]["kernel"], given["stem/conv"]["kernel"], atol=1e-6)
+
+
+def test_a_training_refuses_a_checkpoint_of_other_shapes(checkpoint: Path, here: Path, capsys: pytest.CaptureFixture[str]):
     assert run(["train", f"arch={SMALL}", f"weights=keras:{checkpoint}", "run=u"]) == 2
     assert "weights: " in (error := capsys.readouterr().err)
     assert "stem/conv: kernel: expected shape (3, 3, 1, 16), got shape (3, 3, 3, 16)" in error

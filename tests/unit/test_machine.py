@@ -9,7 +9,8 @@ import pytest
 
 CODE = """
 import jax, jax.numpy as jnp, logging
-from nas import machine, ops
+from nas.core import machine
+from nas.nn import ops
 logging.basicConfig(level=logging.DEBUG)
 events = []
 jax.monitoring.register_event_listener(lambda name, **_: events.append(name))

@@ -74,7 +74,7 @@ def test_parameters_and_products_are_those_counted(space: str) -> None:
         assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state)) == counted_params(graph)
 
         def run(images: jax.Array, params: Any, stats: Any, graph: Graph = graph) -> jax.Array:
-            return apply(graph, params, stats, images, train=False, form="lax")[0]
+            return apply(graph, params, stats, images, train=False, implementation="lax")[0]
 
         variables = init(graph, 0)
         image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
@@ -131,7 +131,7 @@ def test_both_forms_give_the_same_logits() -> None:
 
     @jax.jit
     def run(images: jax.Array) -> list[jax.Array]:
-        return [run_graph(graph, variables, images, train=False, form=form)[0] for form in ("lax", "slices")]
+        return [run_graph(graph, variables, images, train=False, implementation=implementation)[0] for implementation in ("lax", "slices")]
 
     lax, slices = run(images)
     assert lax.shape == (5, 3)

@@ -1,4 +1,4 @@
-"""Primitive operations: every form computes what `lax` does, pools and norms what their definitions say."""
+"""Primitive operations: every implementation computes what `lax` does, pools and norms what their definitions say."""
 
 import math
 import os
@@ -21,11 +21,11 @@ def normal(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, np.float32)
 
 
-FORMS: tuple[ops.Form, ...] = ("lax", "slices", "native")
+IMPLEMENTATIONS: tuple[ops.Implementation, ...] = ("lax", "slices", "native")
 
 
 def test_machine_code_is_made_on_this_machine() -> None:
-    assert native.available()  # or the tests of the form "native" would test "slices" again
+    assert native.available()  # or the tests of the implementation "native" would test "slices" again
 
 
 # size, channels, out, groups, kernel, stride, padding
@@ -66,7 +66,10 @@ def test_all_forms_of_a_convolution_agree_with_lax(
 
     @jax.jit
     def run(x: jax.Array, w: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-        ours = [ops.conv(x, w, stride=stride, padding=padding, groups=groups, form=form) for form in FORMS]
+        ours = [
+            ops.conv(x, w, stride=stride, padding=padding, groups=groups, implementation=implementation)
+            for implementation in IMPLEMENTATIONS
+        ]
         return reference(x, w, stride, padding, groups), ours
 
     expected, each = run(x, w)
@@ -75,14 +78,18 @@ def test_all_forms_of_a_convolution_agree_with_lax(
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
 
 
-def assert_equals_lax(x: np.ndarray, w: np.ndarray, stride: int, padding: str | int, groups: int, form: Any) -> None:
+def assert_equals_lax(
+    x: np.ndarray, w: np.ndarray, stride: int, padding: str | int, groups: int, implementation: Any
+) -> None:
     """Value and both gradients, within what float32 sums in another order may differ."""
 
     @jax.jit
     def run(x: jax.Array, w: jax.Array) -> Any:
         expected, pull = jax.vjp(lambda x, w: reference(x, w, stride, padding, groups), x, w)
         got, ours = jax.vjp(
-            lambda x, w: ops.conv(x, w, stride=stride, padding=padding, groups=groups, form=form), x, w
+            lambda x, w: ops.conv(x, w, stride=stride, padding=padding, groups=groups, implementation=implementation),
+            x,
+            w,
         )
         g = jnp.asarray(normal(*expected.shape, seed=2))
         return (got, *ours(g)), (expected, *pull(g))
@@ -92,7 +99,7 @@ def assert_equals_lax(x: np.ndarray, w: np.ndarray, stride: int, padding: str | 
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=2e-6 * math.sqrt(terms))
 
 
-@pytest.mark.parametrize("form", FORMS[1:])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS[1:])
 @pytest.mark.parametrize(
     "count, size, kernel, stride, padding",
     [
@@ -108,10 +115,10 @@ def assert_equals_lax(x: np.ndarray, w: np.ndarray, stride: int, padding: str | 
     ],
 )
 def test_gradients_of_the_depthwise_convolution_are_those_of_lax(
-    count: int, size: int, kernel: int, stride: int, padding: str | int, form: Any
+    count: int, size: int, kernel: int, stride: int, padding: str | int, implementation: Any
 ) -> None:
     x, w = normal(count, size, size, 5), normal(kernel, kernel, 1, 5, seed=1)
-    assert_equals_lax(x, w, stride, padding, 5, form)
+    assert_equals_lax(x, w, stride, padding, 5, implementation)
 
 
 @given(data=st.data())
@@ -127,25 +134,27 @@ def test_any_depthwise_convolution_in_machine_code_is_that_of_lax(data: st.DataO
     assert_equals_lax(x, w, stride, padding, channels, "native")
 
 
-@pytest.mark.parametrize("form", FORMS[1:])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS[1:])
 @pytest.mark.parametrize("channels, out, groups, kernel", [(4, 6, 1, 1), (4, 6, 1, 3), (6, 4, 2, 3), (6, 12, 6, 3)])
 def test_gradients_of_other_convolutions_are_those_of_lax(
-    channels: int, out: int, groups: int, kernel: int, form: Any
+    channels: int, out: int, groups: int, kernel: int, implementation: Any
 ) -> None:
     for stride in (1, 2):
         x, w = normal(3, 6, 7, channels), normal(kernel, kernel, channels // groups, out, seed=1)
-        assert_equals_lax(x, w, stride, "same", groups, form)
+        assert_equals_lax(x, w, stride, "same", groups, implementation)
 
 
-@pytest.mark.parametrize("form", FORMS[1:])
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS[1:])
 @pytest.mark.parametrize("groups, kernel, stride", [(1, 1, 1), (8, 3, 2), (8, 5, 1), (2, 3, 1)])
-def test_bfloat16_is_as_exact_as_that_of_lax(form: Any, groups: int, kernel: int, stride: int) -> None:
+def test_bfloat16_is_as_exact_as_that_of_lax(implementation: Any, groups: int, kernel: int, stride: int) -> None:
     x, w = normal(4, 6, 6, 8), normal(kernel, kernel, 8 // groups, 8, seed=1)
     exact = reference(jnp.asarray(x), jnp.asarray(w), stride, "same", groups)
 
-    def error(form: Any) -> tuple[float, ...]:
+    def error(implementation: Any) -> tuple[float, ...]:
         half = jnp.asarray(x, jnp.bfloat16), jnp.asarray(w)
-        got, pull = jax.vjp(lambda x, w: ops.conv(x, w, stride=stride, groups=groups, form=form), *half)
+        got, pull = jax.vjp(
+            lambda x, w: ops.conv(x, w, stride=stride, groups=groups, implementation=implementation), *half
+        )
         _, expected = jax.vjp(
             lambda x, w: reference(x, w, stride, "same", groups), half[0].astype(jnp.float32), half[1]
         )
@@ -153,16 +162,16 @@ def test_bfloat16_is_as_exact_as_that_of_lax(form: Any, groups: int, kernel: int
         pairs = [(got, exact), *zip(pull(g), expected(g.astype(jnp.float32)), strict=True)]
         return tuple(float(jnp.abs(a.astype(jnp.float32) - b).max() / jnp.abs(b).max()) for a, b in pairs)
 
-    assert all(mine <= 2 * lax_own + 0.01 for mine, lax_own in zip(error(form), error("lax"), strict=True))
+    assert all(mine <= 2 * lax_own + 0.01 for mine, lax_own in zip(error(implementation), error("lax"), strict=True))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("groups", [1, 4])
-def test_bfloat16_goes_in_and_comes_out(form: Any, groups: int) -> None:
+def test_bfloat16_goes_in_and_comes_out(implementation: Any, groups: int) -> None:
     x, w = jnp.asarray(normal(2, 5, 5, 4), jnp.bfloat16), jnp.asarray(normal(1, 1, 4 // groups, 4))
 
     def loss(w: jax.Array) -> jax.Array:
-        y = ops.conv(x, w, jnp.ones(4), groups=groups, form=form)
+        y = ops.conv(x, w, jnp.ones(4), groups=groups, implementation=implementation)
         assert y.dtype == jnp.bfloat16
         return y.astype(jnp.float32).sum()
 
@@ -213,7 +222,10 @@ def test_pools_see_pixels_of_the_image_only(
 
     @jax.jit
     def run(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        averages = (ops.avg_pool(x, **settings, form="lax"), ops.avg_pool(x, **settings, form="slices"))
+        averages = (
+            ops.avg_pool(x, **settings, implementation="lax"),
+            ops.avg_pool(x, **settings, implementation="slices"),
+        )
         return ops.max_pool(x, **settings), *averages
 
     largest, *averages = run(x)
@@ -251,10 +263,10 @@ def plain_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, eps: float) -> j
     return (x - x.mean(0)[None]) / jnp.sqrt(x.var(0) + eps)[None] * scale[None] + bias[None]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("fn", ["none", "relu", "relu6", "hswish", "swish"])
 @pytest.mark.parametrize("shape", [(4, 3, 3, 5), (7, 5, 4, 19), (3, 1, 1, 70), (1, 6, 6, 130)])
-def test_norm_by_the_batch_and_its_gradient(form: Any, fn: str, shape: tuple[int, ...]) -> None:
+def test_norm_by_the_batch_and_its_gradient(implementation: Any, fn: str, shape: tuple[int, ...]) -> None:
     c = shape[3]
     x, scale, bias = 3 * normal(*shape) + 2, 2 * normal(c, seed=1), normal(c, seed=2)
     arrays, g = [jnp.asarray(a) for a in (x, scale, bias)], jnp.asarray(normal(*shape, seed=3))
@@ -264,8 +276,12 @@ def test_norm_by_the_batch_and_its_gradient(form: Any, fn: str, shape: tuple[int
         arrays = x, scale, bias
         act = ops.ACT_FNS[fn]
         expected, pull = jax.vjp(lambda x, s, b: act(plain_norm(x, s, b, 0.1).reshape(x.shape)), *arrays)
-        _, ours = jax.vjp(lambda x, s, b: ops.norm_train(x, s, b, 0.1, fn, form)[0], *arrays)
-        return ops.norm_train(x, scale, bias, 0.1, fn, form), expected, list(zip(ours(g), pull(g), strict=True))
+        _, ours = jax.vjp(lambda x, s, b: ops.norm_train(x, s, b, 0.1, fn, implementation)[0], *arrays)
+        return (
+            ops.norm_train(x, scale, bias, 0.1, fn, implementation),
+            expected,
+            list(zip(ours(g), pull(g), strict=True)),
+        )
 
     (y, mean, variance), expected, gradients = run(arrays[0], arrays[1], arrays[2])
     np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
@@ -275,26 +291,26 @@ def test_norm_by_the_batch_and_its_gradient(form: Any, fn: str, shape: tuple[int
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_the_variance_survives_a_mean_far_from_zero(form: Any) -> None:
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_the_variance_survives_a_mean_far_from_zero(implementation: Any) -> None:
     x = jnp.asarray(normal(8, 4, 4, 3) + 1000)
-    _, _, variance = ops.norm_train(x, jnp.ones(3), jnp.zeros(3), 1e-3, "none", form)
+    _, _, variance = ops.norm_train(x, jnp.ones(3), jnp.zeros(3), 1e-3, "none", implementation)
     np.testing.assert_allclose(variance, np.var(np.asarray(x, np.float64), (0, 1, 2)), rtol=1e-3)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_a_nan_is_not_hidden(form: Any) -> None:
+@pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
+def test_a_nan_is_not_hidden(implementation: Any) -> None:
     x = jnp.asarray(normal(2, 4, 4, 3)).at[1, 2, 2, 1].set(jnp.nan)
-    y, mean, _ = ops.norm_train(x, jnp.ones(3), jnp.zeros(3), 1e-3, "none", form)
+    y, mean, _ = ops.norm_train(x, jnp.ones(3), jnp.zeros(3), 1e-3, "none", implementation)
     assert np.isnan(np.asarray(y)[..., 1]).all()
     assert np.isnan(mean[1])
     assert np.isfinite(np.asarray(y)[..., [0, 2]]).all()
-    assert np.isnan(ops.conv(x, jnp.ones((3, 3, 1, 3)), groups=3, form=form)[1, 2, 2, 1])
+    assert np.isnan(ops.conv(x, jnp.ones((3, 3, 1, 3)), groups=3, implementation=implementation)[1, 2, 2, 1])
 
 
 CALLS_IN_PARALLEL = """
 import jax, jax.numpy as jnp, numpy as np
-from nas import ops
+from nas.nn import ops
 rng = np.random.default_rng(0)
 x = jnp.asarray(rng.normal(size=(24, 9, 9, 40)), jnp.float32)
 w = jnp.asarray(rng.normal(size=(5, 5, 1, 40)), jnp.float32)
@@ -318,7 +334,7 @@ def test_neither_threads_nor_turns_change_a_bit() -> None:
 
 
 def test_without_machine_code_the_slower_form_takes_over() -> None:
-    code = "from nas import native, ops; import jax.numpy as jnp; print(native.available(), " \
+    code = "from nas.nn import native, ops; import jax.numpy as jnp; print(native.available(), " \
         "float(ops.conv(jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 1, 2)), groups=2)[0, 1, 1, 0]))"  # fmt: skip
     environment = {**os.environ, "NAS_NATIVE": "0"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)

@@ -15,7 +15,7 @@ from nas.arch.blocks import lower
 from nas.data import Dataset, dataset, load_dataset, statistics
 from nas.data.augment import batches
 from nas.data.images import Encoded
-from nas.data.stream import MIB, Groups, Streamed, made
+from nas.data.stream import MIB, Groups, Streamed, prefetched
 from nas.nn.network import init
 from nas.recipe import Augment, Recipe
 from nas.tasks import CLASSIFICATION
@@ -113,7 +113,7 @@ def test_batches_are_made_ahead_in_order_and_within_bounds() -> None:
         where.add(threading.current_thread().name)
         return item
 
-    running = made(images, 4, make, range(20))
+    running = prefetched(images, 4, make, range(20))
     for item in running:
         asked.append(item)
         assert len(begun) <= len(asked) + depth
@@ -121,7 +121,7 @@ def test_batches_are_made_ahead_in_order_and_within_bounds() -> None:
             running.close()
     assert asked == list(range(16))
     assert threading.main_thread().name not in where
-    assert list(made(np.zeros(3), 4, make, range(3))) == [0, 1, 2]
+    assert list(prefetched(np.zeros(3), 4, make, range(3))) == [0, 1, 2]
 
 
 @BOTH

@@ -21,8 +21,8 @@ from nas.runtime.worker import Worker
 from nas.space import Genome, Space, load_space
 from nas.train import fit
 from nas.train.compilation import switched as switched
-from nas.train.compilation.slots import Placement, SpacePlan, plan_space
 from nas.train.compilation.switched import Mode, SpaceProgram, compile_space
+from nas.train.compilation.switched_plan import Placement, SpacePlan, plan_space
 from small_space import RECIPE, SPACE
 from small_training import dataset
 
@@ -82,7 +82,7 @@ def perturbed(variables: Any) -> Any:
     return jax.tree.map(lambda a: (a + 0.1 * rng.random(a.shape)).astype(np.float32), variables)
 
 
-@pytest.mark.parametrize("genome", [FIRST, DEEP], ids=str)
+@pytest.mark.parametrize("genome", [pytest.param(FIRST, marks=pytest.mark.nightly), DEEP], ids=str)
 def test_a_training_follows_the_static_networks(program: SpaceProgram, genome: Genome) -> None:
     arch = SMALL.decode(genome)
     ours, theirs = program.fit(arch, 7), fit(arch, DATA, RECIPE, 7)

@@ -7,15 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from nas.core.settings import nearest
+from nas.records import JSON
 from nas.report.trackers.base import Sink, Tracking
 from nas.report.trackers.log import TrialLogs
 from nas.report.trackers.services import open_mlflow, open_wandb
 from nas.report.trackers.tensorboard import TensorBoard
 
-TRACKERS: dict[str, Callable[[Path, Mapping[str, Any]], Sink]] = {
+TRACKERS: dict[str, Callable[[Path, Mapping[str, JSON]], Sink]] = {
     "log": lambda folder, settings: TrialLogs(folder),
     "tensorboard": lambda folder, settings: TensorBoard(folder),
     "mlflow": open_mlflow,
@@ -32,7 +32,7 @@ def check_trackers(names: Sequence[str]) -> None:
             raise ValueError(f"track: no such tracker {name!r}; {hint}")
 
 
-def open_trackers(names: Sequence[str], folder: Path, settings: Mapping[str, Any]) -> Tracking:
+def open_trackers(names: Sequence[str], folder: Path, settings: Mapping[str, JSON]) -> Tracking:
     """An observer that feeds all of them. Raises ValueError where one is not installed, with what to install."""
     sinks: dict[str, Sink] = {}
     for name in names:

@@ -7,9 +7,8 @@ import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from nas.records import Trial
+from nas.records import JSON, Trial
 
 
 class TrialLogs:
@@ -33,7 +32,7 @@ class TrialLogs:
 
     def close(self) -> None: ...
 
-    def _write(self, number: int, event: str, **data: Any) -> None:
+    def _write(self, number: int, event: str, **data: JSON) -> None:
         plain = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in data.items()}
         line = json.dumps({"time": round(time.time(), 3), "event": event, **plain}, default=float)
         with open(self._folder / f"trial-{number:06d}.jsonl", "a", encoding="utf-8") as file:

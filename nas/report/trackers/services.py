@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nas.records import Trial
+from nas.records import JSON, Trial
 
 
 class _Results:
@@ -46,7 +46,7 @@ class Wandb(_Results):
         self._run.finish()
 
 
-def open_mlflow(folder: Path, settings: Mapping[str, Any]) -> Mlflow:
+def open_mlflow(folder: Path, settings: Mapping[str, JSON]) -> Mlflow:
     """A run in the experiment `nas`, found again by the tag `nas.folder`."""
     from mlflow.tracking import MlflowClient  # type: ignore[reportMissingImports]
 
@@ -62,7 +62,7 @@ def open_mlflow(folder: Path, settings: Mapping[str, Any]) -> Mlflow:
     return Mlflow(client, run.info.run_id)
 
 
-def open_wandb(folder: Path, settings: Mapping[str, Any]) -> Wandb:
+def open_wandb(folder: Path, settings: Mapping[str, JSON]) -> Wandb:
     import wandb  # type: ignore[reportMissingImports]
 
     return Wandb(wandb.init(name=folder.name, id=_name(folder), resume="allow", config=dict(settings), dir=str(folder)))

@@ -1,10 +1,10 @@
 """Training any candidate with programs of single layers, each compiled once and kept between candidates.
 
-    links = Layerwise(dataset, recipe, task_of(arch))     # once a worker
-    fitted = links.fit(arch, seed=0)                  # compiles only those layers that no candidate had before
+    layerwise = Layerwise(dataset, recipe, task_of(arch))   # once a worker
+    fitted = layerwise.fit(arch, seed=0)                    # compiles only those layers that no candidate had before
 
-A network is a chain: stem, layers and head hand one tensor on. Each link has a program forward, which also gives what its
-backward pass needs; one backward, which also updates the link's weights; and one for scoring. Links that compute the same on
+A network is cut into segments: stem, layers and head hand one tensor on. Each has a program forward, which also gives what its
+backward pass needs; one backward, which also updates the segment's weights; and one for scoring. Segments that compute the same on
 the same shapes share them wherever they stand. Widths may be choices: nothing is switched, masked or computed twice.
 The steps are those of `fit` but for rounding; initial weights, order of images, augmentation and dropout are the same.
 """
@@ -31,7 +31,7 @@ from nas.nn.ops import Array
 from nas.recipe import Recipe
 from nas.tasks import Mixed, Task, check_fit, check_recipe, training_loss
 from nas.train.checkpoint import Checkpoints
-from nas.train.compilation.chain import Chain, Joined, Link, cut
+from nas.train.compilation.segments import Segment, SegmentedGraph, SegmentLayouts, cut
 from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import Packed, mix, optimizer, ramp
 from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape
@@ -41,8 +41,8 @@ KEPT = 1000  # programs of a worker; those not used for longest go first
 
 
 @dataclass(frozen=True)
-class LinkTrainer(Trainer):
-    """A trainer whose state holds a tuple, an entry a link, where others hold one packed vector."""
+class LayerwiseTrainer(Trainer):
+    """A trainer whose state holds a tuple, an entry a segment, where others hold one packed vector."""
 
     def result(self, state: State) -> Any:
         pairs = state.ema or tuple(zip(state.params, state.stats, strict=True))
@@ -57,27 +57,27 @@ class LinkTrainer(Trainer):
 
 @dataclass(frozen=True, eq=False)
 class Functions:
-    """The pure functions of a link that are compiled."""
+    """The pure functions of a segment that are compiled."""
 
-    link: Link
+    segment: Segment
     dataset: Dataset
     recipe: Recipe
     task: Task
     update: optax.GradientTransformation
 
     def _run(self, packed: Packed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Packed]:
-        folded, places = jax.random.fold_in(key, step), [n.name for n in self.link.nodes if n.op in RANDOM]
+        folded, places = jax.random.fold_in(key, step), [n.name for n in self.segment.nodes if n.op in RANDOM]
 
         def draw(node: Node, x: Array, _: int) -> Array:
             number, rate = (column[places.index(node.name)] for column in random)
             return RANDOM[node.op](x, rate, jax.random.fold_in(folded, number))
 
-        tree = self.link.params.unpack(packed)
-        y, stats = run(self.link.nodes, [x], tree, {}, train=True, momentum=0, random=draw)
-        return y, self.link.stats.pack(stats)
+        tree = self.segment.params.unpack(packed)
+        y, stats = run(self.segment.nodes, [x], tree, {}, train=True, momentum=0, random=draw)
+        return y, self.segment.stats.pack(stats)
 
     def start(self, params: Packed, stats: Packed) -> Any:
-        """The link's own arrays before the first step."""
+        """The segment's own arrays before the first step."""
         copied = jax.tree.map(lambda a: jnp.array(a, copy=True), (params, stats))
         return params, stats, self.update.init(params), copied if self.recipe.ema else ()
 
@@ -89,10 +89,10 @@ class Functions:
     def backward(self, pull: Any, g: Array, own: Any, batch_stats: Packed, step: Array) -> tuple[Array, Any]:
         """(gradient of the input, own parameters, statistics, optimizer and moving average after the step)."""
         grads, dx = pull(g)
-        return (jnp.zeros(()) if self.link.first else dx), self._updated(grads, own, batch_stats, step)
+        return (jnp.zeros(()) if self.segment.first else dx), self._updated(grads, own, batch_stats, step)
 
     def end(self, own: Any, pairs: Mixed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Array, Any]:
-        """The last link both ways: (loss, gradient of its input, own arrays after the step)."""
+        """The last segment both ways: (loss, gradient of its input, own arrays after the step)."""
 
         def loss_of(packed: Packed, x: Array) -> tuple[Array, Packed]:
             y, stats = self._run(packed, x, key, step, random)
@@ -106,7 +106,7 @@ class Functions:
         params, stats, opt, ema = own
         updates, opt = self.update.update(grads, opt, params)
         params, count, recipe = optax.apply_updates(params, updates), step + 1, self.recipe
-        decay = self.link.momentum
+        decay = self.segment.momentum
         decay = jax.tree.map(lambda m: ramp(m, count), decay) if recipe.norm_warmup else decay
         stats = jax.tree.map(mix, stats, batch_stats, decay)
         ema = averaged(recipe, ema, (params, stats), count) if recipe.ema else ()
@@ -114,8 +114,8 @@ class Functions:
 
     def score(self, own: Any, x: Array) -> Array:
         params, stats = own
-        tree, moving = self.link.params.unpack(params), self.link.stats.unpack(stats)
-        return run(self.link.nodes, [x], tree, moving, train=False, random=_never)[0]
+        tree, moving = self.segment.params.unpack(params), self.segment.stats.unpack(stats)
+        return run(self.segment.nodes, [x], tree, moving, train=False, random=_never)[0]
 
     def metrics(self, own: Any, x: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
         outputs = self.score(own, x).reshape(len(x), -1).astype(jnp.float32)
@@ -124,7 +124,7 @@ class Functions:
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """From stored images to what the first link takes."""
+    """From stored images to what the first segment takes."""
 
     graph: Graph
     dataset: Dataset
@@ -135,7 +135,7 @@ class Batches:
         return prepare(images, self.graph, self.dataset).astype(jnp.dtype(self.recipe.dtype))
 
     def mixed(self, images: Array, targets: Array, key: Array, step: Array) -> tuple[Array, Mixed]:
-        """(images for the first link, targets for the last)."""
+        """(images for the first segment, targets for the last)."""
         pairs = self.task.mix(self.recipe, normalized(images, self.dataset), targets, jax.random.fold_in(key, step))
         inputs = resized(pairs.images, self.graph)
         return inputs.astype(jnp.dtype(self.recipe.dtype)), pairs._replace(images=jnp.zeros(()))
@@ -156,37 +156,41 @@ class Layerwise:
 
     def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None,
             variables: Any = None, epochs: int | None = None) -> Fit:  # fmt: skip
-        """What `nas.train.fit` gives; `compile_s` counts the links that are new. `epochs`: how many, if not the recipe's."""
+        """What `nas.train.fit` gives; `compile_s` counts the segments that are new. `epochs`: how many, if not the recipe's."""
         check_fit(self._task, arch, self._dataset)
         graph = lower(arch)
-        chain = cut(graph)
-        layouts = Joined.of(chain, "params"), Joined.of(chain, "stats")
+        segmented = cut(graph)
+        layouts = SegmentLayouts.of(segmented, "params"), SegmentLayouts.of(segmented, "stats")
         recipe = self._recipe
         if epochs is not None:
             recipe = replace(recipe, epochs=epochs, schedule_epochs=recipe.horizon)
-        trainer = LinkTrainer(graph, self._dataset, recipe, seed, self._task, *layouts, checkpoint)
+        trainer = LayerwiseTrainer(graph, self._dataset, recipe, seed, self._task, *layouts, checkpoint)
         update = optimizer(self._recipe, trainer.steps_per_epoch)
         began = time.perf_counter()
-        state = self._start(chain, trainer, init(graph, seed) if variables is None else variables, update)
-        step, score, held = self._compile(chain, trainer, state, update)
+        state = self._start(segmented, trainer, init(graph, seed) if variables is None else variables, update)
+        step, score, held = self._compile(segmented, trainer, state, update)
         program = Program(step, score, time.perf_counter() - began, held)
         return finish(trainer, program, state, report)
 
-    def _functions(self, link: Link, update: Any) -> Functions:
-        return Functions(link, self._dataset, self._recipe, self._task, update)
+    def _functions(self, segment: Segment, update: Any) -> Functions:
+        return Functions(segment, self._dataset, self._recipe, self._task, update)
 
-    def _start(self, chain: Chain, trainer: Trainer, variables: Any, update: Any) -> State:
-        packed = zip(trainer.params.pack(variables["params"], np), trainer.stats.pack(variables["stats"], np), strict=True)
+    def _start(self, segmented: SegmentedGraph, trainer: Trainer, variables: Any, update: Any) -> State:
+        packed = zip(
+            trainer.params.pack(variables["params"], np), trainer.stats.pack(variables["stats"], np), strict=True
+        )
         owns = [
-            self._program((link, "start"), self._functions(link, update).start, own)[0](*own)
-            for link, own in zip(chain.links, packed, strict=True)
+            self._program((segment, "start"), self._functions(segment, update).start, own)[0](*own)
+            for segment, own in zip(segmented.segments, packed, strict=True)
         ]
         params, stats, opt, ema = _columns(owns)
         key = jax.random.key(np.random.SeedSequence([trainer.seed, 1]).generate_state(1)[0])
         return State(params, stats, opt, ema if self._recipe.ema else (), np.int32(0), key)
 
-    def _program(self, key: Any, function: Callable[..., Any], args: Sequence[Any], donate: tuple[int, ...] = ()) -> Any:
-        """(executable, shapes of its results), compiled where no equal link was before."""
+    def _program(
+        self, key: Any, function: Callable[..., Any], args: Sequence[Any], donate: tuple[int, ...] = ()
+    ) -> Any:
+        """(executable, shapes of its results), compiled where no equal segment was before."""
         if key not in self._programs:
             self.traces += 1
             lowered = jax.jit(function, donate_argnums=donate).lower(*args)
@@ -196,33 +200,43 @@ class Layerwise:
         self._programs.move_to_end(key)
         return self._programs[key]
 
-    def _compile(self, chain: Chain, trainer: Trainer, state: State, update: Any) -> tuple[Any, Any, int | None]:
+    def _compile(
+        self, segmented: SegmentedGraph, trainer: Trainer, state: State, update: Any
+    ) -> tuple[Any, Any, int | None]:
         """(step, score, bytes held at once: weights, what the backward pass needs, and the largest program's own)."""
         count, key = jax.ShapeDtypeStruct((), jnp.int32), _shapes(state.key)
         shapes = [batch_shapes(self._task, self._dataset, rows) for rows in (trainer.rows, trainer.valid_rows)]
         images, targets = zip(*shapes, strict=True)
-        size, batches = chain.links[0].in_shape, Batches(trainer.graph, self._dataset, self._recipe, self._task)
+        size, batches = segmented.segments[0].in_shape, Batches(trainer.graph, self._dataset, self._recipe, self._task)
         mix_in, (x, pairs) = self._program((size, "mixed"), batches.mixed, (images[0], targets[0], key, count))
         see, seen = self._program((size, "seen"), batches.seen, (images[1],))
         x, pairs, seen = _shapes((x, pairs, seen))
         ways, held, largest = [], 0, 0
-        for i, link in enumerate(chain.links):
-            functions = self._functions(link, update)
-            own, random = _shapes(_own(state, i)), _shapes(_random(chain.random[i]))
+        for i, segment in enumerate(segmented.segments):
+            functions = self._functions(segment, update)
+            own, random = _shapes(_own(state, i)), _shapes(_random(segmented.random[i]))
             held += _bytes(own)
-            if link.last:
+            if segment.last:
                 args = own, pairs, x, key, count, random
-                way = [self._program((link, "end"), functions.end, args, (0,))[0]]
-                score = self._program((link, "metrics"), functions.metrics, (own[:2], seen, targets[1], valid_shape(trainer.valid_rows)))[0]
+                way = [self._program((segment, "end"), functions.end, args, (0,))[0]]
+                score = self._program(
+                    (segment, "metrics"),
+                    functions.metrics,
+                    (own[:2], seen, targets[1], valid_shape(trainer.valid_rows)),
+                )[0]
             else:
-                forward, (y, stats, pull) = self._program((link, "forward"), functions.forward, (own[0], x, key, count, random))
+                forward, (y, stats, pull) = self._program(
+                    (segment, "forward"), functions.forward, (own[0], x, key, count, random)
+                )
                 y, stats, pull = _shapes((y, stats, pull))
-                backward = self._program((link, "backward"), functions.backward, (pull, y, own, stats, count), (2,))[0]
+                backward = self._program((segment, "backward"), functions.backward, (pull, y, own, stats, count), (2,))[
+                    0
+                ]
                 way, held, x = [forward, backward], held + _bytes((y, pull)), y
-                score, seen = self._program((link, "score"), functions.score, (own[:2], seen))
+                score, seen = self._program((segment, "score"), functions.score, (own[:2], seen))
                 seen = _shapes(seen)
             largest = max([largest, *(memory_bytes(one) or 0 for one in way)])
-            ways.append((way, score, _random(chain.random[i])))
+            ways.append((way, score, _random(segmented.random[i])))
         return _step(mix_in, ways), _score(see, [score for _, score, _ in ways]), held + largest
 
 

@@ -3,9 +3,9 @@
     program = compile_space(space, dataset, recipe)              # minutes saved: once a space, not once a candidate
     fitted = program.fit(space.decode(genome), seed=0)           # what `fit` gives, without compiling
 
-A switch chooses the blocks of every slot (`nas.train.compilation.slots`); only what is chosen runs, forward and backward. Parameters,
-optimizer state and statistics are packed vectors as large as the largest candidate; what a candidate does not use stays zero.
-Initial weights, order of images, augmentation and dropout are those of `fit`.
+A switch chooses the blocks of every position (`nas.train.compilation.switched_plan`); only what is chosen runs, forward and
+backward. Parameters, optimizer state and statistics are packed vectors as large as the largest candidate; what a candidate
+does not use stays zero. Initial weights, order of images, augmentation and dropout are those of `fit`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from nas.recipe import Recipe
 from nas.space import Space
 from nas.tasks import Task, check_fit, check_recipe, task_of, training_loss
 from nas.train.checkpoint import Checkpoints
-from nas.train.compilation.slots import PARTS, Choice, Group, Piece, SlotPlan, SpacePlan, Step, plan_space
+from nas.train.compilation.switched_plan import PARTS, Choice, Group, Piece, SlotPlan, SpacePlan, Step, plan_space
 from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import mix, optimizer, ramp
 from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape
@@ -112,7 +112,9 @@ def _split(areas: Areas, sizes: Sequence[dict[str, int]]) -> list[Areas]:
     for part in PARTS:
         expected = [one[part] for one in sizes]
         rest = areas[part].shape[0] - sum(expected)
-        columns[part] = lax.split(areas[part], [*expected, rest]) if sum(expected) else [areas[part][:0]] * len(expected)
+        columns[part] = (
+            lax.split(areas[part], [*expected, rest]) if sum(expected) else [areas[part][:0]] * len(expected)
+        )
     return [{part: columns[part][i] for part in PARTS} for i in range(len(sizes))]
 
 

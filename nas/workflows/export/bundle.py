@@ -24,6 +24,7 @@ from nas.core.yamlio import dump_yaml, parse_yaml
 from nas.cost import cost
 from nas.data.dataset import Dataset
 from nas.nn.weights import Variables
+from nas.tasks import about, metrics_of, task_of
 from nas.workflows.export import int8, safetensors
 from nas.workflows.export.card import card, confusion
 from nas.workflows.export.formats import FORMATS, Trained, run_onnx
@@ -38,12 +39,16 @@ BATCH = 256
 
 @dataclass(frozen=True)
 class Made:
-    """What was made: the folder, each format's largest difference of logits, accuracies on the test split."""
+    """What was made: the folder, each format's largest difference of outputs, the task's primary metric on the test split.
+
+    accuracy, int8_accuracy: values of that metric, whose name is `metric`.
+    """
 
     folder: Path
     differences: Mapping[str, float]
     accuracy: float
     int8_accuracy: float | None = None
+    metric: str = "accuracy"
 
     @property
     def files(self) -> dict[str, Path]:
@@ -81,7 +86,7 @@ def make_bundle(
             formats, with_int8, calibrate
         )
         os.replace(temporary, folder)
-        return Made(folder, *made)
+        return Made(folder, *made, task_of(arch).primary)
     except OSError as error:
         raise ValueError(f"out: {error.filename or folder}: {error.strerror or error}") from None
     finally:
@@ -112,13 +117,18 @@ class _Making:
             path = self.folder / FORMATS[name].file
             path.write_bytes(FORMATS[name].write(trained))
             differences[name] = compared(name, FORMATS[name].run(path, test[sample]), logits[sample])
-        predicted = logits.argmax(1)
-        accuracy = float((predicted == dataset.test.targets).mean())
+        accuracy = self._score(logits)
         quantized = self._int8(test, accuracy, calibrate) if with_int8 else None
-        matrix = confusion(dataset.test.targets, predicted, len(dataset.classes))
+        labeled = dataset.target.kind == "label"
+        matrix = confusion(dataset.test.targets, logits.argmax(1), len(dataset.classes)) if labeled else None
         self._write_card(differences, accuracy, quantized, matrix)
         self._write_index(accuracy)
         return differences, accuracy, quantized["after"] if quantized else None
+
+    def _score(self, outputs: np.ndarray) -> float:
+        """The task's primary metric on the test split."""
+        task = task_of(self.arch)
+        return metrics_of(task, outputs, self.dataset.test.targets)[task.primary]
 
     def _int8(self, test: np.ndarray, accuracy: float, calibrate: int) -> dict[str, Any]:
         source = self.folder / FORMATS["onnx"].file
@@ -126,14 +136,11 @@ class _Making:
             raise ValueError("formats: int8 is made from onnx; name both")
         train = self.dataset.train.images[:calibrate]
         int8.quantize(source, self.folder / int8.FILE, prepared(train, self.arch, self.dataset.mean, self.dataset.std))
-        after = run_onnx(self.folder / int8.FILE, test).argmax(1)
-        before = run_onnx(source, test).argmax(1)
-        labels = self.dataset.test.targets
-        return {"before": float((before == labels).mean()), "after": float((after == labels).mean()), "images": len(test),
-                "calibrated": len(train)}  # fmt: skip
+        after, before = (self._score(run_onnx(file, test)) for file in (self.folder / int8.FILE, source))
+        return {"before": before, "after": after, "images": len(test), "calibrated": len(train)}
 
     def _write_card(
-        self, differences: Mapping[str, float], accuracy: float, quantized: Any, matrix: np.ndarray
+        self, differences: Mapping[str, float], accuracy: float, quantized: Any, matrix: np.ndarray | None
     ) -> None:
         counted = cost(self.arch)
         what = {"stablehlo": "StableHLO by jax.export, any number of images", "source": "Flax source, needs jax and flax",
@@ -143,7 +150,8 @@ class _Making:
         files += [(int8.FILE, "ONNX, 8 bits", "not compared, see below")] if quantized else []
         facts = {
             "name": self.arch.name, "input": lower(self.arch).input_shape, "params": counted.params, "macs": counted.macs,
-            "test": {"accuracy": accuracy, "images": len(self.dataset.test)}, "files": files, "int8": quantized,
+            "task": about(task_of(self.arch)),
+            "test": {"value": accuracy, "images": len(self.dataset.test)}, "files": files, "int8": quantized,
             "latencies": self.latencies, "origin": {**self.origin, "exported_with": versions()},
         }  # fmt: skip
         (self.folder / "README.md").write_text(card(facts, matrix, self.dataset.classes), encoding="utf-8")
@@ -153,7 +161,7 @@ class _Making:
         index = {
             "version": VERSION, "name": self.arch.name, "arch_id": arch_id(self.arch), "classes": list(self.dataset.classes),
             "mean": list(self.dataset.mean), "std": list(self.dataset.std), "resolution": self.dataset.resolution,
-            "channels": self.dataset.channels, "test_accuracy": accuracy, "sha256": digests,
+            "channels": self.dataset.channels, "task": task_of(self.arch).name, "test": accuracy, "sha256": digests,
         }  # fmt: skip
         (self.folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
@@ -233,7 +241,7 @@ def load_bundle(folder: Path) -> Bundle:
     where = str(folder / WEIGHTS)
     arch = arch_from_dict(parse_yaml((folder / "arch.yaml").read_text(encoding="utf-8"), str(folder / "arch.yaml")))
     sizes = (len(classes), len(mean), len(std))
-    if sizes != (arch.classes, arch.channels, arch.channels):
+    if sizes != (arch.classes if classes else 0, arch.channels, arch.channels):
         raise ValueError(f"{folder / INDEX}: {sizes[0]} classes and {sizes[1]} means do not fit the network in arch.yaml")
     graph, arrays = lower(arch), safetensors.from_bytes((folder / WEIGHTS).read_bytes(), where)
     variables = safetensors.nested(arrays, init(graph, 0), where)

@@ -18,16 +18,21 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     )
 
 
-def card(facts: Mapping[str, Any], matrix: np.ndarray, classes: Sequence[str]) -> str:
-    """Markdown. `facts` has name, input, test, params, macs, memory, files, checks, int8, latencies, data, settings."""
+def card(facts: Mapping[str, Any], matrix: np.ndarray | None, classes: Sequence[str]) -> str:
+    """Markdown. `facts` has name, input, task, test, params, macs, memory, files, checks, int8, latencies, data, settings.
+
+    matrix: the confusion of classes; None where there are none.
+    """
     height, width, channels = facts["input"]
+    images, metric = f"{width}x{height} images of {channels} channel{'s' if channels > 1 else ''}", facts["task"]["primary"]
+    does = f"Classifies {images} into {len(classes)} classes." if classes else f"A network for {facts['task']['name']} from {images}."
     lines = [
         f"# {facts['name']}", "",
-        f"Classifies {width}x{height} images of {channels} channel{'s' if channels > 1 else ''} into {len(classes)} classes.",
+        does,
         "Images are divided by 255, then normalized by `mean` and `std` of bundle.json. `nas predict weights=<this folder> "
         "image=<file>` runs it.", "",
         "| | |", "|---|---|",
-        f"| test accuracy | {facts['test']['accuracy']:.4f} on {facts['test']['images']} images |",
+        f"| test {metric} | {facts['test']['value']:.4f} on {facts['test']['images']} images |",
         f"| parameters | {facts['params']:,} |",
         f"| multiply-adds | {facts['macs'] / 1e6:.2f} M |",
         *(f"| latency on {name} | {ms:.4f} ms, batch 1, measured |" for name, ms in facts["latencies"].items()),
@@ -35,9 +40,10 @@ def card(facts: Mapping[str, Any], matrix: np.ndarray, classes: Sequence[str]) -
         *(f"| {file} | {what} | {difference} |" for file, what, difference in facts["files"]),
     ]  # fmt: skip
     if facts["int8"]:
-        lines += ["", "8 bits, in ONNX Runtime: accuracy {before:.4f} before, {after:.4f} after, on {images} test images; "
-                  "calibrated with {calibrated} training images.".format(**facts["int8"])]  # fmt: skip
-    lines += ["", "## Confusion on the test split", "", *_matrix(matrix, classes)]
+        lines += ["", "8 bits, in ONNX Runtime: {metric} {before:.4f} before, {after:.4f} after, on {images} test images; "
+                  "calibrated with {calibrated} training images.".format(metric=metric, **facts["int8"])]  # fmt: skip
+    if matrix is not None:
+        lines += ["", "## Confusion on the test split", "", *_matrix(matrix, classes)]
     lines += ["", "## How it came about", "", "```json", json.dumps(facts["origin"], indent=1, default=str), "```", ""]
     return "\n".join(lines)
 

@@ -54,7 +54,7 @@ def _stablehlo(trained: Trained) -> bytes:
     deployed, arrays = folded(trained.graph, trained.variables)
 
     def infer(images: jax.Array) -> jax.Array:
-        return apply(deployed, arrays["params"], arrays["stats"], images, train=False, form="lax")[0]
+        return apply(deployed, arrays["params"], arrays["stats"], images, train=False, implementation="lax")[0]
 
     (count,) = export.symbolic_shape("n")
     images = jax.ShapeDtypeStruct((count, *trained.graph.input_shape), jnp.float32)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from nas.data.images import BROKEN, FORMATS
+from nas.tasks import task_of
 from nas.workflows.export.bundle import Bundle, own_logits, prepared
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
@@ -50,10 +52,14 @@ def read_image(path: Path, side: int, channels: int) -> np.ndarray:
         raise ValueError(f"image: {path}: not an image that can be read: {' '.join(str(error).split())}") from None
 
 
-def classify(bundle: Bundle, images: np.ndarray) -> np.ndarray:
-    """(n, classes) probabilities of (n, h, w, c) uint8 images."""
+def answers(bundle: Bundle, images: np.ndarray) -> Mapping[str, np.ndarray]:
+    """What the network's task makes of its outputs for (n, h, w, c) uint8 images, by name: `Task.postprocess`."""
     trained = bundle.trained
     inputs = prepared(images, bundle.arch, trained.mean, trained.std)
-    logits = own_logits(bundle.arch, trained.variables, inputs).astype(np.float64)
-    powers = np.exp(logits - logits.max(1, keepdims=True))
-    return powers / powers.sum(1, keepdims=True)
+    outputs = own_logits(bundle.arch, trained.variables, inputs).astype(np.float64)
+    return task_of(bundle.arch).postprocess(outputs)
+
+
+def classify(bundle: Bundle, images: np.ndarray) -> np.ndarray:
+    """(n, classes) probabilities of (n, h, w, c) uint8 images."""
+    return answers(bundle, images)["probability"]

@@ -58,6 +58,7 @@ class Exported:
         differences: Of each format of a bundle, the largest difference of its logits from the network's.
         accuracy: Of a bundle, on the test split; nan without weights.
         int8_accuracy: The same in 8 bits; None where that was not made.
+        metric: The primary metric of the task, which the two are values of.
     """
 
     folder: Path | None
@@ -66,6 +67,7 @@ class Exported:
     differences: Mapping[str, float] = field(default_factory=dict)
     accuracy: float = float("nan")
     int8_accuracy: float | None = None
+    metric: str = "accuracy"
 
 
 def export(command: ExportCommand, progress: Progress = SILENT, custom: Custom = NOTHING) -> Exported:
@@ -77,7 +79,7 @@ def export(command: ExportCommand, progress: Progress = SILENT, custom: Custom =
     use_plugins(command.plugins)
     if command.weights is not None:
         made = export_bundle(command, progress, custom)
-        return Exported(made.folder, made.files, {}, made.differences, made.accuracy, made.int8_accuracy)
+        return Exported(made.folder, made.files, {}, made.differences, made.accuracy, made.int8_accuracy, made.metric)
     arch = custom.arch or find_arch(command.arch or "")
     texts = {name: _text(arch, name) for name in command.formats or STRINGS[:1]}
     if command.out is None:

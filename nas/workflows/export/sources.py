@@ -12,6 +12,7 @@ from nas.arch.blocks import lower
 from nas.arch.find import find_arch
 from nas.data import Dataset, load_dataset
 from nas.latency import make_device
+from nas.tasks import outputs, task_of
 from nas.workflows.custom import Custom
 from nas.workflows.export import Made, available, make_bundle
 from nas.workflows.export.formats import missing
@@ -80,7 +81,7 @@ def _formats(expected: tuple[str, ...] | None, progress: Progress) -> list[str]:
 
 
 def _check_fit(arch: Arch, dataset: Dataset) -> None:
-    for key, expected in (("channels", dataset.channels), ("classes", len(dataset.classes))):
+    for key, expected in (("channels", dataset.channels), ("classes", outputs(task_of(arch), arch, dataset))):
         if getattr(arch, key) != expected:
             raise ValueError(f"dataset: {dataset.name} has {expected} {key}, the architecture {getattr(arch, key)}")
 

@@ -21,7 +21,7 @@ from nas.recipe import Recipe
 from nas.report.trackers import check_trackers
 from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
-from nas.tasks import check_recipe, outputs, task_of
+from nas.tasks import check_recipe, example, outputs, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.run_folder import use_plugins, with_paths
 from nas.workflows.search.loop import SearchSettings
@@ -99,7 +99,7 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     published = evaluator if isinstance(evaluator, TabularSettings) else None
     recipe = build(Recipe, command.recipe, "recipe")
     space = custom.space or load_space(command.space)
-    task = task_of(space.base)
+    task = task_of(space)
     reported = TaskMetrics(task.name, task.metrics, task.primary)
     objectives = _objectives(command, list(devices), evaluator, published, reported)
     evaluator.capabilities.check_task(task)
@@ -117,7 +117,7 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     else:
         loaded = custom.dataset or load_dataset(config["dataset"])
         resolution = command.resolution or (loaded.resolution if isinstance(space.resolution, int) else None)
-        fitted = space.fit(resolution, loaded.channels, outputs(task, space.base, loaded))
+        fitted = space.fit(resolution, loaded.channels, outputs(task, example(space), loaded))
         notes = _notes(space, fitted)
     evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)

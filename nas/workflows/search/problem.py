@@ -30,7 +30,7 @@ def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor], p
     if objectives.needs_target:
         objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs, progress))
     journal.put("objectives", dataclasses.asdict(objectives))
-    journal.put("task", about(task_of(plan.space.base)))
+    journal.put("task", about(task_of(plan.space)))
     if fidelities := plan.controller.fidelities:
         journal.put("fidelities", [dataclasses.asdict(fidelity) for fidelity in fidelities])
     return Problem(plan.space, objectives, costs, table.features)

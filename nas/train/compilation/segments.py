@@ -1,8 +1,8 @@
-"""A network as a chain of links: where it can be cut, and how its tree of arrays is packed link by link.
+"""A network cut into segments of one tensor in and one out, and how its tree of arrays is packed segment by segment.
 
-    chain = cut(lower(arch))                         # stem, layers and head: each hands one tensor on
+    segmented = cut(lower(arch))                     # stem, layers and head: each hands one tensor on
 
-Links that compute the same on the same shapes are equal values wherever they stand, so that programs can be kept by them.
+Segments that compute the same on the same shapes are equal values wherever they stand, so that programs can be kept by them.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ STATS = ("mean", "var")
 
 
 @dataclass(frozen=True)
-class Link:
-    """Layers with one tensor in and one out, named and numbered from 1 on by place, so that equal links are equal values."""
+class Segment:
+    """Layers with one tensor in and one out, named and numbered from 1 on by place, so that equal segments are equal values."""
 
     nodes: tuple[Node, ...]
     in_shape: Shape
@@ -54,15 +54,15 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Chain:
-    """A network cut into links. random: for each link the (number, rate) of its nodes that need random numbers."""
+class SegmentedGraph:
+    """A network cut into segments. random: for each segment the (number, rate) of its nodes that need random numbers."""
 
-    links: tuple[Link, ...]
+    segments: tuple[Segment, ...]
     names: tuple[tuple[str, ...], ...]
     random: tuple[tuple[tuple[int, float], ...], ...]
 
 
-def cut(graph: Graph) -> Chain:
+def cut(graph: Graph) -> SegmentedGraph:
     """Cuts after the last node of every layer of which all that follows needs that node alone."""
     nodes, ends = graph.nodes, []
     for last in range(1, len(nodes) - 1):
@@ -70,39 +70,39 @@ def cut(graph: Graph) -> Chain:
         if alone and nodes[last].scope != nodes[last + 1].scope:
             ends.append(last)
     ends.append(len(nodes) - 1)
-    links, names, random, start = [], [], [], 0
+    segments, names, random, start = [], [], [], 0
     for end in ends:
         part = nodes[start + 1 : end + 1]
-        links.append(_link(part, start, nodes[start].shape, start == 0, end == len(nodes) - 1))
+        segments.append(_segment(part, start, nodes[start].shape, start == 0, end == len(nodes) - 1))
         names.append(tuple(node.name for node in part))
         random.append(tuple((start + 1 + i, _rate(node)) for i, node in enumerate(part) if node.op in RANDOM))
         start = end
-    return Chain(tuple(links), tuple(names), tuple(random))
+    return SegmentedGraph(tuple(segments), tuple(names), tuple(random))
 
 
 def _rate(node: Node) -> float:
     return float(node.attr["rate"])
 
 
-def _link(nodes: Sequence[Node], start: int, shape: Shape, first: bool, last: bool) -> Link:
+def _segment(nodes: Sequence[Node], start: int, shape: Shape, first: bool, last: bool) -> Segment:
     def placed(i: int, node: Node) -> Node:
         attrs = () if node.op in RANDOM else node.attrs  # a rate depends on the depth of the candidate
         return Node(node.op, str(i), tuple(j - start for j in node.inputs), node.shape, attrs)
 
-    return Link(tuple(placed(i, node) for i, node in enumerate(nodes, 1)), shape, first, last)
+    return Segment(tuple(placed(i, node) for i, node in enumerate(nodes, 1)), shape, first, last)
 
 
 @dataclass(frozen=True)
-class Joined:
-    """Packs a network's tree link by link, each with its own names."""
+class SegmentLayouts:
+    """Packs a network's tree segment by segment, each with its own names."""
 
     layouts: tuple[Layout, ...]
 
     @classmethod
-    def of(cls, chain: Chain, kind: str) -> Joined:
+    def of(cls, segmented: SegmentedGraph, kind: str) -> SegmentLayouts:
         layouts = []
-        for link, names in zip(chain.links, chain.names, strict=True):
-            entries = getattr(link, kind).entries
+        for segment, names in zip(segmented.segments, segmented.names, strict=True):
+            entries = getattr(segment, kind).entries
             layouts.append(Layout(tuple((names[int(node) - 1], name, shape) for node, name, shape in entries)))
         return cls(tuple(layouts))
 
