@@ -20,7 +20,7 @@ from nas.data.arrays import dataset_of_arrays
 from nas.evaluators import EVALUATORS, EvaluatorSettings
 from nas.evaluators.function import FunctionSettings, Made
 from nas.objectives import COSTS, LATENCY, Direction
-from nas.space import load_space
+from nas.space import Space, load_space
 from nas.tasks import task_of
 from nas.workflows.custom import Custom, dataset_identity, described
 from nas.workflows.defaults import Settings, compose
@@ -246,3 +246,13 @@ def make_progress(progress: bool | Callable[[Update], object] | Progress | None)
 
         return Bar()
     return Callback(progress) if callable(progress) else progress
+
+
+def workflow_arguments(command: str, given: Mapping[str, Any], arch: Arch | None = None, space: Space | None = None) -> Arguments:
+    """The arguments of a workflow by name; an architecture and a space as objects."""
+    changes = plain(given)
+    use_plugins(changes.get("plugins") or ())
+    named = {"arch": arch.name} if arch is not None else {"space": space.name} if space is not None else {}
+    words = {**given, **({"arch": f"{arch.name}-{arch_id(arch)[:6]}"} if arch is not None else named)}
+    config = compose(command, {**changes, **named})
+    return Arguments(config, Custom(space, arch), overrides_of(words), call_of(command, words))
