@@ -20,8 +20,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.core.machine import keep_memory, use_compile_cache
 from nas.core.plugins import load_plugins
+from nas.core.process import keep_memory, use_compile_cache
 from nas.data import Dataset
 from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded

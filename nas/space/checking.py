@@ -37,20 +37,20 @@ def check(space: Template, where: str) -> None:
         lower(arch_from_dict(space.decode(genome).to_dict(), where), where)
 
 
-def _share(space: Template) -> int:
+def _blocks_checked(space: Template) -> int:
     return max(LEAST, LOOKED_AT // sum(len(stage.layers) for stage in space.stages))
 
 
 def _check_stem(space: Template, place: str) -> None:
     defaults = dict(space.base.defaults)
-    for block in itertools.islice(space.blocks_of(space.stem), _share(space)):
+    for block in itertools.islice(space.blocks_of(space.stem), _blocks_checked(space)):
         whole(block.get("stride", 1), 1, MAX_STRIDE, f"{place}.stride")
         resolve(block, defaults, place)
 
 
 def _check_layer(space: Template, layer: Pairs, place: str, registry: Mapping[str, BlockFn] = BLOCKS) -> None:
     defaults = dict(space.base.defaults)
-    for block in itertools.islice(space.blocks_of(layer), _share(space)):
+    for block in itertools.islice(space.blocks_of(layer), _blocks_checked(space)):
         resolve(block, defaults, place, registry)
 
 

@@ -19,7 +19,7 @@ from nas.arch.graph import Graph, node_macs
 from nas.cost import FEATURES, cost
 from nas.latency import Budget, DeviceError, Host, LayerwisePredictor, LiteRT, OnnxRuntime, fit_layerwise, make_device
 from nas.latency.devices.measure import measure_networks
-from nas.latency.predictors.layerwise.fitting import sample_space, spread_indices
+from nas.latency.predictors.layerwise.fitting import evenly_spaced, sample_space
 from nas.latency.predictors.layerwise.layers import layer_graphs
 from nas.latency.predictors.layerwise.regression import Layer, fit_model, held_out
 from nas.latency.timing import Program, Rounds, summarize, time_programs
@@ -245,7 +245,7 @@ def test_held_out_predictions_come_from_the_other_networks():
     "count, expected, places", [(64, 3, [32, 0, 63]), (5, 5, [2, 0, 4, 1, 3]), (2, 6, [0, 1]), (1, 3, [0]), (0, 3, [])]
 )
 def test_networks_are_spread_over_sizes(count: int, expected: int, places: list[int]):
-    assert spread_indices(count, expected) == places
+    assert evenly_spaced(count, expected) == places
 
 
 # The predictor.
