@@ -25,7 +25,7 @@ from nas.report.summary import Summary, metric_names, summarize
 from nas.report.text import value_of
 
 WHOLE = ("params", "macs", "memory_bytes")
-MARKS = ("# trial ", "# scaled ")  # the first words of our files
+MARKS = ("# trial ", "# scaled ")  # how our files begin
 
 
 def write_outputs(
@@ -104,16 +104,16 @@ def arch_yaml(row: FrontRow, summary: Summary, path: Path) -> str:
 def train_command(path: Path, settings: Mapping[str, JSON]) -> str:
     """`nas train arch=... dataset=...`, as one would type it in the folder where this report was written."""
     near = os.path.relpath(path)
-    words = ["nas", "train", _override("arch", str(path.absolute()) if near.startswith("..") else near)]
+    command = ["nas", "train", _override("arch", str(path.absolute()) if near.startswith("..") else near)]
     dataset = settings.get("dataset")
     if isinstance(dataset, Mapping) and isinstance(dataset.get("name"), str):
-        words.append(_override("dataset", dataset["name"]))
+        command.append(_override("dataset", dataset["name"]))
         if isinstance(dataset.get("path"), str):
-            words.append(_override("dataset.path", dataset["path"]))
+            command.append(_override("dataset.path", dataset["path"]))
     plugins = settings.get("plugins")
     if isinstance(plugins, list | tuple) and plugins:
-        words.append(_override("plugins", f"[{','.join(map(str, plugins))}]", quoted=False))
-    return _line(" ".join(words))
+        command.append(_override("plugins", f"[{','.join(map(str, plugins))}]", quoted=False))
+    return _line(" ".join(command))
 
 
 def _override(key: str, value: str, quoted: bool = True) -> str:

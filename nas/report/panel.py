@@ -58,7 +58,7 @@ class Display:
             self._live.update(self._panel(), refresh=True)
             self._live.stop()
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         """One line above the panel."""
         self._console.print(line, markup=False, soft_wrap=True)
 
@@ -74,7 +74,7 @@ class Display:
             self._count(trial)
             self._fresh += trained(trial)
             if not self._live and trained(trial):
-                self.say(self._line(trial))
+                self.message(self._line(trial))
         self._refresh()
 
     def started(self, number: int, worker: str) -> None:
@@ -89,7 +89,7 @@ class Display:
     def lost(self, number: int, error: str) -> None:
         """Told at once: whoever watches should know that machines die."""
         self._running.pop(number, None)
-        self.say(f"trial {number} was lost: {error}")
+        self.message(f"trial {number} was lost: {error}")
 
     def _count(self, trial: Trial) -> None:
         self._counted += trained(trial)

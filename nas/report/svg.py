@@ -29,8 +29,8 @@ def tag(name: str, content: str | None = None, /, **attributes: str | float | No
     return f"<{name}{''.join(parts)}/>" if content is None else f"<{name}{''.join(parts)}>{content}</{name}>"
 
 
-def text(x: float, y: float, words: str, **attributes: str | float | None) -> str:
-    return tag("text", escape(words), x=x, y=y, **attributes)
+def text(x: float, y: float, content: str, **attributes: str | float | None) -> str:
+    return tag("text", escape(content), x=x, y=y, **attributes)
 
 
 def group(parts: list[str], **attributes: str | float | None) -> str:

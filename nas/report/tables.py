@@ -36,11 +36,11 @@ def _member(row: FrontRow, names: Sequence[str], summary: Summary) -> str:
         tags += f'<span class="tag scaled" title="{escape(row.note or "trained as the search trains")}">{escape(_marked(row))}</span>'
     if row.violated:
         tags += f'<span class="tag violated" title="{escape("; ".join(row.violated))}">constraint violated</span>'
-    link = f'<span class="mono">{escape(row.id)}</span>'
+    anchor = f'<span class="mono">{escape(row.id)}</span>'
     if row.arch:
-        link = f'<a href="front/{quote(row.id)}.yaml">{link}</a>'
+        anchor = f'<a href="front/{quote(row.id)}.yaml">{anchor}</a>'
     own = number_cell(math.nan, "\u2013") if row.name else number_cell(row.number, str(row.number))
-    cells = [own, f'<td class="id" data-v="{escape(row.id)}">{link}{tags}</td>']
+    cells = [own, f'<td class="id" data-v="{escape(row.id)}">{anchor}{tags}</td>']
     for name in names:
         value = value_of(row, name)
         shown = show(name, value)
@@ -142,8 +142,8 @@ def _more(count: int) -> str:
 
 def table(heads: Sequence[tuple[str, bool]], rows: Iterable[str], kind: str = "") -> str:
     cells = "".join(
-        f"<th{' class=n' if right else ''}>{f'<button>{escape(words)}</button>' if kind else escape(words)}</th>"
-        for words, right in heads
+        f"<th{' class=n' if right else ''}>{f'<button>{escape(text)}</button>' if kind else escape(text)}</th>"
+        for text, right in heads
     )
     head = f"<thead><tr>{cells}</tr></thead>" if heads else ""
     return f'<div class="scroll"><table class="{kind}">{head}<tbody>{"".join(rows)}</tbody></table></div>'

@@ -78,15 +78,15 @@ class _Frame:
     def axes(self, x_title: str, y_title: str, x_labels: Labels, y_labels: Labels) -> str:
         parts, bottom = [], SIZE[1] - BOTTOM
         ticks = self.y.ticks(5)
-        for value, words in zip(ticks, y_labels(ticks), strict=True):
+        for value, text in zip(ticks, y_labels(ticks), strict=True):
             y = self.y.at(value)
             parts.append(svg.tag("line", x1=LEFT, x2=SIZE[0] - RIGHT, y1=y, y2=y, stroke=svg.LIGHT["grid"]))
-            parts.append(svg.text(LEFT - 6, y + 4, words, text_anchor="end", **INK))
+            parts.append(svg.text(LEFT - 6, y + 4, text, text_anchor="end", **INK))
         ticks = self.x.ticks(7)
-        for value, words in zip(ticks, x_labels(ticks), strict=True):
+        for value, text in zip(ticks, x_labels(ticks), strict=True):
             x = self.x.at(value)
             parts.append(svg.tag("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, stroke=svg.LIGHT["dim"]))
-            parts.append(svg.text(x, bottom + 17, words, text_anchor="middle", **INK))
+            parts.append(svg.text(x, bottom + 17, text, text_anchor="middle", **INK))
         parts.append(svg.tag("line", x1=LEFT, x2=SIZE[0] - RIGHT, y1=bottom, y2=bottom, stroke=svg.LIGHT["dim"]))
         parts.append(svg.text(SIZE[0] - RIGHT, SIZE[1] - 8, x_title, text_anchor="end", **INK))
         parts.append(svg.text(10, 16, y_title, **INK))

@@ -193,8 +193,8 @@ class _TrainingWorker:
         """Trains as worker `rank` of `count`. Returns the fields of the `Fit` in worker 0."""
         import ray
 
-        from nas.core.machine import keep_memory, use_compile_cache
         from nas.core.plugins import load_plugins
+        from nas.core.process import keep_memory, use_compile_cache
         from nas.data import load_dataset
         from nas.train import fit
         from nas.train.parallel import join

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from nas.arch import Arch, dropped_strides
 from nas.arch.blocks import lower
 from nas.arch.find import find_arch
-from nas.core.machine import keep_memory, use_compile_cache
+from nas.core.process import keep_memory, use_compile_cache
 from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
 from nas.cost import cost
