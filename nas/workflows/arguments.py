@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nas.arch import Arch, arch_from_dict
+from nas.arch import Arch
 from nas.arch.blocks import arch_id
 from nas.arch.find import find_arch
 from nas.controllers import CONTROLLERS
@@ -20,7 +20,7 @@ from nas.data.arrays import dataset_of_arrays
 from nas.evaluators import EVALUATORS, EvaluatorSettings
 from nas.evaluators.function import FunctionSettings, Made
 from nas.objectives import COSTS, LATENCY, Direction
-from nas.space import Space, load_space, space_from_dict
+from nas.space import Space, load_space
 from nas.tasks import task_of
 from nas.workflows.custom import Custom, dataset_identity, described
 from nas.workflows.defaults import Settings, compose
@@ -77,7 +77,7 @@ def search_arguments(
 
 def _objects(given: Mapping[str, Any], function: FunctionSettings | None, version: str | None) -> tuple[Custom, Settings]:
     """The objects among arguments, and what their keys hold instead."""
-    space = None if isinstance(given["space"], str | Path) else as_space(given["space"])
+    space = None if isinstance(given["space"], str | Path) else load_space(given["space"])
     dataset = as_dataset(given["dataset"])
     replaced: Settings = {"space": str(given["space"]) if space is None else space.name}
     if dataset is not None:
@@ -123,7 +123,7 @@ def _objective(settings: Settings, objectives: Mapping[str, Direction] | None, c
 
 def _own_metrics(space: Any, objectives: Mapping[str, Direction] | None) -> dict[str, Direction]:
     """Objectives that neither nas nor the task of the space knows: what a function reports."""
-    known = task_of(as_space(space).base).metrics
+    known = task_of(load_space(space).base).metrics
     return {name: way for name, way in (objectives or {}).items() if name not in known and not _is_cost(name)}
 
 
@@ -156,22 +156,6 @@ def as_dataset(dataset: Any) -> Dataset | None:
     if isinstance(dataset, tuple) or (isinstance(dataset, Mapping) and "x_train" in dataset):
         return dataset_of_arrays(dataset)
     return None
-
-
-def as_space(space: str | Path | Mapping[str, Any] | Space) -> Space:
-    """A space by name, path, or the content of a file."""
-    if isinstance(space, Space):
-        return space
-    if isinstance(space, Mapping):
-        return space_from_dict(space, str(space.get("name", "space")))
-    return load_space(str(space))
-
-
-def as_arch(arch: str | Path | Mapping[str, Any] | Arch) -> Arch:
-    """An architecture by name, path, block strings, or the content of a file."""
-    if isinstance(arch, Arch):
-        return arch
-    return arch_from_dict(dict(arch)) if isinstance(arch, Mapping) else find_arch(str(arch))
 
 
 def plain(given: Mapping[str, Any]) -> Settings:
@@ -228,7 +212,7 @@ def train_arguments(
     """The arguments of `nas.train` by name; `shortcuts` are keys of the recipe, None where they were not given."""
     changes = plain(given)
     use_plugins(changes["plugins"])
-    found, dataset = as_arch(arch), as_dataset(given["dataset"])
+    found, dataset = find_arch(arch), as_dataset(given["dataset"])
     if set_ := {key: value for key, value in shortcuts.items() if value is not None}:
         recipe = changes.get("recipe")
         changes["recipe"] = {**({"name": recipe} if isinstance(recipe, str) else recipe or {}), **set_}

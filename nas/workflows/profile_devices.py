@@ -119,7 +119,7 @@ def _identity(command: ProfileCommand, space: Space) -> dict[str, Any]:
 
 def _spec(command: ProfileCommand, space: Space, folder: Path) -> WorkerSpec:
     devices = {name: with_paths(settings) for name, settings in command.device.items()}
-    return worker_spec({"device": devices}, space.to_dict(), command.plugins, folder, command.threads)
+    return worker_spec({"device": devices}, space.to_plain(), command.plugins, folder, command.threads)
 
 
 def _written(found: Profile, command: ProfileCommand, space: Space, run: Run) -> Profiled:

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 import nas
-from nas.arch.find import load_arch
+from nas.arch.files import load_arch
 from nas.cli import COMMANDS, run
 from nas.core.plugins import REGISTRIES, load_plugins
 from nas.core.yamlio import parse_yaml

@@ -15,7 +15,7 @@ from nas.cost import Costs
 from nas.journal import Journal, diff
 from nas.objectives import Objectives
 from nas.runtime.base import JobEvent
-from nas.space import Space, space_from_dict
+from nas.space import Space
 from nas.workflows.search.feasibility import check_feasible
 from nas.workflows.search.loop import Search, SearchSettings
 from search_fakes import AXES, ONLY, TINY, Killed, Shuffled, Silent, problem
@@ -40,7 +40,7 @@ def run(
 @pytest.mark.parametrize("controller", ["random", "evolution", "mnasnet"])
 def test_one_seed_one_sequence_whatever_the_workers_and_however_often_killed(tmp_path: Path, controller: str) -> None:
     run(tmp_path / "calm", Shuffled(0, 1), controller=controller)
-    rng = np.random.default_rng(1)
+    rng, kill = np.random.default_rng(1), 0
     for kill in range(100):
         try:
             run(
@@ -112,13 +112,13 @@ def test_screened_trials_do_not_count_and_are_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("controller", CONTROLLERS)
 def test_a_space_of_one_ends_with_a_word(tmp_path: Path, controller: str) -> None:
     """Where trainings differ in length, the one architecture goes on to the others before that."""
-    space = space_from_dict(ONLY, "one.yaml").fit(8, 1, 10)
+    space = Space.from_dict(ONLY, "one.yaml").fit(8, 1, 10)
     words = "were repeats" if controller == "asha" else "all 1 architectures"
     assert words in run(tmp_path / "j", Shuffled(0, 2), space=space, controller=controller, max_screened=20)
 
 
 def test_reseed_trains_a_repeat_again(tmp_path: Path) -> None:
-    space = space_from_dict(ONLY, "one.yaml").fit(8, 1, 10)
+    space = Space.from_dict(ONLY, "one.yaml").fit(8, 1, 10)
     run(tmp_path / "j", Shuffled(0, 2), trials=3, space=space, controller="random", repeat="reseed")
     with Journal.open(tmp_path / "j") as journal:
         assert len({e.seed for e in journal.evaluations()}) == 3

@@ -165,7 +165,7 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
         settings = {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "device": devices,
                     "evaluator": dict(command.evaluator)}  # fmt: skip
         space = shrunk_space(arch)
-        started = (command.executor, settings, space.to_dict(), command.plugins, folder, command.threads)
+        started = (command.executor, settings, space.to_plain(), command.plugins, folder, command.threads)
         with workers(*started, run) as (executor, placed):
             return _run(command, arch, space, run, journal, executor, placed, progress)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from nas.arch import Arch
-from nas.space import Space, space_from_dict
+from nas.space import Space
 from nas.workflows.adapt.proposals import STEM, STEP, kernel_of, smaller_kernels, tied
 
 SHARES = (0.25, 0.5, 0.75)
@@ -36,7 +36,7 @@ def shrunk_space(arch: Arch) -> Space:
     for stage in arch.stages:
         own, layers = layers[: stage.repeat], layers[stage.repeat :]
         stages.append({"stride": stage.stride, "layers": own})
-    return space_from_dict({**data, "stages": stages}, f"{arch.name}: its shrunk forms")
+    return Space.from_dict({**data, "stages": stages}, f"{arch.name}: its shrunk forms")
 
 
 def _widths(width: int) -> list[int]:

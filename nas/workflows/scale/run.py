@@ -148,7 +148,7 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
     meta = {"settings": dict(config), "versions": versions(), "command": run.again}
     with open_run(folder, {**identity, "arch": fitted.to_dict()}, meta) as journal, logged(folder):
         space = family_space(fitted, coefficients) if command.device else None
-        plain = space.to_dict() if space else {}
+        plain = space.to_plain() if space else {}
         started = (command.executor, _settings(command), plain, command.plugins, folder, command.threads)
         with workers(*started, run) as (executor, placed):
             trainings = Trainings(command, folder, journal, executor, progress)

@@ -77,7 +77,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
     _announce(plan, run, progress)
     settings = {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}
     storage = Path(command.storage).expanduser().absolute() / run.folder.name if command.storage else run.folder
-    started = (settings, plan.space.to_dict(), command.plugins, storage, plan.settings.threads)
+    started = (settings, plan.space.to_plain(), command.plugins, storage, plan.settings.threads)
     executor = start_workers(command.executor, *started, plan.dataset, custom.evaluator)
     placed = DeviceExecutors(executor, worker_spec(*started), plan.devices)
     if executor.dashboard:
