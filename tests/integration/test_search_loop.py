@@ -40,7 +40,7 @@ def run(
 @pytest.mark.parametrize("controller", ["random", "evolution", "mnasnet"])
 def test_one_seed_one_sequence_whatever_the_workers_and_however_often_killed(tmp_path: Path, controller: str) -> None:
     run(tmp_path / "calm", Shuffled(0, 1), controller=controller)
-    rng = np.random.default_rng(1)
+    rng, kill = np.random.default_rng(1), 0
     for kill in range(100):
         try:
             run(
