@@ -190,7 +190,7 @@ def _sorted_front(points: Floats) -> NDArray[np.int64]:
 
 
 def _ranks_1d(points: Floats) -> NDArray[np.int64]:
-    """Distinct values are sorted: a front each."""
+    """Ranks of points that are distinct and sorted already (see the caller): 0, 1, 2, .., since each is a front of its own."""
     return np.arange(len(points), dtype=np.int64)
 
 
