@@ -55,7 +55,7 @@ def hypervolume_plot(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -
 
 
 def latency_plot(rows: Sequence[LatencyRow]) -> str:
-    """Predicted against measured, both in ms on equal axes; a whisker reaches up to the 95th percentile."""
+    """Predicted against measured latency on equal axes in ms; whiskers reach up to the 95th percentile."""
     rows = [row for row in rows if math.isfinite(row.predicted_ms) and math.isfinite(row.measured_ms)]
     values = [value for row in rows for value in (row.predicted_ms, row.measured_ms)]
     x = axis([], values, LEFT, SQUARE[0] - RIGHT)
@@ -73,7 +73,14 @@ def latency_plot(rows: Sequence[LatencyRow]) -> str:
 
 
 def latency_error(rows: Sequence[LatencyRow]) -> tuple[float, float]:
-    """Mean absolute and mean signed error of predictions, as fractions of what was measured; nan without rows."""
+    """Errors of predictions relative to measurement.
+
+    Args:
+        rows: Predicted and measured milliseconds.
+
+    Returns:
+        (mean absolute, mean signed) fraction; nan without rows.
+    """
     pairs = [(r.predicted_ms, r.measured_ms) for r in rows if math.isfinite(r.predicted_ms) and r.measured_ms > 0]
     errors = np.array([predicted / measured - 1 for predicted, measured in pairs])
     return (float(np.abs(errors).mean()), float(errors.mean())) if len(errors) else (math.nan, math.nan)

@@ -35,7 +35,15 @@ SHORT = 15  # rows of a table that stands open beside a plot
 
 
 def page(summary: Summary, references: Sequence[Reference] = ()) -> str:
-    """The page; `references` are known networks drawn beside the front."""
+    """The HTML report of a run.
+
+    Args:
+        summary: Of the run.
+        references: Known networks drawn beside the front.
+
+    Returns:
+        A self-contained page.
+    """
     runs = [series_of(summary)]
     body = [
         _head(summary),
@@ -55,7 +63,16 @@ def page(summary: Summary, references: Sequence[Reference] = ()) -> str:
 
 
 def render(title: str, body: str, data: Mapping[str, object]) -> str:
-    """The template filled in. `body` is markup, `data` what the tooltips read."""
+    """Fills in the page template.
+
+    Args:
+        title: Text.
+        body: Markup.
+        data: What the tooltips read.
+
+    Returns:
+        A self-contained page.
+    """
     script = svg.resource("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Template(svg.resource("page.html")).substitute(
@@ -250,6 +267,7 @@ def _outcomes(summary: Summary) -> str:
 
 
 def section(title: str, content: str) -> str:
+    """A section with a heading."""
     return f"<section><h2>{escape(title)}</h2>{content}</section>"
 
 

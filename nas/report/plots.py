@@ -80,7 +80,19 @@ def front_plot(
     runs: Sequence[Series], objectives: Objectives, cost: str, references: Sequence[Reference] = (),
     size: tuple[int, int] = (560, 380), top: int = MARGIN["top"],
 ) -> str:  # fmt: skip
-    """The inside of one plot, `size` in pixels; a root element goes around it."""
+    """The inside of one plot: trials, fronts and references in quality against a cost.
+
+    Args:
+        runs: What to draw, later ones on top.
+        objectives: Name the quality and its direction.
+        cost: Metric of the horizontal axis.
+        references: Known networks.
+        size: Width and height in pixels.
+        top: Margin above in pixels.
+
+    Returns:
+        SVG elements without a root.
+    """
     frame = _frame(runs, objectives, cost, references, size, top)
     parts = [*_grid(frame), *_rules(frame)]
     for run in runs:
@@ -94,9 +106,19 @@ def front_plot(
 
 
 def front_svg(summary: Summary, cost: str | None = None, references: Sequence[Reference] = (), title: str = "") -> str:
-    """A stand-alone picture of the front against `cost`, by default the first one.
+    """A stand-alone picture of the front.
 
-    Raises ValueError naming the costs there are where it is none of them.
+    Args:
+        summary: Of the run.
+        cost: Metric of the horizontal axis; by default the first of `plot_costs`.
+        references: Known networks.
+        title: A heading instead of the run's name.
+
+    Returns:
+        An SVG document.
+
+    Raises:
+        ValueError: An unknown cost; the message has the known ones.
     """
     costs = plot_costs(summary)
     cost = cost and metric_of(cost)

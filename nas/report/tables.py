@@ -59,6 +59,7 @@ def column_label(name: str) -> str:
 
 
 def latency_table(rows: Sequence[LatencyRow]) -> str:
+    """Predicted and measured latencies."""
     heads = [("trial", True), ("architecture", False), ("predicted", True), ("measured", True), ("95th percentile", True), ("error", True)]
     memory, energy = (any(not math.isnan(getattr(r, name)) for r in rows) for name in ("memory_bytes", "energy_mj"))
     heads += [("activations", True), ("compiled memory", True)] * memory + [("energy", True)] * energy
@@ -89,6 +90,7 @@ def failures_table(rows: Sequence[TrialRow]) -> str:
 
 
 def infeasible_table(rows: Sequence[TrialRow]) -> str:
+    """Infeasible trials with the constraints that they violate."""
     lines = [f"<tr>{number_cell(r.number, str(r.number))}<td class=wide>{_long(r.error)}</td></tr>" for r in rows[:MAX_ROWS]]
     return table([("trial", True), ("constraint", False)], lines) + _more(len(rows))
 
@@ -112,6 +114,7 @@ def flat_table(data: Mapping[str, JSON]) -> str:
 
 
 def flat(data: Mapping[str, JSON], prefix: str = "") -> Iterator[tuple[str, JSON]]:
+    """(dotted key, value) pairs of nested settings."""
     for key, value in data.items():
         if isinstance(value, Mapping) and value:
             yield from flat(value, f"{prefix}{key}.")
@@ -120,10 +123,12 @@ def flat(data: Mapping[str, JSON], prefix: str = "") -> Iterator[tuple[str, JSON
 
 
 def word(value: JSON) -> str:
+    """A value of settings as text."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def number_cell(value: float, shown: str, kind: str = "n") -> str:
+    """A cell with a number: `value` sorts, `shown` is read."""
     return f'<td class="{kind}" data-v="{"" if math.isnan(value) else repr(value)}">{escape(shown)}</td>'
 
 
@@ -141,6 +146,16 @@ def _more(count: int) -> str:
 
 
 def table(heads: Sequence[tuple[str, bool]], rows: Iterable[str], kind: str = "") -> str:
+    """An HTML table.
+
+    Args:
+        heads: (heading, whether it is flush right); empty for none.
+        rows: `<tr>` elements.
+        kind: CSS class; with one, a click on a heading sorts.
+
+    Returns:
+        Markup.
+    """
     cells = "".join(
         f"<th{' class=n' if right else ''}>{f'<button>{escape(text)}</button>' if kind else escape(text)}</th>"
         for text, right in heads

@@ -18,7 +18,16 @@ Labels = Callable[[Sequence[float]], Sequence[str]]
 
 
 def trajectory_svg(points: Sequence[tuple[float, float, str]], target_ms: float, final: float | None = None) -> str:
-    """(latency_ms, accuracy, change) of the seed and of every step; `final` is the accuracy after the last training."""
+    """Accuracy against latency over the steps of an adaptation.
+
+    Args:
+        points: (latency in ms, accuracy, change) of the seed and of every step.
+        target_ms: Milliseconds.
+        final: Accuracy after the final training.
+
+    Returns:
+        An SVG document.
+    """
     xs, ys = [p[0] for p in points] + [target_ms], [p[1] for p in points] + ([] if final is None else [final])
     frame = _Frame(xs, ys)
     placed = [(frame.x.at(ms), frame.y.at(accuracy)) for ms, accuracy, _ in points]
@@ -58,7 +67,16 @@ def _percents(ticks: Sequence[float]) -> Sequence[str]:
 
 
 def curves_svg(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], x_title: str, y_title: str) -> str:
-    """Named lines of (x, y), each in its own color, with their names at the top."""
+    """Named lines of points, each in its own color.
+
+    Args:
+        curves: (name, [(x, y), ...]) of each line.
+        x_title: Of the horizontal axis.
+        y_title: Of the vertical axis.
+
+    Returns:
+        An SVG document.
+    """
     frame, parts = _Frame([x for _, c in curves for x, _ in c], [y for _, c in curves for _, y in c]), []
     for i, (name, curve) in enumerate(curves):
         color = svg.LIGHT[f"s{i % svg.SERIES}"]

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from nas.data import Dataset
 from nas.records import JSON
 from nas.runtime.base import objects_refused
-from nas.runtime.cluster import Actor, Cluster, ClusterSettings, Ref, check_seen, forget_probe, received, ship
+from nas.runtime.cluster import Actor, Cluster, Ref, check_seen, forget_probe, received, ship
+from nas.runtime.cluster_settings import ClusterSettings
 from nas.runtime.spec import WorkerSpec
 
 if TYPE_CHECKING:

@@ -28,7 +28,7 @@ from nas.evaluators.base import failed, guarded
 from nas.records import JSON, DiskFullError, Job, Outcome, Report
 from nas.runtime.memory import run_within
 from nas.runtime.spec import WorkerSpec
-from nas.space import Space, space_from_plain
+from nas.space import Space
 
 if TYPE_CHECKING:
     from nas.latency import Device
@@ -79,7 +79,7 @@ class Worker:
 
     @cached_property
     def _space(self) -> Space:
-        return space_from_plain(self._spec.space)
+        return Space.from_plain(self._spec.space)
 
     def _device(self, name: str) -> Device:
         from nas.latency import make_device

@@ -8,7 +8,7 @@ from typing import Any
 from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import lower
 from nas.cost import Costs, cost
-from nas.space import space_from_dict
+from nas.space import Space
 from nas.testing.require import require
 
 WIDTH, SIDE = 24, 12  # of what comes into the block
@@ -80,7 +80,7 @@ def _check_in_space(block: Mapping[str, Any]) -> None:
         "stages": [choice],
         "head": {"op": "classifier"},
     }
-    space = space_from_dict(data, op)
+    space = Space.from_dict(data, op)
     genomes = list(space.enumerate())
     counted = Costs(space)(genomes)["macs"].tolist()
     exact = [cost(space.decode(genome)).macs for genome in genomes]

@@ -55,8 +55,8 @@ def check_evaluator(
         evaluator.capabilities.check_task(task_of(space))
         evaluator.check(space)
         todo = jobs_of(space, jobs)
-        first = _outcomes(evaluator, Context(given, Path(one), "", space.to_dict()), todo)
-        again = _outcomes(evaluator, Context(given, Path(other), "", space.to_dict()), todo)
+        first = _outcomes(evaluator, Context(given, Path(one), "", space.to_plain()), todo)
+        again = _outcomes(evaluator, Context(given, Path(other), "", space.to_plain()), todo)
     for job, outcome in zip(todo, first, strict=True):
         _check_outcome(job, outcome, evaluator, space)
     results, repeated = ([(o.outcome, dict(o.metrics)) for o in found] for found in (first, again))

@@ -17,7 +17,7 @@ from nas.controllers.random import Random
 from nas.data import DATASETS, load_dataset
 from nas.evaluators import EVALUATORS, Capabilities, Context, EvaluatorSettings
 from nas.records import Job, Outcome
-from nas.space import space_from_dict
+from nas.space import Space
 from nas.tasks import TASKS
 from nas.tasks.classification import Classification
 from nas.testing import check_block, check_controller, check_dataset, check_evaluator, check_task
@@ -37,7 +37,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_evaluators_keep_the_laws() -> None:
     check_evaluator({"name": "formula"}, jobs=3)
-    check_evaluator({"name": "scratch"}, space=space_from_dict(SPACE, "small"), jobs=1)
+    check_evaluator({"name": "scratch"}, space=Space.from_dict(SPACE, "small"), jobs=1)
 
 
 def test_tasks_keep_the_laws() -> None:

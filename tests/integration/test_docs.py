@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 import nas
-from nas.arch.find import load_arch
+from nas.arch.files import load_arch
 from nas.cli import COMMANDS, run
 from nas.core.plugins import REGISTRIES, load_plugins
 from nas.core.yamlio import parse_yaml
@@ -154,7 +154,7 @@ def test_calls_of_the_python_api_have_arguments_that_it_takes(page: Path) -> Non
                 inspect.signature(getattr(nas, call.func.attr)).bind_partial(*call.args, **given)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("page", [PAGES[0], DOCS / "quickstart.md"], ids=shown)
 def test_the_python_of_a_page_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it as one script, but that trainings are short."""

@@ -23,7 +23,7 @@ from nas.latency.predictors.layerwise.fitting import evenly_spaced, sample_space
 from nas.latency.predictors.layerwise.layers import layer_graphs
 from nas.latency.predictors.layerwise.regression import Layer, fit_model, held_out
 from nas.latency.timing import Program, Rounds, summarize, time_programs
-from nas.space import Space, load_space, space_from_dict
+from nas.space import Space, load_space
 from places import ROOT
 
 BUDGET = Budget(samples=40, networks=4, seconds=1e9)
@@ -192,7 +192,7 @@ def test_the_budget_ends_the_fit(seconds: float, samples: int, networks: int, bl
 
 def test_a_space_of_size_one_has_no_held_out_error():
     arch = tiny().decode([0] * len(tiny().genes))
-    space = space_from_dict(arch.to_dict(), "one")
+    space = Space.from_dict(arch.to_dict(), "one")
     predictor = fitted(space)
     assert predictor.mape is None
     assert predictor.predict_arch(arch) == pytest.approx(additive_ms(lower(arch)), rel=0.02)
