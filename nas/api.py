@@ -41,7 +41,7 @@ def search(
     objectives: Mapping[str, Direction] | None = None,
     constraints: Mapping[str, float] | None = None,
     objective: str | Settings | None = None,
-    controller: str | Settings | Controller | None = None,
+    controller: str | Settings | Controller[Any] | None = None,
     evaluator: str | Settings | EvaluatorSettings | None = None,
     evaluate: Callable[[Arch], Mapping[str, float]] | None = None,
     executor: str | Settings | None = None,
