@@ -8,11 +8,12 @@ from nas.arch.arch import (
     SCALARS,
     Arch,
     Block,
+    Knob,
     Stage,
     arch_from_dict,
     dropped_strides,
 )
-from nas.arch.checks import choice, is_word, known_keys, mapping, number, shown, whole
+from nas.arch.checks import choice, is_list, is_mapping, is_word, known_keys, mapping, number, shown, whole
 
 __all__ = [
     "MAX_LAYERS",
@@ -22,10 +23,13 @@ __all__ = [
     "SCALARS",
     "Arch",
     "Block",
+    "Knob",
     "Stage",
     "arch_from_dict",
     "choice",
     "dropped_strides",
+    "is_list",
+    "is_mapping",
     "is_word",
     "known_keys",
     "mapping",

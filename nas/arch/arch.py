@@ -20,12 +20,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from nas.arch.checks import choice, is_word, known_keys, mapping, number, shown, whole
 from nas.core.yamlio import dump_yaml
 
-Knob = Any  # int, float, str, bool, None or a tuple of them
+Knob: TypeAlias = Any  # int, float, str, bool, None or a tuple of them: the function of the block states which
 Knobs = tuple[tuple[str, Knob], ...]
 
 MAX_LAYERS, MAX_STAGES, MAX_WIDTH, MAX_RESOLUTION, MAX_CLASSES = 1000, 100, 65_536, 8_192, 1_000_000
@@ -185,7 +185,7 @@ def dropped_strides(arch: Arch, fitted: Arch) -> list[str]:
     return [n for n, a, b in zip(names, arch.strides(), fitted.strides(), strict=True) if a != b]
 
 
-def arch_from_dict(data: Any, where: str = "arch") -> Arch:
+def arch_from_dict(data: object, where: str = "arch") -> Arch:
     """Reads the YAML form. Raises ValueError naming the place; knobs are checked by `nas.arch.blocks.check`."""
     data = mapping(data, where)
     allowed = ("name", "resolution", "defaults", "stem", "stages", "head", *SCALARS)
@@ -196,10 +196,10 @@ def arch_from_dict(data: Any, where: str = "arch") -> Arch:
     stages = data["stages"]
     if not isinstance(stages, list) or not stages or len(stages) > MAX_STAGES:
         raise ValueError(f"{where}: stages: expected a list of 1 to {MAX_STAGES} stages, got {shown(stages)}")
-    if not is_word(data.get("name", "arch")):
-        raise ValueError(f"{where}: name: expected a word, got {shown(data['name'])}")
+    if not is_word(name := data.get("name", "arch")):
+        raise ValueError(f"{where}: name: expected a word, got {shown(name)}")
     arch = Arch(
-        name=data.get("name", "arch"),
+        name=name,
         resolution=whole(data["resolution"], 1, MAX_RESOLUTION, f"{where}: resolution"),
         stem=_stem(data["stem"], f"{where}: stem"),
         stages=tuple(_stage(stage, f"{where}: stages[{i}]") for i, stage in enumerate(stages)),
@@ -214,7 +214,7 @@ def arch_from_dict(data: Any, where: str = "arch") -> Arch:
     return arch
 
 
-def _scalars(data: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _scalars(data: Mapping[str, object], where: str) -> dict[str, Any]:
     bounds = {"channels": (1, MAX_WIDTH), "classes": (1, MAX_CLASSES), "min_feature_map": (1, MAX_RESOLUTION)}
     out: dict[str, Any] = {k: whole(data[k], *bounds[k], f"{where}: {k}") for k in bounds if k in data}
     for key, low, high in (("norm_eps", 0.0, 1.0), ("norm_momentum", 0.0, 1.0), ("drop_path", 0.0, 0.99)):
@@ -225,13 +225,13 @@ def _scalars(data: Mapping[str, Any], where: str) -> dict[str, Any]:
     return out
 
 
-def _stem(data: Any, where: str) -> Block:
+def _stem(data: object, where: str) -> Block:
     block = _block(data, where)
     whole(block.get("stride", 1), 1, 16, f"{where}.stride")
     return block
 
 
-def _block(data: Any, where: str) -> Block:
+def _block(data: object, where: str) -> Block:
     data = dict(mapping(data, where))
     if "op" not in data:
         raise ValueError(f"{where}: missing key 'op'")
@@ -244,7 +244,7 @@ def _block(data: Any, where: str) -> Block:
     return Block.of(op, **data)
 
 
-def _stage(data: Any, where: str) -> Stage:
+def _stage(data: object, where: str) -> Stage:
     common = dict(mapping(data, where))
     stride = whole(common.pop("stride", 1), 1, 16, f"{where}.stride")
     layers = common.pop("layers", None)
@@ -264,7 +264,7 @@ def _stage(data: Any, where: str) -> Stage:
     return Stage(tuple(merged), stride)
 
 
-def _frozen(value: Any) -> Knob:
+def _frozen(value: object) -> Knob:
     if isinstance(value, list | tuple):
         return tuple(_frozen(item) for item in value)
     if isinstance(value, dict):
@@ -272,5 +272,5 @@ def _frozen(value: Any) -> Knob:
     return value
 
 
-def _plain(value: Knob) -> Any:
+def _plain(value: Knob) -> object:
     return [_plain(item) for item in value] if isinstance(value, tuple) else value

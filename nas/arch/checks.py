@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypeGuard, cast
 
 from nas.core.settings import nearest
 
 MAX_WORD = 200
 
 
-def mapping(data: Any, where: str) -> Mapping[str, Any]:
+def mapping(data: object, where: str) -> Mapping[str, object]:
     if not isinstance(data, Mapping) or not all(is_word(key) for key in data):
         raise ValueError(f"{where}: expected keys and values, got {shown(data)}")
-    return data
+    return cast("Mapping[str, object]", data)
 
 
-def is_word(value: Any) -> bool:
+def is_mapping(value: object) -> TypeGuard[Mapping[str, object]]:
+    """Whether it is a mapping, as YAML and JSON have them."""
+    return isinstance(value, Mapping)
+
+
+def is_list(value: object) -> TypeGuard[list[object]]:
+    """Whether it is a list, as YAML and JSON have them."""
+    return isinstance(value, list)
+
+
+def is_word(value: object) -> TypeGuard[str]:
     """Whether a value can stand in a one-line message as it is."""
     return isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_WORD
 
 
-def known_keys(data: Mapping[str, Any], allowed: Sequence[str], where: str) -> None:
+def known_keys(data: Mapping[str, object], allowed: Sequence[str], where: str) -> None:
     for key in data:
         if key not in allowed:
             near = nearest(key, allowed)
@@ -31,19 +41,19 @@ def known_keys(data: Mapping[str, Any], allowed: Sequence[str], where: str) -> N
             )
 
 
-def whole(value: Any, low: int, high: int, where: str) -> int:
+def whole(value: object, low: int, high: int, where: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise ValueError(f"{where}: expected a whole number from {low} to {high}, got {shown(value)}")
     return value
 
 
-def number(value: Any, low: float, high: float, where: str) -> float:
+def number(value: object, low: float, high: float, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise ValueError(f"{where}: expected a number from {low:g} to {high:g}, got {shown(value)}")
     return value
 
 
-def choice(value: Any, allowed: Sequence[str], where: str) -> str:
+def choice(value: object, allowed: Sequence[str], where: str) -> str:
     if not isinstance(value, str) or value not in allowed:
         near = nearest(str(value), allowed) if isinstance(value, str) else None
         hint = f"; did you mean {near!r}?" if near else ""
@@ -51,7 +61,7 @@ def choice(value: Any, allowed: Sequence[str], where: str) -> str:
     return value
 
 
-def shown(value: Any, limit: int = 60) -> str:
+def shown(value: object, limit: int = 60) -> str:
     """A value for an error line, cut to a readable length."""
     if isinstance(value, list | dict | tuple) and len(value) > 8:
         return f"a {type(value).__name__} of {len(value)}"

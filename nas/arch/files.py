@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nas.arch import Arch, arch_from_dict, mapping, shown
 from nas.arch.blocks import lower
@@ -22,7 +21,7 @@ def load_arch(name: str | Path, spaces: Path = SPACES) -> Arch:
     return arch_of(mapping(read_yaml(path), str(path)), str(path), path.stem)
 
 
-def arch_of(data: Mapping[str, Any], where: str, name: str = "arch") -> Arch:
+def arch_of(data: Mapping[str, object], where: str, name: str = "arch") -> Arch:
     """The architecture of a file's content; `where` opens the messages of errors, `name` is for one without a name."""
     if '"one_of":' in json.dumps(data, default=str):
         raise ValueError(f"{where}: a space with choices in it; expected an architecture")

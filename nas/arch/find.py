@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nas.arch import Arch, mapping, shown
 from nas.arch.blockstrings import FORMS, BlockStrings, looks_like, parse
@@ -13,7 +12,7 @@ from nas.core.settings import did_you_mean
 from nas.core.yamlio import dump_yaml, read_yaml
 
 
-def find_arch(arch: str | Path | Mapping[str, Any] | Arch) -> Arch:
+def find_arch(arch: str | Path | Mapping[str, object] | Arch) -> Arch:
     """An architecture.
 
     Args:
@@ -38,7 +37,7 @@ def find_arch(arch: str | Path | Mapping[str, Any] | Arch) -> Arch:
     return _from_data(mapping(read_yaml(path), str(path)), str(path), path.stem)
 
 
-def _from_data(data: Mapping[str, Any], where: str, name: str = "arch") -> Arch:
+def _from_data(data: Mapping[str, object], where: str, name: str = "arch") -> Arch:
     if "blocks" not in data:
         return arch_of(data, where, name)
     if "stages" in data:
@@ -47,7 +46,7 @@ def _from_data(data: Mapping[str, Any], where: str, name: str = "arch") -> Arch:
     return parse(text, form, {"name": name, **{k: v for k, v in data.items() if k != "blocks"}}, where)
 
 
-def _strings(blocks: Any, where: str) -> tuple[str | None, str]:
+def _strings(blocks: object, where: str) -> tuple[str | None, str]:
     """(form, strings) of `blocks: "ir_..,.."` or `blocks: {timm: ["ir_..", ".."]}`."""
     form = None
     if isinstance(blocks, Mapping):
@@ -56,9 +55,10 @@ def _strings(blocks: Any, where: str) -> tuple[str | None, str]:
             raise ValueError(f"{where}: expected one of {', '.join(FORMS)}, got {shown(wrong)}{did_you_mean(wrong, FORMS)}")
         ((form, blocks),) = blocks.items()
     listed = blocks if isinstance(blocks, list) else [blocks]
-    if not listed or not all(isinstance(text, str) for text in listed):
+    texts = [text for text in listed if isinstance(text, str)]
+    if not listed or len(texts) < len(listed):
         raise ValueError(f"{where}: expected block strings, got {shown(blocks)}")
-    return form, ",".join(listed)
+    return form, ",".join(texts)
 
 
 def strings_yaml(strings: BlockStrings) -> str:

@@ -212,7 +212,7 @@ class Builder:
         if min(shape) < 1:
             raise ValueError(f"{name}: a {kernel}x{kernel} window does not fit an image of {size} pixels")
 
-    def _add(self, op: str, inputs: tuple[int, ...], shape: Shape, name: str, **attrs: Any) -> int:
+    def _add(self, op: str, inputs: tuple[int, ...], shape: Shape, name: str, **attrs: object) -> int:
         if len(self.nodes) >= MAX_NODES:
             raise ValueError(f"{name}: more than {MAX_NODES} primitive layers")
         full = f"{self.scope}/{name}" if name else op

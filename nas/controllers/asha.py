@@ -10,14 +10,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from nas.controllers.base import Controller, History, make_controller
 from nas.controllers.nsga2 import best_first
 from nas.problem import Problem
-from nas.records import Fidelity, Proposal, Trial
+from nas.records import JSON, Fidelity, Proposal, Trial
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,16 @@ class Asha:
     resolutions: tuple[int, ...] = ()
     eta: int = 3
     base: str = "random"
-    base_settings: Mapping[str, Any] = field(default_factory=dict)
+    base_settings: Mapping[str, JSON] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.epochs) < 2:
             raise ValueError(f"epochs: expected two fidelities or more, got {list(self.epochs)}")
         for key in ("fractions", "resolutions"):
             if getattr(self, key) and len(getattr(self, key)) != len(self.epochs):
-                raise ValueError(f"{key}: expected none or {len(self.epochs)}, one a fidelity, got {len(getattr(self, key))}")
+                raise ValueError(
+                    f"{key}: expected none or {len(self.epochs)}, one a fidelity, got {len(getattr(self, key))}"
+                )
         if not 2 <= self.eta <= 1000:
             raise ValueError(f"eta: expected 2 to 1000, got {self.eta}")
         if any(later < sooner for sooner, later in zip(self.epochs, self.epochs[1:], strict=False)):
@@ -73,7 +74,7 @@ class Asha:
         return tuple(map(Fidelity, self.epochs, self.fractions or (1.0,) * n, self.resolutions or (None,) * n))
 
     @cached_property
-    def _base(self) -> Controller[Any]:
+    def _base(self) -> Controller[object]:
         if self.base == "asha":
             raise ValueError("base: asha cannot be its own base; take random or bayesian")
         return make_controller({**self.base_settings, "name": self.base}, "base_settings")
@@ -97,7 +98,9 @@ class Asha:
         if places <= sum(number in busy for number in history.numbers):
             return None
         best = history.ok[best_first(history.values[history.ok], places)]
-        return next((int(i) for i in best if history.numbers[i] not in busy and not above.saw(history.genomes[i])), None)
+        return next(
+            (int(i) for i in best if history.numbers[i] not in busy and not above.saw(history.genomes[i])), None
+        )
 
     def tell(self, state: State, trial: Trial, rng: np.random.Generator) -> State:
         fidelity = min(trial.fidelity, len(self.fidelities) - 1)

@@ -22,7 +22,7 @@ import numpy as np
 from nas.core.settings import named
 from nas.objectives import Objectives
 from nas.problem import Problem
-from nas.records import Fidelity, Proposal, Trial
+from nas.records import JSON, Fidelity, Proposal, Trial
 from nas.space import Genome
 
 ROUNDS = (1, 8, 56, 192)  # genomes drawn at a time while nothing new and feasible has turned up
@@ -64,7 +64,7 @@ MEMBERS = ("fidelities", "init", "ask", "tell")
 CONTROLLERS: dict[str, type] = {}
 
 
-def make_controller(settings: Mapping[str, Any], where: str = "controller") -> Controller[Any]:
+def make_controller(settings: Mapping[str, JSON], where: str = "controller") -> Controller[Any]:
     """The controller that `settings["name"]` names.
 
     Args:

@@ -10,7 +10,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from nas.problem import Problem
 from nas.records import Fidelity, Proposal, Trial
 from nas.space import Genome
 
+if TYPE_CHECKING:
+    import optax
+
 
 @dataclass(frozen=True)
 class State:
@@ -29,7 +32,7 @@ class State:
     history: History
     layout: Layout
     params: Params
-    optimizer: Any
+    optimizer: optax.OptState
     baseline: float | None = None
     old: tuple[np.ndarray, ...] = ()
 

@@ -12,18 +12,23 @@ import importlib.util
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
 from nas.controllers.base import History, fresh
 from nas.problem import Problem
-from nas.records import Fidelity, Proposal, Trial
+from nas.records import JSON, Fidelity, Proposal, Trial
 from nas.space import Genome
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+    from optuna.samplers import BaseSampler
+    from optuna.trial import FrozenTrial
 
 GENERATION, PARENTS = "NSGAIISampler:generation", "NSGAIISampler:parent:"  # Optuna's names for what its NSGA-II notes
 TRIES = 8  # proposals of the sampler until one is new; then mutants of the last
-Entry = tuple[Genome, tuple[float, ...], Mapping[str, Any]]
+Entry = tuple[Genome, tuple[float, ...], Mapping[str, JSON]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Optuna:
 
     def ask(self, state: State, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
         study, space = state.study.upto(len(state.history)), state.history.problem.space
-        notes: dict[Genome, Mapping[str, Any]] = {}
+        notes: dict[Genome, Mapping[str, JSON]] = {}
 
         def draw(n: int) -> list[Genome]:
             found = study.ask(self._sampler(rng), pending, n) if n <= TRIES else []
@@ -70,11 +75,17 @@ class Optuna:
         study, history = state.study.upto(len(state.history)), state.history.add(trial)
         values = -history.rewards[:, None] if self.reward else history.values
         known = values[history.ok]
-        value = values[-1] if len(history.ok) and history.ok[-1] == len(history) - 1 else known.max(axis=0) if len(known) else ()
+        value = (
+            values[-1]
+            if len(history.ok) and history.ok[-1] == len(history) - 1
+            else known.max(axis=0)
+            if len(known)
+            else ()
+        )
         study.add((history.genomes[-1], tuple(float(v) for v in value), trial.note))
         return dataclasses.replace(state, history=history, study=study)
 
-    def _sampler(self, rng: np.random.Generator) -> Any:
+    def _sampler(self, rng: np.random.Generator) -> BaseSampler:
         from optuna import samplers
 
         seed = int(rng.integers(2**31))
@@ -94,7 +105,7 @@ class _Study:
         self.problem, self.objectives, self.entries = problem, objectives, [*entries]
         self.study = optuna.create_study(directions=[optuna.study.StudyDirection.MINIMIZE] * objectives)
         counts = problem.space.option_counts.tolist()
-        self.space: dict[str, Any] = {
+        self.space: dict[str, BaseDistribution] = {
             f"{i:03d}": optuna.distributions.CategoricalDistribution(range(n)) for i, n in enumerate(counts)
         }
         self.study.add_trials([trial for entry in self.entries if (trial := self._observed(entry)) is not None])
@@ -108,7 +119,7 @@ class _Study:
         if (trial := self._observed(entry)) is not None:
             self.study.add_trial(trial)
 
-    def ask(self, sampler: Any, pending: Sequence[Proposal], n: int) -> list[tuple[Genome, Mapping[str, Any]]]:
+    def ask(self, sampler: BaseSampler, pending: Sequence[Proposal], n: int) -> list[tuple[Genome, Mapping[str, JSON]]]:
         """n proposals, made one after the other, with the pending ones as running trials."""
         from optuna.trial import TrialState
 
@@ -125,16 +136,18 @@ class _Study:
                 storage.set_study_system_attr(number, key, None)
         return found
 
-    def _proposal(self) -> tuple[Genome, Mapping[str, Any]]:
+    def _proposal(self) -> tuple[Genome, Mapping[str, JSON]]:
         trial = self.study.ask(self.space)
         noted = self.study._storage.get_trial(trial._trial_id).system_attrs
-        return tuple(int(trial.params[key]) for key in self.space), ({"generation": noted[GENERATION]} if GENERATION in noted else {})
+        return tuple(int(trial.params[key]) for key in self.space), (
+            {"generation": noted[GENERATION]} if GENERATION in noted else {}
+        )
 
-    def _observed(self, entry: Entry) -> Any:
+    def _observed(self, entry: Entry) -> FrozenTrial | None:
         genome, values, note = entry
         return self._trial(genome, note, values=list(values)) if values else None
 
-    def _trial(self, genome: Genome, note: Mapping[str, Any], **what: Any) -> Any:
+    def _trial(self, genome: Genome, note: Mapping[str, JSON], **what: Any) -> FrozenTrial:
         from optuna.trial import create_trial
 
         generation = note.get("generation")

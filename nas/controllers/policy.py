@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from nas.space import Genome, GenomeArrays, Space
 
-Params = Mapping[str, np.ndarray]
+Params: TypeAlias = Mapping[str, np.ndarray]
+Numpy: TypeAlias = Any  # the module numpy or jax.numpy
+Array: TypeAlias = Any  # an array of that module
 MASKED = np.float32(-1e9)
 
 
@@ -64,7 +66,7 @@ def init_params(layout: Layout, hidden: int, embedding: int, scale: float, rng: 
     }
 
 
-def cell(xp: Any, params: Mapping[str, Any], x: Any, h: Any, c: Any) -> tuple[Any, Any]:
+def cell(xp: Numpy, params: Mapping[str, Array], x: Array, h: Array, c: Array) -> tuple[Array, Array]:
     """One LSTM step for (n, embedding) inputs, in numpy or jax.numpy: the new (n, hidden) output and memory."""
     gates = xp.concatenate([x, h], axis=1) @ params["lstm"] + params["lstm_bias"][None, :]
     n, opened = h.shape[1], 0.5 + 0.5 * xp.tanh(0.5 * gates)  # the sigmoid that never overflows
@@ -73,7 +75,7 @@ def cell(xp: Any, params: Mapping[str, Any], x: Any, h: Any, c: Any) -> tuple[An
     return o * xp.tanh(c), c
 
 
-def log_softmax(xp: Any, logits: Any) -> Any:
+def log_softmax(xp: Numpy, logits: Array) -> Array:
     shifted = logits - logits.max(axis=1, keepdims=True)
     return shifted - xp.log(xp.exp(shifted).sum(axis=1, keepdims=True))
 

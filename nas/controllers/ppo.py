@@ -7,13 +7,20 @@ numpy, so that a state is a plain value.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from nas.controllers.policy import MASKED, Layout, Params, cell
+
+if TYPE_CHECKING:
+    import jax
+    import optax
+
+    Array: TypeAlias = jax.Array
+    Arrays: TypeAlias = Mapping[str, jax.Array | np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Batch:
     learned: np.ndarray
 
 
-def init_optimizer(ppo: Ppo, params: Params) -> Any:
+def init_optimizer(ppo: Ppo, params: Params) -> optax.OptState:
     """Adam's state before the first step."""
     import jax
 
@@ -50,14 +57,16 @@ def init_optimizer(ppo: Ppo, params: Params) -> Any:
         return jax.tree.map(np.asarray, _adam(ppo).init(dict(params)))
 
 
-def update(ppo: Ppo, layout: Layout, params: Params, optimizer: Any, batch: Batch) -> tuple[Params, Any]:
+def update(
+    ppo: Ppo, layout: Layout, params: Params, optimizer: optax.OptState, batch: Batch
+) -> tuple[Params, optax.OptState]:
     """Parameters and optimizer state after `ppo.passes` steps on the batch."""
     import jax
 
     data = {**vars(batch), "options": layout.options}
     data = {key: value.astype(np.float32 if value.dtype == np.float64 else value.dtype) for key, value in data.items()}
-    params, optimizer = _compiled(ppo)(*jax.device_put((dict(params), optimizer, data), _cpu()))
-    return jax.tree.map(np.asarray, (params, optimizer))
+    after = _compiled(ppo)(*jax.device_put((dict(params), optimizer, data), _cpu()))
+    return jax.tree.map(np.asarray, after)
 
 
 def _cpu() -> Any:
@@ -71,15 +80,15 @@ def _cpu() -> Any:
 
 
 @functools.cache
-def _compiled(ppo: Ppo) -> Callable[..., tuple[Any, Any]]:
+def _compiled(ppo: Ppo) -> Callable[..., tuple[optax.Params, optax.OptState]]:
     import jax
     import optax
 
     adam = _adam(ppo)
 
     @jax.jit
-    def run(params: Any, optimizer: Any, data: Any) -> tuple[Any, Any]:
-        def step(_: Any, carry: tuple[Any, Any]) -> tuple[Any, Any]:
+    def run(params: optax.Params, optimizer: optax.OptState, data: Arrays) -> tuple[optax.Params, optax.OptState]:
+        def step(_: Array, carry: tuple[optax.Params, optax.OptState]) -> tuple[optax.Params, optax.OptState]:
             params, optimizer = carry
             updates, optimizer = adam.update(jax.grad(_loss)(params, data, ppo), optimizer, params)
             return optax.apply_updates(params, updates), optimizer
@@ -89,13 +98,13 @@ def _compiled(ppo: Ppo) -> Callable[..., tuple[Any, Any]]:
     return run
 
 
-def _adam(ppo: Ppo) -> Any:
+def _adam(ppo: Ppo) -> optax.GradientTransformation:
     import optax
 
     return optax.adam(ppo.learning_rate)
 
 
-def _loss(params: Mapping[str, Any], data: Mapping[str, Any], ppo: Ppo) -> Any:
+def _loss(params: Arrays, data: Arrays, ppo: Ppo) -> Array:
     """Mean over active decisions of PPO's clipped surrogate, less the entropy bonus, and the imitation term."""
     import jax.numpy as jnp
 
@@ -109,14 +118,16 @@ def _loss(params: Mapping[str, Any], data: Mapping[str, Any], ppo: Ppo) -> Any:
     return loss - ppo.imitation * (log_probs * learned).sum() / jnp.maximum(learned.sum(), 1e-6)
 
 
-def _walk(params: Mapping[str, Any], data: Mapping[str, Any]) -> tuple[Any, Any]:
+def _walk(params: Arrays, data: Arrays) -> tuple[Array, Array]:
     """Log-probabilities of the tokens and entropies of their softmaxes, both (n, T)."""
     import jax
     import jax.numpy as jnp
 
     n, hidden = len(data["tokens"]), params["lstm"].shape[1] // 4
 
-    def step(carry: Any, now: Any) -> tuple[Any, Any]:
+    def step(
+        carry: tuple[Array, Array, Array], now: Sequence[Array | np.ndarray]
+    ) -> tuple[tuple[Array, Array, Array], tuple[Array, Array]]:
         x, h, c = carry
         embed, head, bias, options, token, active = now
         h, c = cell(jnp, params, x, h, c)

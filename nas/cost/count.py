@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
@@ -112,7 +111,7 @@ def _kib(size: int) -> str:
     return f"{size / 1024:,.1f} KiB"
 
 
-def cost_json(arch: Arch, counted: Cost) -> dict[str, Any]:
+def cost_json(arch: Arch, counted: Cost) -> dict[str, object]:
     """The same as plain data: name, params, macs, peak_activation_bytes, layers."""
     return {
         "name": arch.name,

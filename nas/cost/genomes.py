@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from nas.arch import Block, Stage
+from nas.arch import Block, Knob, Stage
 from nas.arch.blocks import builder, lower_head, lower_layer
 from nas.arch.graph import Graph, Node, Shape, node_macs
 from nas.cost.count import alive_bytes, node_params, product
@@ -54,7 +54,7 @@ class _Memo(dict[int, int]):
 class _Part:
     """A part of the template as a number: the options of its holes (0 where absent) in mixed radix."""
 
-    def __init__(self, space: Space, holes: Sequence[Any]):
+    def __init__(self, space: Space, holes: Sequence[Knob | Hole]):
         self.holes = tuple(dict.fromkeys(hole for hole in holes if isinstance(hole, Hole)))
         self.radix = [len(space.genes[hole.gene].options) + 1 for hole in self.holes]
         # Python's own integers where 64 bits do not hold the key.
@@ -118,7 +118,7 @@ class Costs:
         self._last: tuple[tuple[int, bytes] | None, np.ndarray] = None, np.zeros((0, 0), np.int64)
         self._plan()
 
-    def __call__(self, genomes: Any) -> dict[str, np.ndarray]:
+    def __call__(self, genomes: ArrayLike) -> dict[str, np.ndarray]:
         """(n, genes) options -> {"params": (n,), "macs": (n,), "memory_bytes": (n,)} of int64."""
         rows, tables = self._walk(genomes), self._tables()
         out = np.zeros((3, rows.shape[1]), np.int64)
@@ -129,7 +129,7 @@ class Costs:
             np.maximum(out[2], counted[:, 2], out=out[2])
         return dict(zip(METRICS, out, strict=True))
 
-    def features(self, genomes: Any) -> np.ndarray:
+    def features(self, genomes: ArrayLike) -> np.ndarray:
         """(n, genes) options -> (n, f) int64: `FEATURES` summed over stem, each stage and head; `feature_names` names them."""
         rows, tables = self._walk(genomes), self._tables()
         out = np.zeros((rows.shape[1], len(self.groups), len(FEATURES)), np.int64)
@@ -137,7 +137,7 @@ class Costs:
             out[:, group] += tables[2][row]
         return out.reshape(rows.shape[1], -1)
 
-    def layers(self, genomes: Any) -> np.ndarray:
+    def layers(self, genomes: ArrayLike) -> np.ndarray:
         """(n, genes) options -> (positions, n) numbers of the layers that stand at each position, 0 where there is none.
 
         A number means one block fed with one shape, for as long as this object lives; `layer_graph` gives its network.
@@ -171,7 +171,7 @@ class Costs:
         self._slots.append((len(space.stages) + 1, 0))
         depths = [s.repeat for s in space.stages]
         options = [(h.gene, np.array(space.genes[h.gene].options)) if isinstance(h, Hole) else h for h in depths]
-        self._repeats: list[Any] = [1, *options, 1]
+        self._repeats: list[int | tuple[int, np.ndarray]] = [1, *options, 1]
         self._parts.append(self._part(space.head, None))
         used = [hole.when for part in (self._skeleton, *(p for p, _ in self._parts)) for hole in part.holes]
         self._conditions = _Conditions(space, list(dict.fromkeys(when for when in used if when)))
@@ -191,7 +191,7 @@ class Costs:
         """Lowers the stem; notes its unit and the strides of the stages, fitted to the dataset."""
         space, pick = self.space, self._skeleton.pick(key)
 
-        def fill(value: Any) -> Any:
+        def fill(value: Knob | Hole) -> Knob:
             return space.genes[value.gene].options[pick(Hole(value.gene)) or 0] if isinstance(value, Hole) else value
 
         stages = tuple(Stage((Block("identity"),), fill(stage.stride)) for stage in space.stages)
@@ -239,7 +239,7 @@ class Costs:
             self._shapes.append(shape)
         return self._shape_ids[shape]
 
-    def _walk(self, genomes: Any) -> np.ndarray:
+    def _walk(self, genomes: ArrayLike) -> np.ndarray:
         """(layers, n) numbers of the units that stand at each position; 0 where a layer is absent."""
         genomes = np.asarray(genomes)
         counts = self.space.option_counts
@@ -277,7 +277,7 @@ class Costs:
             shape[at] = self._tables()[0][rows[k, at]]
         return rows
 
-    def _present(self, genomes: np.ndarray, group: int, layer: int) -> Any:
+    def _present(self, genomes: np.ndarray, group: int, layer: int) -> np.ndarray | slice:
         """Which genomes have this layer."""
         repeat = self._repeats[group]
         if not isinstance(repeat, tuple):

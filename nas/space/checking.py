@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from nas.arch import arch_from_dict, whole
+from nas.arch import Knob, arch_from_dict, whole
 from nas.arch.blocks import BLOCKS, HEADS, BlockFn, lower, resolve
 from nas.space.decoding import Template
 from nas.space.template import Hole, Pairs
@@ -54,6 +53,6 @@ def _check_layer(space: Template, layer: Pairs, place: str, registry: Mapping[st
         resolve(block, defaults, place, registry)
 
 
-def _check_whole(space: Template, value: Any, most: int, place: str) -> None:
+def _check_whole(space: Template, value: Knob | Hole, most: int, place: str) -> None:
     for option in space.genes[value.gene].options if isinstance(value, Hole) else (value,):
         whole(option, 1, most, place)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from nas.arch import mapping, shown
+from nas.arch import Knob, is_list, is_mapping, mapping, shown
 from nas.core.settings import nearest
 from nas.space.template import Gene, Hole, Pairs, Rule
 
@@ -37,7 +37,7 @@ class Pending:
 
 class _Condition(NamedTuple):
     place: Place
-    when: Mapping[str, Any]
+    when: Mapping[str, object]
 
 
 @dataclass
@@ -45,12 +45,14 @@ class Choices:
     """names: index of each choice, in order; options: of each; conditions: of every place where it stands."""
 
     where: str
-    names: dict[str, int] = field(default_factory=dict)
-    options: list[tuple[Any, ...]] = field(default_factory=list)
-    conditions: list[list[_Condition]] = field(default_factory=list)
-    _seen: dict[tuple[int, bool], tuple[Any, tuple[Any, ...]]] = field(default_factory=dict)
+    names: dict[str, int] = field(default_factory=dict[str, int])
+    options: list[tuple[Knob, ...]] = field(default_factory=list[tuple[Knob, ...]])
+    conditions: list[list[_Condition]] = field(default_factory=list[list[_Condition]])
+    _seen: dict[tuple[int, bool], tuple[object, tuple[Knob, ...]]] = field(
+        default_factory=dict[tuple[int, bool], tuple[object, tuple[Knob, ...]]]
+    )
 
-    def add(self, name: str, listed: Any, when: Any, place: Place) -> Pending:
+    def add(self, name: str, listed: object, when: object, place: Place) -> Pending:
         """Notes a choice, or another place of one that is known by that name."""
         options = self._checked(listed, place)
         index = self.names.setdefault(name, len(self.options))
@@ -70,42 +72,43 @@ class Choices:
     def genes(self) -> tuple[Gene, ...]:
         return tuple(Gene(name, self.options[i], self._whens(i)) for name, i in self.names.items())
 
-    def filled(self, value: Any) -> Any:
+    def filled(self, value: Knob | Pending) -> Knob | Hole:
         """A pending hole with its conditions; other values as they are."""
         if not isinstance(value, Pending):
             return value
         there = next(one for one in self.conditions[value.gene] if one.place.path == value.path)
         return Hole(value.gene, self._rule(there))
 
-    def resolved(self, pairs: Sequence[tuple[str, Any]]) -> Pairs:
+    def resolved(self, pairs: Sequence[tuple[str, Knob | Pending]]) -> Pairs:
         return tuple((key, self.filled(value)) for key, value in pairs)
 
-    def forbidden(self, data: Any) -> tuple[Rule, ...]:
+    def forbidden(self, data: object) -> tuple[Rule, ...]:
         """The rules of the key `forbid`."""
-        if not isinstance(data, list) or not all(isinstance(rule, Mapping) and rule for rule in data):
+        rules = [rule for rule in data if is_mapping(rule) and rule] if is_list(data) else []
+        if not is_list(data) or len(rules) < len(data):
             raise ValueError(f"{self.where}: forbid: expected a list of combinations, got {shown(data)}")
         return tuple(
             tuple(self._named(name, expected, f"{self.where}: forbid[{i}]") for name, expected in rule.items())
-            for i, rule in enumerate(data)
+            for i, rule in enumerate(rules)
         )
 
-    def check_block(self, block: Any, path: str) -> None:
-        if not isinstance(block, Mapping) or not isinstance(block.get("op"), str):
+    def check_block(self, block: object, path: str) -> None:
+        if not is_mapping(block) or not isinstance(block.get("op"), str):
             raise ValueError(f"{self.where}: {path}: expected a block such as {{op: mbconv, ..}}, got {shown(block)}")
         for key, value in mapping(block, f"{self.where}: {path}").items():
-            if isinstance(value, Mapping):
+            if is_mapping(value):
                 raise ValueError(f"{self.where}: {path}.{key}: expected a plain value, got {shown(value)}")
 
-    def _checked(self, options: Any, place: Place) -> tuple[Any, ...]:
+    def _checked(self, options: object, place: Place) -> tuple[Knob, ...]:
         """The options as a tuple; those of a stage's key are looked at once, however many layers it has."""
         key = (id(options), place.key == "block")
         if key not in self._seen:
             self._seen[key] = (options, self._check_options(options, place))
         return self._seen[key][1]
 
-    def _check_options(self, options: Any, place: Place) -> tuple[Any, ...]:
+    def _check_options(self, options: object, place: Place) -> tuple[Knob, ...]:
         at, blocks = f"{self.where}: {place.path}.one_of", place.key == "block"
-        if not isinstance(options, list) or not 1 <= len(options) <= MAX_OPTIONS:
+        if not is_list(options) or not 1 <= len(options) <= MAX_OPTIONS:
             raise ValueError(f"{at}: expected a list of options, got {shown(options)}")
         if any(isinstance(o, Mapping) for o in options) and not blocks:
             raise ValueError(f"{at}: a choice of mappings belongs under the key block")
@@ -113,7 +116,7 @@ class Choices:
             raise ValueError(f"{at}: an option stands twice in {shown(options)}")
         for option in options if blocks else ():
             self.check_block(option, f"{place.path}.one_of")
-        return tuple(tuple(o) if isinstance(o, list) else o for o in options)
+        return tuple(tuple(o) if is_list(o) else o for o in options)
 
     def _whens(self, index: int) -> tuple[Rule, ...]:
         """The alternatives under which a gene is active, without those that another one covers."""
@@ -130,11 +133,11 @@ class Choices:
             rules.append(self._named(name, expected, f"{self.where}: {place.path}.when"))
         return tuple(rules)
 
-    def _named(self, name: str, expected: Any, where: str) -> tuple[int, frozenset[int]]:
+    def _named(self, name: str, expected: object, where: str) -> tuple[int, frozenset[int]]:
         if name not in self.names:
             near = nearest(name, self.names)
             raise ValueError(f"{where}: no choice is named {name!r}" + (f"; did you mean {near!r}?" if near else ""))
-        gene, values = self.names[name], expected if isinstance(expected, list) else [expected]
+        gene, values = self.names[name], expected if is_list(expected) else [expected]
         allowed = frozenset(i for i, option in enumerate(self.options[gene]) if option in values)
         if not allowed:
             raise ValueError(

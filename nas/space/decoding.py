@@ -6,9 +6,8 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from nas.arch import Arch, Block, Stage
+from nas.arch import Arch, Block, Knob, Stage
 from nas.arch.blocks import make_divisible
 from nas.space.genomes import Genomes
 from nas.space.template import Hole, Pairs, Position, StageTemplate, holds
@@ -26,7 +25,7 @@ class Template(Genomes):
     """
 
     base: Arch
-    resolution: Any
+    resolution: Knob | Hole
     stem: Pairs
     stages: tuple[StageTemplate, ...]
     head: Pairs
@@ -38,7 +37,7 @@ class Template(Genomes):
         """The architecture that a genome stands for, fitted to the dataset that `fit` set."""
         on = self.active(genome)
 
-        def fill(value: Any) -> Any:
+        def fill(value: Knob | Hole) -> Knob:
             return self.genes[value.gene].options[genome[value.gene]] if isinstance(value, Hole) else value
 
         def pick(hole: Hole) -> int | None:
@@ -62,7 +61,7 @@ class Template(Genomes):
 
     def block(self, pairs: Pairs, pick: Callable[[Hole], int | None], in_stage: bool = False) -> Block:
         """The block of a template; `pick` gives the option that stands in a hole, None where nothing does."""
-        knobs: dict[str, Any] = {}
+        knobs: dict[str, Knob] = {}
         for key, value in pairs:
             if isinstance(value, Hole):
                 option = pick(value)
@@ -77,7 +76,7 @@ class Template(Genomes):
 
     def positions(self) -> tuple[Position, ...]:
         """Every layer of the template with the blocks that it can be: the base of switched training and of weight sharing."""
-        out = []
+        out: list[Position] = []
         for i, stage in enumerate(self.stages):
             repeats = self.genes[stage.repeat.gene].options if isinstance(stage.repeat, Hole) else (stage.repeat,)
             for j, layer in enumerate(stage.layers):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nas.arch.files import find_file
 from nas.core.paths import SPACES
@@ -12,7 +11,7 @@ from nas.core.yamlio import read_yaml
 from nas.space.space import Space
 
 
-def load_space(space: str | Path | Mapping[str, Any] | Space, spaces: Path = SPACES) -> Space:
+def load_space(space: str | Path | Mapping[str, object] | Space, spaces: Path = SPACES) -> Space:
     """A search space. An architecture is a space of size one.
 
     Args:

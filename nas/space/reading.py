@@ -5,9 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from nas.arch import MAX_LAYERS, SCALARS, Arch, arch_from_dict, is_word, known_keys, mapping, shown, whole
+from nas.arch import (
+    MAX_LAYERS,
+    SCALARS,
+    Arch,
+    Knob,
+    arch_from_dict,
+    is_list,
+    is_mapping,
+    is_word,
+    known_keys,
+    mapping,
+    shown,
+    whole,
+)
 from nas.arch.files import SPACE_ONLY
 from nas.space.choices import Choices, Pending, Place
 from nas.space.decoding import Template
@@ -17,7 +29,7 @@ TOP = ("name", "resolution", "defaults", "stem", "stages", "head", *SCALARS, *SP
 MAX_STAGES, MAX_DIVISOR = 100, 256
 
 
-def read_template(data: Any, where: str) -> Template:
+def read_template(data: object, where: str) -> Template:
     """Reads a space; `where` opens the messages of its errors, and names it where it has no name of its own."""
     data = mapping(data, where)
     known_keys(data, TOP, where)
@@ -35,15 +47,14 @@ class _Reader:
         self.choices = Choices(where)
         self.layers = 0
 
-    def read(self, data: Mapping[str, Any]) -> Template:
+    def read(self, data: Mapping[str, object]) -> Template:
         base = self.base(data)
         resolution = self.value(data["resolution"], Place("resolution", ""))
         stem = self.block(data["stem"], "stem")
-        if not isinstance(data["stages"], list) or not 1 <= len(data["stages"]) <= MAX_STAGES:
-            raise ValueError(
-                f"{self.where}: stages: expected a list of 1 to {MAX_STAGES} stages, got {shown(data['stages'])}"
-            )
-        stages = [self.stage(stage, f"stages[{i}]") for i, stage in enumerate(data["stages"])]
+        listed = data["stages"]
+        if not is_list(listed) or not 1 <= len(listed) <= MAX_STAGES:
+            raise ValueError(f"{self.where}: stages: expected a list of 1 to {MAX_STAGES} stages, got {shown(listed)}")
+        stages = [self.stage(stage, f"stages[{i}]") for i, stage in enumerate(listed)]
         head = self.block(data["head"], "head")
         return Template(
             name=base.name,
@@ -58,7 +69,7 @@ class _Reader:
             source=json.dumps(data, default=str),
         )
 
-    def base(self, data: Mapping[str, Any]) -> Arch:
+    def base(self, data: Mapping[str, object]) -> Arch:
         """Everything without choices, checked by the architecture's own reader."""
         plain = {k: data[k] for k in ("name", "defaults", *SCALARS) if k in data}
         skeleton = {
@@ -73,30 +84,30 @@ class _Reader:
         layers = tuple(self.choices.resolved(layer) for layer in stage.layers)
         return StageTemplate(self.choices.filled(stage.stride), self.choices.filled(stage.repeat), layers)
 
-    def block(self, data: Any, path: str) -> Pairs:
+    def block(self, data: object, path: str) -> Pairs:
         data = mapping(data, f"{self.where}: {path}")
         self.needs_op(data, path)
         return tuple((k, self.value(v, Place(f"{path}.{k}", path))) for k, v in data.items())
 
-    def needs_op(self, data: Mapping[str, Any], path: str) -> None:
+    def needs_op(self, data: Mapping[str, object], path: str) -> None:
         if "op" not in data and "block" not in data:
             raise ValueError(f"{self.where}: {path}: missing key 'op'")
 
-    def stage(self, data: Any, path: str) -> StageTemplate:
+    def stage(self, data: object, path: str) -> StageTemplate:
         data = dict(mapping(data, f"{self.where}: {path}"))
         listed = data.pop("layers", None)
-        if listed is not None and (not isinstance(listed, list) or not 1 <= len(listed) <= MAX_LAYERS):
+        if listed is not None and (not is_list(listed) or not 1 <= len(listed) <= MAX_LAYERS):
             raise ValueError(f"{self.where}: {path}.layers: expected a list of layers, got {shown(listed)}")
         stride = self.value(data.pop("stride", 1), Place(f"{path}.stride", path))
         repeat = self.value(data.pop("repeat", len(listed) if listed else 1), Place(f"{path}.repeat", path))
         most = self.most(repeat, listed, path)
-        layers = []
+        layers: list[Pairs] = []
         for j in range(most):
-            own = mapping(listed[j], f"{self.where}: {path}.layers[{j}]") if listed else {}
+            own: Mapping[str, object] = mapping(listed[j], f"{self.where}: {path}.layers[{j}]") if listed else {}
             layers.append(tuple(self.layer(data, own, path, j, repeat)))
         return StageTemplate(stride, repeat, tuple(layers))
 
-    def most(self, repeat: Any, listed: list[Any] | None, path: str) -> int:
+    def most(self, repeat: Knob | Pending, listed: list[object] | None, path: str) -> int:
         """The layers that a stage can have."""
         options = self.choices.options[repeat.gene] if isinstance(repeat, Pending) else (repeat,)
         deepest = max(whole(option, 1, MAX_LAYERS, f"{self.where}: {path}.repeat") for option in options)
@@ -109,8 +120,8 @@ class _Reader:
         return most
 
     def layer(
-        self, shared: Mapping[str, Any], own: Mapping[str, Any], path: str, j: int, repeat: Any
-    ) -> Iterator[tuple[str, Any]]:
+        self, shared: Mapping[str, object], own: Mapping[str, object], path: str, j: int, repeat: Knob | Pending
+    ) -> Iterator[tuple[str, Knob | Pending]]:
         """Layer j of a stage: what the stage says for all of them, and what it says for itself."""
         merged = {**shared, **own}
         self.needs_op(merged, path)
@@ -118,23 +129,23 @@ class _Reader:
             raise ValueError(f"{self.where}: {path}.layers[{j}]: stride and repeat belong to the stage")
         exists = ((repeat.gene, j),) if isinstance(repeat, Pending) else ()
         for key, value in merged.items():
-            single = key in own or (isinstance(value, Mapping) and value.get("per") == "layer")
+            single = key in own or (is_mapping(value) and value.get("per") == "layer")
             at = f"{path}.layers[{j}].{key}" if single else f"{path}.{key}"
             yield key, self.value(value, Place(at, path, exists), j)
 
-    def value(self, value: Any, place: Place, layer: int = -1) -> Any:
+    def value(self, value: object, place: Place, layer: int = -1) -> Knob | Pending:
         """A plain value as it is; a choice as a pending hole, its conditions noted."""
-        if place.key == "block" and not (isinstance(value, Mapping) and "one_of" in value):
+        if place.key == "block" and not (is_mapping(value) and "one_of" in value):
             self.choices.check_block(value, place.path)
             return value
-        if not isinstance(value, Mapping):
-            return tuple(value) if isinstance(value, list) else value
+        if not is_mapping(value):
+            return tuple(value) if is_list(value) else value
         at = f"{self.where}: {place.path}"
         known_keys(value, ("one_of", "per", "when"), at)
         if "one_of" not in value or value.get("per", "stage") not in ("stage", "layer"):
             raise ValueError(f"{at}: expected one_of: [..] and per: stage or layer, got {shown(value)}")
         choice, name = value["one_of"], place.path
-        if isinstance(choice, Mapping):
+        if is_mapping(choice):
             known_keys(choice, ("name", "of"), f"{at}.one_of")
             given, choice = choice.get("name"), choice.get("of")
             if not is_word(given):

@@ -7,14 +7,24 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
-from nas.arch import SCALARS, Arch, Block, shown
+from nas.arch import SCALARS, Arch, Block, Knob, shown
 from nas.arch.blocks import BlockFn, lower, make_divisible, register_block
 from nas.space.checking import check
 from nas.space.decoding import Template
 from nas.space.reading import read_template
 from nas.space.template import Genome, Hole, holds
+
+
+class PlainSpace(TypedDict):
+    """A space as plain data, from which another process makes it again."""
+
+    name: str
+    source: str
+    divisor: int
+    io: list[int | None]
+    blocks: list[list[str]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -28,7 +38,11 @@ class Space(Template):
 
     @classmethod
     def from_dict(
-        cls, data: Mapping[str, Any], name: str = "space", blocks: Mapping[str, BlockFn] | None = None, version: str = ""
+        cls,
+        data: Mapping[str, object],
+        name: str = "space",
+        blocks: Mapping[str, BlockFn] | None = None,
+        version: str = "",
     ) -> Space:
         """Reads a space, in the form of the files in `search_spaces/`.
 
@@ -54,7 +68,7 @@ class Space(Template):
         """
         identities = [register_block(op, function, version) for op, function in (blocks or {}).items()]
         template = read_template(data, name)
-        fields = {field.name: getattr(template, field.name) for field in dataclasses.fields(template)}
+        fields: dict[str, Any] = {field.name: getattr(template, field.name) for field in dataclasses.fields(template)}
         space = cls(**fields, blocks=tuple(identities))
         check(space, name)
         return space
@@ -63,9 +77,10 @@ class Space(Template):
     def from_plain(cls, data: Mapping[str, Any]) -> Space:
         """The space that `to_plain` described."""
         space = cls.from_dict(json.loads(data["source"]), data["name"])
-        return dataclasses.replace(space.with_divisor(data["divisor"]).fit(*data["io"]), blocks=tuple(map(tuple, data["blocks"])))
+        blocks = tuple((op, function, version) for op, function, version in data["blocks"])
+        return dataclasses.replace(space.with_divisor(data["divisor"]).fit(*data["io"]), blocks=blocks)
 
-    def to_plain(self) -> dict[str, Any]:
+    def to_plain(self) -> PlainSpace:
         """Plain data from which `from_plain` makes the same space in another process."""
         return {
             "name": self.name,
@@ -118,10 +133,10 @@ class Space(Template):
                 return max(fitting, key=lambda i: len(options[i]) if key == "block" else 0)
         return None
 
-    def _places(self, gene: int, arch: Arch) -> Iterator[tuple[str, Any, Hole]]:
+    def _places(self, gene: int, arch: Arch) -> Iterator[tuple[str, Knob, Hole]]:
         """(key, the architecture's value, hole) wherever the gene stands."""
 
-        def of(key: str, hole: Any, value: Any) -> Iterator[tuple[str, Any, Hole]]:
+        def of(key: str, hole: Knob | Hole, value: Knob) -> Iterator[tuple[str, Knob, Hole]]:
             if isinstance(hole, Hole) and hole.gene == gene:
                 yield key, value, hole
 
@@ -137,11 +152,11 @@ class Space(Template):
                     yield from of(key, hole, _value(block, key))
 
 
-def _value(block: Block, key: str) -> Any:
+def _value(block: Block, key: str) -> Knob:
     return block.to_dict() if key == "block" else block.op if key == "op" else block.get(key)
 
 
-def _fits(key: str, option: Any, value: Any, divisor: int) -> bool:
+def _fits(key: str, option: Knob, value: Knob, divisor: int) -> bool:
     if key == "block":
         return all(value.get(k) == v for k, v in option.items())
     return option == value or (key == "width" and divisor > 1 and make_divisible(option, divisor) == value)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
-from nas.arch import Block
+from nas.arch import Block, Knob
 
 Genome = tuple[int, ...]
 Rule = tuple[
     tuple[int, frozenset[int]], ...
 ]  # (gene, options): it holds where each gene is active with one of its options
-Pairs = tuple[tuple[str, Any], ...]  # the keys of a block with their values or holes
+Pairs: TypeAlias = tuple[tuple[str, "Knob | Hole"], ...]  # the keys of a block with their values or holes
 
 
 def holds(rule: Rule, on: Sequence[bool], values: Sequence[int]) -> bool:
@@ -25,7 +25,7 @@ class Gene:
     """One choice. It is active where any rule of `when` holds."""
 
     name: str
-    options: tuple[Any, ...]
+    options: tuple[Knob, ...]
     when: tuple[Rule, ...] = ((),)
 
 
@@ -41,8 +41,8 @@ class Hole:
 class StageTemplate:
     """Layers as (key, value or Hole) pairs; layer j exists where `repeat` says more than j."""
 
-    stride: Any
-    repeat: Any
+    stride: Knob | Hole
+    repeat: Knob | Hole
     layers: tuple[Pairs, ...]
 
 

@@ -24,7 +24,7 @@ class Rules:
         self.genes = np.array([gene for gene, _ in literals], np.int64)
         sizes = counts[self.genes] if literals else np.zeros(0, np.int64)
         self._offsets = (np.cumsum(sizes) - sizes)[:, None]
-        allowed = [np.isin(np.arange(counts[gene]), list(options)) for gene, options in literals]
+        allowed = [np.isin(np.arange(int(counts[gene])), list(options)) for gene, options in literals]
         self._table = np.concatenate(allowed) if allowed else np.zeros(0, bool)
         self._members = np.array([at[literal] for rule in rules for literal in rule], np.int64)
         lengths = [len(rule) for rule in rules]
@@ -114,7 +114,7 @@ class GenomeArrays:
     def active_gene(self, gene: int, columns: np.ndarray, on: np.ndarray) -> np.ndarray:
         """(n,) mask of one gene, where only the genes before it in `order` are known in `columns` and `on`, both (genes, n)."""
         level = self._alone.get(gene)
-        return level(columns, on)[0] if level else np.ones(columns.shape[1], bool)
+        return level(columns, on)[0] if level else np.ones(int(columns.shape[1]), bool)
 
     @cached_property
     def _alone(self) -> dict[int, _Level]:
@@ -175,7 +175,7 @@ class GenomeArrays:
         """Every allowed canonical row that differs from a (genes,) row in the option of one active gene, in order."""
         on = self.active(row[None])[0]
         genes = np.repeat(np.arange(len(row)), np.where(on, self.counts, 0))
-        options = np.concatenate([np.arange(n) for n in self.counts[on]] or [np.zeros(0, np.int64)])
+        options = np.concatenate([np.arange(int(n)) for n in self.counts[on]] or [np.zeros(0, np.int64)])
         genes, options = genes[options != row[genes]], options[options != row[genes]]
         rows = np.repeat(row[None], len(genes), axis=0)
         rows[np.arange(len(genes)), genes] = options

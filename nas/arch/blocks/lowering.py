@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from nas.arch import Arch, Block
+from nas.arch import Arch, Block, Knob
 from nas.arch.blocks.registry import BLOCKS, HEADS, knobs_of, resolve
 from nas.arch.graph import Builder, Graph, Shape
 from nas.core.settings import nearest
 
 
-def lower_layer(g: Builder, x: int, block: Block, stride: int, defaults: Mapping[str, Any], where: str) -> int:
+def lower_layer(g: Builder, x: int, block: Block, stride: int, defaults: Mapping[str, Knob], where: str) -> int:
     """Appends one layer of an architecture to the graph."""
     fn, knobs = resolve(block, defaults, where)
     try:
@@ -76,7 +75,7 @@ def _places(arch: Arch) -> dict[str, str]:
     return places
 
 
-def _check_defaults(defaults: Mapping[str, Any], where: str) -> None:
+def _check_defaults(defaults: Mapping[str, Knob], where: str) -> None:
     known = sorted({knob for op in (*BLOCKS, *HEADS) for knob in knobs_of(op)})
     for key in defaults:
         if key not in known:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
-from typing import Any
 
-from nas.arch import MAX_WIDTH, Block, choice, number, shown, whole
+from nas.arch import MAX_WIDTH, Block, Knob, choice, number, shown, whole
 from nas.arch.blocks.classic import (
     bottleneck,
     dense_layer,
@@ -76,8 +75,8 @@ def knobs_of(op: str) -> list[str]:
 
 
 def resolve(
-    block: Block, defaults: Mapping[str, Any], where: str, registry: Mapping[str, BlockFn] = BLOCKS
-) -> tuple[BlockFn, dict[str, Any]]:
+    block: Block, defaults: Mapping[str, Knob], where: str, registry: Mapping[str, BlockFn] = BLOCKS
+) -> tuple[BlockFn, dict[str, Knob]]:
     """A block's function and all its knobs. Raises ValueError naming an unknown op or knob, or a value out of range."""
     fn = registry.get(block.op) if isinstance(block.op, str) else None
     if fn is None:
@@ -102,14 +101,14 @@ def resolve(
     return fn, knobs
 
 
-def knob_values(block: Block, defaults: Mapping[str, Any], where: str) -> dict[str, Any]:
+def knob_values(block: Block, defaults: Mapping[str, Knob], where: str) -> dict[str, Knob]:
     """Every knob of a block with the value that holds: its own, the architecture's default, the function's."""
     fn, knobs = resolve(block, defaults, where)
     unset = {name: p.default for name, p in _signature(fn).items() if p.default is not p.empty}
     return {**unset, **knobs}
 
 
-def _check_knob(name: str, value: Any, parameter: inspect.Parameter, where: str) -> None:
+def _check_knob(name: str, value: object, parameter: inspect.Parameter, where: str) -> None:
     kind = (
         parameter.annotation if isinstance(parameter.annotation, str) else getattr(parameter.annotation, "__name__", "")
     )
@@ -130,14 +129,14 @@ def _check_knob(name: str, value: Any, parameter: inspect.Parameter, where: str)
         raise ValueError(f"{where}: expected a word, got {shown(value)}")
 
 
-def _check_padding(value: Any, where: str) -> None:
+def _check_padding(value: object, where: str) -> None:
     if isinstance(value, str):
         choice(value, _PADDINGS, where)
     else:
         whole(value, 0, MAX_PADDING, where)
 
 
-def _check_widths(value: Any, where: str) -> None:
+def _check_widths(value: object, where: str) -> None:
     if not isinstance(value, tuple) or len(value) > MAX_DENSE:
         raise ValueError(f"{where}: expected a list of at most {MAX_DENSE} widths, got {shown(value)}")
     for width in value:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
-from nas.arch import MAX_LAYERS, MAX_STAGES, Arch, Block, Stage, arch_from_dict, shown
+from nas.arch import MAX_LAYERS, MAX_STAGES, Arch, Block, Knob, Stage, arch_from_dict, shown
 from nas.arch.blocks import knob_values, lower, make_divisible
 from nas.arch.blockstrings.grammar import FORMS, LayerString, form_of, read_string
 
@@ -14,7 +13,7 @@ OPS = {"ir": "mbconv", "ds": "sepconv", "dsa": "sepconv", "cn": "conv", "er": "f
 OPS_E1 = {**OPS, "ds": "mbconv", "cn": "fused_mbconv"}
 
 
-def parse(text: str, form: str | None = None, keys: Mapping[str, Any] | None = None, where: str = "blocks") -> Arch:
+def parse(text: str, form: str | None = None, keys: Mapping[str, object] | None = None, where: str = "blocks") -> Arch:
     """The architecture that strings and keys describe.
 
     Without keys: 224 pixels, a stem of 3x3, stride 2 and 32 channels (TF: the first `i`), a head of 1280 with dropout 0.2.
@@ -55,9 +54,9 @@ def stem_width(arch: Arch) -> int:
     return knob_values(arch.stem, dict(arch.defaults), f"{arch.name}: stem").get("width") or arch.channels
 
 
-def _block(read: LayerString, width: int, form: str, first: bool, defaults: Mapping[str, Any]) -> Block:
+def _block(read: LayerString, width: int, form: str, first: bool, defaults: Mapping[str, Knob]) -> Block:
     op = OPS[read.kind] if read.expand != 1 else OPS_E1[read.kind]
-    knobs: dict[str, Any] = {"width": read.width, "kernel": read.kernel}
+    knobs: dict[str, Knob] = {"width": read.width, "kernel": read.kernel}
     knobs |= {"se": read.se} if read.se else {}
     knobs |= {"act": read.act} if read.act else {}
     # TensorFlow goes by the declared input width: a residual where it agrees with the output, ratios of it.
@@ -84,6 +83,6 @@ def _block(read: LayerString, width: int, form: str, first: bool, defaults: Mapp
     return Block.of(op, **knobs)
 
 
-def hidden_width(width: int, ratio: float, defaults: Mapping[str, Any]) -> int:
+def hidden_width(width: int, ratio: float, defaults: Mapping[str, Knob]) -> int:
     divisor = defaults.get("divisor", 1)
     return make_divisible(width * ratio, divisor) if divisor > 1 else max(1, round(width * ratio))

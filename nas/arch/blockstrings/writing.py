@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
 
-from nas.arch import Arch, Block, shown
+from nas.arch import Arch, Block, Knob, shown
 from nas.arch.blocks import knob_values, lower, make_divisible
 from nas.arch.blockstrings.grammar import FORMS, TF_ACTS, TIMM_ACTS, LayerString
 from nas.arch.blockstrings.reading import OPS, hidden_width, parse, stem_width
@@ -19,7 +18,7 @@ class BlockStrings:
 
     form: str
     strings: tuple[tuple[str, ...], ...]
-    keys: Mapping[str, Any] = field(default_factory=dict)
+    keys: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -57,7 +56,7 @@ def _does_nothing(block: Block, width: int, stride: int) -> bool:
     return block.op == "identity" and stride == 1 and block.get("width", 0) in (0, width)
 
 
-def _described(block: Block, defaults: Mapping[str, Any], width: int, form: str, place: str) -> LayerString:
+def _described(block: Block, defaults: Mapping[str, Knob], width: int, form: str, place: str) -> LayerString:
     """What a string would have to say of a layer that `width` channels feed."""
     if block.op not in OPS.values():
         raise ValueError(f"{place}: the {form} form has no block for {block.op}")
@@ -92,7 +91,7 @@ def _described(block: Block, defaults: Mapping[str, Any], width: int, form: str,
 
 
 def _act_told(
-    block: Block, values: Mapping[str, Any], model: Mapping[str, Any], defaults: Mapping[str, Any], form: str
+    block: Block, values: Mapping[str, Knob], model: Mapping[str, Knob], defaults: Mapping[str, Knob], form: str
 ) -> bool:
     """timm's models differ in their activation, so a string leaves it out only where the keys beside it say one."""
     if values["act"] != model["act"] or form == "tf":
@@ -103,13 +102,13 @@ def _act_told(
 _TOLD = ("width", "kernel", "expand", "hidden", "act", "se", "se_width", "skip", "force_expand", "project_act")
 
 
-def _squeezes(ratio: float, base: int, values: Mapping[str, Any]) -> bool:
+def _squeezes(ratio: float, base: int, values: Mapping[str, Knob]) -> bool:
     divisor = values["se_divisor"]
     squeezed = make_divisible(base * ratio, divisor) if divisor > 1 else max(1, int(base * ratio))
     return squeezed == values["se_width"]
 
 
-def _kind(op: str, values: Mapping[str, Any], width: int, form: str, place: str) -> tuple[str, float | None, int]:
+def _kind(op: str, values: Mapping[str, Knob], width: int, form: str, place: str) -> tuple[str, float | None, int]:
     """timm's type of a layer, its expansion (None where the string leaves it out) and its expanded width."""
     if op == "sepconv" and values["project_act"] != "none":
         if form == "tf" or values["project_act"] != values["act"] or values["skip"] != "none":
