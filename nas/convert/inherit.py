@@ -65,8 +65,8 @@ def _groups(graph: Graph) -> list[int]:
 
     for i, node in enumerate(graph.nodes):
         parents.append(i)
-        spread = node.op == "flatten" and graph.in_shapes(node)[0][:2] != (1, 1)
-        if not node.inputs or _makes_channels(node) or node.op in WITHOUT_CHANNELS or spread:
+        spatial = node.op == "flatten" and graph.in_shapes(node)[0][:2] != (1, 1)
+        if not node.inputs or _makes_channels(node) or node.op in WITHOUT_CHANNELS or spatial:
             continue
         for j in node.inputs:
             first, second = sorted((root(i), root(j)))

@@ -41,7 +41,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Slot:
+class Destination:
     """Nodes of the graph that one Keras layer fills: one, or the depthwise and the pointwise of a separable convolution."""
 
     kind: str
@@ -75,27 +75,27 @@ def import_layers(layers: Sequence[Layer], graph: Graph, start: Variables) -> Im
         if layer.kind not in CLASSES:
             raise ValueError(f"Keras layer {layer.name}: class {layer.kind} has no counterpart here")
         given[CLASSES[layer.kind][0]].append(layer)
-    expected: dict[str, list[Slot]] = defaultdict(list)
-    for slot in _slots(graph, bool(given["separable"])):
-        expected[slot.kind].append(slot)
+    expected: dict[str, list[Destination]] = defaultdict(list)
+    for destination in _destinations(graph, bool(given["separable"])):
+        expected[destination.kind].append(destination)
     variables = copied(start)
     fresh = [node for kind in {**expected, **given} for node in _fill_kind(expected[kind], given[kind], variables)]
     return Imported(variables, tuple(fresh))
 
 
-def _fill_kind(slots: Sequence[Slot], layers: Sequence[Layer], variables: Variables) -> Iterator[str]:
-    """Fills slots from layers in order; yields the nodes that stay as they are."""
-    for slot, layer in zip(slots, layers, strict=False):
-        for node, arrays in zip(slot.nodes, _converted(layer, len(slot.nodes)), strict=True):
+def _fill_kind(destinations: Sequence[Destination], layers: Sequence[Layer], variables: Variables) -> Iterator[str]:
+    """Fills destinations from layers in order; yields the nodes that stay as they are."""
+    for destination, layer in zip(destinations, layers, strict=False):
+        for node, arrays in zip(destination.nodes, _converted(layer, len(destination.nodes)), strict=True):
             if not fill(variables, node, _as_dense(arrays, variables, node), f"Keras layer {layer.name}"):
                 yield node
-    if len(layers) > len(slots):
-        left = layers[len(slots)].name
-        raise ValueError(f"Keras layer {left} is left over: the architecture has {len(slots)} of its kind")
-    for slot in slots[len(layers) :]:
-        if not slot.nodes[0].startswith("head/"):
-            raise ValueError(f"{slot.nodes[0]}: no Keras layer is left for it; there are {len(layers)} of its kind")
-        yield from slot.nodes
+    if len(layers) > len(destinations):
+        left = layers[len(destinations)].name
+        raise ValueError(f"Keras layer {left} is left over: the architecture has {len(destinations)} of its kind")
+    for destination in destinations[len(layers) :]:
+        if not destination.nodes[0].startswith("head/"):
+            raise ValueError(f"{destination.nodes[0]}: no Keras layer is left for it; there are {len(layers)} of its kind")
+        yield from destination.nodes
 
 
 def _as_dense(arrays: Arrays, variables: Variables, node: str) -> Arrays:
@@ -122,7 +122,7 @@ def _converted(layer: Layer, nodes: int) -> list[Arrays]:
     return [depthwise, {"kernel": arrays["pointwise"], **bias}] if nodes == 2 else [{**depthwise, **bias}]
 
 
-def _slots(graph: Graph, separable: bool) -> Iterator[Slot]:
+def _destinations(graph: Graph, separable: bool) -> Iterator[Destination]:
     """What is to be filled, in Keras' order; `separable`: a depthwise right before a convolution is one Keras layer."""
     pointwise = {}
     for node in graph.nodes[1:]:
@@ -131,11 +131,11 @@ def _slots(graph: Graph, separable: bool) -> Iterator[Slot]:
     for i in keras_order(graph):
         node = graph.nodes[i]
         if i in pointwise:
-            yield Slot("separable", (node.name, pointwise[i]))
+            yield Destination("separable", (node.name, pointwise[i]))
         elif node.op in ("conv", "dense") and node.name not in pointwise.values():
-            yield Slot("depthwise" if _is_depthwise(graph, i) else "product", (node.name,))
+            yield Destination("depthwise" if _is_depthwise(graph, i) else "product", (node.name,))
         elif node.op == "norm":
-            yield Slot("norm", (node.name,))
+            yield Destination("norm", (node.name,))
 
 
 def _is_depthwise(graph: Graph, index: int) -> bool:

@@ -3,7 +3,7 @@
 Labels and an index of files or rows are all that is held. A folder's images are shuffled over the whole training part, as they
 are in memory. Parquet files are read a row group at a time: groups come in random order, and rows are shuffled over a window
 of as many groups as the memory allows; where all of them fit, that is the order in memory too. The order is a function
-of seed and epoch alone, so that a killed training goes on in the middle of an epoch.
+of seed and epoch alone, so that a killed training resumes within an epoch.
 """
 
 from __future__ import annotations
@@ -144,8 +144,8 @@ class Streamed:
     def pace(self, rows: int) -> tuple[int, int]:
         """(threads, batches of `rows` images that are made ahead), within the memory."""
         threads = min(THREADS, os.cpu_count() or 1)
-        room = int(self.memory_bytes // max(2 * rows * self.size**2 * self.channels, 1))
-        return threads, max(1, min(threads + 1, room))
+        batches = int(self.memory_bytes // max(2 * rows * self.size**2 * self.channels, 1))
+        return threads, max(1, min(threads + 1, batches))
 
 
 def prefetched(images: Any, rows: int, make: Callable[[T], R], items: Iterable[T]) -> Generator[R]:

@@ -46,9 +46,9 @@ class Context:
         return self.storage / "checkpoints" / f"trial-{number:06d}.npz"
 
     def checkpoints(self, number: int, last: bool = False, kind: str = "") -> Checkpoints:
-        """Those of a trial in training, from which it goes on when its worker dies; `last`: and a longer one after it.
+        """Those of a trial in training, from which it resumes when its worker dies; `last`: and a longer training after it.
 
-        `kind` tells apart trainings of a trial on other data.
+        `kind` distinguishes trainings of a trial on other data.
         """
         from nas.train import Checkpoints
 

@@ -54,8 +54,8 @@ def init(graph: Graph, seed: int) -> Variables:
 def _initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     if name != "kernel":
         return np.full(shape, 1 if name == "scale" else 0, np.float32)
-    words = np.frombuffer(hashlib.sha256(node.name.encode()).digest()[:16], np.uint32)
-    rng = np.random.Generator(np.random.SFC64([seed, *words.tolist()]))
+    digest = np.frombuffer(hashlib.sha256(node.name.encode()).digest()[:16], np.uint32)
+    rng = np.random.Generator(np.random.SFC64([seed, *digest.tolist()]))
     if node.op == "dense":
         return (rng.random(shape, np.float32) * 2 - 1) / np.float32(math.sqrt(shape[1]))
     fan_out = shape[0] * shape[1] * shape[3] / node.attr["groups"]

@@ -16,7 +16,7 @@ Variables = dict[str, dict[str, dict[str, Any]]]  # collection ("params", "stats
 
 def save_weights(path: Path, variables: Variables) -> None:
     """Writes `{"params": {node: {array: ..}}, "stats": ..}`. Raises ValueError naming a path that cannot be written."""
-    save_arrays(path, spread(variables))
+    save_arrays(path, flattened(variables))
 
 
 def load_weights(path: Path) -> Variables:
@@ -24,7 +24,7 @@ def load_weights(path: Path) -> Variables:
     return nested(load_arrays(path), path)
 
 
-def spread(variables: Variables) -> dict[str, np.ndarray]:
+def flattened(variables: Variables) -> dict[str, np.ndarray]:
     """`{"params": {node: {array: ..}}}` as `{"params|node|array": ..}`."""
     return {
         "|".join((c, n, a)): np.asarray(v)
@@ -35,7 +35,7 @@ def spread(variables: Variables) -> dict[str, np.ndarray]:
 
 
 def nested(arrays: Mapping[str, np.ndarray], path: Path) -> Variables:
-    """What `spread` made flat. Raises ValueError naming the array of `path` that is none of a network."""
+    """The inverse of `flattened`. Raises ValueError naming the array of `path` that is none of a network."""
     variables: Variables = {}
     for key, value in arrays.items():
         parts = key.split("|")

@@ -1,4 +1,4 @@
-"""Checkpoints of a training: everything a step changes, after every so many epochs, so that a killed training goes on.
+"""Checkpoints of a training: everything a step changes, after every so many epochs, so that a killed training resumes.
 
     fit(arch, dataset, recipe, seed, checkpoint=Checkpoints(folder))     # kill it, call it again: the same weights, to the bit
 
@@ -6,7 +6,7 @@ Order of images and augmentation are seeded by epoch and batch, dropout by the s
 way the losses of its batches so far, are all there is to keep; where a training ends early, the best weights too. A file is
 written under a temporary name and renamed; a damaged one is left for the one before it.
 
-More epochs go on from a shorter training's last checkpoint, step by step as if there had been no stop, provided that the
+More epochs continue from a shorter training's last checkpoint, step by step as if there had been no stop, provided that the
 learning rate of an epoch does not depend on how many there are: constant, staircase, or a cosine over `schedule_epochs`.
 A cosine over `epochs` itself is another training at every length, and is refused.
 """
@@ -30,7 +30,7 @@ import numpy as np
 
 from nas.data.dataset import Dataset
 from nas.data.stream import Streamed
-from nas.nn.weights import Variables, load_arrays, nested, save_arrays, spread
+from nas.nn.weights import Variables, flattened, load_arrays, nested, save_arrays
 from nas.recipe import Recipe
 from nas.train.parallel import laid_out
 
@@ -70,8 +70,8 @@ class Checkpoints:
 
     keep: newest ones that stay. every: epochs between them. within_s: and within an epoch, so many seconds after the last
     one (None: never). pause_s: and at least so many seconds, so that short trainings
-    do not spend their time on files. last: the end of the training is kept too, whatever `every` and `pause_s` say, for
-    a longer training to go on from.
+    do not spend their time on files. last: the end of the training is kept too, whatever `every` and `pause_s` are, for
+    a longer training to continue from.
     """
 
     folder: Path
@@ -96,7 +96,7 @@ class Checkpoints:
         return epoch % self.every == 0 and time.monotonic() - saved_at >= self.pause_s
 
     def due_within(self, saved_at: float) -> bool:
-        """Whether to write in the middle of an epoch."""
+        """Whether to write within an epoch."""
         return self.within_s is not None and time.monotonic() - saved_at >= self.within_s
 
     def save(self, progress: Progress, identity: Mapping[str, Any]) -> None:
@@ -105,7 +105,7 @@ class Checkpoints:
         about = {"identity": dict(identity), "curve": progress.curve, "train_s": progress.train_s,
                  "losses": progress.losses, "best": best.epoch if best else None}  # fmt: skip
         arrays = {f"{i}": np.asarray(leaf) for i, leaf in enumerate(_leaves(progress.state))}
-        arrays |= spread(best.variables) if best else {}
+        arrays |= flattened(best.variables) if best else {}
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
         name = f"epoch-{progress.epoch:06d}" + (f"-{batch:08d}" if batch else "")
         save_arrays(self.folder / f"{name}.npz", arrays)
@@ -151,7 +151,7 @@ class Checkpoints:
 
 def identity_of(graph_id: str, dataset: Dataset, recipe: Recipe, seed: int, start: Any,
                 teacher: str | None = None) -> dict[str, Any]:  # fmt: skip
-    """What must be equal for a training to go on from another's checkpoint: all that its steps and their best depend on."""
+    """What must be equal for a training to continue from another's checkpoint: all that its steps and their best depend on."""
     idle = WITHOUT_EFFECT if teacher else (*WITHOUT_EFFECT, *OF_A_TEACHER)
     settings = {f"recipe.{k}": v for k, v in dataclasses.asdict(recipe).items() if k not in idle}
     settings["keeps_best"] = recipe.patience > 0

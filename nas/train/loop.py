@@ -71,7 +71,7 @@ class Fit:
 
 
 def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
-    """The default report: nothing, and go on."""
+    """The default report: does nothing, and the training continues."""
 
 
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
@@ -81,8 +81,8 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
 
     `task`: that of the architecture's head where none is given.
 
-    With `checkpoint` it goes on where an earlier call was killed, or from a shorter training; the result is that of a call
-    left in peace, bit for bit on a CPU. `mesh`: devices, and processes, that share each batch, batch norm's statistics
+    With `checkpoint` it resumes where an earlier call was killed, or from a shorter training; the result is that of a call
+    that was not killed, bit for bit on a CPU. `mesh`: devices, and processes, that share each batch, batch norm's statistics
     being those of the whole batch; one process writes. `teacher`: a trained network whose answers the loss follows too.
     `report(step, steps, metrics)` is called after every epoch, then with the key `epoch`, and about once a second; True from
     it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite, ValueError
@@ -173,7 +173,7 @@ class _Run:
     def _epoch(self, epoch: int) -> bool:
         """Whether `report` ended it. A loss is read when the device is some steps further."""
         trainer, kept, state, losses = self._trainer, self._written, self.now.state, list(self.now.losses)
-        before, pending, stopped, told_at = (epoch - 1) * trainer.steps_per_epoch, deque[Array](), False, time.monotonic()
+        before, pending, stopped, reported_at = (epoch - 1) * trainer.steps_per_epoch, deque[Array](), False, time.monotonic()
 
         def settle(keep: int) -> None:
             while len(pending) > keep:
@@ -190,8 +190,8 @@ class _Run:
                     if len(losses) < trainer.steps_per_epoch:
                         self._moved(state, losses=tuple(losses))
                         self._save(kept)
-                if losses and time.monotonic() - told_at > REPORT_S:
-                    told_at, done = time.monotonic(), before + len(losses)
+                if losses and time.monotonic() - reported_at > REPORT_S:
+                    reported_at, done = time.monotonic(), before + len(losses)
                     if stopped := bool(self._report(done, self._steps, trainer.progress(done, losses))):
                         break
         settle(0)

@@ -140,7 +140,7 @@ class Trainer:
     def batches(self, epoch: int, start: int = 0) -> Generator[tuple[np.ndarray, np.ndarray]]:
         """One epoch of (images uint8, targets), shuffled and augmented, from batch number `start` on; this process' part.
 
-        Each batch has random numbers of its own, so that an epoch can go on in the middle.
+        Each batch has random numbers of its own, so that an epoch can resume within it.
         """
         train, rng = self.dataset.train, np.random.default_rng([self.seed, 0, epoch])
         expected = islice(enumerate(batches(train, self.rows, rng)), start, None)

@@ -31,13 +31,13 @@ from nas.recipe import Recipe
 from nas.space import Space
 from nas.tasks import Task, check_fit, check_recipe, task_of, training_loss
 from nas.train.checkpoint import Checkpoints
-from nas.train.compilation.switched_plan import PARTS, Choice, Group, Piece, SlotPlan, SpacePlan, Step, plan_space
+from nas.train.compilation.switched_plan import PARTS, Choice, Group, Piece, PositionPlan, SpacePlan, Step, plan_space
 from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import mix, optimizer, ramp
 from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape
 from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
 
-Areas = dict[str, Array]  # a slot's, group's or step's share of the packed kernels, other parameters and statistics
+Areas = dict[str, Array]  # a position's, group's or step's part of the packed kernels, other parameters and statistics
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def forward(
 ) -> tuple[Array, Array]:
     """(logits (n, classes) float32, packed batch statistics) of the candidate that `inputs` (groups, variants, ..) names."""
     x, stats = images.astype(mode.dtype), []
-    for s, slot in enumerate(plan.slots):
+    for s, position in enumerate(plan.positions):
         fixed = {name: inputs[name][s] for name in ("variants", "folds", "rates")} | {"key": key}
         x, own = _switch(
-            inputs["groups"][s], [_group(slot, group, mode) for group in slot.groups], (x, areas[s]), fixed
+            inputs["groups"][s], [_group(position, group, mode) for group in position.groups], (x, areas[s]), fixed
         )
         stats.append(own)
     return x.reshape(len(images), -1).astype(jnp.float32), jnp.concatenate(stats)
@@ -93,21 +93,21 @@ def _pulled(branch: Branch) -> Callable[[Any, Any, Any], Any]:
     return lambda moving, fixed, gradient: jax.vjp(lambda m: branch(m, fixed), moving)[1](gradient)[0]
 
 
-def _group(slot: SlotPlan, group: Group, mode: Mode) -> Branch:
+def _group(position: PositionPlan, group: Group, mode: Mode) -> Branch:
     def run(moving: tuple[Array, Areas], fixed: Any) -> tuple[Array, Array]:
         first, areas = moving
         x, stats = first, []
         for i, (step, own) in enumerate(zip(group.steps, _split(areas, [s.sizes for s in group.steps]), strict=True)):
-            branches = [_variant(slot, step, piece, mode) for piece in step.variants]
+            branches = [_variant(position, step, piece, mode) for piece in step.variants]
             x, part = _switch(fixed["variants"][i], branches, (first, x, own), fixed)
             stats.append(part)
-        return x, _filled(stats, slot.sizes["stats"])
+        return x, _filled(stats, position.sizes["stats"])
 
     return run
 
 
 def _split(areas: Areas, sizes: Sequence[dict[str, int]]) -> list[Areas]:
-    """Neighboring shares; a split's gradient is one concatenation, where slices would each give a padded sum."""
+    """Neighboring parts; a split's gradient is one concatenation, where slices would each give a padded sum."""
     columns = {}
     for part in PARTS:
         expected = [one[part] for one in sizes]
@@ -124,7 +124,7 @@ def _filled(parts: Sequence[Array], size: int) -> Array:
     return jnp.concatenate([*parts, jnp.zeros(short, jnp.float32)])
 
 
-def _variant(slot: SlotPlan, step: Step, piece: Piece | None, mode: Mode) -> Branch:
+def _variant(position: PositionPlan, step: Step, piece: Piece | None, mode: Mode) -> Branch:
     def run(moving: tuple[Array, Array, Areas], fixed: Any) -> tuple[Array, Array]:
         first, x, areas = moving
         if piece is None:
@@ -132,7 +132,7 @@ def _variant(slot: SlotPlan, step: Step, piece: Piece | None, mode: Mode) -> Bra
         arrays = _arrays(piece, areas)
 
         def random(node: Any, x: Array, _: int) -> Array:
-            return _random(slot, node, x, fixed)
+            return _random(position, node, x, fixed)
 
         y, new = run_nodes(piece.nodes, [first, x], arrays, arrays, train=mode.train, momentum=0, random=random)
         stats = [value for own in new.values() for value in (own["mean"], own["var"])]
@@ -141,9 +141,9 @@ def _variant(slot: SlotPlan, step: Step, piece: Piece | None, mode: Mode) -> Bra
     return run
 
 
-def _random(slot: SlotPlan, node: Any, x: Array, fixed: Any) -> Array:
+def _random(position: PositionPlan, node: Any, x: Array, fixed: Any) -> Array:
     """As in the candidate's own network, where the node's number is folded into the key."""
-    i = slot.random.index(node.name)
+    i = position.random.index(node.name)
     rate = node.attr.get("rate", fixed["rates"][i])
     return RANDOM[node.op](x, rate, jax.random.fold_in(fixed["key"], fixed["folds"][i]))
 
@@ -280,4 +280,4 @@ class _Functions:
 
     def areas(self, params: Any, stats: Any) -> list[Areas]:
         whole = {"kernels": params["kernels"], "others": params["others"], "stats": stats["others"]}
-        return _split(whole, [slot.sizes for slot in self.plan.slots])
+        return _split(whole, [position.sizes for position in self.plan.positions])
