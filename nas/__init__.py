@@ -19,27 +19,40 @@ from typing import TYPE_CHECKING
 from nas.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from nas.api import adapt as adapt
+    from nas.api import cost as cost
     from nas.api import evaluate as evaluate
     from nas.api import export as export
     from nas.api import load_arch as load_arch
     from nas.api import load_run as load_run
     from nas.api import load_space as load_space
     from nas.api import predict as predict
+    from nas.api import profile as profile
+    from nas.api import report as report
+    from nas.api import scale as scale
     from nas.api import search as search
     from nas.api import train as train
     from nas.arch import Arch as Arch
     from nas.data import Dataset as Dataset
     from nas.recipe import Recipe as Recipe
     from nas.space import Space as Space
+    from nas.tasks import Task as Task
+    from nas.workflows.adapt.run import AdaptResult as AdaptResult
     from nas.workflows.export.run import Exported as Exported
     from nas.workflows.predict import Prediction as Prediction
+    from nas.workflows.profile_devices import Profiled as Profiled
     from nas.workflows.progress import Update as Update
+    from nas.workflows.scale.run import ScaleResult as ScaleResult
     from nas.workflows.search.result import Candidate as Candidate
     from nas.workflows.search.result import SearchResult as SearchResult
     from nas.workflows.train import TrainResult as TrainResult
 
+_FUNCTIONS = (
+    "adapt", "cost", "evaluate", "export", "load_arch", "load_run", "load_space",
+    "predict", "profile", "report", "scale", "search", "train",
+)  # fmt: skip
 _PUBLIC = {
-    **dict.fromkeys(("evaluate", "export", "load_arch", "load_run", "load_space", "predict", "search", "train"), "nas.api"),
+    **dict.fromkeys(_FUNCTIONS, "nas.api"),
     "Arch": "nas.arch",
     "Candidate": "nas.workflows.search.result",
     "Dataset": "nas.data",
@@ -47,6 +60,10 @@ _PUBLIC = {
     "Prediction": "nas.workflows.predict",
     "Recipe": "nas.recipe",
     "SearchResult": "nas.workflows.search.result",
+    "AdaptResult": "nas.workflows.adapt.run",
+    "Profiled": "nas.workflows.profile_devices",
+    "ScaleResult": "nas.workflows.scale.run",
+    "Task": "nas.tasks",
     "Space": "nas.space",
     "TrainResult": "nas.workflows.train",
     "Update": "nas.workflows.progress",

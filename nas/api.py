@@ -15,14 +15,18 @@ from nas.workflows.progress import Progress, Update
 if TYPE_CHECKING:
     from nas.arch import Arch
     from nas.controllers import Controller
+    from nas.cost import Cost
     from nas.data import Dataset, DatasetSettings
     from nas.evaluators import EvaluatorSettings
     from nas.objectives import Direction
     from nas.recipe import Recipe
     from nas.space import Space
+    from nas.workflows.adapt.run import AdaptResult
     from nas.workflows.arguments import Arrays
     from nas.workflows.export.run import Exported
     from nas.workflows.predict import Images, Prediction
+    from nas.workflows.profile_devices import Profiled
+    from nas.workflows.scale.run import ScaleResult
     from nas.workflows.search.result import SearchResult
     from nas.workflows.train import TrainResult
 
@@ -290,6 +294,248 @@ def export(
     given["arch"] = None if custom.arch is None else custom.arch.name
     given["weights"] = None if weights is None else str(getattr(weights, "weights", weights))
     return run_export(build(ExportCommand, compose("export", given), ""), make_progress(progress), custom)
+
+
+def cost(
+    arch: str | Path | Settings | Arch,
+    *,
+    resolution: int | None = None,
+    channels: int | None = None,
+    classes: int | None = None,
+) -> Cost:
+    """Counts parameters, multiply-adds and activation memory, exactly, layer by layer.
+
+    Args:
+        arch: Name of a reference architecture, path, block strings, or an `Arch`.
+        resolution: Image size in pixels; None: the architecture's own.
+        channels: Channels of the images.
+        classes: Classes.
+
+    Example:
+        >>> import nas
+        >>> nas.cost("mobilenet_v3_large").params
+        5483032
+    """
+    from nas.cost import cost as count
+    from nas.workflows.arguments import as_arch
+
+    return count(as_arch(arch).with_io(resolution, channels, classes))
+
+
+def profile(
+    space: str | Path | Settings | Space = "tiny",
+    device: str | Sequence[str] | Settings | None = None,
+    *,
+    samples: int | Literal["auto"] = 100,
+    error: float = 0.05,
+    holdout: int = 20,
+    resolution: int | None = None,
+    channels: int = 3,
+    classes: int = 1000,
+    divisor: int | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    out: str | Path | None = None,
+    run: str | Path | None = None,
+    plugins: Iterable[str] = (),
+    progress: Reporting = None,
+) -> list[Profiled]:
+    """Measures networks of a space on devices and fits a latency predictor to each, which a search can be given.
+
+    Args:
+        space: As in `search`.
+        device: Devices: a name, names, or settings by name; None: host.
+        samples: Networks to fit to; `auto`: until the error below is reached.
+        error: With `auto`: mean relative error on networks left out.
+        holdout: Networks kept apart to test the predictor.
+        resolution: Image size in pixels; None: the space's own.
+        channels: Channels of the images.
+        classes: Classes.
+        divisor: Stage widths become multiples of it; None: as the space says.
+        seed: One seed, one sequence of networks.
+        threads: CPU threads of the process that measures.
+        out: File for the predictor; None: in the folder of the run.
+        run: The folder; None: runs/profile-<a name made of the arguments>.
+        plugins: Modules with your blocks or devices.
+        progress: True, or a function that receives `Update`s.
+
+    Returns:
+        A predictor with its errors for each device.
+
+    Raises:
+        ValueError: For a mistake in the arguments, and where too few networks could be measured.
+    """
+    from nas.core.settings import build
+    from nas.workflows.arguments import as_space, make_progress, workflow_arguments
+    from nas.workflows.profile_devices import ProfileCommand
+    from nas.workflows.profile_devices import profile as run_profile
+
+    given = {key: value for key, value in locals().items() if key in ProfileCommand.__dataclass_fields__}
+    arguments = workflow_arguments("profile", given, space=as_space(space))
+    command = build(ProfileCommand, arguments.config, "")
+    return run_profile(command, arguments.run("profile", run), make_progress(progress), arguments.custom)
+
+
+def adapt(
+    weights: str | Path | TrainResult,
+    dataset: str | Settings | DatasetSettings | None = None,
+    *,
+    target: float = 0.7,
+    target_ms: float | None = None,
+    arch: str | Path | None = None,
+    device: str | Sequence[str] | Settings | None = None,
+    recipe: str | Settings | Recipe | None = None,
+    evaluator: str | Settings | None = None,
+    executor: str | Settings | None = None,
+    adapt: Settings | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    timeout_s: float | None = 3600,
+    run: str | Path | None = None,
+    plugins: Iterable[str] = (),
+    progress: Reporting = None,
+) -> AdaptResult:
+    """Shrinks a trained network step by step until it meets a latency.
+
+    Args:
+        weights: What `train` returned, or a weights.npz.
+        dataset: Name or settings; None: digits.
+        target: Fraction of the network's predicted latency to reach.
+        target_ms: Milliseconds to reach; over `target` where it is set.
+        arch: The architecture; None: arch.yaml beside the weights.
+        device: The device; None: host.
+        recipe: Of the short trainings: a name, settings, or a `Recipe`.
+        evaluator: `layerwise` or `scratch`, or settings.
+        executor: `local`, `processes` or `ray`, or settings.
+        adapt: Settings of the steps, such as `{"step": 0.03}`.
+        seed: Of proposals and trainings.
+        threads: CPU threads a training.
+        timeout_s: A training that takes longer is ended; None: never.
+        run: The folder; None: runs/adapt-<a name made of the arguments>.
+        plugins: Modules with your blocks, datasets or devices.
+        progress: True, or a function that receives `Update`s.
+
+    Returns:
+        The network at the end, the path to it, and what was measured.
+
+    Raises:
+        ValueError: For a mistake in the arguments, and where the target cannot be reached.
+
+    Source:
+        NetAdapt, Yang et al. 2018 (arXiv:1804.03230).
+    """
+    from nas.core.settings import build
+    from nas.workflows.adapt.run import AdaptCommand
+    from nas.workflows.adapt.run import adapt as run_adapt
+    from nas.workflows.arguments import make_progress, workflow_arguments
+
+    given = {key: value for key, value in locals().items() if key in AdaptCommand.__dataclass_fields__}
+    arguments = workflow_arguments("adapt", {**given, "weights": str(getattr(weights, "weights", weights))})
+    command = build(AdaptCommand, {**arguments.config, "timeout_s": timeout_s}, "")
+    return run_adapt(command, arguments.run("adapt", run), make_progress(progress))
+
+
+def scale(
+    arch: str | Path | Settings | Arch,
+    *,
+    phi: Sequence[float] = (1, 2, 3),
+    preset: Literal["efficientnet"] | None = None,
+    alpha: float = 1.2,
+    beta: float = 1.1,
+    gamma: float = 1.15,
+    divisor: int = 8,
+    macs: Sequence[float] = (),
+    target_ms: Sequence[float] = (),
+    grid: Settings | None = None,
+    train: bool = False,
+    dataset: str | Settings | DatasetSettings | None = None,
+    recipe: str | Settings | Recipe | None = None,
+    device: str | Sequence[str] | Settings | None = None,
+    executor: str | Settings | None = None,
+    seed: int = 0,
+    threads: int = 1,
+    timeout_s: float | None = 3600,
+    run: str | Path | None = None,
+    plugins: Iterable[str] = (),
+    progress: Reporting = None,
+) -> ScaleResult:
+    """Scales an architecture to a family: depth alpha^phi, width beta^phi, resolution gamma^phi.
+
+    Args:
+        arch: Name of a reference architecture, path, block strings, or an `Arch`.
+        phi: Members.
+        preset: `efficientnet`: the published B1 to B8 instead, phi 1 to 8.
+        alpha: Of depth.
+        beta: Of width.
+        gamma: Of resolution.
+        divisor: Widths become multiples of it.
+        macs: Members that just meet these multiply-adds, instead of phi.
+        target_ms: Members that just meet these predicted latencies on the one device, instead of phi.
+        grid: Settings of the search for alpha, beta and gamma, such as `{"search": True}`.
+        train: Whether the members are trained.
+        dataset: Name or settings; None: digits.
+        recipe: Of trainings: a name, settings, or a `Recipe`.
+        device: Devices on which members are measured.
+        executor: `local`, `processes` or `ray`, or settings.
+        seed: Of trainings.
+        threads: CPU threads a training.
+        timeout_s: A training that takes longer is ended; None: never.
+        run: Folder for the members; None: runs/scale-<a name made of the arguments> where something is measured or trained.
+        plugins: Modules with your blocks or datasets.
+        progress: True, or a function that receives `Update`s.
+
+    Returns:
+        The members with their figures.
+
+    Raises:
+        ValueError: For a mistake in the arguments.
+
+    Source:
+        EfficientNet, Tan and Le 2019 (arXiv:1905.11946).
+
+    Example:
+        >>> import nas
+        >>> [member.arch.resolution for member in nas.scale("efficientnet_b0", preset="efficientnet", phi=[1, 2]).members]
+        [240, 260]
+    """
+    from nas.core.settings import build
+    from nas.workflows.arguments import as_arch, make_progress, workflow_arguments
+    from nas.workflows.scale.run import ScaleCommand
+    from nas.workflows.scale.run import scale as run_scale
+
+    given = {key: value for key, value in locals().items() if key in ScaleCommand.__dataclass_fields__}
+    arguments = workflow_arguments("scale", {**given, "phi": list(phi)}, arch=as_arch(arch))
+    command = build(ScaleCommand, {**arguments.config, "timeout_s": timeout_s}, "")
+    return run_scale(command, arguments.run("scale", run), make_progress(progress), arguments.custom)
+
+
+def report(
+    run: str | Path | SearchResult | Sequence[str | Path],
+    *,
+    out: str | Path = "compare.html",
+    references: Sequence[str | Path] = (),
+    scaled: Sequence[str | Path] = (),
+) -> list[Path]:
+    """Writes the report of a search again, or a page that compares several.
+
+    Args:
+        run: A search, its folder, or several folders.
+        out: The page that compares several.
+        references: Folders of trainings on the same dataset, drawn beside the front.
+        scaled: Folders of `scale` with `train=True`, whose members stand on the front where nothing beats them.
+
+    Returns:
+        The files that were written, the page last.
+
+    Raises:
+        ValueError: For a run that is not there.
+    """
+    from nas.workflows.report import compare_runs, report_run
+
+    if isinstance(run, Sequence) and not isinstance(run, str):
+        return [compare_runs([str(one) for one in run], Path(out))]
+    folder = run if isinstance(run, str | Path) else run.run
+    return report_run(str(folder), [str(one) for one in references], [str(one) for one in scaled])[1]
 
 
 def load_run(run: str | Path) -> SearchResult:

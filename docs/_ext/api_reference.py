@@ -64,13 +64,13 @@ def write_pages(app: Sphinx) -> None:
     folder = Path(app.srcdir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     packages = public_packages()
-    wanted = {f"{module}.rst": page(module, names) for module, names in packages.items()}
+    pages = {f"{module}.rst": page(module, names) for module, names in packages.items()}
     rows = "".join(f"   {module}\n" for module in packages)
-    wanted["index.rst"] = f"API reference\n=============\n\n{INTRODUCTION}\n.. toctree::\n   :maxdepth: 1\n\n{rows}"
+    pages["index.rst"] = f"API reference\n=============\n\n{INTRODUCTION}\n.. toctree::\n   :maxdepth: 1\n\n{rows}"
     for old in folder.glob("*.rst"):
-        if old.name not in wanted:
+        if old.name not in pages:
             old.unlink()
-    for name, text in wanted.items():
+    for name, text in pages.items():
         path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             path.write_text(text, encoding="utf-8")

@@ -87,7 +87,7 @@ def _entries(text: str, data: dict[str, Any]) -> Iterator[Entry]:
         match = LINE.match(line)
         if match is None:
             comment = re.match(r"^( *)#\s?(.*)$", line)
-            if comment and last is not None and len(comment[1]) > 8:  # goes on behind the value, in its column
+            if comment and last is not None and len(comment[1]) > 8:  # continues behind the value, in its column
                 last.meaning += f" {comment[2].strip()}"
             elif comment:
                 above.append(comment[2].strip())
@@ -175,11 +175,11 @@ class ConfigReference(SphinxDirective):
         parts: list[nodes.Node] = [nodes.Text("Choices, with their defaults: ")]
         for i, (group, value) in enumerate(groups.items()):
             shown = "[" + ",".join(value) + "]" if isinstance(value, list) else "null" if value is None else str(value)
-            link = nodes.reference(
+            reference = nodes.reference(
                 "", "", nodes.literal("", f"{group}={shown}"), refid=f"config-{group}", internal=True
             )
             parts += [nodes.Text(", ")] if i else []
-            parts.append(link)
+            parts.append(reference)
         return nodes.paragraph("", "", *parts, nodes.Text("."))
 
 

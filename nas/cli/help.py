@@ -89,5 +89,5 @@ def _summary(path: Path) -> str:
         if not line.startswith("#"):
             break
         words += [] if line.startswith("# @package") else line.lstrip("#").split()
-    sentence = re.split(r"(?<=[a-z)\]0-9])[.:;](?= |$)", " ".join(words), maxsplit=1)[0]
+    sentence = re.split(r"(?<=[a-z)\]0-9])(?<!et al)(?<!e\.g)(?<!i\.e)(?<! vs)[.:;](?= |$)", " ".join(words), maxsplit=1)[0]
     return sentence if len(sentence) <= 110 else sentence[:107].rsplit(" ", 1)[0] + " ..."

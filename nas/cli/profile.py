@@ -1,131 +1,24 @@
-"""`nas profile`: networks of a space measured on a device, a latency predictor, and how good it is."""
+"""`nas profile`: the settings of a command line into `nas.workflows.profile_devices.profile`, and the errors as text."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
 
+from nas.cli.console import Console
 from nas.cli.invocation import Invocation
-from nas.core.plugins import load_plugins
-from nas.core.settings import build, check_ranges
-from nas.core.versions import versions
-from nas.core.yamlio import write_text
-from nas.latency import make_device
-from nas.latency.profile import draw
-from nas.report.profile import profile_page
-from nas.runtime.device_executors import DeviceExecutors
-from nas.runtime.processes import ProcessesSettings
-from nas.runtime.spec import WorkerSpec
-from nas.space import Space, load_space
-from nas.workflows.log import logged
-from nas.workflows.profile import Profile, profile_device
-from nas.workflows.run_folder import open_run, with_paths
-from nas.workflows.workers import worker_spec
-
-AT_FIRST = 20  # networks drawn before samples=auto chooses
-
-
-@dataclass(frozen=True)
-class ProfileCommand:
-    """The keys of conf/profile.yaml."""
-
-    space: str
-    device: Mapping[str, Any] = field(default_factory=dict)
-    samples: int | Literal["auto"] = 100
-    error: float = 0.05
-    holdout: int = 20
-    resolution: int | None = None
-    channels: int = 3
-    classes: int = 1000
-    divisor: int | None = None
-    seed: int = 0
-    threads: int = 1
-    out: str | None = None
-    run: str | None = None
-    plugins: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_ranges(
-            self, samples=(2, 10**6), holdout=(2, 10**5), resolution=(1, 8192), channels=(1, 1024),
-            classes=(1, 10**6), divisor=(1, 256), seed=(0, 2**31 - 1), threads=(1, 1024),
-        )  # fmt: skip
-        if not 0 < self.error < 1:
-            raise ValueError(f"error: expected more than 0 and less than 1 (0.05 is 5 %), got {self.error:g}")
-        if not self.device:
-            raise ValueError("device: expected at least one")
+from nas.core.settings import build
+from nas.workflows.profile_devices import ProfileCommand
+from nas.workflows.profile_devices import profile as run_profile
 
 
 def profile(call: Invocation) -> None:
-    """Measures and fits, or goes on with it. Raises ValueError for the user's mistakes."""
+    """Measures and fits, or resumes it."""
     command = build(ProfileCommand, call.config, "")
-    load_plugins(command.plugins, [os.getcwd()])
-    devices = {name: make_device(settings, f"device.{name}") for name, settings in command.device.items()}
-    space = _space(command)
-    auto = command.samples == "auto"
-    drawn = draw(space, command.seed, AT_FIRST if isinstance(command.samples, str) else command.samples, command.holdout)
-    folder = call.run(command.run).folder
-    with open_run(folder, _identity(command, space), {"command": call.again, "versions": versions()}) as journal, logged(folder):
-        print(f"nas profile  {space.name} on {', '.join(devices)}  ({os.path.relpath(folder)})", flush=True)
-        spec = _spec(command, space, folder)
-        executor = ProcessesSettings(1).start(spec)
-        placed = DeviceExecutors(executor, spec, devices)
-        try:
-            for name, device in devices.items():
-                found = profile_device(
-                    journal, placed[name], space, name, drawn, command.seed, device.timeout_s, _say,
-                    command.error if auto else None,
-                )  # fmt: skip
-                _write(found, command, folder, call.again)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped; the same command resumes:\n  {call.again}") from None
-        finally:
-            placed.close()
-            executor.close()
-
-
-def _space(command: ProfileCommand) -> Space:
-    space = load_space(command.space)
-    space = space.with_divisor(command.divisor) if command.divisor else space
-    return space.fit(command.resolution, command.channels, command.classes)
-
-
-def _identity(command: ProfileCommand, space: Space) -> dict[str, Any]:
-    keys = ("seed", "resolution", "channels", "classes", "divisor", "holdout", "threads")
-    about = {"name": space.name, "fingerprint": space.fingerprint}
-    return {**{key: getattr(command, key) for key in keys}, "space": about, "device": dict(command.device)}
-
-
-def _spec(command: ProfileCommand, space: Space, folder: Path) -> WorkerSpec:
-    devices = {name: with_paths(settings) for name, settings in command.device.items()}
-    return worker_spec({"device": devices}, space.to_dict(), command.plugins, folder, command.threads)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _write(found: Profile, command: ProfileCommand, folder: Path, again: str) -> None:
-    out = _out(found.device, command, folder)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, json.dumps(found.predictor.to_dict(), allow_nan=False) + "\n")
-    write_text(folder / f"profile-{found.device}.json", json.dumps(found.to_dict(), indent=1) + "\n")
-    page = folder / f"profile-{found.device}.html"
-    write_text(page, profile_page(found, command.space, again))
-    print(
-        f"{found.device}: {found.samples} samples, {len(found.rows)} held out, {found.seconds / 60:.1f} minutes of measuring\n"
-        f"  predicted against measured anew: {found.predicted.text()}\n"
-        f"  measured twice (the noise floor): {found.repeated.text()}\n"
-        f"  predictor {os.path.relpath(out)}   page {os.path.relpath(page)}",
-        flush=True,
-    )
-
-
-def _out(device: str, command: ProfileCommand, folder: Path) -> Path:
-    if command.out is None:
-        return folder / f"predictor-{device}.json"
-    path = Path(command.out)
-    return path if len(command.device) == 1 else path.with_name(f"{path.stem}-{device}{path.suffix}")
+    for one in run_profile(command, call.run(command.run), Console()):
+        found = one.profile
+        print(
+            f"{found.device}: {found.samples} samples, {len(found.rows)} held out, {found.seconds / 60:.1f} minutes of measuring\n"
+            f"  predicted against measured anew: {found.predicted.text()}\n"
+            f"  measured twice (the noise floor): {found.repeated.text()}\n"
+            f"  predictor {os.path.relpath(one.predictor)}   page {os.path.relpath(one.page)}",
+        )

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from nas.cli.invocation import Invocation
 from nas.core.settings import build
-from nas.core.yamlio import write_text
 from nas.journal import Journal
-from nas.report import Reference, compare, front_text, report_json, summarize, with_scaled, write_outputs
-from nas.workflows.members import read_member, scaled_members
+from nas.report import front_text, report_json
+from nas.workflows.members import scaled_members
+from nas.workflows.report import compare_runs, report_run
 from nas.workflows.run_folder import journal_folder
 
 
@@ -41,34 +41,21 @@ def report(call: Invocation) -> None:
         _compare(command)
         return
     assert command.run is not None
-    folder = journal_folder(command.run)
-    with Journal.open(folder / "journal.sqlite", read_only=True) as journal:
-        scaled = scaled_members(command.scaled, journal)
-        if command.json:
-            print(json.dumps(report_json(journal, scaled), allow_nan=False))
-            return
-        references = [_reference(name, journal) for name in command.references]
-        print(front_text(with_scaled(summarize(journal), scaled)[0]))
-        for path in write_outputs(folder, journal, references, scaled):
-            print(path)
-
-
-def _reference(name: str, journal: Journal) -> Reference:
-    found = read_member(Path(name), journal, "references")
-    return Reference(found.arch.name, found.metrics, found.measured)
+    if command.json:
+        with Journal.open(journal_folder(command.run) / "journal.sqlite", read_only=True) as journal:
+            print(json.dumps(report_json(journal, scaled_members(command.scaled, journal)), allow_nan=False))
+        return
+    summary, files = report_run(command.run, command.references, command.scaled)
+    print(front_text(summary))
+    print("\n".join(map(str, files)))
 
 
 def _compare(command: ReportCommand) -> None:
+    if not command.json:
+        print(compare_runs(command.runs, Path(command.out or "compare.html")))
+        return
     with ExitStack() as stack:
         paths = [journal_folder(run) / "journal.sqlite" for run in command.runs]
         journals = [stack.enter_context(Journal.open(path, read_only=True)) for path in paths]
-        if command.json:
-            print(
-                json.dumps(
-                    {run: report_json(j) for run, j in zip(command.runs, journals, strict=True)}, allow_nan=False
-                )
-            )
-            return
-        out = Path(command.out or "compare.html")
-        write_text(out, compare(dict(zip(command.runs, journals, strict=True))))
-        print(out)
+        found = {run: report_json(j) for run, j in zip(command.runs, journals, strict=True)}
+        print(json.dumps(found, allow_nan=False))

@@ -262,3 +262,13 @@ def make_progress(progress: bool | Callable[[Update], object] | Progress | None)
 
         return Bar()
     return Callback(progress) if callable(progress) else progress
+
+
+def workflow_arguments(command: str, given: Mapping[str, Any], arch: Arch | None = None, space: Space | None = None) -> Arguments:
+    """The arguments of a workflow by name; an architecture and a space as objects."""
+    changes = plain(given)
+    use_plugins(changes.get("plugins") or ())
+    named = {"arch": arch.name} if arch is not None else {"space": space.name} if space is not None else {}
+    words = {**given, **({"arch": f"{arch.name}-{arch_id(arch)[:6]}"} if arch is not None else named)}
+    config = compose(command, {**changes, **named})
+    return Arguments(config, Custom(space, arch), overrides_of(words), call_of(command, words))

@@ -107,7 +107,7 @@ def made_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ValueError(f"run: cannot make the folder {folder}: {error.strerror}") from None
+        raise ValueError(f"run: cannot make the folder {os.path.relpath(folder)}: {error.strerror}") from None
 
 
 def _same(theirs: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -> None:

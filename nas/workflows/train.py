@@ -163,11 +163,9 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
     if dropped := dropped_strides(arch, fitted):
         progress.message(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")
     teacher = _teacher(command, dataset, progress) if command.teacher else None
-    made_folder(run.folder)
-    with logged(run.folder):
-        result = _trained(command, executor, fitted, dataset, recipe, teacher, run, progress)
-        record = _record(settings, result, fitted, dataset, recipe, teacher)
-        leave(run.folder, fitted, {"params": result.params, "stats": result.stats}, record)
+    result = _trained(command, executor, fitted, dataset, recipe, teacher, run, progress)
+    record = _record(settings, result, fitted, dataset, recipe, teacher)
+    leave(run.folder, fitted, {"params": result.params, "stats": result.stats}, record)
     return TrainResult(run.folder, fitted, record, custom.dataset)
 
 
@@ -211,6 +209,7 @@ def _trained(command: TrainCommand, executor: LocalSettings | ClusterSettings, a
     kept = Checkpoints(run.folder / "checkpoints", command.checkpoint_keep, command.checkpoint_every, within_s=within)
     work = {"arch": arch, "recipe": recipe, "seed": command.seed, "variables": start, "checkpoint": kept, "teacher": teacher}
     epochs = _Epochs(progress)
+    made_folder(run.folder)
     try:
         if isinstance(executor, LocalSettings):
             return fit(dataset=dataset, **work, report=epochs, mesh=mesh)
@@ -226,7 +225,8 @@ def _together(command: TrainCommand, executor: ClusterSettings, work: Mapping[st
     settings = {"dataset": with_paths(command.dataset)}
     spec = worker_spec(settings, {}, command.plugins, folder, command.threads or 1)
     work = {**work, "devices": command.devices}
-    return train_distributed(executor, spec, work, dataset, report=epochs, restarts=command.restarts)
+    with logged(folder):
+        return train_distributed(executor, spec, work, dataset, report=epochs, restarts=command.restarts)
 
 
 def _teacher(command: TrainCommand, dataset: Dataset, progress: Progress) -> Teacher:

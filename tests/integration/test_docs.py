@@ -7,7 +7,9 @@ commands are checked all the same.
 
 from __future__ import annotations
 
+import ast
 import importlib
+import inspect
 import re
 import runpy
 import shlex
@@ -20,6 +22,7 @@ from typing import Any
 
 import pytest
 
+import nas
 from nas.arch.find import load_arch
 from nas.cli import COMMANDS, run
 from nas.core.plugins import REGISTRIES, load_plugins
@@ -40,6 +43,8 @@ NAMED = re.compile(r"# (?P<name>[\w./-]+\.\w+)\n")
 # What makes a page's own commands small enough to run here; later settings win.
 SMALL = {"search": ["executor=local", "track=[]"], "profile": ["samples=6", "holdout=2"]}
 EXTENDING = sorted(page for page in (DOCS / "extending").glob("*.md") if page.stem != "index")
+TOY = {"trials": 2, "recipe": {"name": "quick", "epochs": 1}, "executor": "local"}
+TOY_DEVICE = {"onnxruntime": {"samples": 4, "networks": 2, "seconds": 1}}
 GUESS = DOCS / "extending" / "evaluator.md"  # its evaluator needs no training
 
 
@@ -135,6 +140,30 @@ def test_a_page_on_extending_works(page: Path, folder: Path, capsys: pytest.Capt
 )
 def test_a_page_on_extending_works_as_it_stands(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     walk(page, folder, capsys, lambda words: words)
+
+
+@every_page
+def test_calls_of_the_python_api_have_arguments_that_it_takes(page: Path) -> None:
+    for fence in (f for f in fences(page) if f.language == "python"):
+        for call in (node for node in ast.walk(ast.parse(fence.body)) if isinstance(node, ast.Call)):
+            if isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "nas":
+                given = {keyword.arg: None for keyword in call.keywords if keyword.arg}
+                inspect.signature(getattr(nas, call.func.attr)).bind_partial(*call.args, **given)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [PAGES[0], DOCS / "quickstart.md"], ids=shown)
+def test_the_python_of_a_page_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it as one script, but that trainings are short."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ai_edge_litert")
+    search, train = nas.search, nas.train
+    monkeypatch.setattr(nas, "search", lambda *a, **k: search(*a, **{**k, **TOY, "device": TOY_DEVICE}))
+    monkeypatch.setattr(nas, "train", lambda *a, **k: train(*a, **{**k, "recipe": "quick", "epochs": 1}))
+    (folder / "docs").symlink_to(DOCS)
+    script = "".join(f.body for f in fences(page) if f.language == "python" and not f.skip)
+    exec(compile(script, shown(page), "exec"), {})
+    assert (folder / "bundle" / "model.tflite").is_file()
 
 
 def untrained(words: list[str]) -> list[str]:

@@ -1,5 +1,6 @@
 """`nas train`: killed twice it ends where it would have, tells when it is done, and says what is wrong in one line."""
 
+import importlib
 import json
 import os
 import signal
@@ -12,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import nas.train
 from nas.arch import arch_from_dict
 from nas.arch.blocks import lower
 from nas.cli import run
@@ -101,7 +101,7 @@ def test_ctrl_c_says_how_to_go_on(files: Path, capsys: pytest.CaptureFixture[str
         report(6, 12, {"step": 6, "epoch": 1, "train_loss": 1.0})
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(nas.train, "fit", stopped)
+    monkeypatch.setattr(importlib.import_module("nas.train"), "fit", stopped)
     assert run([*ARGS, "run=a"]) == 130
     captured = capsys.readouterr()
     assert "epoch 1  50%  train_loss 1.0000, about 0 s left" in captured.out

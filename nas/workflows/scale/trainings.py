@@ -63,7 +63,7 @@ class Trainings:
 
     def grid(self, arch: Arch, tried: Sequence[Coefficients]) -> Coefficients:
         """The coefficients whose member at phi 1 is the most accurate on the validation split; the cheaper one of equals."""
-        print(f"{len(tried)} combinations of alpha, beta and gamma, each trained at phi 1 ...", flush=True)
+        self.progress.message(f"{len(tried)} combinations of alpha, beta and gamma, each trained at phi 1 ...")
         expected = []
         for i, c in enumerate(tried):
             genome = (round(100 * c.alpha), round(100 * c.beta), round(100 * c.gamma))
@@ -74,7 +74,7 @@ class Trainings:
             raise ValueError("grid: none of the trainings succeeded; log.txt in the run's folder has the reasons")
         best = max(done, key=lambda trial: (trial.metrics["accuracy"], -trial.metrics["macs"]))
         c = tried[best.number]
-        print(
+        self.progress.message(
             f"best: alpha {c.alpha:g}, beta {c.beta:g}, gamma {c.gamma:g} (product {c.product:.3f}), {best.metrics['accuracy']:.4f}"
         )
         return c
@@ -121,7 +121,7 @@ class Trainings:
         weights = self.folder / "checkpoints" / f"trial-{trial.number:06d}.npz"
         if weights.exists():
             os.replace(weights, member / "weights.npz")
-        print(f"{arch.name}: validation accuracy {trial.metrics['accuracy']:.4f}, in {os.path.relpath(member)}", flush=True)
+        self.progress.message(f"{arch.name}: validation accuracy {trial.metrics['accuracy']:.4f}, in {os.path.relpath(member)}")
 
     def _trial(self, number: int, arch: Arch, genome: tuple[int, ...], note: Mapping[str, Any]) -> tuple[Trial, Job]:
         counted, found = cost(arch), arch_id(arch)
@@ -141,6 +141,6 @@ class Trainings:
             how = f"accuracy {trial.metrics['accuracy']:.4f}" if trial.ok else f"{trial.outcome}: {trial.error}"
             left = len(expected) - before - done
             more = f", about {duration(left * (time.monotonic() - began) / done)} left" if left else ""
-            print(f"{named}: {how} ({before + done} of {len(expected)}{more})", flush=True)
+            self.progress.message(f"{named}: {how} ({before + done} of {len(expected)}{more})")
 
         return run_journaled(self.journal, self.executor, expected, timeout_s=self.command.timeout_s, ended=told)

@@ -1,0 +1,268 @@
+"""NetAdapt from a trained network to a latency target; the end points are measured, not only predicted."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nas.arch import Arch
+from nas.arch.blocks import arch_id, lower
+from nas.arch.find import find_arch
+from nas.core.settings import build, check_ranges
+from nas.core.versions import versions
+from nas.core.yamlio import dump_yaml, write_text
+from nas.data import load_dataset
+from nas.journal import Journal
+from nas.latency import make_device
+from nas.nn.weights import save_weights
+from nas.recipe import Recipe
+from nas.records import Job
+from nas.report.trajectory import trajectory_svg
+from nas.runtime import make_executor_settings
+from nas.runtime.base import Executor
+from nas.runtime.device_executors import DeviceExecutors
+from nas.runtime.dispatch import run_all
+from nas.runtime.measure import measure_in_turns
+from nas.space import Space
+from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
+from nas.workflows.log import logged
+from nas.workflows.progress import SILENT, Progress
+from nas.workflows.run_folder import Run, open_run, use_plugins, with_paths
+from nas.workflows.workers import not_measured, workers, written_predictor
+
+EVALUATORS = ("layerwise", "scratch")
+
+
+@dataclass(frozen=True)
+class AdaptKeys(AdaptSettings):
+    """The keys under `adapt`; final_lr: the highest rate of the last training, a cosine."""
+
+    final_lr: float = 0.02
+
+
+@dataclass(frozen=True)
+class AdaptCommand:
+    """The keys of conf/adapt.yaml."""
+
+    weights: str
+    dataset: Mapping[str, Any]
+    recipe: Mapping[str, Any]
+    executor: Mapping[str, Any]
+    device: Mapping[str, Any]
+    evaluator: Mapping[str, Any]
+    arch: str | None = None
+    target: float = 0.7
+    target_ms: float | None = None
+    adapt: AdaptKeys = field(default_factory=AdaptKeys)
+    seed: int = 0
+    threads: int = 1
+    timeout_s: float | None = 3600
+    run: str | None = None
+    plugins: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_ranges(self, seed=(0, 2**31 - 1), threads=(1, 1024))
+        if not 0 < self.target < 1:
+            raise ValueError(f"target: expected a share between 0 and 1, got {self.target}")
+        if self.target_ms is not None and self.target_ms <= 0:
+            raise ValueError(f"target_ms: expected more than 0 or null, got {self.target_ms}")
+        if len(self.device) != 1:
+            raise ValueError(f"device: expected one device, such as device=[host], got {len(self.device)}")
+        if (name := self.evaluator.get("name")) not in EVALUATORS:
+            raise ValueError(f"evaluator: expected {' or '.join(EVALUATORS)}, which train inherited weights, got {name}")
+        if not self.evaluator.get("keep_weights", True):
+            raise ValueError("evaluator.keep_weights: expected true, each step begins with the weights of the one before")
+
+    @property
+    def final_recipe(self) -> dict[str, Any]:
+        """The last training's: the recipe over `final_epochs`, its rate falling from `final_lr`."""
+        changes = {
+            "epochs": self.adapt.final_epochs,
+            "lr": self.adapt.final_lr,
+            "schedule": "cosine",
+            "warmup_epochs": 0,
+        }
+        return {**self.recipe, **changes, "schedule_epochs": None}
+
+
+@dataclass(frozen=True)
+class AdaptResult:
+    """A shrunk network.
+
+    Args:
+        run: Its folder, with `arch.yaml`, `weights.npz`, the steps and their trajectory.
+        path: The network before and after every step.
+        last: The network at the end, trained.
+        measured_ms: Latency of the first and the last network on the device; None where it could not be measured.
+        test: The primary metric of both on the test split.
+        device: The device.
+    """
+
+    run: Path
+    path: tuple[Point, ...]
+    last: Point
+    measured_ms: tuple[float | None, ...]
+    test: tuple[float | None, ...]
+    device: str
+
+    @property
+    def arch(self) -> Arch:
+        """The architecture at the end."""
+        return self.last.arch
+
+    @property
+    def weights(self) -> Path:
+        """Its weights."""
+        return self.run / "weights.npz"
+
+    def __str__(self) -> str:
+        first, lines = self.path[0], []
+        for name, point, ms, test in zip(("seed", "adapted"), (first, self.last), self.measured_ms, self.test, strict=True):
+            f = point.figures()
+            real = "not measured" if ms is None else f"{ms:.4f} ms measured"
+            score = "" if test is None else f", test {test:.4f}"
+            lines.append(f"{name:<8} {f['params']:>9,} params  {f['macs'] / 1e6:.2f} M MACs  {point.predicted_ms:.4f} ms predicted, "
+                         f"{real} on {self.device}  validation {point.accuracy:.4f}{score}")  # fmt: skip
+        before, after = self.measured_ms
+        if before and after:
+            ratio = self.last.predicted_ms / first.predicted_ms
+            lines.append(f"latency   {ratio:.1%} of the seed's predicted, {after / before:.1%} measured")
+        return "\n".join(lines)
+
+
+def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> AdaptResult:
+    """Shrinks a trained network until it meets a latency, or resumes it.
+
+    Raises:
+        ValueError: For a mistake of the user, and where the target cannot be reached.
+        KeyboardInterrupt: After Ctrl-C, with what resumes in its text.
+    """
+    use_plugins(command.plugins)
+    for recipe in (command.recipe, command.final_recipe if command.adapt.final_epochs else command.recipe):
+        build(Recipe, recipe, "recipe")
+    make_executor_settings(command.executor)
+    ((name, device),) = command.device.items()
+    make_device(device, f"device.{name}")
+    dataset = load_dataset(command.dataset)
+    arch = find_arch(command.arch or str(Path(command.weights.removeprefix("keras:")).with_name("arch.yaml")))
+    arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))
+    folder = run.folder
+    config = dict(vars(command)) | {"adapt": dataclasses.asdict(command.adapt), "plugins": list(command.plugins)}
+    start, digest = _start(command, arch)
+    identity = {
+        k: v for k, v in config.items() if k not in ("run", "executor", "plugins", "timeout_s", "weights", "arch")
+    }
+    meta = {"settings": dict(config), "versions": versions(), "command": run.again, "arch": arch.to_dict()}
+    with open_run(folder, {**identity, "arch": arch_id(arch), "weights": digest}, meta) as journal, logged(folder):
+        save_weights(folder / "seed.npz", start)
+        devices = {name: with_paths(device) for name, device in command.device.items()}
+        settings = {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "device": devices,
+                    "evaluator": dict(command.evaluator)}  # fmt: skip
+        space = shrunk_space(arch)
+        started = (command.executor, settings, space.to_dict(), command.plugins, folder, command.threads)
+        with workers(*started, run) as (executor, placed):
+            return _run(command, arch, space, run, journal, executor, placed, progress)
+
+
+def _start(command: AdaptCommand, arch: Arch) -> tuple[Any, str]:
+    """The trained weights, and a digest of them."""
+    from nas.convert import starting_weights
+
+    try:
+        imported = starting_weights(command.weights, lower(arch), command.seed)
+    except ValueError as error:
+        raise ValueError(f"weights: {error}") from None
+    if imported.fresh:
+        raise ValueError(
+            f"weights: {', '.join(imported.fresh)} do not fit {arch.classes} classes; train the network on them first"
+        )
+    digest = hashlib.sha256()
+    for nodes in imported.variables.values():
+        for arrays in nodes.values():
+            for array in arrays.values():
+                digest.update(array.tobytes())
+    return imported.variables, digest.hexdigest()[:16]
+
+
+def _run(
+    command: AdaptCommand, arch: Arch, space: Space, run: Run, journal: Journal, executor: Executor, placed: DeviceExecutors,
+    progress: Progress,
+) -> AdaptResult:  # fmt: skip
+    (name,), folder = command.device, run.folder
+    predictor = written_predictor(command.device, folder, journal, placed, command.seed, command.timeout_s, space, progress)
+
+    def weights(number: int) -> Path:
+        return folder / "checkpoints" / f"trial-{number:06d}.npz"
+
+    target_ms = command.target_ms or command.target * predictor.predict_arch(arch)
+    adapter = Adapter(
+        predictor.predict_arch, name, journal, executor, command.adapt, command.seed, weights, folder / "seed.npz", command.timeout_s,
+        progress.message,
+    )  # fmt: skip
+    path = adapter.run(arch, target_ms)
+    last = adapter.finish(command.final_recipe) if command.adapt.final_epochs else path[-1]
+    _write_steps(folder, path, last, target_ms)
+    measured = _measured(command, [path[0].arch, last.arch], journal, placed[name], progress)
+    tests = _tested([path[0], last], journal, executor)
+    record = {
+        "target_ms": target_ms, "device": name, "predictor_error": predictor.mape, "steps": [point.figures() for point in path],
+        "final": last.figures(), "measured_ms": measured, "test": tests, "seed": command.seed,
+        "valid": {"accuracy": last.accuracy}, "arch": last.arch.name,
+        "dataset": dict(command.dataset), "recipe": command.final_recipe, "versions": versions(),
+    }  # fmt: skip
+    write_text(folder / "result.json", json.dumps(record, indent=1) + "\n")
+    _link(folder, weights(last.number))
+    return AdaptResult(folder, tuple(path), last, tuple(measured), tuple(tests), name)
+
+
+def _write_steps(folder: Path, path: Sequence[Point], last: Point, target_ms: float) -> None:
+    steps = folder / "steps"
+    steps.mkdir(exist_ok=True)
+    for point in path:
+        write_text(
+            steps / f"{point.step:03d}.yaml", dump_yaml(point.arch.to_dict(), f"step {point.step}: {point.change}")
+        )
+    rows = ["step,change,accuracy,predicted_ms,params,macs"]
+    for point in path:
+        f = point.figures()
+        rows.append(f'{f["step"]},"{f["change"]}",{f["accuracy"]:.6f},{f["predicted_ms"]:.6f},{f["params"]},{f["macs"]}')
+    write_text(folder / "trajectory.csv", "\n".join(rows) + "\n")
+    shown = [(point.predicted_ms, point.accuracy, point.change) for point in path]
+    write_text(folder / "trajectory.svg", trajectory_svg(shown, target_ms, None if last is path[-1] else last.accuracy))
+    named = dataclasses.replace(last.arch, name=f"{last.arch.name}_adapted")
+    write_text(folder / "arch.yaml", dump_yaml(named.to_dict()))
+
+
+def _measured(command: AdaptCommand, archs: Sequence[Arch], journal: Journal, executor: Executor, progress: Progress) -> list[float | None]:
+    """Milliseconds of whole networks, in turns in one worker; kept in the journal."""
+    ((device, settings),) = command.device.items()
+    known = {m.arch_id: m.latency_ms for m in journal.measurements() if m.device == device}
+    if any(arch_id(arch) not in known for arch in archs):
+        plain = [(arch_id(arch), arch.to_dict()) for arch in archs]
+        timeout_s = make_device(settings, f"device.{device}").timeout_s
+        for measured in measure_in_turns(executor, device, plain, timeout_s, not_measured(progress)).values():
+            journal.add_measurement(measured)
+            known[measured.arch_id] = measured.latency_ms
+    return [known.get(arch_id(arch)) for arch in archs]
+
+
+def _tested(points: Sequence[Point], journal: Journal, executor: Executor) -> list[float | None]:
+    """Test accuracy of the end points, asked for once."""
+    kept = journal.get("test")
+    if kept is None:
+        jobs = [Job(point.number, "test", point.arch.to_dict(), arch_id(point.arch)) for point in points]
+        kept = [outcome.metrics.get("accuracy") for outcome in run_all(executor, jobs)]
+        journal.put("test", kept)
+    return kept
+
+
+def _link(folder: Path, weights: Path) -> None:
+    """The weights of the last network as those of the run."""
+    os.link(weights, temporary := folder / f".weights.npz.{os.getpid()}.tmp")
+    os.replace(temporary, folder / "weights.npz")
