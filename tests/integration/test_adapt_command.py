@@ -81,7 +81,7 @@ def test_ctrl_c_says_how_to_go_on(calm: Path) -> None:
 @pytest.mark.parametrize(
     "args, words",
     [
-        (["evaluator=switched"], "evaluator: expected layerwise or scratch, which train inherited weights, got switched"),
+        (["evaluator=switched"], "evaluator: expected scratch or layerwise, which train inherited weights, got switched"),
         (["evaluator.keep_weights=false"], "evaluator.keep_weights: expected true"),
         (["device.table.path=none.csv"], "none.csv: No such file"),
         (["device=[host,table]", "device.host.seconds=0"], "device: expected one device"),
