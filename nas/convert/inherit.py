@@ -14,12 +14,12 @@ import numpy as np
 
 from nas.arch.graph import Graph, Node
 from nas.nn.network import init
-from nas.nn.weights import Variables
+from nas.nn.weights import HostVariables, Variables
 
 WITHOUT_CHANNELS = ("concat", "channels", "shuffle")
 
 
-def inherit(parent: Graph, child: Graph, variables: Variables, seed: int) -> Variables:
+def inherit(parent: Graph, child: Graph, variables: Variables, seed: int) -> HostVariables:
     """The child's variables: the parent's by the names of layers, cut to the channels that stay, kernels to their center.
 
     Layers that the parent has not start from their initial values. Raises ValueError naming a layer that is wider than the

@@ -12,13 +12,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
 from nas.arch.graph import Graph
 from nas.convert.fill import Arrays, Imported, copied, fill
-from nas.nn.weights import Variables
+from nas.nn.weights import HostVariables
 
 # Class name in snake case, as weight files have it -> kind, and the names of its arrays in the order that Keras keeps.
 CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -29,6 +29,25 @@ CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
     "batch_normalization": ("norm", ("scale", "bias", "mean", "var")),
 }
 IGNORED = ("normalization", "seed_generator")  # preprocessing, which is the dataset's here; states of dropout
+
+
+class _Value(Protocol):
+    @property
+    def value(self) -> object: ...
+
+
+class _KerasLayer(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def weights(self) -> Sequence[_Value]: ...
+
+
+class KerasModel(Protocol):
+    """What is read of a `keras.Model`."""
+
+    @property
+    def layers(self) -> Sequence[_KerasLayer]: ...
 
 
 @dataclass(frozen=True)
@@ -48,7 +67,7 @@ class Destination:
     nodes: tuple[str, ...]
 
 
-def layers_of(model: Any) -> list[Layer]:
+def layers_of(model: KerasModel) -> list[Layer]:
     """The layers with arrays of a Keras model in memory."""
     found = []
     for layer in model.layers:
@@ -64,7 +83,7 @@ def _snake(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def import_layers(layers: Sequence[Layer], graph: Graph, start: Variables) -> Imported:
+def import_layers(layers: Sequence[Layer], graph: Graph, start: HostVariables) -> Imported:
     """`start`, which `network.init` gives, with the arrays of Keras' layers in the place of its own.
 
     The classifier stays as it is where its number of classes differs, and so does what a model without its top lacks.
@@ -83,7 +102,7 @@ def import_layers(layers: Sequence[Layer], graph: Graph, start: Variables) -> Im
     return Imported(variables, tuple(fresh))
 
 
-def _fill_kind(destinations: Sequence[Destination], layers: Sequence[Layer], variables: Variables) -> Iterator[str]:
+def _fill_kind(destinations: Sequence[Destination], layers: Sequence[Layer], variables: HostVariables) -> Iterator[str]:
     """Fills destinations from layers in order; yields the nodes that stay as they are."""
     for destination, layer in zip(destinations, layers, strict=False):
         for node, arrays in zip(destination.nodes, _converted(layer, len(destination.nodes)), strict=True):
@@ -98,7 +117,7 @@ def _fill_kind(destinations: Sequence[Destination], layers: Sequence[Layer], var
         yield from destination.nodes
 
 
-def _as_dense(arrays: Arrays, variables: Variables, node: str) -> Arrays:
+def _as_dense(arrays: Arrays, variables: HostVariables, node: str) -> Arrays:
     """Some of Keras' classifiers are 1x1 convolutions where ours are dense."""
     is_dense = "kernel" in arrays and np.ndim(variables["params"][node]["kernel"]) == 2
     is_pixel = is_dense and arrays["kernel"].ndim == 4 and arrays["kernel"].shape[:2] == (1, 1)
@@ -153,7 +172,7 @@ def keras_order(graph: Graph) -> list[int]:
         for j in graph.nodes[i].inputs:
             depth[j] = max(depth[j], depth[i] + (graph.nodes[i].op not in ("dropout", "drop_path")))
     met: dict[int, int] = {}
-    stack = [len(graph.nodes) - 1]
+    stack = list(graph.outputs.values())[::-1]
     while stack:
         i = stack.pop()
         if i not in met:

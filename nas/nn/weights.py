@@ -7,11 +7,18 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-Variables = dict[str, dict[str, dict[str, Any]]]  # collection ("params", "stats") -> node name -> array name -> array
+if TYPE_CHECKING:
+    import jax
+
+AnyArray: TypeAlias = "jax.Array | np.ndarray"
+Arrays: TypeAlias = "Mapping[str, Mapping[str, AnyArray]]"  # node name -> array name -> array
+Variables: TypeAlias = "Mapping[str, Arrays]"  # collection ("params", "stats") -> its arrays
+HostArrays: TypeAlias = dict[str, dict[str, np.ndarray]]
+HostVariables: TypeAlias = dict[str, HostArrays]
 
 
 def save_weights(path: Path, variables: Variables) -> None:
@@ -19,7 +26,7 @@ def save_weights(path: Path, variables: Variables) -> None:
     save_arrays(path, flattened(variables))
 
 
-def load_weights(path: Path) -> Variables:
+def load_weights(path: Path) -> HostVariables:
     """The arrays of `save_weights`. Raises ValueError naming a file that is missing or damaged."""
     return nested(load_arrays(path), path)
 
@@ -34,9 +41,9 @@ def flattened(variables: Variables) -> dict[str, np.ndarray]:
     }
 
 
-def nested(arrays: Mapping[str, np.ndarray], path: Path) -> Variables:
+def nested(arrays: Mapping[str, np.ndarray], path: Path) -> HostVariables:
     """The inverse of `flattened`. Raises ValueError naming the array of `path` that is none of a network."""
-    variables: Variables = {}
+    variables: HostVariables = {}
     for key, value in arrays.items():
         parts = key.split("|")
         if len(parts) != 3:

@@ -87,7 +87,7 @@ def test_ctrl_c_says_how_to_go_on(calm: Path) -> None:
         (["device=[host,table]", "device.host.seconds=0"], "device: expected one device"),
         (["device=host", "device.host.predictor=table.csv"], "device.host.predictor: table.csv: no file of nas profile"),
         (["adapt.kinds=[]"], "adapt.kinds: expected one or more"),
-        (["target=1.5"], "target: expected a share between 0 and 1"),
+        (["target=1.5"], "target: expected a fraction between 0 and 1"),
         (["arch=other.yaml"], "other.yaml"),
         (["weights=broken.npz"], "broken.npz: no weights file"),
         (["dataset.path=none.npz"], "none.npz"),

@@ -10,10 +10,10 @@ these are as large as the largest candidate, not the sum of all.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -21,7 +21,9 @@ from nas.arch import Arch, Block
 from nas.arch.blocks import builder, lower_head, lower_layer
 from nas.arch.graph import Graph, Node, Shape, param_shapes
 from nas.nn.network import norms_with_acts
+from nas.nn.weights import Arrays
 from nas.space import Hole, Pairs, Space
+from nas.train.optim import A
 
 PARTS: tuple[str, ...] = ("kernels", "others", "stats")
 MAX_PRIMITIVES = 4000  # of all groups together; a program of more would take minutes to compile
@@ -113,17 +115,17 @@ class Placement:
     entries: tuple[tuple[str, str, tuple[int, ...], str, int], ...]
     sizes: tuple[tuple[str, int], ...]
 
-    def pack(self, tree: Mapping[str, Mapping[str, Any]], xp: Any = np) -> dict[str, Any]:
+    def pack(self, tree: Arrays, xp: ModuleType = np) -> dict[str, np.ndarray]:
         packed = self.empty()
         for node, name, shape, part, start in self.entries:
             packed[part][start : start + math.prod(shape)] = np.ravel(tree[node][name])
         return packed
 
-    def empty(self) -> dict[str, Any]:
+    def empty(self) -> dict[str, np.ndarray]:
         return {part: np.zeros(size, np.float32) for part, size in self.sizes}
 
-    def unpack(self, packed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        tree: dict[str, dict[str, Any]] = {}
+    def unpack(self, packed: Mapping[str, A]) -> dict[str, dict[str, A]]:
+        tree: dict[str, dict[str, A]] = {}
         for node, name, shape, part, start in self.entries:
             tree.setdefault(node, {})[name] = packed[part][start : start + math.prod(shape)].reshape(shape)
         return tree
@@ -218,7 +220,7 @@ def plan_space(space: Space) -> SpacePlan:
 
 
 def _check_fixed(space: Space) -> None:
-    holes: list[tuple[str, Any]] = [("stem", v) for _, v in space.stem] + [("head", v) for _, v in space.head]
+    holes: list[tuple[str, object]] = [("stem", v) for _, v in space.stem] + [("head", v) for _, v in space.head]
     holes += [(f"the stride of stages[{i}]", stage.stride) for i, stage in enumerate(space.stages)]
     holes += [("the resolution", space.resolution)] if space.io[0] is None else []
     for what, value in holes:
@@ -261,8 +263,10 @@ def _pieces(arch: Arch, scope: str, block: Block, stride: int, shape: Shape) -> 
     g.input(shape)
     g.scope, g.drop_rate = scope, arch.drop_path
     head = scope == "head"
-    out = lower_head(g, 0, arch, scope) if head else lower_layer(g, 0, block, stride, dict(arch.defaults), scope)
-    if out != len(g.nodes) - 1:
+    outputs = lower_head(g, 0, arch, scope) if head else {"output": lower_layer(g, 0, block, stride, dict(arch.defaults), scope)}
+    if len(outputs) > 1:
+        raise ValueError(f"{scope}: {block.op}: has {len(outputs)} outputs, one program trains heads of one; take evaluator=scratch")
+    if outputs["output"] != len(g.nodes) - 1:
         raise ValueError(f"{scope}: {block.op}: its output is not its last node, which one program needs")
     pieces, first, fused = [], 1, norms_with_acts(g.nodes)
     for last in range(1, len(g.nodes)):
@@ -281,11 +285,11 @@ def _piece(nodes: Sequence[Node], first: int, last: int) -> Piece:
     return Piece(tuple(local(node) for node in nodes[first : last + 1]), nodes[first - 1].shape, nodes[0].shape)
 
 
-def _grouped(options: Mapping[tuple[Piece, ...], None]) -> dict[Any, list[tuple[Piece, ...]]]:
+def _grouped(options: Mapping[tuple[Piece, ...], None]) -> dict[Hashable, list[tuple[Piece, ...]]]:
     """Options by the names and shapes of their pieces; a piece that keeps its shape and is absent elsewhere does not count."""
     labels = [{p.label for p in option} for option in options if option]
     everywhere = set.intersection(*labels) if labels else set()
-    groups: dict[Any, list[tuple[Piece, ...]]] = {}
+    groups: dict[Hashable, list[tuple[Piece, ...]]] = {}
     for option in options:
         kept = tuple((p.label, p.in_shape, p.shape) for p in option if p.label in everywhere or p.in_shape != p.shape)
         groups.setdefault(kept, []).append(option)
