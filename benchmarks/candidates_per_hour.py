@@ -29,7 +29,7 @@ from turns import Arm, serve
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
-from nas.core.machine import keep_memory
+from nas.core.process import keep_memory
 from nas.data import Dataset, load_dataset
 from nas.recipe import Recipe
 from nas.space import Space, load_space

@@ -66,7 +66,7 @@ def searching(executor: dict[str, Any], seconds: float, in_flight: int, folder: 
     problem = Problem(space, AXES, table, table.features)
     settings = {"dataset": {"name": "digits"}, "recipe": {}, "evaluator": {"name": "no_op", "seconds": seconds}, "device": {}}
     paths = (str(ROOT / "benchmarks"), str(ROOT))
-    spec = WorkerSpec(settings, space.to_dict(), ("no_op",), paths, folder, 1, "cpu")
+    spec = WorkerSpec(settings, space.to_plain(), ("no_op",), paths, folder, 1, "cpu")
     workers = make_executor_settings(executor).start(spec)
     try:
         with Journal.create(Path(folder) / "journal.sqlite") as journal:

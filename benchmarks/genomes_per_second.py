@@ -30,7 +30,7 @@ def main() -> None:
     first, genomes = np.array(distinct[:1000]), np.array(distinct[1000:])
     start = time.perf_counter()
     costs = Costs(space)
-    costs(first)
+    part, counted = first, costs(first)
     warm_s = time.perf_counter() - start
     rates = []
     for part in np.array_split(genomes, 5):

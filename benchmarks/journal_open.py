@@ -55,7 +55,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=".") as folder:
         path = Path(folder) / "journal.sqlite"
         write_s = write(path, arguments.trials, arguments.durable)
-        opened, processor = [], []
+        count, opened, processor = 0, [], []
         for _ in range(5):
             start, used = time.perf_counter(), time.process_time()
             with Journal.open(path) as journal:

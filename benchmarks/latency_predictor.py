@@ -134,7 +134,7 @@ class Baselines:
 def compared(column: Column, counts: LayerCounts, count: int | None, seeds: int) -> dict[str, Any]:
     """Every model's mean scores on the held-out networks, and what our cross-validation and intervals promised."""
     genomes, ms, held = column.genomes, column.ms, column.test
-    baselines, found, extra = Baselines(counts), {}, []
+    baselines, found, extra, weights = Baselines(counts), {}, [], {}
     for seed in range(seeds):
         rows = column.train(count, seed)
         for name in Baselines.names:
@@ -145,10 +145,11 @@ def compared(column: Column, counts: LayerCounts, count: int | None, seeds: int)
         seconds = time.process_time() - start
         found.setdefault("ours", []).append(scored(ours.predict(genomes[held]), ms[held]))
         extra.append({**promised(ours, genomes[held], ms[held]), "seconds": seconds})
+        weights = ours.record.weights
     return {
         "models": {name: _mean(rows) for name, rows in found.items()},
         "ours": _mean(extra),
-        "weights": ours.record.weights,
+        "weights": weights,
     }
 
 

@@ -19,7 +19,7 @@ import optax
 from flax import nnx
 
 from nas.arch.graph import Graph, Node, pads
-from nas.core.machine import keep_memory
+from nas.core.process import keep_memory
 from nas.data import Dataset, Split
 from nas.nn.network import init
 from nas.nn.ops import ACT_FNS

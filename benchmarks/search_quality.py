@@ -34,7 +34,7 @@ from nas.core.yamlio import read_yaml
 from nas.objectives import Objectives
 from nas.problem import Problem
 from nas.tabular import Table, load_table
-from nas.workflows.bench import Race, Store, best_within, grid, race, run_all, shares
+from nas.workflows.bench import Race, Store, best_within, grid, hypervolume_fractions, race, run_all
 
 FRONTS = [f"{s}/{d}{n}" for n in ("", "/noise") for s in ("pairs", "trees") for d in ("a100", "zcu102")]
 PROBLEMS = [*FRONTS, "pairs/a100/learned", "pairs/zcu102/learned", "accuracy", "macro"]
@@ -86,7 +86,7 @@ def scores(values: np.ndarray, problem: str, table: Table, budgets: Sequence[int
     """Share of the hypervolume, best accuracy in %, or regret in points of accuracy, after each budget."""
     if kind_of(problem) == "front":
         stored = json.loads(Path(__file__).with_name("fronts.json").read_text())["/".join(problem.split("/")[:2])]
-        return shares(values, stored["reference"], stored["hypervolume"], budgets)
+        return hypervolume_fractions(values, stored["reference"], stored["hypervolume"], budgets)
     best = best_within(values, Objectives((("accuracy", "max"),), reward="first"), None, budgets)
     if problem == "accuracy":
         return [100 * value for value in best]

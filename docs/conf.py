@@ -42,6 +42,7 @@ suppress_warnings = ["myst.xref_missing"] if "linkcheck" in sys.argv else []
 
 extlinks = {"source": (f"{_project['urls']['Repository']}/blob/main/%s", "%s")}
 default_role = "code"  # docstrings write `name` for code
+napoleon_use_ivar = True  # attributes of a protocol are properties of it too
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"

@@ -5,9 +5,9 @@
 # Open this file in VS Code, PyCharm or Spyder, or in Jupyter with Jupytext: a cell begins at each `# %%`. `TOY = True`
 # makes everything small, to see that it works.
 #
-# Cost: 24 short trainings on scikit-learn's digits, about 2 minutes on one core, and one minute for the last training. As a
+# Cost: 24 short trainings on scikit-learn's digits, about 3 minutes on one core, and a minute for the last training. As a
 # toy: about 15 seconds.
-# Expect: a front from about 90 % at 6,000 parameters to 98 % at 60,000, and a network with 98 % on the test images.
+# Expect: a front of some seven networks, the most accurate one with 98.6 % of the validation images at 38,000 parameters.
 #
 # Stop a cell with the stop button: running it again resumes.
 

@@ -280,8 +280,9 @@ def export(
         >>> "ir_r2" in nas.export(arch="mobilenet_v2").texts["timm"]
         True
     """
+    from nas.arch.find import find_arch
     from nas.core.settings import build
-    from nas.workflows.arguments import as_arch, as_dataset, make_progress, plain
+    from nas.workflows.arguments import as_dataset, make_progress, plain
     from nas.workflows.custom import Custom
     from nas.workflows.defaults import compose
     from nas.workflows.export.run import ExportCommand
@@ -289,7 +290,7 @@ def export(
 
     given = plain({"formats": formats, "device": device, "calibrate": calibrate, "plugins": plugins, "out": out})
     kept = dataset if dataset is not None else getattr(weights, "dataset", None)
-    custom = Custom(arch=None if arch is None else as_arch(arch), dataset=as_dataset(kept))
+    custom = Custom(arch=None if arch is None else find_arch(arch), dataset=as_dataset(kept))
     given["dataset"] = None if custom.dataset is not None else plain({"dataset": dataset})["dataset"]
     given["arch"] = None if custom.arch is None else custom.arch.name
     given["weights"] = None if weights is None else str(getattr(weights, "weights", weights))
@@ -316,10 +317,10 @@ def cost(
         >>> nas.cost("mobilenet_v3_large").params
         5483032
     """
+    from nas.arch.find import find_arch
     from nas.cost import cost as count
-    from nas.workflows.arguments import as_arch
 
-    return count(as_arch(arch).with_io(resolution, channels, classes))
+    return count(find_arch(arch).with_io(resolution, channels, classes))
 
 
 def profile(
@@ -366,12 +367,13 @@ def profile(
         ValueError: For a mistake in the arguments, and where too few networks could be measured.
     """
     from nas.core.settings import build
-    from nas.workflows.arguments import as_space, make_progress, workflow_arguments
+    from nas.space import load_space
+    from nas.workflows.arguments import make_progress, workflow_arguments
     from nas.workflows.profile_devices import ProfileCommand
     from nas.workflows.profile_devices import profile as run_profile
 
     given = {key: value for key, value in locals().items() if key in ProfileCommand.__dataclass_fields__}
-    arguments = workflow_arguments("profile", given, space=as_space(space))
+    arguments = workflow_arguments("profile", given, space=load_space(space))
     command = build(ProfileCommand, arguments.config, "")
     return run_profile(command, arguments.run("profile", run), make_progress(progress), arguments.custom)
 
@@ -498,13 +500,14 @@ def scale(
         >>> [member.arch.resolution for member in nas.scale("efficientnet_b0", preset="efficientnet", phi=[1, 2]).members]
         [240, 260]
     """
+    from nas.arch.find import find_arch
     from nas.core.settings import build
-    from nas.workflows.arguments import as_arch, make_progress, workflow_arguments
+    from nas.workflows.arguments import make_progress, workflow_arguments
     from nas.workflows.scale.run import ScaleCommand
     from nas.workflows.scale.run import scale as run_scale
 
     given = {key: value for key, value in locals().items() if key in ScaleCommand.__dataclass_fields__}
-    arguments = workflow_arguments("scale", {**given, "phi": list(phi)}, arch=as_arch(arch))
+    arguments = workflow_arguments("scale", {**given, "phi": list(phi)}, arch=find_arch(arch))
     command = build(ScaleCommand, {**arguments.config, "timeout_s": timeout_s}, "")
     return run_scale(command, arguments.run("scale", run), make_progress(progress), arguments.custom)
 
@@ -570,9 +573,9 @@ def load_space(space: str | Path | Settings) -> Space:
         >>> len(nas.load_space("tiny").genes)
         7
     """
-    from nas.workflows.arguments import as_space
+    from nas.space import load_space
 
-    return as_space(space)
+    return load_space(space)
 
 
 def load_arch(arch: str | Path | Settings) -> Arch:
@@ -589,6 +592,6 @@ def load_arch(arch: str | Path | Settings) -> Arch:
         >>> nas.load_arch("mobilenet_v3_large").resolution
         224
     """
-    from nas.workflows.arguments import as_arch
+    from nas.arch.find import find_arch
 
-    return as_arch(arch)
+    return find_arch(arch)

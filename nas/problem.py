@@ -29,7 +29,14 @@ class Problem:
     features: Callable[[np.ndarray], np.ndarray] | None = None
 
     def feasible(self, genomes: Sequence[Genome]) -> np.ndarray:
-        """(n,) mask of genomes whose costs keep all constraints."""
+        """Which genomes satisfy the constraints by their costs.
+
+        Args:
+            genomes: n genomes of the space.
+
+        Returns:
+            (n,) mask.
+        """
         if not genomes or not self.objectives.constraints:
             return np.ones(len(genomes), bool)
         rows = np.array(genomes, np.int64).reshape(len(genomes), len(self.space.genes))

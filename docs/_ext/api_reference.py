@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,20 +44,48 @@ def public_names(path: Path) -> tuple[str, ...]:
     return ()
 
 
+def facade(init: Path = PACKAGE / "__init__.py") -> dict[str, str]:
+    """What `import nas` gives: name -> the module that it comes from, as type checkers read it."""
+    found = {}
+    for node in ast.walk(ast.parse(init.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("nas."):
+            found |= {alias.name: node.module for alias in node.names if alias.asname == alias.name}
+    return {name: module for name, module in found.items() if not name.startswith("_")}
+
+
+def facade_page(names: dict[str, str]) -> str:
+    """The page of `nas` itself: a table, then functions, results and values."""
+    functions = [name for name in names if name.islower()]
+    results = [name for name in names if not name.islower() and names[name].startswith("nas.workflows")]
+    values = [name for name in names if name not in functions and name not in results]
+    parts = ["``nas``\n=======\n\n.. currentmodule:: nas\n"]
+    for title, members, directive in (
+        ("Functions", functions, "autofunction"), ("Results", results, "autoclass"), ("Values", values, "autoclass"),
+    ):  # fmt: skip
+        rows = "".join(f"   {name}\n" for name in members)
+        parts.append(f"{title}\n{'-' * len(title)}\n\n.. autosummary::\n   :nosignatures:\n\n{rows}")
+        options = "   :members:\n   :undoc-members:\n" if directive == "autoclass" else ""
+        for name in members:  # a package of that name has the entry in the index
+            index = "   :no-index:\n" if (PACKAGE / name).is_dir() else ""
+            parts.append(f".. {directive}:: nas.{name}\n{options}{index}")
+    return "\n".join(parts)
+
+
 def summary(path: Path) -> str:
     """The first line of a module's docstring."""
     text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
     return text.splitlines()[0] if text else ""
 
 
-def page(module: str, names: tuple[str, ...], listed: str = "") -> str:
-    """A page: every public name with its docstring. `listed`: where the same objects are described already."""
+def page(module: str, names: tuple[str, ...], described: Collection[str] = ()) -> str:
+    """A page: every public name with its docstring, but for those that the page of `nas` has."""
     title = f"``{module}``"
-    index = "   :no-index:\n" if listed else ""
+    elsewhere = [name for name in names if name in described]
+    see = f"On the page of :doc:`nas`: {', '.join(f'``{name}``' for name in elsewhere)}.\n\n" if elsewhere else ""
     return (
-        f"{title}\n{'=' * len(title)}\n\n"
-        f".. automodule:: {module}\n   :members: {', '.join(sorted(names))}\n   :imported-members:\n   :undoc-members:\n{index}"
-        "   :member-order: groupwise\n"
+        f"{title}\n{'=' * len(title)}\n\n{see}"
+        f".. automodule:: {module}\n   :members: {', '.join(sorted(set(names) - set(elsewhere)))}\n"
+        "   :imported-members:\n   :undoc-members:\n   :member-order: groupwise\n"
     )
 
 
@@ -64,8 +93,10 @@ def write_pages(app: Sphinx) -> None:
     folder = Path(app.srcdir) / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     packages = public_packages()
-    pages = {f"{module}.rst": page(module, names) for module, names in packages.items()}
-    rows = "".join(f"   {module}\n" for module in packages)
+    classes = [name for name in facade() if not name.islower()]
+    pages = {f"{module}.rst": page(module, names, classes) for module, names in packages.items()}
+    pages["nas.rst"] = facade_page(facade())
+    rows = "".join(f"   {module}\n" for module in dict.fromkeys(("nas", *packages)))
     pages["index.rst"] = f"API reference\n=============\n\n{INTRODUCTION}\n.. toctree::\n   :maxdepth: 1\n\n{rows}"
     for old in folder.glob("*.rst"):
         if old.name not in pages:
@@ -88,6 +119,25 @@ SECTION = re.compile(
 CODE = re.compile(r"(`[^`]*`)")
 
 
+def escape_sections(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Before napoleon reads sections: `*` and `|` in their text are themselves, examples without a prompt are code."""
+    if not SECTION.search("\n".join(lines)):
+        return
+    found: list[str] = []
+    section, literal = "", None
+    for line in lines:
+        if heading := SECTION.match(line):
+            section, literal = heading[1], None
+        elif section.startswith("Example") and line.strip() and literal is None:
+            literal = not line.lstrip().startswith(">>>") and not line.rstrip().endswith("::")
+            found += ["    ::", ""] if literal else []
+        if section.startswith("Example"):
+            found.append(f"    {line}" if literal and line.strip() else line)
+        else:
+            found.append(line if line.lstrip().startswith("*") else _escaped(line))
+    lines[:] = found
+
+
 def plain_docstring(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings are plain English with `code` and indented code: what reStructuredText would misread is escaped."""
     if SECTION.search("\n".join(lines)) or any(line.lstrip().startswith((".. ", ":")) for line in lines):
@@ -107,7 +157,8 @@ def plain_docstring(app: Sphinx, what: str, name: str, obj: object, options: obj
 
 def _escaped(line: str) -> str:
     parts = CODE.split(line)
-    return "".join(p if p.startswith("`") else re.sub(r"([*|]|_(?!\w))", r"\\\1", p) for p in parts)
+    text = "".join(p if p.startswith("`") else re.sub(r"([*|]|_(?!\w))", r"\\\1", p) for p in parts)
+    return re.sub(r"(`[^`]+`)(?=s\b)", r"\1\\ ", text)  # `Update`s
 
 
 def left_out(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
@@ -127,5 +178,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("builder-inited", write_pages)
     app.connect("autodoc-skip-member", left_out)
     app.connect("autodoc-process-signature", bare_protocol)
+    app.connect("autodoc-process-docstring", escape_sections, priority=400)  # before napoleon
     app.connect("autodoc-process-docstring", plain_docstring, priority=600)
     return {"version": "1", "parallel_read_safe": True}

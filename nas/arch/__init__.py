@@ -10,15 +10,9 @@ from nas.arch.arch import (
     Block,
     Stage,
     arch_from_dict,
-    choice,
     dropped_strides,
-    is_word,
-    known_keys,
-    mapping,
-    number,
-    shown,
-    whole,
 )
+from nas.arch.checks import choice, is_word, known_keys, mapping, number, shown, whole
 
 __all__ = [
     "MAX_LAYERS",

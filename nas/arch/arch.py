@@ -22,13 +22,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.core.settings import nearest
+from nas.arch.checks import choice, is_word, known_keys, mapping, number, shown, whole
+from nas.core.yamlio import dump_yaml
 
 Knob = Any  # int, float, str, bool, None or a tuple of them
 Knobs = tuple[tuple[str, Knob], ...]
 
 MAX_LAYERS, MAX_STAGES, MAX_WIDTH, MAX_RESOLUTION, MAX_CLASSES = 1000, 100, 65_536, 8_192, 1_000_000
-MAX_WORD = 200
 PADDINGS = ("same", "torch")
 
 
@@ -74,13 +74,25 @@ class Stage:
                 **({"layers": rest} if any(rest) else {})}  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Arch:
     """A network as written. Images are (resolution, resolution, channels); logits are (classes,).
 
-    `norm_eps` and `norm_momentum` are those of every batch norm (momentum as in `r = m r + (1 - m) batch`). `drop_path` is
-    the stochastic-depth rate that the last block would have, rising linearly from 0. `padding`: `same` as TensorFlow's
-    (asymmetric at even sizes) or `torch`, k // 2 on both sides. `min_feature_map` guides `with_io`.
+    Attributes:
+        name: one word.
+        resolution, channels: of its images, in pixels.
+        stem, stages, head: its blocks, in the order data meets them.
+        classes: number of logits.
+        defaults: knobs of blocks that do not set them.
+        norm_eps, norm_momentum: of every batch norm; momentum as in `r = m r + (1 - m) batch`.
+        drop_path: stochastic-depth rate of the last block, rising linearly from 0.
+        padding: `same` as TensorFlow's (asymmetric at even sizes), or `torch`, k // 2 on both sides.
+        min_feature_map: pixels that `with_io` leaves of the last feature map.
+
+    Example:
+        >>> from nas.arch.find import find_arch
+        >>> find_arch("mobilenet_v3_large")
+        Arch('mobilenet_v3_large', 224x224x3, 15 layers, 1000 classes)
     """
 
     name: str
@@ -96,6 +108,10 @@ class Arch:
     drop_path: float = 0.0
     padding: str = "same"
     min_feature_map: int = 4
+
+    def __repr__(self) -> str:
+        size, layers = f"{self.resolution}x{self.resolution}x{self.channels}", sum(stage.repeat for stage in self.stages)
+        return f"Arch({self.name!r}, {size}, {layers} layers, {self.classes} classes)"
 
     def layers(self) -> Iterator[tuple[str, Block, int]]:
         """(name, block, stride) of stem, every layer and head, in the order data meets them."""
@@ -149,6 +165,10 @@ class Arch:
             "head": self.head.to_dict(),
         }
 
+    def to_yaml(self) -> str:
+        """The text of a YAML file that `find_arch` reads back."""
+        return dump_yaml(self.to_dict())
+
 
 def _last_map(resolution: int, strides: Sequence[int]) -> int:
     for stride in strides:
@@ -172,7 +192,7 @@ def arch_from_dict(data: Any, where: str = "arch") -> Arch:
     known_keys(data, allowed, where)
     for key in ("resolution", "stem", "stages", "head"):
         if key not in data:
-            raise ValueError(f"{where}: misses the key {key}")
+            raise ValueError(f"{where}: missing key {key!r}")
     stages = data["stages"]
     if not isinstance(stages, list) or not stages or len(stages) > MAX_STAGES:
         raise ValueError(f"{where}: stages: expected a list of 1 to {MAX_STAGES} stages, got {shown(stages)}")
@@ -214,7 +234,7 @@ def _stem(data: Any, where: str) -> Block:
 def _block(data: Any, where: str) -> Block:
     data = dict(mapping(data, where))
     if "op" not in data:
-        raise ValueError(f"{where}: misses the key op")
+        raise ValueError(f"{where}: missing key 'op'")
     op = data.pop("op")
     if not isinstance(op, str):
         raise ValueError(f"{where}.op: expected the name of a block, got {shown(op)}")
@@ -242,57 +262,6 @@ def _stage(data: Any, where: str) -> Stage:
             raise ValueError(f"{where}.layers[{i}]: stride and repeat belong to the stage")
         merged.append(_block({**common, **layer}, f"{where}.layers[{i}]"))
     return Stage(tuple(merged), stride)
-
-
-def mapping(data: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping) or not all(is_word(key) for key in data):
-        raise ValueError(f"{where}: expected keys and values, got {shown(data)}")
-    return data
-
-
-def is_word(value: Any) -> bool:
-    """Whether a value can stand in a one-line message as it is."""
-    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_WORD
-
-
-def known_keys(data: Mapping[str, Any], allowed: Sequence[str], where: str) -> None:
-    for key in data:
-        if key not in allowed:
-            near = nearest(key, allowed)
-            raise ValueError(
-                f"{where}: unknown key {key!r}"
-                + (f"; did you mean {near!r}?" if near else f" (keys: {', '.join(allowed)})")
-            )
-
-
-def whole(value: Any, low: int, high: int, where: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{where}: expected a whole number from {low} to {high}, got {shown(value)}")
-    return value
-
-
-def number(value: Any, low: float, high: float, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{where}: expected a number from {low:g} to {high:g}, got {shown(value)}")
-    return value
-
-
-def choice(value: Any, allowed: Sequence[str], where: str) -> str:
-    if not isinstance(value, str) or value not in allowed:
-        near = nearest(str(value), allowed) if isinstance(value, str) else None
-        hint = f"; did you mean {near!r}?" if near else ""
-        raise ValueError(f"{where}: expected one of {', '.join(allowed)}, got {shown(value)}{hint}")
-    return value
-
-
-def shown(value: Any, limit: int = 60) -> str:
-    """A value for an error line, cut to a readable length."""
-    if isinstance(value, list | dict | tuple) and len(value) > 8:
-        return f"a {type(value).__name__} of {len(value)}"
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > 10**18:
-        return "a number of over 18 digits"
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def _frozen(value: Any) -> Knob:

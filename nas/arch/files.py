@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from nas.arch import Arch, arch_from_dict, mapping, shown
 from nas.arch.blocks import lower
@@ -14,14 +16,18 @@ from nas.core.yamlio import read_yaml
 SPACE_ONLY = ("forbid", "divisor")  # keys that only a space has
 
 
-def load_arch(name: str, spaces: Path = SPACES) -> Arch:
+def load_arch(name: str | Path, spaces: Path = SPACES) -> Arch:
     """A reference architecture by name, or one from a file. Raises ValueError for a space with choices in it."""
-    path = find_file(name, spaces)
-    data = mapping(read_yaml(path), str(path))
+    path = find_file(str(name), spaces)
+    return arch_of(mapping(read_yaml(path), str(path)), str(path), path.stem)
+
+
+def arch_of(data: Mapping[str, Any], where: str, name: str = "arch") -> Arch:
+    """The architecture of a file's content; `where` opens the messages of errors, `name` is for one without a name."""
     if '"one_of":' in json.dumps(data, default=str):
-        raise ValueError(f"{path}: a space with choices in it; expected an architecture")
-    arch = arch_from_dict({"name": path.stem, **{k: v for k, v in data.items() if k not in SPACE_ONLY}}, str(path))
-    lower(arch, str(path))
+        raise ValueError(f"{where}: a space with choices in it; expected an architecture")
+    arch = arch_from_dict({"name": name, **{k: v for k, v in data.items() if k not in SPACE_ONLY}}, where)
+    lower(arch, where)
     return arch
 
 

@@ -1,30 +1,50 @@
-"""`arch=`: a name, a YAML file, or block strings; the strings may stand in a file too, under `blocks`, beside stem and head."""
+"""`arch=`: a name, a YAML file, or block strings; a file may hold strings too, under `blocks`, beside stem and head."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from nas.arch import Arch, mapping, shown
 from nas.arch.blockstrings import FORMS, BlockStrings, looks_like, parse
-from nas.arch.files import find_file, load_arch
+from nas.arch.files import arch_of, find_file
 from nas.core.settings import did_you_mean
 from nas.core.yamlio import dump_yaml, read_yaml
 
 
-def find_arch(arch: str) -> Arch:
-    """The architecture that `arch=` names. Raises ValueError naming file and place, or the string and its token."""
-    if looks_like(arch):
-        return parse(arch, where="arch")
-    path = find_file(arch)
-    data = read_yaml(path)
-    if not isinstance(data, Mapping) or "blocks" not in data:
-        return load_arch(arch)
-    form, text = _strings(data["blocks"], f"{path}: blocks")
-    keys = {"name": path.stem, **{k: v for k, v in mapping(data, str(path)).items() if k != "blocks"}}
-    if "stages" in keys:
-        raise ValueError(f"{path}: has both blocks and stages; expected one of them")
-    return parse(text, form, keys, str(path))
+def find_arch(arch: str | Path | Mapping[str, Any] | Arch) -> Arch:
+    """An architecture.
+
+    Args:
+        arch: the name of one that comes with nas, the path of a YAML file, block strings (see `nas.arch.blockstrings`), the
+            content of a YAML file, or an `Arch`, which is returned as it is.
+
+    Raises:
+        ValueError: one line that names file and place, or the string and its token, or the nearest name.
+
+    Example:
+        >>> find_arch("ds_r1_k3_s1_e1_c16_noskip,ir_r2_k3_s2_e6_c24").stages[1].repeat
+        2
+    """
+    if isinstance(arch, Arch):
+        return arch
+    if isinstance(arch, Mapping):
+        return _from_data(arch, "arch")
+    text = str(arch)
+    if looks_like(text):
+        return parse(text, where="arch")
+    path = find_file(text)
+    return _from_data(mapping(read_yaml(path), str(path)), str(path), path.stem)
+
+
+def _from_data(data: Mapping[str, Any], where: str, name: str = "arch") -> Arch:
+    if "blocks" not in data:
+        return arch_of(data, where, name)
+    if "stages" in data:
+        raise ValueError(f"{where}: expected either blocks or stages, got both")
+    form, text = _strings(data["blocks"], f"{where}: blocks")
+    return parse(text, form, {"name": name, **{k: v for k, v in data.items() if k != "blocks"}}, where)
 
 
 def _strings(blocks: Any, where: str) -> tuple[str | None, str]:

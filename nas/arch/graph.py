@@ -106,10 +106,10 @@ def pads(size: int, kernel: int, stride: int, padding: str | int) -> tuple[int, 
 
 def out_size(size: int, kernel: int, stride: int, padding: str | int, ceil: bool = False) -> int:
     before, after = pads(size, kernel, stride, padding)
-    room = size + before + after - kernel
+    span = size + before + after - kernel
     if not ceil:
-        return room // stride + 1
-    n = -(-room // stride) + 1
+        return span // stride + 1
+    n = -(-span // stride) + 1
     return n - 1 if (n - 1) * stride >= size + before else n
 
 

@@ -24,7 +24,7 @@ COMMANDS = {
             "nas search controller=evolution seed=1 objective.constraints.params=200000",
             "nas search executor=ray executor.address=auto     on a running Ray cluster",
             "nas search -m seed=0,1,2 run=runs/seeds           a sweep: runs/seeds/0, /1, /2",
-            "nas search trials=48                              goes on with the first run up to 48",
+            "nas search trials=48                              continues the first run up to 48 trials",
         ),
     ),
     "cost": Command(
@@ -45,7 +45,7 @@ COMMANDS = {
         ),
     ),
     "profile": Command(
-        "measure networks on a device, fit the latency predictor, and say how good it is",
+        "measure networks on a device, fit the latency predictor, and report how good it is",
         "nas.cli.profile:profile",
         (
             "nas profile space=mobilenet_v3 device=litert resolution=96",
@@ -64,7 +64,7 @@ COMMANDS = {
         ),
     ),
     "status": Command(
-        "how a run stands, from another terminal while it goes on",
+        "how a run stands, from another terminal while it runs",
         "nas.cli.status:status",
         ("nas status run=runs/default", "nas status run=runs/default json=true"),
     ),

@@ -84,10 +84,10 @@ def _summary(path: Path) -> str:
     """The first sentence of a file's opening comment, after what Hydra reads there."""
     if not path.is_file():
         return "from a plugin"
-    words: list[str] = []
+    tokens: list[str] = []
     for line in path.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
-        words += [] if line.startswith("# @package") else line.lstrip("#").split()
-    sentence = re.split(r"(?<=[a-z)\]0-9])(?<!et al)(?<!e\.g)(?<!i\.e)(?<! vs)[.:;](?= |$)", " ".join(words), maxsplit=1)[0]
+        tokens += [] if line.startswith("# @package") else line.lstrip("#").split()
+    sentence = re.split(r"(?<=[a-z)\]0-9])(?<!et al)(?<!e\.g)(?<!i\.e)(?<! vs)[.:;](?= |$)", " ".join(tokens), maxsplit=1)[0]
     return sentence if len(sentence) <= 110 else sentence[:107].rsplit(" ", 1)[0] + " ..."

@@ -51,7 +51,7 @@ def with_config(command: str, args: Sequence[str], function: Callable[[Invocatio
     failures: list[BaseException] = []
 
     def task(config: Any) -> None:
-        """Keeps exceptions, which Hydra would announce in words of its own; after a Ctrl-C the rest of a sweep is left."""
+        """Keeps exceptions, which Hydra would announce in its own format; after a Ctrl-C the rest of a sweep is left."""
         try:
             if not any(isinstance(failure, KeyboardInterrupt) for failure in failures):
                 call = _invocation(command, config)
@@ -73,11 +73,11 @@ def with_config(command: str, args: Sequence[str], function: Callable[[Invocatio
 
 def flags_first(args: Sequence[str]) -> list[str]:
     """Flags with their values, then overrides: argparse takes flags among overrides for mistakes."""
-    flags, rest, words = [], [], list(args)
-    while words:
-        word = words.pop(0)
+    flags, rest, left = [], [], list(args)
+    while left:
+        word = left.pop(0)
         if word.startswith("-"):
-            flags += [word, *([words.pop(0)] if word in VALUED and words else [])]
+            flags += [word, *([left.pop(0)] if word in VALUED and left else [])]
         else:
             rest.append(quoted(word))
     return flags + rest

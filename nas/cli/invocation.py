@@ -25,5 +25,5 @@ class Invocation:
 
     def run(self, run: str | None) -> Run:
         """The run that `run=` names; by default its folder is named after the command and the keys that were set."""
-        words = self.overrides if self.command == "search" else (self.command, *self.overrides)
-        return Run(run_folder(run, words, self.job).absolute(), self.again)
+        parts = self.overrides if self.command == "search" else (self.command, *self.overrides)
+        return Run(run_folder(run, parts, self.job).absolute(), self.again)

@@ -1,4 +1,4 @@
-"""`nas status run=..`: how a run stands, from any terminal while it goes on, or afterwards."""
+"""`nas status run=..`: how a run stands, from any terminal while it runs, or afterwards."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def status(call: Invocation) -> None:
 
 
 def _status(journal: Journal) -> dict[str, Any]:
-    lease, told = journal.lease(), journal.get("status") or {}
+    lease, status = journal.lease(), journal.get("status") or {}
     summary, starts = summarize(journal), journal.events("start")
     alive = lease is not None and lease.alive
     return {
@@ -47,9 +47,9 @@ def _status(journal: Journal) -> dict[str, Any]:
         "losses": len(journal.events("retry")),
         "sessions": summary.sessions,
         "wall_s": summary.wall_s,
-        "capacity": told.get("capacity") if alive else 0,
-        "running": told.get("running", []) if alive else [],
-        "dashboard": told.get("dashboard", "") if alive else "",
+        "capacity": status.get("capacity") if alive else 0,
+        "running": status.get("running", []) if alive else [],
+        "dashboard": status.get("dashboard", "") if alive else "",
     }
 
 
@@ -70,8 +70,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
     if found["running"]:
         lines.append(f"{len(found['running'])} of {found['capacity']} workers busy:")
     for r in found["running"]:
-        share = f"{100 * r['step'] / r['steps']:3.0f}%" if r["steps"] else "  -"
-        lines.append(f"  {r['worker'] or 'this process':<28} trial {r['number']:<6} {share}  {duration(max(now - r['since'], 0))}")
+        fraction = f"{100 * r['step'] / r['steps']:3.0f}%" if r["steps"] else "  -"
+        lines.append(f"  {r['worker'] or 'this process':<28} trial {r['number']:<6} {fraction}  {duration(max(now - r['since'], 0))}")
     if found["dashboard"]:
         lines.append(f"Ray's dashboard: {found['dashboard']}")
     return lines

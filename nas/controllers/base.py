@@ -1,4 +1,4 @@
-"""The protocol of controllers, and what all of them share: the history of trials, and proposals that are new.
+"""The protocol of controllers, and their common parts: the history of trials, and proposals that are new.
 
 A controller is a frozen settings dataclass with three pure methods:
 
@@ -85,7 +85,7 @@ def make_controller(settings: Mapping[str, Any], where: str = "controller") -> C
 
 
 class _Log:
-    """What histories of one search share: it only ever grows, and a history sees its beginning."""
+    """The log common to the histories of one search: it only grows, and a history sees a beginning of it."""
 
     def __init__(self, objectives: int):
         self.numbers: list[int] = []

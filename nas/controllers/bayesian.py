@@ -5,8 +5,8 @@ objectives known before are computed, never learned. A proposal maximizes the ex
 et al. 2006, IEEE TEC 10(4)), estimated by draws from the processes, among candidates that an inner NSGA-II finds in the
 whole space. Pending networks take part in the draws (Wilson et al. 2018, arXiv:1805.10196).
 
-Every third proposal explores: it maximizes the improvement under optimistic values, the mean less several standard
-deviations (a confidence bound). The best of billions of genomes is far better than its expectation, so that a search by
+Every third proposal explores: it maximizes the improvement under optimistic values, the mean less several times
+the standard deviation (a confidence bound). The best of billions of genomes is far better than its expectation, so that a search by
 expected improvement alone stays in the first good region. Spaces small enough to be listed need no exploration.
 """
 
@@ -23,7 +23,7 @@ import numpy as np
 from nas.controllers.base import History, fresh
 from nas.controllers.encoding import Encoding, encode_problem
 from nas.controllers.nsga2 import best_first
-from nas.core.machine import one_thread
+from nas.core.process import one_thread
 from nas.core.settings import check_ranges
 from nas.objectives.pareto import hypervolume_gains, non_dominated, ranks
 from nas.problem import Problem

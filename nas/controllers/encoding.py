@@ -169,6 +169,6 @@ def _spread(cost: np.ndarray | None, pool: np.ndarray, n: int, rng: np.random.Ge
 
 
 def _van_der_corput(n: int) -> Sequence[int]:
-    """0 .. n - 1 in the order of the van der Corput sequence: each beginning is spread out."""
+    """0 .. n - 1 in the order of the van der Corput sequence: each prefix covers the range evenly."""
     keys = [int(f"{i:020b}"[::-1], 2) for i in range(n)]
     return [int(k) for k in np.argsort(np.argsort(keys))]

@@ -17,9 +17,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any
 
 REGISTRIES = {
     "BLOCKS": "nas.arch.blocks",
@@ -33,9 +32,17 @@ REGISTRIES = {
 
 
 def load_plugins(modules: Sequence[str], path: Sequence[str] = ()) -> list[ModuleType]:
-    """Imports the modules and adds what they define to our registries; loading one twice changes nothing.
+    """Imports modules and adds what they define to the registries; loading one twice changes nothing.
 
-    Raises ValueError naming the module that cannot be imported, or the name that is taken.
+    Args:
+        modules: Importable names.
+        path: Folders to search first.
+
+    Returns:
+        The modules.
+
+    Raises:
+        ValueError: A module cannot be imported or defines nothing, or a name is taken.
     """
     for folder in reversed([p for p in path if p and p not in sys.path]):
         sys.path.insert(0, folder)
@@ -55,7 +62,7 @@ def _load(name: str) -> ModuleType:
     return module
 
 
-def _add(registry: dict[str, Any], entries: dict[str, Any], where: str) -> None:
+def _add(registry: dict[str, object], entries: Mapping[str, object], where: str) -> None:
     for name, entry in entries.items():
         if name in registry and registry[name] is not entry:
             raise ValueError(f"{where}: the name {name!r} is taken")

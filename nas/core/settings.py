@@ -28,15 +28,23 @@ from typing import Any, Literal, TypeVar, Union
 T = TypeVar("T")
 
 
-def build(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
-    """An instance of the dataclass `cls` from a plain mapping; `where` is the dotted place that errors name.
+def build(cls: type[T], mapping: Mapping[str, object], where: str) -> T:
+    """Builds the dataclass `cls` from a plain mapping.
 
     Whole numbers are accepted for floats, booleans never for numbers; lists become tuples in tuple fields.
-    Raises ValueError for an unknown key, a missing required key, a wrong type or choice, and for what the
-    `__post_init__` of `cls` refuses.
+
+    Args:
+        cls: A dataclass; its annotations are the schema.
+        mapping: Values by field name; fields with a default may be absent.
+        where: Dotted place that errors name, such as `recipe.augment`.
+
+    Returns:
+        The instance.
+
+    Raises:
+        ValueError: An unknown key, a missing required key, a wrong type or choice, or a value that `__post_init__` refuses.
     """
-    if not isinstance(mapping, Mapping):
-        raise ValueError(f"{where}: expected settings as a mapping, got {_shown(mapping)}")
+    mapping = _mapping(mapping, where)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     for key in mapping:
         if key not in fields:
@@ -52,13 +60,21 @@ def build(cls: type[T], mapping: Mapping[str, Any], where: str) -> T:
         raise ValueError(_join(where, str(error))) from error
 
 
-def named(registry: Mapping[str, type[T]], mapping: Mapping[str, Any], where: str) -> T:
-    """`mapping["name"]` chooses the dataclass in `registry`, the other keys are its settings.
+def named(registry: Mapping[str, type[T]], mapping: Mapping[str, object], where: str) -> T:
+    """Builds the dataclass of `registry` that `mapping["name"]` chooses; the other keys are its settings.
 
-    Raises ValueError as `build` does, and for a missing or unknown name.
+    Args:
+        registry: Dataclasses by name.
+        mapping: `name` and settings.
+        where: Dotted place that errors name.
+
+    Returns:
+        The instance.
+
+    Raises:
+        ValueError: As `build`, and for a missing or unknown name.
     """
-    if not isinstance(mapping, Mapping):
-        raise ValueError(f"{where}: expected settings as a mapping, got {_shown(mapping)}")
+    mapping = _mapping(mapping, where)
     if "name" not in mapping:
         raise ValueError(f"{where}.name: missing; expected one of {_listed(registry)}")
     name = mapping["name"]
@@ -68,27 +84,57 @@ def named(registry: Mapping[str, type[T]], mapping: Mapping[str, Any], where: st
 
 
 def nearest(word: object, choices: Iterable[object]) -> str | None:
-    """The choice spelled most like `word`, letter case aside; None where none comes close."""
+    """The choice spelled most like a word, ignoring case.
+
+    Args:
+        word: What the user wrote.
+        choices: Known names.
+
+    Returns:
+        The nearest choice; None if none comes close.
+    """
     by_lower = {str(choice).lower(): str(choice) for choice in choices}
     found = difflib.get_close_matches(str(word).lower(), by_lower, n=1, cutoff=0.6)
     return by_lower[found[0]] if found else None
 
 
 def did_you_mean(word: object, choices: Iterable[object]) -> str:
-    """The end of an error line: `; did you mean train_size?`, or nothing where no choice comes close."""
+    """The end of an error line for an unknown word.
+
+    Args:
+        word: What the user wrote.
+        choices: Known names.
+
+    Returns:
+        `; did you mean train_size?`, or an empty string if no choice comes close.
+    """
     near = nearest(word, choices)
     return f"; did you mean {near}?" if near else ""
 
 
 def check_ranges(settings: object, **limits: tuple[float, float]) -> None:
-    """Raises ValueError naming the first field outside its (low, high), both included; what is no number passes."""
+    """Checks that numeric fields lie in their ranges; values that are not numbers pass.
+
+    Args:
+        settings: An object with the fields.
+        **limits: (low, high) by field, both included.
+
+    Raises:
+        ValueError: Names the first field outside its range.
+    """
     for key, (low, high) in limits.items():
         value = getattr(settings, key)
         if isinstance(value, int | float) and not low <= value <= high:
             raise ValueError(f"{key}: expected {low} to {high}, got {value}")
 
 
-def _convert(hint: Any, value: Any, where: str) -> Any:
+def _mapping(value: object, where: str) -> Mapping[str, object]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f"{where}: expected settings as a mapping, got {_shown(value)}")
+    return value
+
+
+def _convert(hint: object, value: object, where: str) -> object:
     origin = typing.get_origin(hint)
     if hint is Any:
         return value
@@ -98,29 +144,30 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _convert_literal(hint, value, where)
     if origin in _CONTAINERS or hint in _CONTAINERS:
         return _CONTAINERS[origin or hint](hint, value, where)
-    if dataclasses.is_dataclass(hint):
-        return value if isinstance(value, hint) else build(hint, value, where)  # type: ignore[arg-type]
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return value if isinstance(value, hint) else build(hint, _mapping(value, where), where)
     return _convert_scalar(hint, value, where)
 
 
-def _convert_scalar(hint: Any, value: Any, where: str) -> Any:
+def _convert_scalar(hint: object, value: object, where: str) -> object:
     is_bool = isinstance(value, bool)
     if hint is None or hint is type(None):
         ok = value is None
     elif hint is float:
         # NaN would pass every range check that a __post_init__ makes.
-        ok = isinstance(value, (int, float)) and not is_bool and not math.isnan(value)
-        value = float(value) if ok else value
+        if isinstance(value, int | float) and not is_bool and not math.isnan(value):
+            return float(value)
+        ok = False
     elif hint is int:
         ok = isinstance(value, int) and not is_bool
     else:
-        ok = isinstance(value, hint)
+        ok = isinstance(hint, type) and isinstance(value, hint)
     if not ok:
-        raise ValueError(f"{where}: expected {_wanted(hint)}, got {_shown(value)}")
+        raise ValueError(f"{where}: expected {_expected(hint)}, got {_shown(value)}")
     return value
 
 
-def _convert_union(hint: Any, value: Any, where: str) -> Any:
+def _convert_union(hint: object, value: object, where: str) -> object:
     members = typing.get_args(hint)
     if value is None and type(None) in members:
         return None
@@ -134,23 +181,23 @@ def _convert_union(hint: Any, value: Any, where: str) -> Any:
             return _convert(member, value, where)
         except ValueError:
             continue
-    raise ValueError(f"{where}: expected {_wanted(hint)}, got {_shown(value)}")
+    raise ValueError(f"{where}: expected {_expected(hint)}, got {_shown(value)}")
 
 
-def _convert_literal(hint: Any, value: Any, where: str) -> Any:
+def _convert_literal(hint: object, value: object, where: str) -> object:
     choices = typing.get_args(hint)
     if not any(type(value) is type(choice) and value == choice for choice in choices):
-        raise ValueError(f"{where}: expected {_wanted(hint)}, got {_shown(value)}{did_you_mean(value, choices)}")
+        raise ValueError(f"{where}: expected {_expected(hint)}, got {_shown(value)}{did_you_mean(value, choices)}")
     return value
 
 
-def _items(value: Any, where: str) -> Sequence[Any]:
+def _items(value: object, where: str) -> Sequence[object]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise ValueError(f"{where}: expected a list, got {_shown(value)}")
     return value
 
 
-def _convert_tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
+def _convert_tuple(hint: object, value: object, where: str) -> tuple[object, ...]:
     items = _items(value, where)
     args = typing.get_args(hint) or (Any, ...)
     if args[-1] is Ellipsis:
@@ -160,26 +207,26 @@ def _convert_tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
     return tuple(_convert(arg, item, f"{where}[{i}]") for i, (arg, item) in enumerate(zip(args, items, strict=True)))
 
 
-def _convert_list(hint: Any, value: Any, where: str) -> list[Any]:
+def _convert_list(hint: object, value: object, where: str) -> list[object]:
     (arg,) = typing.get_args(hint) or (Any,)
     return [_convert(arg, item, f"{where}[{i}]") for i, item in enumerate(_items(value, where))]
 
 
-def _convert_mapping(hint: Any, value: Any, where: str) -> dict[Any, Any]:
+def _convert_mapping(hint: object, value: object, where: str) -> dict[object, object]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{where}: expected a mapping, got {_shown(value)}")
     key_hint, item_hint = typing.get_args(hint) or (Any, Any)
     return {_convert(key_hint, k, where): _convert(item_hint, v, _join(where, k)) for k, v in value.items()}
 
 
-_CONTAINERS: dict[Any, Callable[[Any, Any, str], Any]] = {
+_CONTAINERS: dict[object, Callable[[object, object, str], object]] = {
     tuple: _convert_tuple,
     list: _convert_list,
     Sequence: _convert_tuple,
     dict: _convert_mapping,
     Mapping: _convert_mapping,
 }
-_WORDS: dict[Any, str] = {
+_NOUNS: dict[object, str] = {
     int: "a whole number",
     float: "a number",
     str: "text",
@@ -194,18 +241,18 @@ _WORDS: dict[Any, str] = {
 }
 
 
-def _wanted(hint: Any) -> str:
+def _expected(hint: object) -> str:
     origin = typing.get_origin(hint)
     if origin is Literal:
         return "one of " + _listed(typing.get_args(hint))
     if origin in (Union, types.UnionType):
-        return " or ".join(_wanted(member) for member in typing.get_args(hint))
+        return " or ".join(_expected(member) for member in typing.get_args(hint))
     if dataclasses.is_dataclass(hint):
         return "a mapping"
-    return _WORDS.get(origin or hint, getattr(hint, "__name__", str(hint)))
+    return _NOUNS.get(origin or hint, getattr(hint, "__name__", str(hint)))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """A value as the user's YAML would have it, cut short so that the error stays one line."""
     names = {None: "null", True: "true", False: "false"}
     text = names[value] if value is None or isinstance(value, bool) else repr(value)
@@ -220,5 +267,5 @@ def _join(where: str, key: object) -> str:
     return f"{where}.{key}" if where else str(key)
 
 
-def _is_required(field: dataclasses.Field[Any]) -> bool:
+def _is_required(field: dataclasses.Field[object]) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[Sequence[object]], left: int = 1) -> str:
-    """Text columns two spaces apart; the first `left` columns are flush left, the others flush right."""
+    """Formats rows as text columns two spaces apart.
+
+    Args:
+        rows: Cells, as many in each row.
+        left: How many of the first columns are flush left; the others are flush right.
+
+    Returns:
+        One line for each row.
+    """
     texts = [[str(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in texts) for i in range(len(texts[0]))]
     lines = []

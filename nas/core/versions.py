@@ -12,7 +12,11 @@ PACKAGES = ("nas", "jax", "jaxlib", "flax", "optax", "ray", "hydra-core", "numpy
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, the platform and the packages that are installed; nothing is imported."""
+    """Versions of Python, the platform and the installed packages of `PACKAGES`; nothing is imported.
+
+    Returns:
+        Versions by name.
+    """
     found = {"python": sys.version.split()[0], "platform": platform.platform(terse=True), "machine": platform.machine()}
     for package in PACKAGES:
         try:
@@ -23,7 +27,19 @@ def versions() -> dict[str, str]:
 
 
 def needed(module: str, extra: str, what: str = "") -> Any:
-    """An optional module, imported. Raises ValueError with the line that installs it where it is missing."""
+    """Imports an optional module.
+
+    Args:
+        module: Importable name.
+        extra: The extra of nas that installs it.
+        what: What needs it, for the message; by default the module.
+
+    Returns:
+        The module.
+
+    Raises:
+        ValueError: It is not installed; the message has the command that installs it.
+    """
     try:
         return importlib.import_module(module)
     except ImportError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,17 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a YAML file. Raises ValueError, one line naming the file and, where there is one, the place."""
+    """Reads a YAML file.
+
+    Args:
+        path: A file of at most `MAX_BYTES`.
+
+    Returns:
+        Plain data.
+
+    Raises:
+        ValueError: One line that names the file and, if known, the line in it.
+    """
     try:
         if not path.is_file():
             raise ValueError(f"{path}: no such file")
@@ -28,7 +39,18 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Plain data of YAML text. Raises ValueError, one line that begins with `where`."""
+    """Parses YAML text.
+
+    Args:
+        text: One document.
+        where: Place that errors name.
+
+    Returns:
+        Plain data.
+
+    Raises:
+        ValueError: One line that begins with `where`.
+    """
     if _depth(text) > MAX_OPEN:
         raise ValueError(f"{where}: nested too deeply")
     loader = _Loader(text)
@@ -50,7 +72,7 @@ def parse_yaml(text: str, where: str) -> Any:
         loader.dispose()
 
 
-def _construct(loader: Any, node: yaml.Node, where: str) -> Any:
+def _construct(loader: yaml.SafeLoader, node: yaml.Node, where: str) -> object:
     try:
         return loader.construct_document(node)
     except (TypeError, AttributeError, OverflowError, ValueError):  # such as a number of a million digits, or a 13th month
@@ -84,8 +106,16 @@ class _Dumper(yaml.SafeDumper):
     """Blocks on a line of their own: short mappings and lists in flow style, as one writes them by hand."""
 
 
-def dump_yaml(data: Any, comment: str = "") -> str:
-    """YAML text of plain data; a mapping without nested mappings is written on one line."""
+def dump_yaml(data: Mapping[str, object], comment: str = "") -> str:
+    """Formats a mapping as YAML; a value without nested mappings is written on one line.
+
+    Args:
+        data: Plain data.
+        comment: Lines to put at the top, each after `# `.
+
+    Returns:
+        The text.
+    """
     lines = [f"# {line}" for line in comment.splitlines()]
     for key, value in data.items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
@@ -95,13 +125,21 @@ def dump_yaml(data: Any, comment: str = "") -> str:
     return "\n".join(lines) + "\n"
 
 
-def _flow(value: Any) -> str:
+def _flow(value: object) -> str:
     text = yaml.dump(value, Dumper=_Dumper, default_flow_style=True, sort_keys=False, width=10**9, allow_unicode=True)
     return text.removesuffix("\n").removesuffix("\n...")
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes a file under a temporary name and renames it, so that a reader sees the old or the new one."""
+    """Replaces a file in one step: a reader sees the old or the new content.
+
+    Args:
+        path: The file, in an existing folder.
+        text: Its content.
+
+    Raises:
+        ValueError: The file cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -111,6 +149,6 @@ def write_text(path: Path, text: str) -> None:
         raise ValueError(f"{path}: {error.strerror}") from None
 
 
-def dump_plain(data: Any) -> str:
+def dump_plain(data: object) -> str:
     """YAML text of plain data in block style, for settings."""
     return yaml.dump(data, Dumper=_Dumper, default_flow_style=False, sort_keys=False, allow_unicode=True)

@@ -21,7 +21,7 @@ from nas.cost.features import FEATURES, feature_row
 from nas.space import Hole, Pairs, Rule, Space
 
 METRICS = ("params", "macs", "memory_bytes")
-SHAPES = 1 << 20  # room for the number of a shape inside a key
+SHAPES = 1 << 20  # most different shapes: a key packs the number of one
 STRIDES = 17
 WARM, CHUNK = 12_000, 256
 LARGEST = 2**53

@@ -47,7 +47,7 @@ class Context:
         return self.storage / "checkpoints" / f"trial-{number:06d}.npz"
 
     def checkpoints(self, number: int, last: bool = False, kind: str = "") -> Checkpoints:
-        """Those of a trial in training, from which it resumes when its worker dies; `last`: and a longer training after it.
+        """Checkpoints of a trial's training, from which it resumes; `last`: also the last, for a longer training.
 
         `kind` distinguishes trainings of a trial on other data.
         """

@@ -89,7 +89,7 @@ class ScratchEvaluator:
         return arch, dataset, replace(recipe, epochs=training.fidelity.epochs, schedule_epochs=training.horizon)
 
     def _checkpoints(self, job: Job) -> Checkpoints:
-        """Fidelities on the same data share those of the trial that the training began with."""
+        """Fidelities on the same data use the checkpoints of the trial that the training began with."""
         training = Training.of(job.data)
         if training is None:
             return self._context.checkpoints(job.number)

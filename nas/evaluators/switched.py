@@ -10,7 +10,7 @@ from nas.arch import arch_from_dict
 from nas.evaluators.base import Capabilities, Context
 from nas.evaluators.scratch import ScratchEvaluator, ScratchSettings
 from nas.records import Job, Report
-from nas.space import Space, space_from_plain
+from nas.space import Space
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class SwitchedEvaluator(ScratchEvaluator):
         from nas.train.compilation.switched import compile_space
         from nas.train.compilation.switched_plan import plan_space
 
-        space = space_from_plain(self._context.space)
+        space = Space.from_plain(self._context.space)
         try:
             plan_space(space)
         except ValueError:

@@ -48,7 +48,15 @@ def violations(
 
 
 def feasible(constraints: Sequence[Constraint], costs: Mapping[str, ArrayLike]) -> NDArray[np.bool_]:
-    """(n,) mask of the candidates that satisfy the constraints on the metrics given; `costs` has an (n,) array for each."""
+    """Which candidates satisfy the constraints.
+
+    Args:
+        constraints: Bounds; those on metrics that `costs` lacks do not count.
+        costs: An (n,) array by metric.
+
+    Returns:
+        (n,) mask.
+    """
     arrays = {name: np.asarray(column, float) for name, column in costs.items()}
     mask = np.ones(next(iter(arrays.values())).shape, bool)
     for each in constraints:

@@ -21,6 +21,8 @@ from nas.records import Measurement, Trial, scored
 
 
 class HasMetrics(Protocol):
+    """Whatever has values by metric name."""
+
     @property
     def metrics(self) -> Mapping[str, float]: ...
 
@@ -29,23 +31,54 @@ Row = TypeVar("Row", bound=HasMetrics)
 
 
 def values_of(rows: Sequence[HasMetrics], objectives: Objectives) -> NDArray[np.float64]:
-    """(rows, objectives) minimized values; shape (0, objectives) without rows."""
+    """Objective values of rows, all to be minimized.
+
+    Args:
+        rows: n rows with metrics.
+        objectives: d objectives.
+
+    Returns:
+        (n, d) values, inf where a metric is missing.
+    """
     values = [objectives.values(row.metrics) for row in rows]
     return np.array(values, float).reshape(len(values), len(objectives.metrics))
 
 
 def undominated(rows: Sequence[Row], objectives: Objectives) -> list[Row]:
-    """The rows that no other dominates, in their order; a row without every objective is none of them."""
+    """Rows that no other row dominates, in their order.
+
+    Args:
+        rows: Rows with metrics; a row that lacks an objective is never on the front.
+        objectives: Of the run.
+
+    Returns:
+        The front; of equal rows the first.
+    """
     return [row for row, on in zip(rows, non_dominated(values_of(rows, objectives)), strict=True) if on]
 
 
 def front(trials: Iterable[Trial], objectives: Objectives) -> list[Trial]:
-    """Trained trials that no other dominates, in order of number. Of several fidelities only the longest counts."""
+    """The Pareto front of a run.
+
+    Args:
+        trials: Trials in any order; of several fidelities only the longest counts.
+        objectives: Of the run.
+
+    Returns:
+        Trained trials that no other dominates, in order of number.
+    """
     return undominated(scored(trials), objectives)
 
 
 def latest(measurements: Iterable[Measurement]) -> dict[str, dict[str, Measurement]]:
-    """By architecture and device the last measurement."""
+    """The last measurement of each architecture on each device.
+
+    Args:
+        measurements: In order of time.
+
+    Returns:
+        Measurements by architecture id, then by device.
+    """
     found: dict[str, dict[str, Measurement]] = {}
     for measurement in measurements:
         found.setdefault(measurement.arch_id, {})[measurement.device] = measurement

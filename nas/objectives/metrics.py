@@ -42,6 +42,7 @@ class TaskMetrics:
         return cls(data["name"], data["metrics"], data["primary"]) if data else CLASSIFICATION
 
     def to_data(self) -> TaskData:
+        """For the journal's meta `task`."""
         return {"name": self.name, "metrics": dict(self.metrics), "primary": self.primary}
 
 

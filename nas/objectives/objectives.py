@@ -41,6 +41,7 @@ class Objectives:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """Full names of the objectives."""
         return tuple(name for name, _ in self.metrics)
 
     @property
@@ -62,6 +63,7 @@ class Objectives:
 
     @property
     def needs_target(self) -> bool:
+        """Whether the reward needs a target that is not set yet."""
         return self.reward != "first" and self.target is None
 
     def values(self, metrics: Mapping[str, float]) -> NDArray[np.float64]:

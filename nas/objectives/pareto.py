@@ -20,13 +20,28 @@ Mask = NDArray[np.bool_]
 
 
 def dominates(a: ArrayLike, b: ArrayLike) -> bool:
-    """Whether point `a`, shape (d,), is nowhere worse than `b` and somewhere better; False where either holds a nan."""
+    """Whether a point is nowhere worse than another and somewhere better.
+
+    Args:
+        a: Minimized values, shape (d,).
+        b: The same.
+
+    Returns:
+        True if `a` dominates `b`; False if either holds a nan.
+    """
     a, b = np.asarray(a, float), np.asarray(b, float)
     return bool(np.all(a <= b) and np.any(a < b))
 
 
 def non_dominated(values: ArrayLike) -> Mask:
-    """Mask (n,) of the front. Of equal rows the first stays, so a front holds no repeats; incomplete rows never do."""
+    """The rows on the Pareto front.
+
+    Args:
+        values: Minimized values, shape (n, d).
+
+    Returns:
+        (n,) mask. Of equal rows only the first is on the front; incomplete rows never are.
+    """
     points = _table(values)
     mask = np.zeros(len(points), bool)
     rows = np.flatnonzero(_complete(points))
@@ -36,10 +51,18 @@ def non_dominated(values: ArrayLike) -> Mask:
 
 
 def ranks(values: ArrayLike) -> NDArray[np.int64]:
-    """Non-dominated sorting: (n,) numbers of the front each row lies on, 0 the best.
+    """Non-dominated sorting.
 
-    Equal rows share a rank. Incomplete rows share one, behind the last front. O(n log n) in two dimensions,
-    O(fronts) calls of `non_dominated` above.
+    O(n log n) in two dimensions, O(fronts) calls of `non_dominated` above.
+
+    Args:
+        values: Minimized values, shape (n, d).
+
+    Returns:
+        (n,) number of the front that each row lies on, 0 the best. Equal rows have one rank; incomplete rows come last.
+
+    Source:
+        NSGA-II, Deb et al. 2002, IEEE TEC 6(2).
     """
     points = _table(values)
     complete = _complete(points)
@@ -52,10 +75,16 @@ def ranks(values: ArrayLike) -> NDArray[np.int64]:
 
 
 def crowding(values: ArrayLike) -> Floats:
-    """Crowding distances (n,) of the rows taken as one front (NSGA-II, Deb et al. 2002, section III-B).
+    """Crowding distances of the rows taken as one front.
 
-    Larger is lonelier; the ends of every objective get inf. Objectives are scaled by their range, one without range counts
-    for nothing; incomplete rows get 0.
+    Args:
+        values: Minimized values, shape (n, d). Objectives are scaled by their range; one without range is ignored.
+
+    Returns:
+        (n,) distances; inf at the ends of every objective, 0 for incomplete rows.
+
+    Source:
+        NSGA-II, Deb et al. 2002, IEEE TEC 6(2), section III-B.
     """
     points = _table(values)
     distance = np.zeros(len(points))
@@ -72,11 +101,22 @@ def crowding(values: ArrayLike) -> Floats:
 
 
 def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
-    """Exact volume between the front of `values` and the point `reference`, shape (d,).
+    """Exact volume between a front and a reference point.
 
-    Rows that are not better than the reference in every objective add nothing. A sweep in two and three dimensions
-    (O(n log n)), the recursion of While, Bradstreet, Barone 2012 ("WFG") above: fine for fronts of a few hundred
-    points in four and five dimensions. Raises ValueError on a reference of another length or not finite.
+    A sweep in two and three dimensions (O(n log n)), a recursion above: fine for a few hundred points in four and five.
+
+    Args:
+        values: Minimized values, shape (n, d). Rows not better than the reference in every objective add nothing.
+        reference: Shape (d,).
+
+    Returns:
+        The volume.
+
+    Raises:
+        ValueError: A reference of another length, or not finite.
+
+    Source:
+        WFG, While, Bradstreet and Barone 2012, IEEE TEC 16(1).
     """
     points = _table(values)
     corner = _reference(reference, points.shape[1])
@@ -85,9 +125,20 @@ def hypervolume(values: ArrayLike, reference: ArrayLike) -> float:
 
 
 def hypervolume_gains(values: ArrayLike, reference: ArrayLike, candidates: ArrayLike) -> Floats:
-    """What each candidate, shape (m, d), alone would add to the hypervolume of `values`: (m,), never negative.
+    """What each candidate alone would add to a hypervolume.
 
-    Vectorized over the candidates in one and two dimensions, one volume a candidate above. Errors as `hypervolume`.
+    Vectorized over the candidates in one and two dimensions, one volume a candidate above.
+
+    Args:
+        values: Minimized values, shape (n, d).
+        reference: Shape (d,).
+        candidates: Minimized values, shape (m, d).
+
+    Returns:
+        (m,) gains, never negative.
+
+    Raises:
+        ValueError: As `hypervolume`, and for candidates of another width.
     """
     points, offers = _table(values), _table(candidates)
     corner = _reference(reference, points.shape[1])
@@ -139,7 +190,7 @@ def _sorted_front(points: Floats) -> NDArray[np.int64]:
 
 
 def _ranks_1d(points: Floats) -> NDArray[np.int64]:
-    """Distinct values are sorted: a front each."""
+    """Ranks of points that are distinct and sorted already (see the caller): 0, 1, 2, .., since each is a front of its own."""
     return np.arange(len(points), dtype=np.int64)
 
 

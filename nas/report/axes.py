@@ -29,6 +29,7 @@ class Axis:
         return self.start + fraction * (self.end - self.start)
 
     def outside(self, value: float) -> bool:
+        """Whether a value lies beyond the range."""
         return not self.low <= value <= self.high
 
     def ticks(self, count: int = 5) -> list[float]:
@@ -53,8 +54,19 @@ class Axis:
 def axis(
     values: Sequence[float], kept: Sequence[float], start: float, end: float, ceiling: float = math.inf, log: bool = True
 ) -> Axis:
-    """An axis for points: all of `kept` within, and of `values` what is no outlier, so that a few wrecks do not squeeze
-    the rest. It never goes over `ceiling`, nor below 0 for values that do not; `log=False` keeps it linear."""
+    """An axis for points: all of `kept` and the inliers of `values`, so that a few outliers do not squeeze the rest.
+
+    Args:
+        values: Points that may lie outside.
+        kept: Points that must lie inside.
+        start: Pixel of the low end.
+        end: Pixel of the high end.
+        ceiling: A bound of the high end.
+        log: Whether a logarithmic axis is allowed.
+
+    Returns:
+        The axis; it never begins below 0 for values that do not.
+    """
     expected = [v for v in kept if math.isfinite(v)]
     cloud = np.array([v for v in values if math.isfinite(v)])
     if len(cloud):

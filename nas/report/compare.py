@@ -25,9 +25,16 @@ MISSING = "\u2013"
 
 
 def compare(journals: Mapping[str, Journal], references: Sequence[Reference] = ()) -> str:
-    """A page that compares runs, given by the names they get in it.
+    """An HTML page that compares runs.
 
     Hypervolumes are fractions of one box over all runs, in the objectives that all of them have.
+
+    Args:
+        journals: Journals by the names that runs get in it.
+        references: Known networks drawn beside the fronts.
+
+    Returns:
+        A self-contained page.
     """
     summaries = {name: summarize(journal) for name, journal in journals.items()}
     shared = _shared_objectives(list(summaries.values()))

@@ -55,7 +55,7 @@ def hypervolume_plot(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -
 
 
 def latency_plot(rows: Sequence[LatencyRow]) -> str:
-    """Predicted against measured, both in ms on equal axes; a whisker reaches up to the 95th percentile."""
+    """Predicted against measured latency on equal axes in ms; whiskers reach up to the 95th percentile."""
     rows = [row for row in rows if math.isfinite(row.predicted_ms) and math.isfinite(row.measured_ms)]
     values = [value for row in rows for value in (row.predicted_ms, row.measured_ms)]
     x = axis([], values, LEFT, SQUARE[0] - RIGHT)
@@ -66,14 +66,21 @@ def latency_plot(rows: Sequence[LatencyRow]) -> str:
         if math.isfinite(row.p95_ms):
             parts.append(svg.tag("line", x1=at[0], x2=at[0], y1=at[1], y2=y.at(row.p95_ms), class_="span"))
         title = row.name or f"trial {row.number}"
-        words = f"{title}, predicted {show(PREDICTED, row.predicted_ms)}, measured {show(MEASURED, row.measured_ms)}"
+        text = f"{title}, predicted {show(PREDICTED, row.predicted_ms)}, measured {show(MEASURED, row.measured_ms)}"
         parts.append(svg.tag("circle", cx=at[0], cy=at[1], r=4.5, class_="front", data_k=row.number, tabindex=0,
-                             role="img", aria_label=words))  # fmt: skip
+                             role="img", aria_label=text))  # fmt: skip
     return _frame(x, y, MEASURED, "predicted (ms)", "measured (ms)", SQUARE[1], x_name=PREDICTED) + "".join(parts)
 
 
 def latency_error(rows: Sequence[LatencyRow]) -> tuple[float, float]:
-    """Mean absolute and mean signed error of predictions, as fractions of what was measured; nan without rows."""
+    """Errors of predictions relative to measurement.
+
+    Args:
+        rows: Predicted and measured milliseconds.
+
+    Returns:
+        (mean absolute, mean signed) fraction; nan without rows.
+    """
     pairs = [(r.predicted_ms, r.measured_ms) for r in rows if math.isfinite(r.predicted_ms) and r.measured_ms > 0]
     errors = np.array([predicted / measured - 1 for predicted, measured in pairs])
     return (float(np.abs(errors).mean()), float(errors.mean())) if len(errors) else (math.nan, math.nan)
@@ -92,14 +99,14 @@ def _numbers(summary: Summary) -> Axis:
 def _frame(x: Axis, y: Axis, y_name: str, x_title: str, y_title: str, height: int, x_name: str = "") -> str:
     parts = []
     ticks = y.ticks(6 if x_name else 4)
-    for tick, words in zip(ticks, tick_labels(y_name, ticks), strict=True):
+    for tick, text in zip(ticks, tick_labels(y_name, ticks), strict=True):
         parts.append(svg.tag("line", x1=x.start, x2=x.end, y1=y.at(tick), y2=y.at(tick), class_="grid"))
-        parts.append(svg.text(x.start - 8, y.at(tick) + 4, words, text_anchor="end"))
+        parts.append(svg.text(x.start - 8, y.at(tick) + 4, text, text_anchor="end"))
     ticks = x.ticks(6) if x_name else x.whole_ticks(6)
     labels = tick_labels(x_name, ticks) if x_name else [f"{tick:,}" for tick in ticks]
-    for tick, words in zip(ticks, labels, strict=True):
+    for tick, text in zip(ticks, labels, strict=True):
         parts.append(svg.tag("line", x1=x.at(tick), x2=x.at(tick), y1=y.start, y2=y.start + 4, class_="base"))
-        parts.append(svg.text(x.at(tick), y.start + 17, words, text_anchor="middle"))
+        parts.append(svg.text(x.at(tick), y.start + 17, text, text_anchor="middle"))
     parts.append(svg.tag("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="base"))
     parts.append(svg.text(x.start - 48, 16, y_title, class_="name"))
     parts.append(svg.text(x.end, height - 9, x_title, class_="name", text_anchor="end"))

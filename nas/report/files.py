@@ -25,17 +25,25 @@ from nas.report.summary import Summary, metric_names, summarize
 from nas.report.text import value_of
 
 WHOLE = ("params", "macs", "memory_bytes")
-MARKS = ("# trial ", "# scaled ")  # the first words of our files
+MARKS = ("# trial ", "# scaled ")  # how our files begin
 
 
 def write_outputs(
     run_dir: Path, journal: Journal, references: Sequence[Reference] = (), scaled: Sequence[FrontRow] = ()
 ) -> list[Path]:  # fmt: skip
-    """Writes front.csv, front/<id>.yaml, best.yaml and report.html; returns their paths, report.html last.
+    """Writes front.csv, front/<id>.yaml, best.yaml and report.html, each in one step.
 
-    `references` are known networks, drawn beside the front; `scaled` members stand on it where nothing dominates them. Every file
-    is replaced in one step. Members that left the front lose their file, other files stay. Raises ValueError naming the file
-    where it cannot be written.
+    Args:
+        run_dir: Folder of the run. Members that left the front lose their file, other files stay.
+        journal: Of the run.
+        references: Known networks, drawn beside the front.
+        scaled: Scaled members; they are on the front where nothing dominates them.
+
+    Returns:
+        The paths, report.html last.
+
+    Raises:
+        ValueError: Names a file that cannot be written.
     """
     summary, beside = with_scaled(summarize(journal), scaled)
     references = [*references, *beside]
@@ -67,9 +75,13 @@ def safe_id(row: FrontRow) -> str:
 
 
 def front_csv(summary: Summary) -> str:
-    """`number,id`, a column a metric, `measured_ms/<device>`, `test_<metric>`; `violated` where there are constraints.
+    """The front as CSV: `number,id`, a column a metric, `measured_ms/<device>`, `test_<metric>`, and `violated` with constraints.
 
-    A scaled member has its name for a number.
+    Args:
+        summary: Of the run.
+
+    Returns:
+        CSV text. A scaled member has its name for a number.
     """
     names = [*metric_names(summary), *(f"{MEASURED}/{device}" for device in summary.devices), summary.test_column]
     constrained = bool(summary.objectives.constraints)
@@ -102,18 +114,26 @@ def arch_yaml(row: FrontRow, summary: Summary, path: Path) -> str:
 
 
 def train_command(path: Path, settings: Mapping[str, JSON]) -> str:
-    """`nas train arch=... dataset=...`, as one would type it in the folder where this report was written."""
+    """The command that trains a member, as typed in the folder where the report was written.
+
+    Args:
+        path: YAML of the architecture.
+        settings: Of the run: dataset and plugins are taken from them.
+
+    Returns:
+        `nas train arch=... dataset=...`.
+    """
     near = os.path.relpath(path)
-    words = ["nas", "train", _override("arch", str(path.absolute()) if near.startswith("..") else near)]
+    command = ["nas", "train", _override("arch", str(path.absolute()) if near.startswith("..") else near)]
     dataset = settings.get("dataset")
     if isinstance(dataset, Mapping) and isinstance(dataset.get("name"), str):
-        words.append(_override("dataset", dataset["name"]))
+        command.append(_override("dataset", dataset["name"]))
         if isinstance(dataset.get("path"), str):
-            words.append(_override("dataset.path", dataset["path"]))
+            command.append(_override("dataset.path", dataset["path"]))
     plugins = settings.get("plugins")
     if isinstance(plugins, list | tuple) and plugins:
-        words.append(_override("plugins", f"[{','.join(map(str, plugins))}]", quoted=False))
-    return _line(" ".join(words))
+        command.append(_override("plugins", f"[{','.join(map(str, plugins))}]", quoted=False))
+    return _line(" ".join(command))
 
 
 def _override(key: str, value: str, quoted: bool = True) -> str:
@@ -140,7 +160,15 @@ def _remove_stale(folder: Path, kept: set[Path]) -> None:
 
 
 def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, JSON]:
-    """Front, counts by outcome and settings as plain JSON; nan and infinities become null."""
+    """Front, counts by outcome and settings as plain JSON.
+
+    Args:
+        journal: Of the run.
+        scaled: Scaled members, as in `write_outputs`.
+
+    Returns:
+        A mapping; nan and infinities are null.
+    """
     summary, _ = with_scaled(summarize(journal), scaled)
     front = [
         {

@@ -62,7 +62,18 @@ def front_rows(
     tests: Sequence[Evaluation] = (),
     task: TaskMetrics = CLASSIFICATION,
 ) -> tuple[FrontRow, ...]:
-    """The front, best in its quality first. Of several measurements on a device the last counts."""
+    """Members of the front with everything known of them.
+
+    Args:
+        trials: Of the run.
+        objectives: Of the run.
+        measurements: In order of time; the last on a device counts.
+        tests: Evaluations on the test split.
+        task: Names the primary metric.
+
+    Returns:
+        Rows, best quality first.
+    """
     tested = {e.trial: e.metrics.get(task.primary, math.nan) for e in tests if e.outcome == "ok"}
     times = latest(measurements)
     rows = []
@@ -85,9 +96,18 @@ def in_order(rows: Sequence[FrontRow], objectives: Objectives) -> list[FrontRow]
 
 
 def best_row(front: Sequence[FrontRow], trials: Sequence[Trial], objectives: Objectives) -> FrontRow | None:
-    """The highest reward, or the best quality without rewards; members that violate a constraint only if there are no others.
+    """The member with the highest reward, or with the best quality if there are no rewards.
 
-    A reward that peaks at its target can be highest off the front: such a trial counts where its reward is higher than every member's.
+    Members that violate a constraint count only if there are no others. A reward that peaks at its target can be highest off
+    the front: such a trial counts where its reward is higher than every member's.
+
+    Args:
+        front: Members, best quality first.
+        trials: Of the run.
+        objectives: Of the run.
+
+    Returns:
+        The best; None for an empty front.
     """
     rewarded = [row for row in front if not math.isnan(row.reward)]
     if not rewarded:
@@ -99,7 +119,14 @@ def best_row(front: Sequence[FrontRow], trials: Sequence[Trial], objectives: Obj
 
 
 def box_of(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(best, worst) corner, each (objectives,), of the complete rows; the box of which the hypervolume is a fraction."""
+    """The box of which the hypervolume is a fraction.
+
+    Args:
+        values: Minimized values, shape (n, d).
+
+    Returns:
+        (best, worst) corner over the complete rows, each (d,).
+    """
     complete = values[np.isfinite(values).all(axis=1)]
     if not len(complete):
         return np.zeros(values.shape[1]), np.zeros(values.shape[1])
@@ -109,7 +136,16 @@ def box_of(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np
 def hypervolumes(
     values: NDArray[np.float64], best: NDArray[np.float64], worst: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """(n,) fraction of the box from `best` to `worst` dominated after each row; objectives without extent count for nothing."""
+    """Growth of the dominated fraction of a box.
+
+    Args:
+        values: Minimized values in order of time, shape (n, d).
+        best: Corner, shape (d,).
+        worst: Corner, shape (d,). Objectives without extent are ignored.
+
+    Returns:
+        (n,) fraction dominated after each row.
+    """
     span = worst - best
     wide = span > 0
     total, fractions = 0.0, np.zeros(len(values))
@@ -127,7 +163,15 @@ def hypervolumes(
 
 
 def progress(trials: Sequence[Trial], objectives: Objectives) -> tuple[Progress, ...]:
-    """How reward and front grew, an entry for each scored trial in order of number."""
+    """How reward and front grew.
+
+    Args:
+        trials: Of the run.
+        objectives: Of the run.
+
+    Returns:
+        An entry for each scored trial, in order of number.
+    """
     found = scored(trials)
     values = values_of(found, objectives)
     fractions = hypervolumes(values, *box_of(values))

@@ -35,7 +35,15 @@ SHORT = 15  # rows of a table that stands open beside a plot
 
 
 def page(summary: Summary, references: Sequence[Reference] = ()) -> str:
-    """The page; `references` are known networks drawn beside the front."""
+    """The HTML report of a run.
+
+    Args:
+        summary: Of the run.
+        references: Known networks drawn beside the front.
+
+    Returns:
+        A self-contained page.
+    """
     runs = [series_of(summary)]
     body = [
         _head(summary),
@@ -48,14 +56,23 @@ def page(summary: Summary, references: Sequence[Reference] = ()) -> str:
         _outcomes(summary),
         section("Settings", _details("all settings of the run", flat_table(summary.settings))),
         section("Versions", _details("what the results depend on", flat_table(summary.versions))),
-        section("Events", _details(f"noted while the run went on: {len(summary.events)}", events_table(summary.events))),
+        section("Events", _details(f"noted during the run: {len(summary.events)}", events_table(summary.events))),
     ]
     names, rows = tooltips(summary, runs, references)
     return render(f"{summary.name} - nas report", "\n".join(body), {"columns": names, "rows": rows})
 
 
 def render(title: str, body: str, data: Mapping[str, object]) -> str:
-    """The template filled in. `body` is markup, `data` what the tooltips read."""
+    """Fills in the page template.
+
+    Args:
+        title: Text.
+        body: Markup.
+        data: What the tooltips read.
+
+    Returns:
+        A self-contained page.
+    """
     script = svg.resource("page.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     return Template(svg.resource("page.html")).substitute(
@@ -100,8 +117,8 @@ def fronts(summary: Summary, runs: Sequence[Series], references: Sequence[Refere
         return section("Front", f"<p>The trials record no cost, so there is nothing to draw {escape(quality)} against.</p>")
     figures = []
     for cost in costs:
-        words = f"{quality} against {label(cost)}"
-        plot = document(front_plot(runs, summary.objectives, cost, references, PLOT), words, PLOT)
+        text = f"{quality} against {label(cost)}"
+        plot = document(front_plot(runs, summary.objectives, cost, references, PLOT), text, PLOT)
         figures.append(svg.tag("figure", plot))
     hidden = len(summary.points) - sum(len(run.points) + len(run.front) for run in runs)
     note = f'<p class="note">{hidden:,} of the dominated trials are left out of the plots, evenly.</p>' if hidden > 0 else ""
@@ -133,8 +150,8 @@ def front_legend(summary: Summary, references: Sequence[Reference]) -> str:
 def legend(entries: Iterable[tuple[str, str]]) -> str:
     """Marks, each as SVG in a box of 16 x 14, with their meaning."""
     items = [
-        f'<li><svg class="plot" viewBox="0 0 16 14" aria-hidden="true">{mark}</svg>{escape(words)}</li>'
-        for mark, words in entries
+        f'<li><svg class="plot" viewBox="0 0 16 14" aria-hidden="true">{mark}</svg>{escape(text)}</li>'
+        for mark, text in entries
     ]
     return f'<ul class="legend">{"".join(items)}</ul>'
 
@@ -162,7 +179,7 @@ def _tiles(summary: Summary) -> str:
     counts, objectives = summary.counts, summary.objectives
     trained = sum(counts.values()) - sum(counts.get(k, 0) for k in ("infeasible", "repeated", "pending"))
     rest = [f"{len(summary.failures)} failed" if summary.failures else ""]
-    rest += [f"{counts[k]} {words}" for k, words in (("infeasible", "infeasible"), ("repeated", "repeats")) if k in counts]
+    rest += [f"{counts[k]} {name}" for k, name in (("infeasible", "infeasible"), ("repeated", "repeats")) if k in counts]
     main = objectives.quality
     tiles = [("trials trained", many(trained), ", ".join(filter(None, rest)) or "none failed"),
              ("on the front", str(len(summary.front)), _labels(objectives.columns) + _scaled(summary))]  # fmt: skip
@@ -206,11 +223,11 @@ def _over_trials(summary: Summary) -> str:
     fractions = [(entry.number, entry.hypervolume) for entry in summary.progress]
     figures.append(svg.tag("figure", document(hypervolume_plot([("", fractions)]), "hypervolume over the trials")))
     target = summary.objectives.target
-    words = f"The reward is {summary.objectives.reward}"
+    text = f"The reward is {summary.objectives.reward}"
     if target is not None and summary.objectives.cost:
-        words += f" with a target of {show(summary.objectives.cost, target)} for {label(summary.objectives.cost)}"
-    words += ". The hypervolume is the fraction of the box between the best and the worst values that the front dominates."
-    return section("Over the trials", f'<p class="note">{escape(words)}</p>' + svg.tag("div", "".join(figures), class_="plots"))
+        text += f" with a target of {show(summary.objectives.cost, target)} for {label(summary.objectives.cost)}"
+    text += ". The hypervolume is the fraction of the box between the best and the worst values that the front dominates."
+    return section("Over the trials", f'<p class="note">{escape(text)}</p>' + svg.tag("div", "".join(figures), class_="plots"))
 
 
 def _latency(summary: Summary) -> str:
@@ -218,23 +235,23 @@ def _latency(summary: Summary) -> str:
     for device in dict.fromkeys(row.device for row in summary.latencies):
         rows = [row for row in summary.latencies if row.device == device]
         error, bias = latency_error(rows)
-        words = f"{device}: {len(rows)} measured"
+        text = f"{device}: {len(rows)} measured"
         if not math.isnan(error):
             side = "high" if bias > 0 else "low"
-            words += f", mean error of the prediction {100 * error:.1f} %, on the average {100 * abs(bias):.1f} % too {side}"
+            text += f", mean error of the prediction {100 * error:.1f} %, on the average {100 * abs(bias):.1f} % too {side}"
         plot = document(latency_plot(rows), f"predicted and measured latency on {device}", SQUARE)
         caption = svg.tag("figcaption", "Whiskers reach the 95th percentile.")
         figure = "" if math.isnan(error) else svg.tag("figure", plot + caption)
         listed = latency_table(rows) if len(rows) <= SHORT else _details("all measurements", latency_table(rows))
-        parts.append(f'<p>{escape(words)}.</p><div class="latency">{figure}{listed}</div>')
+        parts.append(f'<p>{escape(text)}.</p><div class="latency">{figure}{listed}</div>')
     return section("Latency, predicted and measured", "".join(parts)) if parts else ""
 
 
 def _proxies(summary: Summary) -> str:
     if not summary.proxies:
         return ""
-    words = "How short trainings rank the architectures that were trained for longer too; these were chosen by the short ones."
-    return section("Short against long training", f'<p class="note">{words}</p>' + proxy_table(summary.proxies, summary.fidelities))
+    text = "How short trainings rank the architectures that were trained for longer too; these were chosen by the short ones."
+    return section("Short against long training", f'<p class="note">{text}</p>' + proxy_table(summary.proxies, summary.fidelities))
 
 
 def _outcomes(summary: Summary) -> str:
@@ -250,8 +267,9 @@ def _outcomes(summary: Summary) -> str:
 
 
 def section(title: str, content: str) -> str:
+    """A section with a heading."""
     return f"<section><h2>{escape(title)}</h2>{content}</section>"
 
 
-def _details(words: str, content: str) -> str:
-    return f"<details><summary>{escape(words)}</summary>{content}</details>"
+def _details(summary: str, content: str) -> str:
+    return f"<details><summary>{escape(summary)}</summary>{content}</details>"

@@ -58,7 +58,7 @@ class Display:
             self._live.update(self._panel(), refresh=True)
             self._live.stop()
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
         """One line above the panel."""
         self._console.print(line, markup=False, soft_wrap=True)
 
@@ -69,27 +69,30 @@ class Display:
                 self._count(trial)
 
     def trial(self, trial: Trial) -> None:
+        """Shows a finished trial."""
         if trial.done:
             self._running.pop(trial.number, None)
             self._count(trial)
             self._fresh += trained(trial)
             if not self._live and trained(trial):
-                self.say(self._line(trial))
+                self.message(self._line(trial))
         self._refresh()
 
     def started(self, number: int, worker: str) -> None:
+        """Shows that a worker has begun a trial."""
         self._running[number] = _Running(worker, time.monotonic())
         self._refresh()
 
     def progress(self, number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        """Shows the progress of a trial in training."""
         if running := self._running.get(number):
             running.fraction = step / steps if steps else 0.0
             self._refresh()
 
     def lost(self, number: int, error: str) -> None:
-        """Told at once: whoever watches should know that machines die."""
+        """Reports a trial whose worker died, at once."""
         self._running.pop(number, None)
-        self.say(f"trial {number} was lost: {error}")
+        self.message(f"trial {number} was lost: {error}")
 
     def _count(self, trial: Trial) -> None:
         self._counted += trained(trial)

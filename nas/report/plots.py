@@ -80,7 +80,19 @@ def front_plot(
     runs: Sequence[Series], objectives: Objectives, cost: str, references: Sequence[Reference] = (),
     size: tuple[int, int] = (560, 380), top: int = MARGIN["top"],
 ) -> str:  # fmt: skip
-    """The inside of one plot, `size` in pixels; a root element goes around it."""
+    """The inside of one plot: trials, fronts and references in quality against a cost.
+
+    Args:
+        runs: What to draw, later ones on top.
+        objectives: Name the quality and its direction.
+        cost: Metric of the horizontal axis.
+        references: Known networks.
+        size: Width and height in pixels.
+        top: Margin above in pixels.
+
+    Returns:
+        SVG elements without a root.
+    """
     frame = _frame(runs, objectives, cost, references, size, top)
     parts = [*_grid(frame), *_rules(frame)]
     for run in runs:
@@ -94,21 +106,31 @@ def front_plot(
 
 
 def front_svg(summary: Summary, cost: str | None = None, references: Sequence[Reference] = (), title: str = "") -> str:
-    """A stand-alone picture of the front against `cost`, by default the first one.
+    """A stand-alone picture of the front.
 
-    Raises ValueError naming the costs there are where it is none of them.
+    Args:
+        summary: Of the run.
+        cost: Metric of the horizontal axis; by default the first of `plot_costs`.
+        references: Known networks.
+        title: A heading instead of the run's name.
+
+    Returns:
+        An SVG document.
+
+    Raises:
+        ValueError: An unknown cost; the message has the known ones.
     """
     costs = plot_costs(summary)
     cost = cost and metric_of(cost)
     if cost is not None and cost not in costs:
         raise ValueError(f"cost: expected one of {', '.join(costs) or 'none'}, got {cost!r}")
     width, height, top = 720, 460, 88
-    words = title or f"{summary.name}: {label(summary.objectives.quality)} against {label(cost or (costs or ['cost'])[0])}"
-    head = svg.text(20, 26, words, class_="heading")
+    text = title or f"{summary.name}: {label(summary.objectives.quality)} against {label(cost or (costs or ['cost'])[0])}"
+    head = svg.text(20, 26, text, class_="heading")
     if not summary.front or not costs:
-        return svg.standalone(head + svg.text(20, 60, "no front yet"), width, height, words)
+        return svg.standalone(head + svg.text(20, 60, "no front yet"), width, height, text)
     body = front_plot([series_of(summary)], summary.objectives, cost or costs[0], references, (width, height), top)
-    return svg.standalone(head + _legend(summary, any(not r.scaled for r in references)) + body, width, height, words)
+    return svg.standalone(head + _legend(summary, any(not r.scaled for r in references)) + body, width, height, text)
 
 
 def _legend(summary: Summary, references: bool) -> str:
@@ -117,11 +139,11 @@ def _legend(summary: Summary, references: bool) -> str:
     marks += [("measured", 4.0, "measured on the device")] if any(row.measured for row in summary.front) else []
     marks += [("front scaled", 4.0, "scaled members")] if any(row.name for row in summary.front) else []
     marks += [("reference", 4.0, "known networks")] if references else []
-    for kind, radius, words in marks:
+    for kind, radius, text in marks:
         shape = _square(x, 44) if "scaled" in kind else _diamond(x, 44, 5) if kind in ("measured", "reference") else None
         mark = svg.tag("path", d=shape, class_=kind) if shape else svg.tag("circle", cx=x, cy=44, r=radius, class_=kind)
-        parts += [mark, svg.text(x + 10, 48, words)]
-        x += 34 + svg.CHAR_WIDTH * len(words)
+        parts += [mark, svg.text(x + 10, 48, text)]
+        x += 34 + svg.CHAR_WIDTH * len(text)
     return "".join(parts)
 
 
@@ -154,15 +176,14 @@ def _column(rows: Sequence[TrialRow | FrontRow | Reference], name: str) -> list[
 
 def _grid(frame: Frame) -> Iterator[str]:
     x, y = frame.x, frame.y
-    room = (x.end - x.start) / 70
     ticks = y.ticks(5)
-    for tick, words in zip(ticks, tick_labels(frame.y_name, ticks), strict=True):
+    for tick, text in zip(ticks, tick_labels(frame.y_name, ticks), strict=True):
         yield svg.tag("line", x1=x.start, x2=x.end, y1=y.at(tick), y2=y.at(tick), class_="grid")
-        yield svg.text(x.start - 8, y.at(tick) + 4, words, text_anchor="end")
-    ticks = x.ticks(int(room))
-    for tick, words in zip(ticks, tick_labels(frame.x_name, ticks), strict=True):
+        yield svg.text(x.start - 8, y.at(tick) + 4, text, text_anchor="end")
+    ticks = x.ticks(int((x.end - x.start) / 70))
+    for tick, text in zip(ticks, tick_labels(frame.x_name, ticks), strict=True):
         yield svg.tag("line", x1=x.at(tick), x2=x.at(tick), y1=y.start, y2=y.start + 4, class_="base")
-        yield svg.text(x.at(tick), y.start + 17, words, text_anchor="middle")
+        yield svg.text(x.at(tick), y.start + 17, text, text_anchor="middle")
     yield svg.tag("line", x1=x.start, x2=x.end, y1=y.start, y2=y.start, class_="base")
     yield svg.text(x.start - 48, y.end - 14, axis_title(frame.y_name), class_="name")
     scale = ", log scale" if x.log else ""
@@ -178,10 +199,10 @@ def _rules(frame: Frame) -> Iterator[str]:
     for place, (kind, value) in enumerate(lines):
         if not x.outside(value):
             right = x.at(value) > (x.start + x.end) / 2
-            words = f"{kind} {show(frame.x_name, value)}"
+            text = f"{kind} {show(frame.x_name, value)}"
             yield svg.tag("line", x1=x.at(value), x2=x.at(value), y1=y.start, y2=y.end, class_=kind)
             yield svg.text(
-                x.at(value) + (-5 if right else 5), y.start - 6 - 14 * place, words, class_="halo",
+                x.at(value) + (-5 if right else 5), y.start - 6 - 14 * place, text, class_="halo",
                 text_anchor="end" if right else "start",
             )  # fmt: skip
 
@@ -238,11 +259,11 @@ def _members(frame: Frame, run: Series) -> Iterator[str]:
         if row.number == run.best:
             yield svg.tag("circle", cx=x, cy=y, r=9, class_="best")
         state = " violated" if row.violated else "" if row.number in on_line else " off"
-        words = f"{row.title}, {', '.join(f'{label(n)} {show(n, row.metrics[n])}' for n in (frame.y_name, frame.x_name))}"
+        text = f"{row.title}, {', '.join(f'{label(n)} {show(n, row.metrics[n])}' for n in (frame.y_name, frame.x_name))}"
         shape = {"d": _square(x, y)} if row.name else {"cx": x, "cy": y, "r": 5}
         kind = f"front{f' {run.color}' if run.color else state}{' scaled' * bool(row.name)}"
         yield svg.tag(
-            "path" if row.name else "circle", **shape, class_=kind, tabindex=0, role="img", aria_label=words,
+            "path" if row.name else "circle", **shape, class_=kind, tabindex=0, role="img", aria_label=text,
             data_k=f"{run.key}{row.number}",
         )  # fmt: skip
 
@@ -259,7 +280,7 @@ def _references(frame: Frame) -> Iterator[str]:
 
 
 def _names(frame: Frame, named: Sequence[Reference | FrontRow]) -> Iterator[str]:
-    """A label for each, beside its mark where there is room, over others' otherwise."""
+    """A label for each, beside its mark if nothing is in the way, over other labels otherwise."""
     taken: list[tuple[float, float, float]] = []
     for one in sorted(named, key=lambda r: r.metrics[frame.x_name]):
         x, y = frame.place(one.metrics)

@@ -18,7 +18,16 @@ HEADS = [("", False), ("Kendall's tau", True), ("Spearman", True), ("mean error"
 
 
 def profile_page(found: Profile, space: str, command: str) -> str:
-    """One page without scripts of others or network, like the report of a run."""
+    """The HTML report of a latency predictor.
+
+    Args:
+        found: Predictions and measurements of held-out networks.
+        space: Its name.
+        command: The command that repeats it.
+
+    Returns:
+        A self-contained page.
+    """
     rows = [
         LatencyRow(i, row.arch_id, found.device, row.predicted_ms, row.again_ms, row.again_p95_ms)
         for i, row in enumerate(found.rows)

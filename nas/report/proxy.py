@@ -28,9 +28,16 @@ class ProxyRow:
 
 
 def proxy_rows(trials: Sequence[Trial], task: TaskMetrics = CLASSIFICATION) -> tuple[ProxyRow, ...]:
-    """A row for each pair of fidelities of a run, the longest last; nothing for a run of one fidelity.
+    """How short trainings rank the architectures that were trained longer too.
 
-    Trials on upper fidelities were chosen by the lower ones, so that these figures are lower than over all architectures.
+    Trials at higher fidelities were chosen by the lower ones, so that correlations are lower than over all architectures.
+
+    Args:
+        trials: Of the run.
+        task: Names the primary metric.
+
+    Returns:
+        A row for each pair of fidelities, the longest last; empty for one fidelity.
     """
     metric, sign = task.primary, -1 if task.metrics[task.primary] == "min" else 1
     found: dict[int, dict[str, float]] = {}

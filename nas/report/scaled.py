@@ -13,10 +13,16 @@ from nas.report.summary import LatencyRow, Summary
 
 
 def with_scaled(summary: Summary, members: Sequence[FrontRow]) -> tuple[Summary, list[Reference]]:
-    """The summary with the front of trials and members together, and the members that are not on it.
+    """Puts scaled members on the front of a run.
 
-    Trials that a member dominates leave the front. The run's own best trial and progress stay as they are. A member that
-    lacks one of the objectives stands beside the front.
+    Trials that a member dominates leave the front. The run's own best trial and progress stay as they are.
+
+    Args:
+        summary: Of the run.
+        members: Scaled members.
+
+    Returns:
+        The summary with the common front, and as references the members that are not on it or lack an objective.
     """
     objectives = summary.objectives
     rows = [

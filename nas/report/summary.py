@@ -103,7 +103,14 @@ class Summary:
 
 
 def summarize(journal: Journal) -> Summary:
-    """Everything of a run, from its journal alone. Works on a run of any age, also while it runs."""
+    """Everything reported of a run, from its journal alone, also while it runs.
+
+    Args:
+        journal: Of a run of any age.
+
+    Returns:
+        The summary.
+    """
     trials, events = journal.trials(), journal.events()
     task = TaskMetrics.of(journal.get("task"))
     objectives = read_objectives(journal.get("objectives"), task)
@@ -141,7 +148,15 @@ def summarize(journal: Journal) -> Summary:
 
 
 def read_objectives(data: JSON, task: TaskMetrics) -> Objectives:
-    """Objectives from their JSON form. A run that ended before it had any is read as one after the task's primary metric."""
+    """Objectives from their JSON form.
+
+    Args:
+        data: From the journal; a run that ended before it had any counts as one of the task's primary metric.
+        task: Names the primary metric and directions.
+
+    Returns:
+        The objectives.
+    """
     if not data:
         return Objectives(((task.primary, task.metrics[task.primary]),), reward="first", trained=tuple(task.metrics.items()))
     return Objectives(

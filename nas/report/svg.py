@@ -29,11 +29,13 @@ def tag(name: str, content: str | None = None, /, **attributes: str | float | No
     return f"<{name}{''.join(parts)}/>" if content is None else f"<{name}{''.join(parts)}>{content}</{name}>"
 
 
-def text(x: float, y: float, words: str, **attributes: str | float | None) -> str:
-    return tag("text", escape(words), x=x, y=y, **attributes)
+def text(x: float, y: float, content: str, **attributes: str | float | None) -> str:
+    """Text at a point; its content is escaped."""
+    return tag("text", escape(content), x=x, y=y, **attributes)
 
 
 def group(parts: list[str], **attributes: str | float | None) -> str:
+    """A group of elements; nothing for none."""
     return tag("g", "".join(parts), **attributes) if parts else ""
 
 
@@ -50,6 +52,7 @@ def resource(name: str) -> str:
 
 
 def variables(palette: dict[str, str]) -> str:
+    """Declarations of CSS variables."""
     return "".join(f"--{name}:{color};" for name, color in palette.items())
 
 

@@ -36,11 +36,11 @@ def _member(row: FrontRow, names: Sequence[str], summary: Summary) -> str:
         tags += f'<span class="tag scaled" title="{escape(row.note or "trained as the search trains")}">{escape(_marked(row))}</span>'
     if row.violated:
         tags += f'<span class="tag violated" title="{escape("; ".join(row.violated))}">constraint violated</span>'
-    link = f'<span class="mono">{escape(row.id)}</span>'
+    anchor = f'<span class="mono">{escape(row.id)}</span>'
     if row.arch:
-        link = f'<a href="front/{quote(row.id)}.yaml">{link}</a>'
+        anchor = f'<a href="front/{quote(row.id)}.yaml">{anchor}</a>'
     own = number_cell(math.nan, "\u2013") if row.name else number_cell(row.number, str(row.number))
-    cells = [own, f'<td class="id" data-v="{escape(row.id)}">{link}{tags}</td>']
+    cells = [own, f'<td class="id" data-v="{escape(row.id)}">{anchor}{tags}</td>']
     for name in names:
         value = value_of(row, name)
         shown = show(name, value)
@@ -59,6 +59,7 @@ def column_label(name: str) -> str:
 
 
 def latency_table(rows: Sequence[LatencyRow]) -> str:
+    """Predicted and measured latencies."""
     heads = [("trial", True), ("architecture", False), ("predicted", True), ("measured", True), ("95th percentile", True), ("error", True)]
     memory, energy = (any(not math.isnan(getattr(r, name)) for r in rows) for name in ("memory_bytes", "energy_mj"))
     heads += [("activations", True), ("compiled memory", True)] * memory + [("energy", True)] * energy
@@ -89,6 +90,7 @@ def failures_table(rows: Sequence[TrialRow]) -> str:
 
 
 def infeasible_table(rows: Sequence[TrialRow]) -> str:
+    """Infeasible trials with the constraints that they violate."""
     lines = [f"<tr>{number_cell(r.number, str(r.number))}<td class=wide>{_long(r.error)}</td></tr>" for r in rows[:MAX_ROWS]]
     return table([("trial", True), ("constraint", False)], lines) + _more(len(rows))
 
@@ -112,6 +114,7 @@ def flat_table(data: Mapping[str, JSON]) -> str:
 
 
 def flat(data: Mapping[str, JSON], prefix: str = "") -> Iterator[tuple[str, JSON]]:
+    """(dotted key, value) pairs of nested settings."""
     for key, value in data.items():
         if isinstance(value, Mapping) and value:
             yield from flat(value, f"{prefix}{key}.")
@@ -120,10 +123,12 @@ def flat(data: Mapping[str, JSON], prefix: str = "") -> Iterator[tuple[str, JSON
 
 
 def word(value: JSON) -> str:
+    """A value of settings as text."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def number_cell(value: float, shown: str, kind: str = "n") -> str:
+    """A cell with a number: `value` sorts, `shown` is read."""
     return f'<td class="{kind}" data-v="{"" if math.isnan(value) else repr(value)}">{escape(shown)}</td>'
 
 
@@ -141,9 +146,19 @@ def _more(count: int) -> str:
 
 
 def table(heads: Sequence[tuple[str, bool]], rows: Iterable[str], kind: str = "") -> str:
+    """An HTML table.
+
+    Args:
+        heads: (heading, whether it is flush right); empty for none.
+        rows: `<tr>` elements.
+        kind: CSS class; with one, a click on a heading sorts.
+
+    Returns:
+        Markup.
+    """
     cells = "".join(
-        f"<th{' class=n' if right else ''}>{f'<button>{escape(words)}</button>' if kind else escape(words)}</th>"
-        for words, right in heads
+        f"<th{' class=n' if right else ''}>{f'<button>{escape(text)}</button>' if kind else escape(text)}</th>"
+        for text, right in heads
     )
     head = f"<thead><tr>{cells}</tr></thead>" if heads else ""
     return f'<div class="scroll"><table class="{kind}">{head}<tbody>{"".join(rows)}</tbody></table></div>'

@@ -15,7 +15,17 @@ HEADS = {"memory_bytes": "memory", "macs": "MACs"}
 
 
 def front_text(summary: Summary, limit: int = 40) -> str:
-    """The front, best quality first; `*` marks the best member, and constraints violated by measurement stand behind a row."""
+    """The front as text for a terminal, best quality first.
+
+    `*` marks the best member; constraints violated by measurement stand behind a row.
+
+    Args:
+        summary: Of the run.
+        limit: Most rows.
+
+    Returns:
+        Lines.
+    """
     lines = [counts_line(summary)]
     if not summary.front:
         return "\n".join([*lines, "no front yet: " + _why_empty(summary.counts)])

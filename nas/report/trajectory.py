@@ -19,7 +19,17 @@ Labels = Callable[[Sequence[float]], Sequence[str]]
 
 
 def trajectory_svg(points: Sequence[tuple[float, float, str]], target_ms: float, final: float | None, metric: str) -> str:
-    """(latency_ms, value of the metric, change) of the seed and of every step; `final` is its value after the last training."""
+    """A metric against latency over the steps of an adaptation.
+
+    Args:
+        points: (latency in ms, value of the metric, change) of the seed and of every step.
+        target_ms: Milliseconds.
+        final: Its value after the final training.
+        metric: Its name.
+
+    Returns:
+        An SVG document.
+    """
     xs, ys = [p[0] for p in points] + [target_ms], [p[1] for p in points] + ([] if final is None else [final])
     frame = _Frame(xs, ys)
     placed = [(frame.x.at(ms), frame.y.at(value)) for ms, value, _ in points]
@@ -56,7 +66,16 @@ def _latencies(ticks: Sequence[float]) -> Sequence[str]:
 
 
 def curves_svg(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], x_title: str, y_title: str) -> str:
-    """Named lines of (x, y), each in its own color, with their names at the top."""
+    """Named lines of points, each in its own color.
+
+    Args:
+        curves: (name, [(x, y), ...]) of each line.
+        x_title: Of the horizontal axis.
+        y_title: Of the vertical axis.
+
+    Returns:
+        An SVG document.
+    """
     frame, parts = _Frame([x for _, c in curves for x, _ in c], [y for _, c in curves for _, y in c]), []
     for i, (name, curve) in enumerate(curves):
         color = svg.LIGHT[f"s{i % svg.SERIES}"]
@@ -76,15 +95,15 @@ class _Frame:
     def axes(self, x_title: str, y_title: str, x_labels: Labels, y_labels: Labels) -> str:
         parts, bottom = [], SIZE[1] - BOTTOM
         ticks = self.y.ticks(5)
-        for value, words in zip(ticks, y_labels(ticks), strict=True):
+        for value, text in zip(ticks, y_labels(ticks), strict=True):
             y = self.y.at(value)
             parts.append(svg.tag("line", x1=LEFT, x2=SIZE[0] - RIGHT, y1=y, y2=y, stroke=svg.LIGHT["grid"]))
-            parts.append(svg.text(LEFT - 6, y + 4, words, text_anchor="end", **INK))
+            parts.append(svg.text(LEFT - 6, y + 4, text, text_anchor="end", **INK))
         ticks = self.x.ticks(7)
-        for value, words in zip(ticks, x_labels(ticks), strict=True):
+        for value, text in zip(ticks, x_labels(ticks), strict=True):
             x = self.x.at(value)
             parts.append(svg.tag("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, stroke=svg.LIGHT["dim"]))
-            parts.append(svg.text(x, bottom + 17, words, text_anchor="middle", **INK))
+            parts.append(svg.text(x, bottom + 17, text, text_anchor="middle", **INK))
         parts.append(svg.tag("line", x1=LEFT, x2=SIZE[0] - RIGHT, y1=bottom, y2=bottom, stroke=svg.LIGHT["dim"]))
         parts.append(svg.text(SIZE[0] - RIGHT, SIZE[1] - 8, x_title, text_anchor="end", **INK))
         parts.append(svg.text(10, 16, y_title, **INK))

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from nas.data import Dataset
 from nas.evaluators import Evaluator
 from nas.records import Job, Outcome
+from nas.runtime.cluster_settings import ClusterSettings
 from nas.runtime.spec import WorkerSpec
 
 Cause = Literal["worker", "node", "memory", "disk"]
@@ -71,6 +72,16 @@ class Executor(Protocol):
 
 class ExecutorSettings(Protocol):
     """A frozen settings dataclass of one kind of executor."""
+
+    @property
+    def in_process(self) -> bool:
+        """Whether jobs run in the caller's process."""
+        ...
+
+    @property
+    def cluster(self) -> ClusterSettings | None:
+        """The cluster that one training can be distributed over; None where jobs stay on this machine."""
+        ...
 
     def start(self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None) -> Executor:
         """Starts an executor.

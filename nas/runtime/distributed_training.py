@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from nas.data import Dataset
 from nas.records import JSON
 from nas.runtime.base import objects_refused
-from nas.runtime.cluster import Actor, Cluster, ClusterSettings, Ref, check_seen, forget_probe, received, ship
+from nas.runtime.cluster import Actor, Cluster, Ref, check_seen, forget_probe, received, ship
+from nas.runtime.cluster_settings import ClusterSettings
 from nas.runtime.spec import WorkerSpec
 
 if TYPE_CHECKING:
@@ -193,8 +194,8 @@ class _TrainingWorker:
         """Trains as worker `rank` of `count`. Returns the fields of the `Fit` in worker 0."""
         import ray
 
-        from nas.core.machine import keep_memory, use_compile_cache
         from nas.core.plugins import load_plugins
+        from nas.core.process import keep_memory, use_compile_cache
         from nas.data import load_dataset
         from nas.train import fit
         from nas.train.parallel import join

@@ -22,6 +22,16 @@ class LocalSettings:
     `search.threads` neither: XLA has the threads that this process allows it (`NPROC` when JAX starts, or all).
     """
 
+    @property
+    def in_process(self) -> bool:
+        """See `ExecutorSettings.in_process`."""
+        return True
+
+    @property
+    def cluster(self) -> None:
+        """See `ExecutorSettings.cluster`."""
+        return None
+
     def start(
         self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None
     ) -> LocalExecutor:

@@ -14,6 +14,12 @@ LOOK_S = 0.1
 GIB = 2**30
 
 
+def check_memory(gib: float | None) -> None:
+    """Raises ValueError for a limit below 0.1 GiB."""
+    if gib is not None and not 0.1 <= gib <= 100_000:
+        raise ValueError(f"memory_gib: expected 0.1 to 100000, or null, got {gib:g}")
+
+
 def resident_bytes() -> int:
     """Memory that this process holds now; its highest value so far where the system does not report it."""
     try:

@@ -1,4 +1,4 @@
-"""What executors with several workers share: a queue of tickets, and workers that take one at a time."""
+"""The common part of executors with several workers: a queue of tickets, and workers that take one at a time."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from nas.data import Dataset
 from nas.evaluators import Evaluator
 from nas.records import JSON, Job, Outcome
 from nas.runtime.base import JobEvent, objects_refused
+from nas.runtime.memory import check_memory
 from nas.runtime.pool import Member, Pool
 from nas.runtime.spec import WorkerSpec
 
@@ -37,6 +38,16 @@ class ProcessesSettings:
             raise ValueError(f"workers: expected 1 to 1024, got {self.workers}")
         check_memory(self.memory_gib)
 
+    @property
+    def in_process(self) -> bool:
+        """See `ExecutorSettings.in_process`."""
+        return False
+
+    @property
+    def cluster(self) -> None:
+        """See `ExecutorSettings.cluster`."""
+        return None
+
     def start(
         self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None
     ) -> ProcessExecutor:
@@ -45,12 +56,6 @@ class ProcessesSettings:
             raise objects_refused("processes")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         return ProcessExecutor(spec.with_memory(self.memory_gib), self.workers or max(1, cores // spec.threads))
-
-
-def check_memory(gib: float | None) -> None:
-    """Raises ValueError for a limit below 0.1 GiB."""
-    if gib is not None and not 0.1 <= gib <= 100_000:
-        raise ValueError(f"memory_gib: expected 0.1 to 100000, or null, got {gib:g}")
 
 
 @dataclass(kw_only=True)

@@ -17,7 +17,8 @@ from nas.data import Dataset
 from nas.evaluators import Evaluator
 from nas.records import JSON, DiskFullError, Job, Outcome
 from nas.runtime.base import Cause, JobEvent, objects_refused
-from nas.runtime.cluster import Actor, Cluster, ClusterSettings, Ref, forget_probe, ship
+from nas.runtime.cluster import Actor, Cluster, Ref, forget_probe, ship
+from nas.runtime.cluster_settings import ClusterSettings
 from nas.runtime.pool import Member, Pool
 from nas.runtime.spec import WorkerSpec
 
@@ -245,6 +246,16 @@ class _RayWorker:
 @dataclass(frozen=True)
 class RaySettings(ClusterSettings):
     """`executor=ray`; the keys are those of `ClusterSettings`."""
+
+    @property
+    def in_process(self) -> bool:
+        """See `ExecutorSettings.in_process`."""
+        return False
+
+    @property
+    def cluster(self) -> ClusterSettings:
+        """See `ExecutorSettings.cluster`."""
+        return self
 
     def start(
         self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None

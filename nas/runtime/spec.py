@@ -15,7 +15,7 @@ class WorkerSpec:
     """All a worker needs to start, as plain data.
 
     settings: those of `dataset`, `recipe`, `evaluator` and, by name, of each `device`.
-    space: `Space.to_dict()`.
+    space: `Space.to_plain()`.
     plugins, path: modules to import, and where modules are looked for.
     storage: folder that weights, checkpoints and logs are written to; empty for none.
     threads: CPU threads of XLA in a worker process.

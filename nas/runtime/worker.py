@@ -20,15 +20,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nas.core.machine import keep_memory, use_compile_cache
 from nas.core.plugins import load_plugins
+from nas.core.process import keep_memory, use_compile_cache
 from nas.data import Dataset
 from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded
 from nas.records import JSON, DiskFullError, Job, Outcome, Report
 from nas.runtime.memory import run_within
 from nas.runtime.spec import WorkerSpec
-from nas.space import Space, space_from_plain
+from nas.space import Space
 
 if TYPE_CHECKING:
     from nas.latency import Device
@@ -79,7 +79,7 @@ class Worker:
 
     @cached_property
     def _space(self) -> Space:
-        return space_from_plain(self._spec.space)
+        return Space.from_plain(self._spec.space)
 
     def _device(self, name: str) -> Device:
         from nas.latency import make_device

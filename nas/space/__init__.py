@@ -15,7 +15,6 @@ A genome is a tuple with one option index a gene; inactive genes are 0 in its ca
 """
 
 from nas.space.files import load_space
-from nas.space.reading import space_from_dict, space_from_plain
 from nas.space.space import Space
 from nas.space.template import Gene, Genome, Hole, Pairs, Position, Rule, StageTemplate
 from nas.space.vectorized import GenomeArrays, first_of
@@ -32,6 +31,4 @@ __all__ = [
     "StageTemplate",
     "first_of",
     "load_space",
-    "space_from_dict",
-    "space_from_plain",
 ]

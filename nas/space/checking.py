@@ -10,7 +10,7 @@ import numpy as np
 
 from nas.arch import arch_from_dict, whole
 from nas.arch.blocks import BLOCKS, HEADS, BlockFn, lower, resolve
-from nas.space.space import Space
+from nas.space.decoding import Template
 from nas.space.template import Hole, Pairs
 
 LOOKED_AT, LEAST = 12_000, 20  # blocks of a space, and of one of its layers, that are resolved
@@ -18,7 +18,7 @@ DRAWN = 3
 MAX_STRIDE, MAX_RESOLUTION = 16, 8192
 
 
-def check(space: Space, where: str) -> None:
+def check(space: Template, where: str) -> None:
     """Every option of every layer resolves against its block, and a few random genomes can be built. Raises ValueError."""
     try:
         space.active([0] * len(space.genes))
@@ -37,23 +37,23 @@ def check(space: Space, where: str) -> None:
         lower(arch_from_dict(space.decode(genome).to_dict(), where), where)
 
 
-def _share(space: Space) -> int:
+def _blocks_checked(space: Template) -> int:
     return max(LEAST, LOOKED_AT // sum(len(stage.layers) for stage in space.stages))
 
 
-def _check_stem(space: Space, place: str) -> None:
+def _check_stem(space: Template, place: str) -> None:
     defaults = dict(space.base.defaults)
-    for block in itertools.islice(space.blocks_of(space.stem), _share(space)):
+    for block in itertools.islice(space.blocks_of(space.stem), _blocks_checked(space)):
         whole(block.get("stride", 1), 1, MAX_STRIDE, f"{place}.stride")
         resolve(block, defaults, place)
 
 
-def _check_layer(space: Space, layer: Pairs, place: str, registry: Mapping[str, BlockFn] = BLOCKS) -> None:
+def _check_layer(space: Template, layer: Pairs, place: str, registry: Mapping[str, BlockFn] = BLOCKS) -> None:
     defaults = dict(space.base.defaults)
-    for block in itertools.islice(space.blocks_of(layer), _share(space)):
+    for block in itertools.islice(space.blocks_of(layer), _blocks_checked(space)):
         resolve(block, defaults, place, registry)
 
 
-def _check_whole(space: Space, value: Any, most: int, place: str) -> None:
+def _check_whole(space: Template, value: Any, most: int, place: str) -> None:
     for option in space.genes[value.gene].options if isinstance(value, Hole) else (value,):
         whole(option, 1, most, place)

@@ -9,31 +9,22 @@ from typing import Any
 
 from nas.arch import MAX_LAYERS, SCALARS, Arch, arch_from_dict, is_word, known_keys, mapping, shown, whole
 from nas.arch.files import SPACE_ONLY
-from nas.space.checking import check
 from nas.space.choices import Choices, Pending, Place
-from nas.space.space import Space
+from nas.space.decoding import Template
 from nas.space.template import Pairs, StageTemplate
 
 TOP = ("name", "resolution", "defaults", "stem", "stages", "head", *SCALARS, *SPACE_ONLY)
 MAX_STAGES, MAX_DIVISOR = 100, 256
 
 
-def space_from_plain(data: Mapping[str, Any]) -> Space:
-    """The space that `Space.to_dict` described."""
-    space = space_from_dict(json.loads(data["source"]), data["name"])
-    return space.with_divisor(data["divisor"]).fit(*data["io"])
-
-
-def space_from_dict(data: Any, where: str) -> Space:
+def read_template(data: Any, where: str) -> Template:
     """Reads a space; `where` opens the messages of its errors, and names it where it has no name of its own."""
     data = mapping(data, where)
     known_keys(data, TOP, where)
     for key in ("resolution", "stem", "stages", "head"):
         if key not in data:
-            raise ValueError(f"{where}: misses the key {key}")
-    space = _Reader(where).read(data)
-    check(space, where)
-    return space
+            raise ValueError(f"{where}: missing key {key!r}")
+    return _Reader(where).read(data)
 
 
 class _Reader:
@@ -44,7 +35,7 @@ class _Reader:
         self.choices = Choices(where)
         self.layers = 0
 
-    def read(self, data: Mapping[str, Any]) -> Space:
+    def read(self, data: Mapping[str, Any]) -> Template:
         base = self.base(data)
         resolution = self.value(data["resolution"], Place("resolution", ""))
         stem = self.block(data["stem"], "stem")
@@ -54,7 +45,7 @@ class _Reader:
             )
         stages = [self.stage(stage, f"stages[{i}]") for i, stage in enumerate(data["stages"])]
         head = self.block(data["head"], "head")
-        return Space(
+        return Template(
             name=base.name,
             genes=self.choices.genes(),
             forbid=self.choices.forbidden(data.get("forbid", [])),
@@ -89,7 +80,7 @@ class _Reader:
 
     def needs_op(self, data: Mapping[str, Any], path: str) -> None:
         if "op" not in data and "block" not in data:
-            raise ValueError(f"{self.where}: {path}: misses the key op")
+            raise ValueError(f"{self.where}: {path}: missing key 'op'")
 
     def stage(self, data: Any, path: str) -> StageTemplate:
         data = dict(mapping(data, f"{self.where}: {path}"))

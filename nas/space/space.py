@@ -1,93 +1,96 @@
-"""A space: genomes, and the template of an architecture that they fill, both ways."""
+"""A space: genomes and architectures, both ways, and its forms on disk and between processes."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nas.arch import SCALARS, Arch, Block, Stage, shown
-from nas.arch.blocks import lower, make_divisible
-from nas.space.genomes import Genomes
-from nas.space.template import Genome, Hole, Pairs, Position, StageTemplate, holds
+from nas.arch import SCALARS, Arch, Block, shown
+from nas.arch.blocks import BlockFn, lower, make_divisible, register_block
+from nas.space.checking import check
+from nas.space.decoding import Template
+from nas.space.reading import read_template
+from nas.space.template import Genome, Hole, holds
 
 
-@dataclass(frozen=True)
-class Space(Genomes):
-    """A space read by `load_space`; `source` is the file's content as JSON.
+@dataclass(frozen=True, repr=False)
+class Space(Template):
+    """A search space: the genomes of its choices, and the architectures that they decode to.
 
-    `io` is what `fit` set: (resolution, channels, classes), None where the file decides.
+    `blocks` holds the identities of the blocks that came as functions: (op, qualified name, version).
     """
 
-    base: Arch
-    resolution: Any
-    stem: Pairs
-    stages: tuple[StageTemplate, ...]
-    head: Pairs
-    divisor: int = 1
-    source: str = ""
-    io: tuple[int | None, int | None, int | None] = (None, None, None)
+    blocks: tuple[tuple[str, str, str], ...] = ()
+
+    @classmethod
+    def from_dict(
+        cls, data: Mapping[str, Any], name: str = "space", blocks: Mapping[str, BlockFn] | None = None, version: str = ""
+    ) -> Space:
+        """Reads a space, in the form of the files in `search_spaces/`.
+
+        Args:
+            data: resolution, stem, stages and head, with `{one_of: [..]}` wherever there is a choice.
+            name: opens the messages of errors, and names the space where `data` has no name.
+            blocks: functions of further blocks by the `op` under which `data` uses them. They are known to this process
+                alone: other processes and exports need them in a module that `plugins=` names.
+            version: part of the identity of `blocks`; change it when their code changes.
+
+        Raises:
+            ValueError: one line that names the place, for anything that could not be decoded later.
+
+        Example:
+            >>> space = Space.from_dict({
+            ...     "resolution": 32,
+            ...     "stem": {"op": "conv", "width": 8, "stride": 2},
+            ...     "stages": [{"op": "mbconv", "width": 16, "expand": 3, "kernel": {"one_of": [3, 5, 7]}}],
+            ...     "head": {"op": "classifier"},
+            ... })
+            >>> space.size
+            3
+        """
+        identities = [register_block(op, function, version) for op, function in (blocks or {}).items()]
+        template = read_template(data, name)
+        fields = {field.name: getattr(template, field.name) for field in dataclasses.fields(template)}
+        space = cls(**fields, blocks=tuple(identities))
+        check(space, name)
+        return space
+
+    @classmethod
+    def from_plain(cls, data: Mapping[str, Any]) -> Space:
+        """The space that `to_plain` described."""
+        space = cls.from_dict(json.loads(data["source"]), data["name"])
+        return dataclasses.replace(space.with_divisor(data["divisor"]).fit(*data["io"]), blocks=tuple(map(tuple, data["blocks"])))
+
+    def to_plain(self) -> dict[str, Any]:
+        """Plain data from which `from_plain` makes the same space in another process."""
+        return {
+            "name": self.name,
+            "source": self.source,
+            "divisor": self.divisor,
+            "io": list(self.io),
+            "blocks": [list(identity) for identity in self.blocks],
+        }
+
+    def __repr__(self) -> str:
+        return f"Space({self.name!r}, {len(self.genes)} genes)"
 
     def fit(self, resolution: int | None = None, channels: int | None = None, classes: int | None = None) -> Space:
         """The space for a dataset: every architecture it decodes goes through `Arch.with_io`."""
         return dataclasses.replace(self, io=(resolution, channels, classes))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data from which `space_from_plain` makes the same space in another process."""
-        return {"name": self.name, "source": self.source, "divisor": self.divisor, "io": list(self.io)}
-
     def with_divisor(self, divisor: int) -> Space:
+        """The space with widths within stages rounded to multiples of `divisor`."""
         return dataclasses.replace(self, divisor=divisor)
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the file's content and of everything that changes what genomes mean."""
-        return hashlib.sha256(json.dumps([self.source, self.divisor, self.io]).encode()).hexdigest()[:12]
-
-    def decode(self, genome: Sequence[int]) -> Arch:
-        """The architecture that a genome stands for, fitted to the dataset that `fit` set."""
-        on = self.active(genome)
-
-        def fill(value: Any) -> Any:
-            return self.genes[value.gene].options[genome[value.gene]] if isinstance(value, Hole) else value
-
-        def pick(hole: Hole) -> int | None:
-            return genome[hole.gene] if holds(hole.when, on, genome) else None
-
-        stages = [
-            Stage(
-                tuple(self.block(layer, pick, in_stage=True) for layer in stage.layers[: fill(stage.repeat)]),
-                fill(stage.stride),
-            )
-            for stage in self.stages
-        ]
-        arch = dataclasses.replace(
-            self.base,
-            resolution=fill(self.resolution),
-            stem=self.block(self.stem, pick),
-            stages=tuple(stages),
-            head=self.block(self.head, pick),
-        )
-        return arch.with_io(*self.io)
-
-    def block(self, pairs: Pairs, pick: Callable[[Hole], int | None], in_stage: bool = False) -> Block:
-        """The block of a template; `pick` gives the option that stands in a hole, None where nothing does."""
-        knobs: dict[str, Any] = {}
-        for key, value in pairs:
-            if isinstance(value, Hole):
-                option = pick(value)
-                if option is None:
-                    continue
-                value = self.genes[value.gene].options[option]
-            knobs.update(value if key == "block" else {key: value})
-        width = knobs.get("width")
-        if in_stage and self.divisor > 1 and type(width) is int and width > 0:
-            knobs["width"] = make_divisible(width, self.divisor)
-        return Block.of(knobs.pop("op"), **knobs)
+        """Hash of the file's content and of everything else that changes what genomes mean."""
+        parts = [self.source, self.divisor, self.io, *([self.blocks] if self.blocks else [])]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
     def encode(self, arch: Arch) -> Genome:
         """The genome of an architecture. Raises ValueError naming the first place where it lies outside the space."""
@@ -103,28 +106,6 @@ class Space(Genomes):
         if not self.allowed(candidate):
             raise ValueError(f"{arch.name}: the space {self.name} forbids this combination")
         return candidate
-
-    def positions(self) -> tuple[Position, ...]:
-        """Every layer of the template with the blocks that it can be: the base of switched training and of weight sharing."""
-        out = []
-        for i, stage in enumerate(self.stages):
-            repeats = self.genes[stage.repeat.gene].options if isinstance(stage.repeat, Hole) else (stage.repeat,)
-            for j, layer in enumerate(stage.layers):
-                blocks = dict.fromkeys(self.blocks_of(layer))
-                out.append(Position(i, j, tuple(blocks), optional=min(repeats) <= j))
-        return tuple(out)
-
-    def blocks_of(self, layer: Pairs) -> Iterator[Block]:
-        """Every block that a layer of the template can be, once for each combination of its options."""
-        genes = list(dict.fromkeys(h.gene for _, h in layer if isinstance(h, Hole)))
-        for options in itertools.product(*(range(len(self.genes[g].options)) for g in genes)):
-            values = dict(zip(genes, options, strict=True))
-
-            def pick(hole: Hole, values: Mapping[int, int] = values) -> int | None:
-                there = all(g not in values or values[g] in allowed for g, allowed in hole.when)
-                return values[hole.gene] if there else None
-
-            yield self.block(layer, pick, in_stage=True)
 
     def _option_of(self, gene: int, arch: Arch, genome: Sequence[int]) -> int | None:
         on = self.active(genome)

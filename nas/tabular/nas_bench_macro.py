@@ -40,12 +40,12 @@ def load(path: Path) -> Table:
     for key, record in records.items():
         runs.setdefault(canonical(tuple(map(int, key))), []).extend(record["test_acc"])
     means = {key: float(np.mean(values)) / 100 for key, values in runs.items()}
-    spread = np.mean([np.var(record["test_acc"], ddof=1) for record in records.values()])
+    variance = np.mean([np.var(record["test_acc"], ddof=1) for record in records.values()])
     space = load_space("nas_bench_macro")
 
     def accuracy(rows: np.ndarray) -> np.ndarray:
         return np.array([means[canonical(tuple(row))] for row in rows.tolist()], float)
 
     return Table(
-        "nas_bench_macro", space, Costs(space), accuracy, lambda rows: {}, canonical, float(np.sqrt(spread)) / 100
+        "nas_bench_macro", space, Costs(space), accuracy, lambda rows: {}, canonical, float(np.sqrt(variance)) / 100
     )

@@ -186,7 +186,7 @@ class BaseTask(ABC):
     """
 
     name: ClassVar[str]
-    metrics: ClassVar[Mapping[str, Direction]]
+    metrics: Mapping[str, Direction]
     heads: ClassVar[tuple[str, ...]]
     kind: ClassVar[TargetKind]
     mixes: ClassVar[bool] = False

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from nas.arch import Arch, arch_from_dict
+from nas.arch import Arch
 from nas.arch.blocks import arch_id
 from nas.arch.find import find_arch
 from nas.controllers import CONTROLLERS
@@ -20,7 +20,8 @@ from nas.data.arrays import dataset_of_arrays
 from nas.evaluators import EVALUATORS, EvaluatorSettings
 from nas.evaluators.function import FunctionSettings, Made
 from nas.objectives import COSTS, LATENCY, Direction
-from nas.space import Space, load_space, space_from_dict
+from nas.records import JSON
+from nas.space import Space, load_space
 from nas.tasks import task_of
 from nas.workflows.custom import Custom, dataset_identity, described
 from nas.workflows.defaults import Settings, compose
@@ -31,6 +32,8 @@ UNSAID = (("trials", 24), ("seed", 0), ("space", "tiny"), ("devices", 1), ("rest
           ("checkpoint_minutes", 10), ("checkpoint_keep", 2))  # fmt: skip
 Arrays = tuple[np.ndarray, np.ndarray] | Mapping[str, np.ndarray]
 Function = Callable[[Arch], Mapping[str, float]]
+SpaceLike = str | Path | Mapping[str, JSON] | Space
+ArchLike = str | Path | Mapping[str, JSON] | Arch
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,12 @@ class Arguments:
 
     def run(self, command: str, run: str | Path | None, what: Literal["command", "call"] = "call") -> Run:
         """The run of the call; by default named after its arguments."""
-        words = self.overrides if command == "search" else (command, *self.overrides)
-        return Run(run_folder(None if run is None else str(run), words, None).absolute(), self.call, what)
+        shown = self.overrides if command == "search" else (command, *self.overrides)
+        return Run(run_folder(None if run is None else str(run), shown, None).absolute(), self.call, what)
 
 
 def search_arguments(
-    given: Mapping[str, Any], objectives: Mapping[str, Direction] | None, constraints: Mapping[str, float] | None,
+    given: Mapping[str, JSON], objectives: Mapping[str, Direction] | None, constraints: Mapping[str, float] | None,
     evaluate: Function | None, version: str | None,
 ) -> Arguments:  # fmt: skip
     """The arguments of `nas.search` by name, without those that no file in conf/ has."""
@@ -57,7 +60,7 @@ def search_arguments(
     use_plugins(changes["plugins"])
     if evaluate is not None and given.get("evaluator") is not None:
         raise ValueError("evaluate: a function in place of an evaluator; expected one of the two")
-    function = None if evaluate is None else FunctionSettings(evaluate, _own_metrics(given["space"], objectives))
+    function = None if evaluate is None else FunctionSettings(evaluate, _custom_metrics(given["space"], objectives))
     custom, replaced = _objects(given, function, version)
     changes |= replaced
     if evaluate is not None and objectives is None and changes.get("objective") is None:
@@ -71,28 +74,28 @@ def search_arguments(
     config = compose("search", {**changes, **_marks(replaced)})
     config |= {key: value for key, value in replaced.items() if isinstance(value, Mapping)}
     config["objective"] = _objective(config["objective"], objectives, constraints)
-    words = {**given, "objectives": objectives, "constraints": constraints, "evaluate": evaluate}
-    return Arguments(config, custom, overrides_of(words), call_of("search", words))
+    shown = {**given, "objectives": objectives, "constraints": constraints, "evaluate": evaluate}
+    return Arguments(config, custom, overrides_of(shown), call_of("search", shown))
 
 
-def _objects(given: Mapping[str, Any], function: FunctionSettings | None, version: str | None) -> tuple[Custom, Settings]:
+def _objects(given: Mapping[str, JSON], function: FunctionSettings | None, version: str | None) -> tuple[Custom, Settings]:
     """The objects among arguments, and what their keys hold instead."""
-    space = None if isinstance(given["space"], str | Path) else as_space(given["space"])
+    space = None if isinstance(given["space"], str | Path) else load_space(given["space"])
     dataset = as_dataset(given["dataset"])
     replaced: Settings = {"space": str(given["space"]) if space is None else space.name}
     if dataset is not None:
         replaced["dataset"] = dataset_identity(dataset)
     controller, evaluator = given["controller"], given["evaluator"]
-    own_controller = own_evaluator = None
+    custom_controller = custom_evaluator = None
     if is_object(controller):
         known = registered(CONTROLLERS, controller)
-        replaced["controller"], own_controller = known or described(controller, version), None if known else controller
+        replaced["controller"], custom_controller = known or described(controller, version), None if known else controller
     if is_object(evaluator):
         known = registered(EVALUATORS, evaluator)
-        replaced["evaluator"], own_evaluator = known or described(evaluator, version), None if known else evaluator
+        replaced["evaluator"], custom_evaluator = known or described(evaluator, version), None if known else evaluator
     if function is not None:
-        replaced["evaluator"], own_evaluator = described(function.function, version), function
-    custom = Custom(space, None, dataset, own_controller, _settings_of(own_evaluator))
+        replaced["evaluator"], custom_evaluator = described(function.function, version), function
+    custom = Custom(space, None, dataset, custom_controller, _settings_of(custom_evaluator))
     return custom, replaced
 
 
@@ -121,9 +124,9 @@ def _objective(settings: Settings, objectives: Mapping[str, Direction] | None, c
     return {**settings, "cost": costs[0]}
 
 
-def _own_metrics(space: Any, objectives: Mapping[str, Direction] | None) -> dict[str, Direction]:
+def _custom_metrics(space: SpaceLike, objectives: Mapping[str, Direction] | None) -> dict[str, Direction]:
     """Objectives that neither nas nor the task of the space knows: what a function reports."""
-    known = task_of(as_space(space).base).metrics
+    known = task_of(load_space(space).base).metrics
     return {name: way for name, way in (objectives or {}).items() if name not in known and not _is_cost(name)}
 
 
@@ -149,7 +152,7 @@ def is_object(value: object) -> bool:
     return value is not None and not isinstance(value, str | Path | Mapping)
 
 
-def as_dataset(dataset: Any) -> Dataset | None:
+def as_dataset(dataset: object) -> Dataset | None:
     """A dataset that was passed as an object; None for a name or settings."""
     if isinstance(dataset, Dataset):
         return dataset
@@ -158,28 +161,12 @@ def as_dataset(dataset: Any) -> Dataset | None:
     return None
 
 
-def as_space(space: str | Path | Mapping[str, Any] | Space) -> Space:
-    """A space by name, path, or the content of a file."""
-    if isinstance(space, Space):
-        return space
-    if isinstance(space, Mapping):
-        return space_from_dict(space, str(space.get("name", "space")))
-    return load_space(str(space))
-
-
-def as_arch(arch: str | Path | Mapping[str, Any] | Arch) -> Arch:
-    """An architecture by name, path, block strings, or the content of a file."""
-    if isinstance(arch, Arch):
-        return arch
-    return arch_from_dict(dict(arch)) if isinstance(arch, Mapping) else find_arch(str(arch))
-
-
-def plain(given: Mapping[str, Any]) -> Settings:
+def plain(given: Mapping[str, JSON]) -> Settings:
     """Arguments as settings: paths as text, iterables as lists, settings dataclasses as mappings."""
     return {key: _plain(value) for key, value in given.items()}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> JSON:
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, DatasetSettings):
@@ -191,7 +178,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def overrides_of(given: Mapping[str, Any]) -> tuple[str, ...]:
+def overrides_of(given: Mapping[str, JSON]) -> tuple[str, ...]:
     """The arguments that were set as `key=value`, from which a run is named."""
     return tuple(
         f"{key}={text}"
@@ -200,7 +187,7 @@ def overrides_of(given: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     if isinstance(value, Mapping):
         return ",".join(f"{key}_{_word(item)}" for key, item in value.items()) if "x_train" not in value else "arrays"
     if isinstance(value, str | int | float | Path):
@@ -211,35 +198,35 @@ def _word(value: Any) -> str:
     return str(named)
 
 
-def call_of(function: str, given: Mapping[str, Any]) -> str:
+def call_of(function: str, given: Mapping[str, JSON]) -> str:
     """The call as one would write it, with objects by their names."""
     set_ = {key: value for key, value in given.items() if value is not None and value != ()}
     return f"nas.{function}({', '.join(f'{key}={_shown(value)}' for key, value in set_.items())})"
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value) if isinstance(value, str | int | float | bool) else _word(value) if is_object(value) else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def train_arguments(
-    given: Mapping[str, Any], arch: str | Path | Mapping[str, Any] | Arch, shortcuts: Mapping[str, Any]
+    given: Mapping[str, JSON], arch: ArchLike, shortcuts: Mapping[str, JSON]
 ) -> Arguments:
     """The arguments of `nas.train` by name; `shortcuts` are keys of the recipe, None where they were not given."""
     changes = plain(given)
     use_plugins(changes["plugins"])
-    found, dataset = as_arch(arch), as_dataset(given["dataset"])
+    found, dataset = find_arch(arch), as_dataset(given["dataset"])
     if set_ := {key: value for key, value in shortcuts.items() if value is not None}:
         recipe = changes.get("recipe")
         changes["recipe"] = {**({"name": recipe} if isinstance(recipe, str) else recipe or {}), **set_}
     replaced = {} if dataset is None else {"dataset": dataset_identity(dataset)}
     config = compose("train", {**changes, "arch": found.name, **_marks(replaced)}) | replaced
     named = str(arch) if isinstance(arch, str | Path) else f"{found.name}-{arch_id(found)[:6]}"
-    words = {"arch": named, **given, **shortcuts}
-    return Arguments(config, Custom(arch=found, dataset=dataset), overrides_of(words), call_of("train", words))
+    shown = {"arch": named, **given, **shortcuts}
+    return Arguments(config, Custom(arch=found, dataset=dataset), overrides_of(shown), call_of("train", shown))
 
 
-def recorded_dataset(dataset: Any, kept: Any) -> Dataset:
+def recorded_dataset(dataset: object, kept: JSON) -> Dataset:
     """A dataset by any of its forms; None: the one that a training's record names.
 
     Raises:
@@ -264,11 +251,11 @@ def make_progress(progress: bool | Callable[[Update], object] | Progress | None)
     return Callback(progress) if callable(progress) else progress
 
 
-def workflow_arguments(command: str, given: Mapping[str, Any], arch: Arch | None = None, space: Space | None = None) -> Arguments:
+def workflow_arguments(command: str, given: Mapping[str, JSON], arch: Arch | None = None, space: Space | None = None) -> Arguments:
     """The arguments of a workflow by name; an architecture and a space as objects."""
     changes = plain(given)
     use_plugins(changes.get("plugins") or ())
     named = {"arch": arch.name} if arch is not None else {"space": space.name} if space is not None else {}
-    words = {**given, **({"arch": f"{arch.name}-{arch_id(arch)[:6]}"} if arch is not None else named)}
+    shown = {**given, **({"arch": f"{arch.name}-{arch_id(arch)[:6]}"} if arch is not None else named)}
     config = compose(command, {**changes, **named})
-    return Arguments(config, Custom(space, arch), overrides_of(words), call_of(command, words))
+    return Arguments(config, Custom(space, arch), overrides_of(shown), call_of(command, shown))

@@ -9,19 +9,19 @@ import dataclasses
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from nas.core.paths import CONF
 from nas.core.settings import did_you_mean
 from nas.core.yamlio import read_yaml
+from nas.records import JSON
 
-Settings = dict[str, Any]
-Choice = str | Mapping[str, Any] | Sequence[str] | None
+Settings = dict[str, JSON]
+Choice = str | Mapping[str, JSON] | Sequence[str] | None
 MISSING = "???"
 OVERRIDE = re.compile(r"override /(\w+)@.*")
 
 
-def compose(command: str, changes: Mapping[str, Any]) -> Settings:
+def compose(command: str, changes: Mapping[str, JSON]) -> Settings:
     """All settings of a command: the defaults of conf/<command>.yaml, over them what `changes` has.
 
     Args:
@@ -46,12 +46,12 @@ def compose(command: str, changes: Mapping[str, Any]) -> Settings:
     return found
 
 
-def defaults_of(entries: Sequence[Any]) -> dict[str, Any]:
+def defaults_of(entries: Sequence[object]) -> dict[str, JSON]:
     """Group -> default choice, from the defaults list of a command's file."""
     return {group: choice for entry in entries if isinstance(entry, Mapping) for group, choice in entry.items()}
 
 
-def _implied(groups: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _implied(groups: Mapping[str, JSON], given: Mapping[str, JSON]) -> dict[str, JSON]:
     """The default choices, some of which follow from the evaluator: published tables measure nothing."""
     path = CONF / "evaluator" / f"{_name(groups.get('evaluator'), given.get('evaluator'))}.yaml"
     if "evaluator" not in groups or not path.is_file():
@@ -61,13 +61,13 @@ def _implied(groups: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, A
     return {**groups, **implied}
 
 
-def _name(default: Any, given: Any) -> Any:
+def _name(default: JSON, given: JSON) -> JSON:
     if isinstance(given, Mapping):
         return given.get("name", default)
     return default if given is None else given
 
 
-def _group(group: str, default: Any, given: Any) -> Any:
+def _group(group: str, default: JSON, given: JSON) -> JSON:
     """The settings of a group's choice."""
     if default is None and given is None:
         return None
@@ -82,7 +82,7 @@ def _group(group: str, default: Any, given: Any) -> Any:
     return merged(own, {key: value for key, value in given.items() if key != "name"}) if own else dict(given)
 
 
-def _devices(default: Any, given: Any) -> Settings:
+def _devices(default: JSON, given: JSON) -> Settings:
     if given is None:
         given = default or []
     if isinstance(given, str):
@@ -110,7 +110,7 @@ def choices(group: str) -> list[str]:
     return [path.stem for path in sorted((CONF / group).glob("*.yaml"))]
 
 
-def merged(own: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
+def merged(own: Mapping[str, JSON], changes: Mapping[str, JSON]) -> Settings:
     """Settings with changes, nested ones key by key."""
     nested = {
         key: merged(own[key], value)
@@ -120,7 +120,7 @@ def merged(own: Mapping[str, Any], changes: Mapping[str, Any]) -> Settings:
     return {**own, **changes, **nested}
 
 
-def _check_given(settings: Mapping[str, Any], where: str = "") -> None:
+def _check_given(settings: Mapping[str, JSON], where: str = "") -> None:
     for key, value in settings.items():
         if value == MISSING:
             raise ValueError(f"{where}{key}: must be given")

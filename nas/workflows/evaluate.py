@@ -1,4 +1,4 @@
-"""Given weights scored on a split of a dataset."""
+"""Scores a trained network on a split of a dataset."""
 
 from __future__ import annotations
 
@@ -16,10 +16,18 @@ BATCH = 256
 
 
 def evaluate(bundle: Bundle, dataset: Dataset, split: SplitName = "test") -> Mapping[str, float]:
-    """The metrics of a trained network on a split; its images are normalized as the network's training images were.
+    """Scores a trained network on a split, whose images are normalized as its training images were.
+
+    Args:
+        bundle: A network from `load_bundle` or `trained_bundle`.
+        dataset: Images and targets, with the classes and channels of the network.
+        split: `train`, `valid` or `test`.
+
+    Returns:
+        The metrics of the network's task by name, such as accuracy as a fraction and loss in nats.
 
     Raises:
-        ValueError: For classes or channels that are not the network's, and for an unknown split.
+        ValueError: The classes or channels differ from the network's, or the split is unknown.
     """
     from nas.train import evaluate as score
 

@@ -7,7 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nas.arch import Arch
 from nas.arch.blocks import arch_id
@@ -16,6 +15,7 @@ from nas.cost import cost
 from nas.journal import Journal
 from nas.latency import LayerwisePredictor
 from nas.objectives import PREDICTED
+from nas.records import JSON
 from nas.report import FrontRow
 from nas.tasks import task_of
 from nas.workflows.run_folder import flat
@@ -90,7 +90,7 @@ def read_member(folder: Path, journal: Journal, key: str) -> TrainedMember:
     return TrainedMember(arch, metrics, ms, p95, test, note)
 
 
-def _differences(searched: Mapping[str, Any], trained: Mapping[str, Any]) -> str:
+def _differences(searched: Mapping[str, JSON], trained: Mapping[str, JSON]) -> str:
     """`epochs 60, not 5`: the first keys in which a training's recipe is not the search's."""
     theirs, ours = flat(dict(searched)), flat(dict(trained))
     found = [f"{key} {ours[key]}, not {theirs[key]}" for key in theirs if key in ours and ours[key] != theirs[key]]

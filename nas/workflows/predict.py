@@ -24,12 +24,12 @@ BATCH = 64  # images that are decoded at a time
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network says of one image.
+    """The output of a network for one image.
 
     Args:
         image: The file, or the number of the image in an array.
         probabilities: By class, highest first; empty where the task has no classes.
-        values: By name, what the network of another task gives: `value` of a regression.
+        values: Outputs of other tasks by name, such as `value` of a regression.
     """
 
     image: str
@@ -42,7 +42,7 @@ class Prediction:
         return next(iter(self.probabilities))
 
     def top(self, count: int) -> dict[str, float]:
-        """The most likely classes with their probabilities."""
+        """Returns the `count` most likely classes with their probabilities, highest first."""
         return dict(list(self.probabilities.items())[:count])
 
 
@@ -50,11 +50,14 @@ def predict(bundle: Bundle, images: Images) -> list[Prediction]:
     """Classifies images.
 
     Args:
-        bundle: Of `load_bundle` or `trained_bundle`.
+        bundle: A network from `load_bundle` or `trained_bundle`.
         images: A file, a folder, files, or an array (n, h, w, c) or (h, w, c) uint8.
 
+    Returns:
+        One prediction per image, in order.
+
     Raises:
-        ValueError: Naming the image that cannot be read.
+        ValueError: An image cannot be read, or the array has another shape or type.
     """
     return [found for names, batch in _batches(bundle, images) for found in _predictions(bundle, names, batch)]
 
@@ -91,17 +94,33 @@ def _checked(images: np.ndarray, channels: int) -> np.ndarray:
 
 
 def find_bundle(weights: str | Path) -> Bundle:
-    """The network in a folder: a bundle of `nas export`, or what `nas train` left (its weights.npz names it too)."""
+    """Loads the network in a folder.
+
+    Args:
+        weights: A bundle of `nas export`, a folder of `nas train`, or the weights.npz in it.
+
+    Returns:
+        The network with its classes and normalization.
+
+    Raises:
+        ValueError: A file is missing, changed, or of another kind.
+    """
     path = Path(weights).expanduser()
     folder = path.parent if path.name == "weights.npz" else path
     return trained_bundle(folder) if (folder / RESULT).is_file() and not (folder / INDEX).is_file() else load_bundle(path)
 
 
 def trained_bundle(folder: Path) -> Bundle:
-    """The network that a training left, with the classes and the normalization that it was trained with.
+    """Loads the network of a training, with the classes and the normalization that it was trained with.
+
+    Args:
+        folder: The folder of the training.
+
+    Returns:
+        The network, its architecture and the training's record.
 
     Raises:
-        ValueError: Naming the file that is missing or of another kind.
+        ValueError: A file is missing or of another kind.
     """
     arch = load_arch(str(folder / "arch.yaml"))
     try:

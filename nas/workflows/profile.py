@@ -1,4 +1,4 @@
-"""A device profiled for a space: networks measured, each on record as it comes, a predictor fitted, its errors told.
+"""A device profiled for a space: networks measured, each on record as it comes, a predictor fitted, its errors reported.
 
 The networks held out are measured twice, at the beginning and, compiled anew, at the end: what the second time says of the
 first is the machine's own repeatability, the floor that no predictor gets below.
@@ -11,7 +11,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from nas.runtime.base import Executor
 from nas.runtime.measure import BATCH, about, measure_all
 from nas.space import Space
 
-Say = Callable[[str], Any]
+Message = Callable[[str], object]
 FIRST, AGAIN = "first", "again"
 MOST = 1000  # networks that samples=auto measures at most
 
@@ -40,7 +39,7 @@ class _Work:
     device: str
     fingerprint: str
     timeout_s: float
-    say: Say
+    message: Message
     total: int
     failures: dict[str, str] = field(default_factory=dict)
 
@@ -66,27 +65,27 @@ class _Work:
             self.journal.add_event("measured", device=self.device, networks=len(batch), seconds=time.monotonic() - began)
             done = at + len(batch)
             each, left = (time.monotonic() - start) / done, self.total - done_before - before - done
-            self.say(f"{self.device}: {self.total - left} of {self.total} measured, {_minutes(each * left)} left")
+            self.message(f"{self.device}: {self.total - left} of {self.total} measured, {_minutes(each * left)} left")
         return {i: m for i, m in self.records(turn).items() if i in genomes}
 
     def failed(self, arch_id: str, error: str) -> None:
         self.failures[arch_id] = error
         self.journal.add_event("measure_failed", device=self.device, arch_id=arch_id, error=error)
-        self.say(f"{self.device}: not measured: {error}")
+        self.message(f"{self.device}: not measured: {error}")
 
 
 def profile_device(
-    journal: Journal, executor: Executor, space: Space, device: str, drawn: Drawn, seed: int, timeout_s: float, say: Say,
+    journal: Journal, executor: Executor, space: Space, device: str, drawn: Drawn, seed: int, timeout_s: float, message: Message,
     until: float | None = None,
 ) -> Profile:  # fmt: skip
     """Measures what the journal does not have yet, and fits; with `until`, more networks till the error is surely below it.
 
-    Which these are follows from what was measured, so that a killed profile goes on with the same. Raises ValueError where
+    Which these are follows from what was measured, so that a killed profile resumes with the same. Raises ValueError where
     too few networks could be measured.
     """
     fingerprint, info = about(executor, device, timeout_s)
     total = len(drawn.samples) + 2 * len(drawn.holdout)
-    work = _Work(journal, executor, space, device, fingerprint, timeout_s, say, total)
+    work = _Work(journal, executor, space, device, fingerprint, timeout_s, message, total)
     first = work.measure(drawn.holdout, FIRST, 0)
     samples = work.measure(drawn.samples, FIRST, len(drawn.holdout))
     chosen = dict(drawn.samples)
@@ -98,7 +97,7 @@ def profile_device(
     again = work.measure({i: g for i, g in drawn.holdout.items() if i in first}, AGAIN, work.total - len(first))
     seconds = spent(journal, device)
     genomes, times = [chosen[i] for i in samples], [m.latency_ms for m in samples.values()]
-    say(f"{device}: fitting to {len(times)} networks ...")
+    message(f"{device}: fitting to {len(times)} networks ...")
     predictor = fit_predictor(space, genomes, times, device=device, fingerprint=fingerprint, info=info, seed=seed)
     rows = _rows(space, predictor, drawn, first, again)
     fresh = [row.again_ms for row in rows]

@@ -6,13 +6,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from nas.core.settings import check_ranges
 from nas.core.versions import versions
 from nas.core.yamlio import write_text
 from nas.latency import make_device
 from nas.latency.profile import draw
+from nas.records import JSON
 from nas.report.profile import profile_page
 from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.processes import ProcessesSettings
@@ -33,7 +34,7 @@ class ProfileCommand:
     """The keys of conf/profile.yaml."""
 
     space: str
-    device: Mapping[str, Any] = field(default_factory=dict)
+    device: Mapping[str, JSON] = field(default_factory=dict)
     samples: int | Literal["auto"] = 100
     error: float = 0.05
     holdout: int = 20
@@ -111,7 +112,7 @@ def _space(command: ProfileCommand, custom: Custom) -> Space:
     return space.fit(command.resolution, command.channels, command.classes)
 
 
-def _identity(command: ProfileCommand, space: Space) -> dict[str, Any]:
+def _identity(command: ProfileCommand, space: Space) -> dict[str, JSON]:
     keys = ("seed", "resolution", "channels", "classes", "divisor", "holdout", "threads")
     about = {"name": space.name, "fingerprint": space.fingerprint}
     return {**{key: getattr(command, key) for key in keys}, "space": about, "device": dict(command.device)}
@@ -119,7 +120,7 @@ def _identity(command: ProfileCommand, space: Space) -> dict[str, Any]:
 
 def _spec(command: ProfileCommand, space: Space, folder: Path) -> WorkerSpec:
     devices = {name: with_paths(settings) for name, settings in command.device.items()}
-    return worker_spec({"device": devices}, space.to_dict(), command.plugins, folder, command.threads)
+    return worker_spec({"device": devices}, space.to_plain(), command.plugins, folder, command.threads)
 
 
 def _written(found: Profile, command: ProfileCommand, space: Space, run: Run) -> Profiled:

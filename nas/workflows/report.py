@@ -14,15 +14,18 @@ from nas.workflows.run_folder import journal_folder
 
 
 def report_run(run: str, references: Sequence[str] = (), scaled: Sequence[str] = ()) -> tuple[Summary, list[Path]]:
-    """Writes the report of a run again; returns what it says, and the files.
+    """Writes the report of a run from its journal.
 
     Args:
         run: The folder of the run.
         references: Folders of trainings, drawn beside the front.
         scaled: Folders of scaled members, which stand on the front where nothing beats them.
 
+    Returns:
+        The summary of the run, and the files that were written.
+
     Raises:
-        ValueError: For a folder that holds no run, or no training on the same dataset.
+        ValueError: A folder holds no run, or no training on the same dataset.
     """
     folder = journal_folder(run)
     with Journal.open(folder / "journal.sqlite", read_only=True) as journal:
@@ -34,7 +37,18 @@ def report_run(run: str, references: Sequence[str] = (), scaled: Sequence[str] =
 
 
 def compare_runs(runs: Sequence[str], out: Path) -> Path:
-    """Writes one page that compares the fronts of several runs."""
+    """Writes one page that compares the fronts of several runs.
+
+    Args:
+        runs: Folders of runs.
+        out: The HTML file to write.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ValueError: A folder holds no run.
+    """
     with ExitStack() as stack:
         paths = [journal_folder(run) / "journal.sqlite" for run in runs]
         journals = [stack.enter_context(Journal.open(path, read_only=True)) for path in paths]

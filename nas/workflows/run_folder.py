@@ -9,11 +9,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from nas.core.plugins import load_plugins
 from nas.core.settings import nearest
 from nas.journal import Journal
+from nas.records import JSON
 from nas.workflows.log import FILE
 
 
@@ -52,8 +53,8 @@ def run_folder(run: str | None, overrides: Sequence[str], job: int | None) -> Pa
     if run is not None:
         return Path(run) / str(job) if job is not None else Path(run)
     parts = [part for part in overrides if _names(part)]
-    words = [_word(part) for part in parts]
-    name = "-".join(words) or "default"
+    parts_text = [_word(part) for part in parts]
+    name = "-".join(parts_text) or "default"
     if len(name) > 100 or any(re.search(r"[^\w.,=\[\]'\"-]", part) for part in parts):
         name = f"{name[:80]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:6]}"
     return Path("runs") / name
@@ -77,8 +78,8 @@ def _word(override: str) -> str:
     return re.sub(r"[^\w.]+", "_", text).strip("_.") or "x"
 
 
-def open_run(folder: Path, identity: Mapping[str, Any], meta: Mapping[str, Any]) -> Journal:
-    """The journal of a new run, or of one that goes on. Raises ValueError naming the first identity key that differs.
+def open_run(folder: Path, identity: Mapping[str, JSON], meta: Mapping[str, JSON]) -> Journal:
+    """The journal of a new run, or of one that resumes. Raises ValueError naming the first identity key that differs.
 
     A run that ended before anything was trained or measured, as after a mistake in the command, begins anew.
     """
@@ -110,7 +111,7 @@ def made_folder(folder: Path) -> None:
         raise ValueError(f"run: cannot make the folder {os.path.relpath(folder)}: {error.strerror}") from None
 
 
-def _same(theirs: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -> None:
+def _same(theirs: Mapping[str, JSON], ours: Mapping[str, JSON], folder: Path) -> None:
     for key in [*theirs, *(k for k in ours if k not in theirs)]:
         then, now = theirs.get(key), ours.get(key)
         if then != now:
@@ -119,7 +120,7 @@ def _same(theirs: Mapping[str, Any], ours: Mapping[str, Any], folder: Path) -> N
             )
 
 
-def flat(data: Any, prefix: str = "") -> dict[str, Any]:
+def flat(data: object, prefix: str = "") -> dict[str, JSON]:
     """`{"recipe": {"epochs": 3}}` as `{"recipe.epochs": 3}`."""
     if not isinstance(data, Mapping):
         return {prefix: list(data) if isinstance(data, tuple) else data}
@@ -128,7 +129,7 @@ def flat(data: Any, prefix: str = "") -> dict[str, Any]:
     }
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     return json.dumps(value, default=str)[:60]
 
 
@@ -137,7 +138,7 @@ def use_plugins(modules: Sequence[str]) -> None:
     load_plugins(modules, [os.getcwd()] if modules else [])
 
 
-def with_paths(settings: Mapping[str, Any]) -> dict[str, Any]:
+def with_paths(settings: Mapping[str, JSON]) -> dict[str, JSON]:
     """Settings whose files are named from the root: workers have other working folders."""
     paths = {key: settings[key] for key in ("path", "predictor") if isinstance(settings.get(key), str)}
     return {**settings, **{key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}}

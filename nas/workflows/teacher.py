@@ -6,13 +6,14 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nas.arch import Arch, arch_from_dict
 from nas.arch.files import load_arch
 from nas.arch.find import find_arch
 from nas.data import Dataset
 from nas.journal import Journal
+from nas.records import JSON
 from nas.report import summarize
 from nas.report.files import MARKS
 from nas.tasks import fit_arch, task_of
@@ -86,7 +87,7 @@ def _weights(run: Path, number: int) -> Path:
     return path
 
 
-def _meaning(path: Path) -> Mapping[str, Any]:
+def _meaning(path: Path) -> Mapping[str, JSON]:
     """What a training says of its images and classes; nothing where there is no such record."""
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

@@ -6,21 +6,21 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nas.arch import Arch, dropped_strides
 from nas.arch.blocks import lower
 from nas.arch.find import find_arch
-from nas.core.machine import keep_memory, use_compile_cache
+from nas.core.process import keep_memory, use_compile_cache
 from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
 from nas.cost import cost
 from nas.data import Dataset, load_dataset
 from nas.nn.weights import Variables
 from nas.recipe import Recipe
-from nas.runtime import make_executor_settings
-from nas.runtime.cluster import ClusterSettings
-from nas.runtime.local import LocalSettings
+from nas.records import JSON
+from nas.runtime import ExecutorSettings, make_executor_settings
+from nas.runtime.cluster_settings import ClusterSettings
 from nas.tasks import fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.export.run import ExportCommand, Exported, export
@@ -50,7 +50,7 @@ class TrainResult:
 
     run: Path
     arch: Arch
-    record: Mapping[str, Any]
+    record: Mapping[str, JSON]
     dataset: Dataset | None = None
 
     @property
@@ -83,17 +83,27 @@ class TrainResult:
             out: The folder, which must not exist; None: `bundle` in the folder of the training.
             formats: Of stablehlo, source, onnx, tflite, int8; None: all whose packages are installed.
             calibrate: Training images from which int8 takes the ranges of activations.
-            progress: What hears of it.
+            progress: Receives messages.
+
+        Returns:
+            The folder of the bundle, its files, and the largest difference of each format from the network.
 
         Raises:
-            ValueError: For a format whose package is missing, or whose output is not the network's.
+            ValueError: A package is missing, or the output of a format differs from the network's.
         """
         settings = {"weights": str(self.weights), "formats": formats, "calibrate": calibrate}
         command = build(ExportCommand, {**settings, "out": None if out is None else str(out)}, "")
         return export(command, progress, Custom(dataset=self.dataset, arch=self.arch))
 
     def predict(self, images: Images) -> list[Prediction]:
-        """Classifies images: a file, a folder, files, or an array (n, h, w, c) uint8."""
+        """Classifies images.
+
+        Args:
+            images: A file, a folder, files, or an array (n, h, w, c) uint8.
+
+        Returns:
+            One prediction per image, in order.
+        """
         return predict(trained_bundle(self.run), images)
 
     def __str__(self) -> str:
@@ -105,8 +115,8 @@ class TrainCommand:
     """The keys of conf/train.yaml."""
 
     arch: str
-    dataset: Mapping[str, Any]
-    recipe: Mapping[str, Any]
+    dataset: Mapping[str, JSON]
+    recipe: Mapping[str, JSON]
     resolution: int | None = None
     weights: str | None = None
     teacher: str | None = None
@@ -118,7 +128,7 @@ class TrainCommand:
     checkpoint_minutes: float | None = 10
     checkpoint_keep: int = 2
     devices: int = 1
-    executor: Mapping[str, Any] = field(default_factory=lambda: {"name": "local"})
+    executor: Mapping[str, JSON] = field(default_factory=lambda: {"name": "local"})
     restarts: int = 3
     plugins: tuple[str, ...] = ()
 
@@ -137,16 +147,25 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
 
     The same settings in the same folder resume a training that was stopped, or read one that is finished.
 
+    Args:
+        command: The settings.
+        run: The folder, and the command that resumes.
+        progress: Receives messages and steps.
+        custom: Objects of the caller's process in place of settings.
+
+    Returns:
+        The folder, the fitted architecture and the record of the training.
+
     Raises:
-        ValueError: For a mistake of the user, before anything is trained.
-        KeyboardInterrupt: After Ctrl-C, with what resumes in its text.
+        ValueError: A setting is wrong; raised before anything is trained.
+        KeyboardInterrupt: After Ctrl-C; its message has the command that resumes.
     """
     keep_memory()
     use_compile_cache()
     use_plugins(command.plugins)
     recipe = build(Recipe, command.recipe, "recipe")
     executor = make_executor_settings(command.executor)
-    if not isinstance(executor, LocalSettings | ClusterSettings):
+    if not executor.in_process and executor.cluster is None:
         raise ValueError(f"executor: a training runs in this process (local) or on ray, not in {command.executor['name']}")
     custom.check_executor(command.executor)
     arch = custom.arch or find_arch(command.arch)
@@ -170,8 +189,8 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
 
 
 def _record(
-    settings: Mapping[str, Any], result: Fit, arch: Arch, dataset: Dataset, recipe: Recipe, teacher: Teacher | None
-) -> dict[str, Any]:  # fmt: skip
+    settings: Mapping[str, JSON], result: Fit, arch: Arch, dataset: Dataset, recipe: Recipe, teacher: Teacher | None
+) -> dict[str, JSON]:  # fmt: skip
     """What result.json holds: the scores, and what the training was made with."""
     from nas.train import agreement, evaluate
 
@@ -187,7 +206,7 @@ def _record(
 
 
 class _Epochs:
-    """Hands the progress of a training on, and remembers its last whole epoch."""
+    """Forwards the progress of a training, and remembers its last whole epoch."""
 
     def __init__(self, progress: Progress):
         self._progress, self.last = progress, 0
@@ -197,12 +216,12 @@ class _Epochs:
         self._progress.step(step, steps, metrics)
 
 
-def _trained(command: TrainCommand, executor: LocalSettings | ClusterSettings, arch: Arch, dataset: Dataset, recipe: Recipe,
+def _trained(command: TrainCommand, executor: ExecutorSettings, arch: Arch, dataset: Dataset, recipe: Recipe,
              teacher: Teacher | None, run: Run, progress: Progress) -> Fit:  # fmt: skip
     from nas.train import Checkpoints, DeviceMesh, fit
 
     mesh = DeviceMesh(command.devices)
-    if isinstance(executor, LocalSettings):
+    if executor.in_process:
         mesh.shared()
     start = _start(command, arch, progress) if command.weights else None
     within = None if command.checkpoint_minutes is None else 60 * command.checkpoint_minutes
@@ -211,14 +230,14 @@ def _trained(command: TrainCommand, executor: LocalSettings | ClusterSettings, a
     epochs = _Epochs(progress)
     made_folder(run.folder)
     try:
-        if isinstance(executor, LocalSettings):
+        if executor.cluster is None:
             return fit(dataset=dataset, **work, report=epochs, mesh=mesh)
-        return _together(command, executor, work, dataset, run.folder, epochs)
+        return _distributed(command, executor.cluster, work, dataset, run.folder, epochs)
     except KeyboardInterrupt:
         raise run.stopped(f"stopped after epoch {epochs.last}") from None
 
 
-def _together(command: TrainCommand, executor: ClusterSettings, work: Mapping[str, Any], dataset: Dataset, folder: Path,
+def _distributed(command: TrainCommand, cluster: ClusterSettings, work: Mapping[str, JSON], dataset: Dataset, folder: Path,
               epochs: _Epochs) -> Fit:  # fmt: skip
     from nas.runtime.distributed_training import train_distributed
 
@@ -226,7 +245,7 @@ def _together(command: TrainCommand, executor: ClusterSettings, work: Mapping[st
     spec = worker_spec(settings, {}, command.plugins, folder, command.threads or 1)
     work = {**work, "devices": command.devices}
     with logged(folder):
-        return train_distributed(executor, spec, work, dataset, report=epochs, restarts=command.restarts)
+        return train_distributed(cluster, spec, work, dataset, report=epochs, restarts=command.restarts)
 
 
 def _teacher(command: TrainCommand, dataset: Dataset, progress: Progress) -> Teacher:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from nas.arch import Arch
 from nas.core.yamlio import dump_yaml, read_yaml, write_text
 from nas.nn.weights import Variables, save_weights
+from nas.records import JSON
 from nas.report.trajectory import curves_svg
 from nas.workflows.run_folder import flat
 
 RESULT = "result.json"
 
 
-def leave(folder: Path, arch: Arch, variables: Variables, record: Mapping[str, Any]) -> None:
+def leave(folder: Path, arch: Arch, variables: Variables, record: Mapping[str, JSON]) -> None:
     """Writes weights.npz, arch.yaml, curve.svg and, last, result.json; each by rename."""
     save_weights(folder / "weights.npz", variables)
     write_text(folder / "arch.yaml", dump_yaml(arch.to_dict()))
@@ -24,17 +24,17 @@ def leave(folder: Path, arch: Arch, variables: Variables, record: Mapping[str, A
     write_text(folder / RESULT, json.dumps(record, indent=1) + "\n")
 
 
-def summary(record: Mapping[str, Any]) -> str:
+def summary(record: Mapping[str, JSON]) -> str:
     primary = next(iter(record["valid"]))
-    words = [f"validation {primary} {record['valid'][primary]:.4f}, test {primary} {record['test'][primary]:.4f}"]
+    parts = [f"validation {primary} {record['valid'][primary]:.4f}, test {primary} {record['test'][primary]:.4f}"]
     if record.get("agreement") is not None:
-        words.append(f"{record['agreement']:.1%} of the test images as the teacher has them")
+        parts.append(f"{record['agreement']:.1%} of the test images as the teacher has them")
     if record["recipe"].get("patience"):
-        words.append(f"weights of epoch {record['epoch']} of {len(record['curve'])}")
-    return ", ".join([*words, f"{record['train_s']:.0f} s of training"])
+        parts.append(f"weights of epoch {record['epoch']} of {len(record['curve'])}")
+    return ", ".join([*parts, f"{record['train_s']:.0f} s of training"])
 
 
-def finished(folder: Path, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+def finished(folder: Path, settings: Mapping[str, JSON]) -> dict[str, JSON] | None:
     """The record of this very training, where it is done there. Raises ValueError where the folder holds something else."""
     if (folder / "journal.sqlite").exists():
         raise ValueError(f"run: {folder} holds a journal.sqlite already; choose another folder with run=")

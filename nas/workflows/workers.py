@@ -1,4 +1,4 @@
-"""What workflows that train in workers share: the workers, and a latency predictor kept in the run's journal."""
+"""Common to workflows that train in workers: the workers, and a latency predictor kept in the run's journal."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from nas.core.yamlio import write_text
 from nas.data import Dataset
 from nas.evaluators import Context, EvaluatorSettings
 from nas.journal import Journal
 from nas.latency import Predictor, load_predictor, make_device
-from nas.records import Job
+from nas.records import JSON, Job
 from nas.runtime import make_executor_settings
 from nas.runtime.base import Executor
 from nas.runtime.device_executors import DeviceExecutors
@@ -28,7 +27,7 @@ from nas.workflows.run_folder import Run
 
 
 def start_workers(
-    executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path,
+    executor: Mapping[str, JSON], settings: Mapping[str, JSON], space: Mapping[str, JSON], plugins: Sequence[str], storage: Path,
     threads: int, dataset: Dataset | None = None, evaluator: EvaluatorSettings | None = None,
 ) -> Executor:  # fmt: skip
     """`settings` has what a worker needs of dataset, recipe, evaluator and device; `storage` is where it leaves its files.
@@ -45,7 +44,7 @@ def start_workers(
 
 @contextlib.contextmanager
 def workers(
-    executor: Mapping[str, Any], settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path,
+    executor: Mapping[str, JSON], settings: Mapping[str, JSON], space: Mapping[str, JSON], plugins: Sequence[str], storage: Path,
     threads: int, run: Run, dataset: Dataset | None = None,
 ) -> Iterator[tuple[Executor, DeviceExecutors]]:  # fmt: skip
     """The workers, and by device those that measure on it; all end with the block."""
@@ -62,9 +61,9 @@ def workers(
 
 
 def worker_spec(
-    settings: Mapping[str, Any], space: Mapping[str, Any], plugins: Sequence[str], storage: Path, threads: int
+    settings: Mapping[str, JSON], space: Mapping[str, JSON], plugins: Sequence[str], storage: Path, threads: int
 ) -> WorkerSpec:
-    """What workers are started with. They look for modules where this process does, and use the platform that JAX is told here.
+    """What workers are started with. They look for modules where this process does, and use the platform that JAX is set to here.
 
     (A command line keeps its own process off accelerators; the user's choice is in `NAS_WORKER_PLATFORMS` then.)
     """
@@ -99,7 +98,7 @@ def kept_predictor(
 
 
 def written_predictor(
-    device: Mapping[str, Mapping[str, Any]], folder: Path, journal: Journal, placed: Mapping[str, Executor], seed: int,
+    device: Mapping[str, Mapping[str, JSON]], folder: Path, journal: Journal, placed: Mapping[str, Executor], seed: int,
     timeout_s: float | None, space: Space, progress: Progress,
 ) -> Predictor:  # fmt: skip
     """`kept_predictor` of the one device, and its file in the run's folder, which another run may be given."""
@@ -114,7 +113,7 @@ def not_measured(progress: Progress) -> Callable[[str, str], None]:
     return lambda _, error: progress.message(f"not measured: {error}")
 
 
-def _read(name: str, path: str | None) -> Any:
+def _read(name: str, path: str | None) -> JSON:
     """The data of `device.<name>.predictor`; which device and space it is of is checked where the device is."""
     if path is None:
         return None

@@ -10,7 +10,7 @@ from nas.arch.blocks import BLOCKS, HEADS, WIDTHS, arch_id, knob_values, knobs_o
 from nas.arch.blocks.registry import resolve
 from nas.arch.graph import ACTS, Graph, param_shapes
 from nas.cost import Costs, cost
-from nas.space import space_from_dict
+from nas.space import Space
 
 CASES: dict[str, dict[str, Any]] = {
     "conv": {"width": 24, "se": 0.25, "skip": "identity"},
@@ -75,7 +75,7 @@ def test_every_block_stands_in_a_space(op: str):
             "head": {"op": "classifier"}}  # fmt: skip
     if op == "identity":
         data["stages"] = [{"block": {"one_of": [{"op": "identity"}, {"op": op, "width": 32}]}}]
-    space = space_from_dict(data, op)
+    space = Space.from_dict(data, op)
     genomes = list(space.enumerate())
     counted = Costs(space)(genomes)
     assert [cost(space.decode(g)).macs for g in genomes] == counted["macs"].tolist()

@@ -14,7 +14,7 @@ from controller_search import LIGHT, MBCONV
 from nas.controllers import CONTROLLERS, make_controller
 from nas.journal import Journal
 from nas.records import Job, Outcome, Trial
-from nas.space import Space, space_from_dict
+from nas.space import Space
 from nas.workflows.search.loop import Search, SearchSettings
 from search_fakes import AXES, ONLY, Shuffled, Silent, problem
 
@@ -28,7 +28,7 @@ GENES = {"kernel": {"one_of": [3, 5, 7]}, "expand": {"one_of": [1, 2, 3, 4]}}
 
 
 def space_of(layer: Mapping[str, Any], *forbid: Mapping[str, Any]) -> Space:
-    return space_from_dict({**ONLY, "stages": [layer], "forbid": list(forbid)}, "space.yaml").fit(8, 1, 10)
+    return Space.from_dict({**ONLY, "stages": [layer], "forbid": list(forbid)}, "space.yaml").fit(8, 1, 10)
 
 
 ONE = space_of(MBCONV)
@@ -56,7 +56,7 @@ def search(path: Path, name: str, space: Space, make: Callable[[Job], Outcome], 
     """The word that a search for 16 trials ends with, and its trials."""
     objectives = replace(AXES, constraints=(("params", limit),)) if limit is not None else AXES
     with Journal.create(path / "j") as journal:
-        settings, executor = SearchSettings(max_screened=20), Shuffled(0, 2, make=make)
+        settings, executor = SearchSettings(max_infeasible=20), Shuffled(0, 2, make=make)
         loop = Search(problem(space, objectives), make_controller(VARIANTS[name]), journal, executor, settings, 0, Silent())
         return loop.run(16), journal.trials()
 

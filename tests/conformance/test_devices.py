@@ -268,7 +268,7 @@ def test_one_bad_network_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.
     archs = [(i, space.decode(g).to_dict()) for i, g in draw(space, 0, 2, 1).samples.items()]
     settings = {"device": {"board": {"name": "board", how: archs[1][0], "marks": str(tmp_path)}}}
     path = (str(tmp_path), *(p or os.getcwd() for p in sys.path))
-    executor = ProcessesSettings(1).start(WorkerSpec(settings, space.to_dict(), ("hanging",), path))
+    executor = ProcessesSettings(1).start(WorkerSpec(settings, space.to_plain(), ("hanging",), path))
     kept: list[Measurement] = []
     failures: dict[str, str] = {}
     try:
@@ -285,7 +285,7 @@ def test_one_bad_network_costs_itself_alone(tmp_path: Path, monkeypatch: pytest.
 def test_a_remote_device_is_the_node_with_the_resource(ray_cluster: Any, tmp_path: Path):
     settings = {"name": "remote", "resource": "board", "device": {"name": "onnxruntime", **QUICK}, "address": None}
     space, devices = tiny(), {"remote": make_device(settings)}
-    spec = WorkerSpec({"device": {"remote": settings}}, space.to_dict(), path=tuple(p or os.getcwd() for p in sys.path))
+    spec = WorkerSpec({"device": {"remote": settings}}, space.to_plain(), path=tuple(p or os.getcwd() for p in sys.path))
     kept: list[Measurement] = []
     placed = DeviceExecutors(cast(Executor, Nothing()), spec, devices)
     try:

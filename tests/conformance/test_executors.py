@@ -40,7 +40,7 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
             request.getfixturevalue("ray_cluster")
         settings = {"dataset": {"name": "stripes"}, "recipe": {}, "evaluator": {"name": "formula", **evaluator}, "device": {}}
         paths = (str(HELPERS), str(ROOT))
-        spec = WorkerSpec(settings, SPACE.to_dict(), ("made_up",), paths, str(tmp_path), 1, "cpu")
+        spec = WorkerSpec(settings, SPACE.to_plain(), ("made_up",), paths, str(tmp_path), 1, "cpu")
         limit = {} if kind == "local" else {"memory_gib": memory_gib}
         opened.append(make_executor_settings({**KINDS[kind], **limit}).start(spec))
         return opened[-1]
@@ -98,7 +98,7 @@ def test_an_exception_is_an_outcome_with_its_message(kind: str, start: Any) -> N
     bad = Job(0, "train", {"name": "x"}, "0" * 12)
     (outcome,) = run_all(start(kind), [bad], retries=0)
     assert outcome.outcome in ("error", "lost")
-    assert "misses the key" in outcome.error
+    assert "missing key" in outcome.error
 
 
 @pytest.mark.parametrize("kind", APART)
@@ -213,7 +213,7 @@ class Constant:
 
 
 def bare_spec(folder: Path) -> WorkerSpec:
-    return WorkerSpec({"recipe": {}, "device": {}}, SPACE.to_dict(), (), (str(ROOT),), str(folder), 1, "cpu")
+    return WorkerSpec({"recipe": {}, "device": {}}, SPACE.to_plain(), (), (str(ROOT),), str(folder), 1, "cpu")
 
 
 def test_the_local_executor_takes_an_evaluator_object(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +14,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.arch import arch_from_dict
-from nas.arch.blocks import lower
+from nas.arch.blocks import BLOCKS, PRIVATE, lower, refuse_private, register_block
 from nas.arch.files import space_names
+from nas.arch.graph import Builder
 from nas.core.yamlio import dump_yaml, parse_yaml
-from nas.space import load_space, space_from_dict, space_from_plain
+from nas.space import Space, load_space
 
 SPACES = [name for name, path in space_names().items() if path.parent.name != "reference"]
 
 
 def make(stages: list[dict[str, Any]], **rest: Any) -> Any:
     data = {"name": "made", "resolution": 16, "stem": {"op": "conv", "kernel": 3, "width": 8}, "stages": stages}
-    return space_from_dict({**data, "head": {"op": "classifier"}, **rest}, "made.yaml")
+    return Space.from_dict({**data, "head": {"op": "classifier"}, **rest}, "made.yaml")
 
 
 ONE = {"op": "mbconv", "kernel": 3, "expand": 2, "width": 8}
@@ -50,7 +53,7 @@ SPACE_CACHE = {name: load_space(name) for name in SPACES}
 @pytest.mark.parametrize("name", SPACES)
 def test_plain_data_makes_the_same_space_elsewhere(name: str) -> None:
     space = SPACE_CACHE[name].with_divisor(8).fit(16, 1, 10)
-    twin = space_from_plain(space.to_dict())
+    twin = Space.from_plain(space.to_plain())
     assert twin == space
     assert twin.fingerprint == space.fingerprint != SPACE_CACHE[name].fingerprint
 
@@ -178,3 +181,53 @@ def test_an_arch_outside_the_space_is_refused_with_the_place() -> None:
     data["stages"][1]["width"] = 1000
     with pytest.raises(ValueError, match=r"not in the space tiny: stages\[1\] has width: 1000"):
         space.encode(arch_from_dict(data))
+
+
+def test_a_space_is_loaded_by_name_path_content_or_as_it_is(tmp_path: Path) -> None:
+    space = SPACE_CACHE["tiny"]
+    path = tmp_path / "mine.yaml"
+    path.write_text(space_names()["tiny"].read_text())
+    assert load_space(space) is space
+    assert load_space(path).size == load_space(json.loads(space.source)).size == space.size
+    assert repr(space) == f"Space('tiny', {len(space.genes)} genes)"
+    with pytest.raises(ValueError, match=r"^mine: stages\[0\]\.kernle: .*did you mean 'kernel'"):
+        Space.from_dict({**json.loads(make([ONE]).source), "stages": [{**ONE, "kernle": 3}]}, "mine")
+
+
+def twin(g: Builder, x: int, *, stride: int = 1, width: int, act: str = "relu") -> int:
+    """Two convolutions side by side."""
+    one, three = (g.conv_norm_act(x, width, k, stride, act, f"conv{k}") for k in (1, 3))
+    return g.add(one, three)
+
+
+@pytest.fixture
+def _own_registry() -> Iterator[None]:
+    """Blocks registered by a test are unknown after it."""
+    kept = dict(BLOCKS)
+    yield
+    BLOCKS.clear()
+    BLOCKS.update(kept)
+    PRIVATE.clear()
+
+
+@pytest.mark.usefixtures("_own_registry")
+def test_a_space_brings_its_blocks_as_functions() -> None:
+    data = {**json.loads(make([ONE]).source), "stages": [{"op": "twin", "width": {"one_of": [8, 16]}}]}
+    space = Space.from_dict(data, blocks={"twin": twin})
+    assert space.blocks == (("twin", f"{__name__}.twin", ""),)
+    assert lower(space.decode((1,))).nodes
+    assert Space.from_plain(space.to_plain()) == space
+    prints = {Space.from_dict(data, blocks={"twin": twin}, version=v).fingerprint for v in ("", "2")}
+    assert len(prints | {space.fingerprint}) == 2
+    with pytest.raises(ValueError, match=r"^made: the block 'twin' is a function of this process .*; to export it, .*plugins="):
+        refuse_private(space.decode((0,)), "export it")
+    refuse_private(SPACE_CACHE["tiny"].decode((0,) * len(SPACE_CACHE["tiny"].genes)), "export it")
+
+
+@pytest.mark.usefixtures("_own_registry")
+def test_names_of_blocks_are_not_taken_twice() -> None:
+    with pytest.raises(ValueError, match="blocks: the name 'mbconv' is taken"):
+        register_block("mbconv", twin)
+    register_block("twin", twin)
+    with pytest.raises(ValueError, match="blocks: the name 'twin' is taken"):
+        register_block("twin", lambda g, x, *, stride=1: x)

@@ -13,7 +13,7 @@ from nas.controllers.base import Controller
 from nas.objectives import Objectives
 from nas.problem import Problem
 from nas.records import Proposal, Trial
-from nas.space import Genome, Space, space_from_dict
+from nas.space import Genome, Space
 
 # The same code with less work a proposal.
 LIGHT = {"bayesian": {"population": 30, "generations": 6, "finalists": 30, "draws": 8}}
@@ -43,7 +43,7 @@ def space_of(kind: str) -> Space:
         "large": [{**MBCONV, **STAGE, "se": {"one_of": [0, 0.25]}, "width": {"one_of": [8, 16]}}] * 4,
     }
     forbid = [{"stages[0].op": "mbconv", "stages[1].kernel": [3, 5]}, {"stages[0].kernel": 7}, {"stages[1].expand": 6}]
-    return space_from_dict(
+    return Space.from_dict(
         {
             "name": kind,
             "resolution": 16,

@@ -85,7 +85,7 @@ class Formula(EvaluatorSettings):
     eats: bool = False
     full: bool = False
 
-    capabilities: ClassVar[Capabilities] = Capabilities(metrics={"margin": "max"})
+    capabilities: ClassVar[Capabilities] = Capabilities(fidelities=True, metrics={"margin": "max"})
 
     def make(self, context: Context) -> Any:
         return _Formula(self, context)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -150,7 +151,7 @@ def test_a_metric_of_a_function_is_an_objective() -> None:
         ({"evaluate": score, "evaluator": "scratch"}, "expected one of the two"),
         ({"trials": 0}, "trials: expected"),
         ({"device": "hots"}, "did you mean host"),
-        ({"dataset": {"name": "folder"}}, "dataset.path: must be given"),
+        ({"dataset": {"name": "folder"}}, "dataset.path: not set"),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing(arguments: dict, text: str, here: Path) -> None:
@@ -190,5 +191,9 @@ def test_the_defaults_are_those_of_the_command_line() -> None:
     with initialize_config_dir(version_base=None, config_dir=str(CONF)):
         for command in ("search", "train", "profile", "adapt", "scale", "export"):
             given = missing.get(command, {})
-            composed = OmegaConf.to_container(hydra_compose(command, [f"{k}={v}" for k, v in given.items()]))
-            assert compose(command, given) == composed, command
+            composed: Any = OmegaConf.to_container(hydra_compose(command, [f"{k}={v}" for k, v in given.items()]))
+            ours, theirs = (  # Hydra leaves groups without a choice out
+                {key: value for key, value in settings.items() if value not in ({}, None)}
+                for settings in (compose(command, given), composed)
+            )
+            assert ours == theirs, command

@@ -89,8 +89,8 @@ def test_records_survive_a_kill(tmp_path: Path) -> None:
 
 
 def test_quartiles_of_what_was_never_reached_are_nan() -> None:
-    assert quartiles([1.0, 2.0, 3.0]).middle == 2.0
-    assert np.isnan(quartiles([1.0, None]).middle)
+    assert quartiles([1.0, 2.0, 3.0]).median == 2.0
+    assert np.isnan(quartiles([1.0, None]).median)
 
 
 def test_differences_are_found_where_there_are_any() -> None:
@@ -125,15 +125,15 @@ def test_bench_writes_its_page_and_goes_on(macro: Path, tmp_path: Path, capsys: 
     folder = tmp_path / "b"
     assert run(bench(macro, f"run={folder}")) == 0
     text = capsys.readouterr().out
-    assert "best by share of the best known hypervolume" in text
+    assert "best by fraction of the best known hypervolume" in text
     rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
     assert {row["controller"] for row in rows} == {"random", "local start=5"}
     assert {row["seed"] for row in rows} == {"0", "1"}
-    assert all(0 <= float(row["share"]) <= 1 and float(row["regret"]) >= 0 for row in rows)
+    assert all(0 <= float(row["hypervolume"]) <= 1 and float(row["regret"]) >= 0 for row in rows)
     html = (folder / "report.html").read_text()
     assert "Mann-Whitney" in html
     assert html.count("<polygon") == 4
-    assert (folder / "share.svg").read_text().startswith("<svg")
+    assert (folder / "hypervolume.svg").read_text().startswith("<svg")
     before = (folder / "results.jsonl").read_text()
     assert run(bench(macro, f"run={folder}", "seeds=3")) == 0
     after = (folder / "results.jsonl").read_text()
@@ -146,7 +146,7 @@ def test_bench_in_two_processes_on_accuracy_alone(macro: Path, tmp_path: Path) -
     assert run(bench(macro, f"run={folder}", "workers=2", "cost=null", "controllers=[random]")) == 0
     records = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     assert sorted(record["seed"] for record in records) == [0, 1]
-    assert all("share" not in record for record in records)
+    assert all("hypervolume" not in record for record in records)
 
 
 def test_bench_of_models_with_a_latency(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

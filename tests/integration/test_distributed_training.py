@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from nas.recipe import Augment, Recipe
-from nas.runtime.cluster import ClusterSettings
+from nas.runtime.cluster_settings import ClusterSettings
 from nas.runtime.distributed_training import train_distributed
 from nas.runtime.spec import WorkerSpec
 from nas.train import Checkpoints, Fit, fit

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 import nas
-from nas.arch.find import load_arch
+from nas.arch.files import load_arch
 from nas.cli import COMMANDS, run
 from nas.core.plugins import REGISTRIES, load_plugins
 from nas.core.yamlio import parse_yaml
@@ -129,9 +129,12 @@ def resolvable(words: Sequence[str]) -> list[str]:
 
 @pytest.mark.parametrize("page", EXTENDING, ids=shown)
 def test_a_page_on_extending_works(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All of it, but that searches score by the evaluator of docs/extending/evaluator.md instead of training."""
+    """All of it, but that searches score by the evaluator of docs/extending/evaluator.md instead of training.
+
+    Of the page on tasks, whose metrics that evaluator does not have, the files alone.
+    """
     write_files(GUESS, folder)
-    walk(page, folder, capsys, untrained)
+    walk(page, folder, capsys, (lambda words: []) if page.stem == "task" else untrained)
 
 
 @pytest.mark.nightly
@@ -151,7 +154,7 @@ def test_calls_of_the_python_api_have_arguments_that_it_takes(page: Path) -> Non
                 inspect.signature(getattr(nas, call.func.attr)).bind_partial(*call.args, **given)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("page", [PAGES[0], DOCS / "quickstart.md"], ids=shown)
 def test_the_python_of_a_page_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of it as one script, but that trainings are short."""
@@ -182,18 +185,20 @@ def walk(
     for fence in (f for f in fences(page) if not f.skip):
         if fence.language == "python" and fence.file is not None:
             runpy.run_path(str(folder / fence.file), run_name="__main__")
+            done += 1
         for call in commands(fence):
-            words = changed(shlex.split(call)[1:])
+            if not (words := changed(shlex.split(call)[1:])):
+                continue
             code = run([*words, *SMALL.get(words[0], [])])
             assert code == 0, f"{call}: {capsys.readouterr().err}"
             done += 1
-    assert done, "the page shows no command that runs"
+    assert done, "the page shows nothing that runs"
 
 
 @every_page
 def test_example_architectures_and_spaces_can_be_read(page: Path, folder: Path) -> None:
     write_files(page, folder)
-    plugins = [name.removesuffix(".py") for f in fences(page) if (name := f.file or "").startswith("my_blocks")]
+    plugins = [name.removesuffix(".py") for f in fences(page) if (name := f.file or "").startswith(("my_blocks", "my_task"))]
     if plugins:
         load_plugins(plugins, [str(folder)])
     for fence in fences(page):
@@ -201,7 +206,7 @@ def test_example_architectures_and_spaces_can_be_read(page: Path, folder: Path) 
             continue
         data = parse_yaml(fence.body, fence.file)
         if "one_of" in fence.body:
-            assert load_space(fence.file).size > 10
+            assert load_space(fence.file).size >= 4
         elif "stages" in data:
             assert load_arch(fence.file).stages
 

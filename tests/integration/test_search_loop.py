@@ -15,7 +15,7 @@ from nas.cost import Costs
 from nas.journal import Journal, diff
 from nas.objectives import Objectives
 from nas.runtime.base import JobEvent
-from nas.space import Space, space_from_dict
+from nas.space import Space
 from nas.workflows.search.feasibility import check_feasible
 from nas.workflows.search.loop import Search, SearchSettings
 from search_fakes import AXES, ONLY, TINY, Killed, Shuffled, Silent, problem
@@ -40,7 +40,7 @@ def run(
 @pytest.mark.parametrize("controller", ["random", "evolution", "mnasnet"])
 def test_one_seed_one_sequence_whatever_the_workers_and_however_often_killed(tmp_path: Path, controller: str) -> None:
     run(tmp_path / "calm", Shuffled(0, 1), controller=controller)
-    rng = np.random.default_rng(1)
+    rng, kill = np.random.default_rng(1), 0
     for kill in range(100):
         try:
             run(
@@ -83,7 +83,7 @@ def test_a_trial_that_is_always_lost_is_given_up(tmp_path: Path) -> None:
         assert len(journal.events("retry")) == 9
 
 
-def test_screened_trials_do_not_count_and_are_told(tmp_path: Path) -> None:
+def test_infeasible_trials_do_not_count_and_are_observed(tmp_path: Path) -> None:
     limit = replace(AXES, constraints=(("params", 30_000.0),))
 
     class Blind:
@@ -103,22 +103,22 @@ def test_screened_trials_do_not_count_and_are_told(tmp_path: Path) -> None:
     with Journal.create(tmp_path / "j") as journal:
         Search(problem(TINY, limit), Blind(), journal, Shuffled(0, 2), SearchSettings(), 0, Silent()).run(10)
         trials = journal.trials()
-        screened = [trial for trial in trials if trial.outcome == "infeasible"]
-        assert screened
-        assert all("params" in trial.error and trial.metrics["params"] > 30_000 for trial in screened)
+        infeasible = [trial for trial in trials if trial.outcome == "infeasible"]
+        assert infeasible
+        assert all("params" in trial.error and trial.metrics["params"] > 30_000 for trial in infeasible)
         assert sum(trial.outcome != "infeasible" and trial.repeat_of is None for trial in trials) == 10
 
 
 @pytest.mark.parametrize("controller", CONTROLLERS)
-def test_a_space_of_one_ends_with_a_word(tmp_path: Path, controller: str) -> None:
-    """Where trainings differ in length, the one architecture goes on to the others before that."""
-    space = space_from_dict(ONLY, "one.yaml").fit(8, 1, 10)
-    words = "were repeats" if controller == "asha" else "all 1 architectures"
-    assert words in run(tmp_path / "j", Shuffled(0, 2), space=space, controller=controller, max_screened=20)
+def test_a_space_of_one_ends_with_a_reason(tmp_path: Path, controller: str) -> None:
+    """Where trainings differ in length, the one architecture is promoted to the others before that."""
+    space = Space.from_dict(ONLY, "one.yaml").fit(8, 1, 10)
+    text = "were repeats" if controller == "asha" else "all 1 architectures"
+    assert text in run(tmp_path / "j", Shuffled(0, 2), space=space, controller=controller, max_infeasible=20)
 
 
 def test_reseed_trains_a_repeat_again(tmp_path: Path) -> None:
-    space = space_from_dict(ONLY, "one.yaml").fit(8, 1, 10)
+    space = Space.from_dict(ONLY, "one.yaml").fit(8, 1, 10)
     run(tmp_path / "j", Shuffled(0, 2), trials=3, space=space, controller="random", repeat="reseed")
     with Journal.open(tmp_path / "j") as journal:
         assert len({e.seed for e in journal.evaluations()}) == 3

@@ -8,7 +8,6 @@ import pytest
 from examples import run_example
 
 
-@pytest.mark.slow
 def test_own_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ai_edge_litert")
     pytest.importorskip("onnxruntime")
@@ -19,21 +18,18 @@ def test_own_photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (tmp_path / "bundle" / "model.onnx").stat().st_size > 1000
 
 
-@pytest.mark.slow
 def test_own_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run_example("own_space", tmp_path, monkeypatch)
     assert "front of 1 among 1 trial: 1 ok" in capsys.readouterr().out
     assert (tmp_path / "runs" / "own-space" / "best.yaml").is_file()
 
 
-@pytest.mark.slow
 def test_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     left = run_example("notebook", tmp_path, monkeypatch)
     assert "<svg" in left["result"]._repr_html_()  # type: ignore[attr-defined]
     assert (tmp_path / "runs" / "notebook-net" / "weights.npz").is_file()
 
 
-@pytest.mark.slow
 @pytest.mark.ray
 def test_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     run_example("cluster", tmp_path, monkeypatch)

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from nas.arch import Arch, Block, arch_from_dict, dropped_strides
 from nas.arch.blocks import arch_id, lower
 from nas.arch.files import load_arch
+from nas.arch.find import find_arch
 from nas.core.paths import SPACES
 from nas.core.yamlio import dump_yaml, parse_yaml
 from nas.cost import cost
-from nas.space import load_space, space_from_dict
+from nas.space import Space, load_space
 
 NAMES = sorted(path.stem for path in (SPACES / "reference").glob("*.yaml"))
 STEM = {"op": "conv", "kernel": 3, "stride": 2, "width": 8}
@@ -119,7 +120,7 @@ def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
         (("padding",), "sames", "f: padding: expected one of same, torch, got 'sames'; did you mean 'same'?"),
         (("name",), "two\nlines", "f: name: expected a word, got 'two\\nlines'"),
         (("stem",), None, "f: stem: expected keys and values, got None"),
-        (("stem",), {"width": 3}, "f: stem: misses the key op"),
+        (("stem",), {"width": 3}, "f: stem: missing key 'op'"),
         (("stem", "stride"), 0, "f: stem.stride: expected a whole number from 1 to 16, got 0"),
         (("stages",), [], "f: stages: expected a list of 1 to 100 stages, got []"),
         (("stages", 0, "op"), "mbcon", "f: stages[0].op: unknown 'mbcon'; did you mean 'mbconv'?"),
@@ -187,7 +188,7 @@ def spoilt(draw: st.DrawFn) -> Any:
 def read_both(data: Any) -> None:
     """Reads it as an architecture and as a space: every refusal is one line. How long a user waits for it, two seconds at
     most, is measured by benchmarks/hostile_files.py; here what runs away does not end."""
-    for read in (lambda: cost(arch_from_dict(data, "f")), lambda: space_from_dict(data, "f")):
+    for read in (lambda: cost(arch_from_dict(data, "f")), lambda: Space.from_dict(data, "f")):
         line = refusal(read)
         assert line is None or (line and len(line.splitlines()) == 1 and len(line) < 2000)
 
@@ -267,7 +268,8 @@ FILES = {
 READER = """
 import resource, sys
 from pathlib import Path
-from nas.space import load_arch, load_space
+from nas.arch.files import load_arch
+from nas.space import load_space
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 resource.setrlimit(resource.RLIMIT_DATA, (10**9, 10**9))
 for path in sys.argv[1:]:
@@ -324,3 +326,15 @@ def test_what_breaks_parsers_is_one_line(text: str, words: str):
     done = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert re.search(f"^ValueError: f: .*{words}", done.stderr, re.MULTILINE)
+
+
+def test_an_arch_is_found_by_name_path_strings_content_or_as_it_is(tmp_path: Path) -> None:
+    arch = find_arch("mobilenet_v3_large")
+    (tmp_path / "net.yaml").write_text(arch.to_yaml())
+    assert find_arch(arch) is arch
+    assert find_arch(tmp_path / "net.yaml") == find_arch(arch.to_dict()) == arch
+    assert find_arch("ds_r1_k3_s1_e1_c16_noskip").stages[0].repeat == 1
+    assert find_arch({"blocks": "ds_r1_k3_s1_e1_c16_noskip", "resolution": 32}).resolution == 32
+    assert repr(arch) == "Arch('mobilenet_v3_large', 224x224x3, 15 layers, 1000 classes)"
+    with pytest.raises(ValueError, match=r"^arch: stages\[0\]: missing key 'op'"):
+        find_arch({**arch.to_dict(), "stages": [{"width": 8}]})

@@ -12,12 +12,12 @@ from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.cost import FEATURES, METRICS, Costs, cost, cost_json, cost_table, layer_features
-from nas.space import Space, load_space, space_from_dict
+from nas.space import Space, load_space
 
 
 def everything() -> Space:
     """Choices at every place of a file: resolution, strides, stem, blocks, tied and conditional genes, head."""
-    return space_from_dict(
+    return Space.from_dict(
         {
             "name": "everything",
             "resolution": {"one_of": [32, 48, 64]},
@@ -124,7 +124,7 @@ def test_wrong_genomes_are_refused(genomes, words: str):
 def test_a_genome_that_cannot_be_built_is_named():
     data = {"name": "small", "resolution": {"one_of": list(range(4, 40))}, "stem": {"op": "identity"},
             "stages": [{"op": "max_pool", "kernel": 5, "padding": "valid"}], "head": {"op": "classifier"}}  # fmt: skip
-    costs = Costs(space_from_dict(data, "small"))
+    costs = Costs(Space.from_dict(data, "small"))
     assert costs([[1]])["params"].tolist() == [4 * 1000]
     with pytest.raises(ValueError, match=r"small: stages\[0\]\.pool: a 5x5 window does not fit"):
         costs([[0], [1]])
@@ -204,4 +204,4 @@ def test_absurd_costs_are_refused_by_name():
             "stages": [{"op": "conv", "kernel": 31, "width": 65536}], "head": {"op": "classifier"}}  # fmt: skip
     assert cost(arch_from_dict(arch)).macs > 10**20
     with pytest.raises(ValueError, match="huge: stem: costs over"):
-        Costs(space_from_dict(arch, "huge"))([()])
+        Costs(Space.from_dict(arch, "huge"))([()])

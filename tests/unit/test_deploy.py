@@ -149,7 +149,7 @@ def test_a_layer_gives_features():
 
 def test_an_unknown_primitive_is_named():
     graph = Graph((Node("input", "input", (), (1, 1, 1)), Node("warp", "stem/warp", (0,), (1, 1, 1))))
-    with pytest.raises(ValueError, match=r"stem/warp: the primitive warp has no ONNX form"):
+    with pytest.raises(ValueError, match=r"stem/warp: the primitive warp has no ONNX operation"):
         onnx_bytes(graph, {"params": {}, "stats": {}})
 
 

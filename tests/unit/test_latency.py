@@ -19,11 +19,11 @@ from nas.arch.graph import Graph, node_macs
 from nas.cost import FEATURES, cost
 from nas.latency import Budget, DeviceError, Host, LayerwisePredictor, LiteRT, OnnxRuntime, fit_layerwise, make_device
 from nas.latency.devices.measure import measure_networks
-from nas.latency.predictors.layerwise.fitting import sample_space, spread_indices
+from nas.latency.predictors.layerwise.fitting import evenly_spaced, sample_space
 from nas.latency.predictors.layerwise.layers import layer_graphs
 from nas.latency.predictors.layerwise.regression import Layer, fit_model, held_out
 from nas.latency.timing import Program, Rounds, summarize, time_programs
-from nas.space import Space, load_space, space_from_dict
+from nas.space import Space, load_space
 from places import ROOT
 
 BUDGET = Budget(samples=40, networks=4, seconds=1e9)
@@ -192,7 +192,7 @@ def test_the_budget_ends_the_fit(seconds: float, samples: int, networks: int, bl
 
 def test_a_space_of_size_one_has_no_held_out_error():
     arch = tiny().decode([0] * len(tiny().genes))
-    space = space_from_dict(arch.to_dict(), "one")
+    space = Space.from_dict(arch.to_dict(), "one")
     predictor = fitted(space)
     assert predictor.mape is None
     assert predictor.predict_arch(arch) == pytest.approx(additive_ms(lower(arch)), rel=0.02)
@@ -245,7 +245,7 @@ def test_held_out_predictions_come_from_the_other_networks():
     "count, expected, places", [(64, 3, [32, 0, 63]), (5, 5, [2, 0, 4, 1, 3]), (2, 6, [0, 1]), (1, 3, [0]), (0, 3, [])]
 )
 def test_networks_are_spread_over_sizes(count: int, expected: int, places: list[int]):
-    assert spread_indices(count, expected) == places
+    assert evenly_spaced(count, expected) == places
 
 
 # The predictor.

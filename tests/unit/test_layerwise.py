@@ -14,7 +14,7 @@ from nas.arch.files import load_arch
 from nas.evaluators import Context, evaluator_settings
 from nas.evaluators.layerwise import LayerwiseEvaluator
 from nas.records import Fidelity, Job, training_of
-from nas.space import space_from_dict
+from nas.space import Space
 from nas.tasks import CLASSIFICATION
 from nas.train import Checkpoints, fit
 from nas.train.compilation.layerwise import Layerwise
@@ -24,7 +24,7 @@ from small_training import dataset
 
 DATA = dataset()
 WIDE = {**SPACE, "stages": [{**SPACE["stages"][0], "width": {"one_of": [6, 8]}, "act": "hswish"}, SPACE["stages"][1]]}
-SPACE_OF_WIDTHS = space_from_dict(WIDE, "wide").fit(6, 1, 3)
+SPACE_OF_WIDTHS = Space.from_dict(WIDE, "wide").fit(6, 1, 3)
 
 
 def arch(*genes: int) -> Arch:

@@ -22,7 +22,7 @@ from nas.core.yamlio import read_yaml
 from nas.objectives import Objectives
 from nas.problem import Problem
 from nas.records import Trial
-from nas.space import Genome, Space, space_from_dict
+from nas.space import Genome, Space
 
 gradient = jax.jit(jax.grad(_loss), static_argnums=2)
 PPO = Ppo(clip=0.2, passes=1, learning_rate=0.01, entropy=0.0, imitation=0.0)
@@ -37,7 +37,7 @@ def space() -> Space:
         "se": {"one_of": [0, 0.25], "when": {"kernel": 5}},
         "kernel": {"one_of": [3, 5]},
     }
-    return space_from_dict(
+    return Space.from_dict(
         {
             "name": "chain",
             "resolution": 16,

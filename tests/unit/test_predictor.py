@@ -338,10 +338,10 @@ def test_what_to_measure_next_is_new_distinct_and_repeatable(measured: int):
 
 
 def test_a_small_space_runs_out_of_networks():
-    from nas.space import space_from_dict
+    from nas.space import Space
 
     arch = load_space("tiny").fit(8, 1, 10).decode([0] * len(load_space("tiny").genes))
-    one = space_from_dict(arch.to_dict(), "one")
+    one = Space.from_dict(arch.to_dict(), "one")
     assert next_to_measure(one, [], [], np.random.default_rng(0), 3) == [()]
     assert next_to_measure(one, [()], [1.0], np.random.default_rng(0), 3) == []
 

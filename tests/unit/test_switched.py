@@ -18,7 +18,7 @@ from nas.recipe import Recipe
 from nas.records import Job
 from nas.runtime.spec import WorkerSpec
 from nas.runtime.worker import Worker
-from nas.space import Genome, Space, load_space, space_from_dict
+from nas.space import Genome, Space, load_space
 from nas.train import fit
 from nas.train.compilation import switched as switched
 from nas.train.compilation.switched import Mode, SpaceProgram, compile_space
@@ -30,7 +30,7 @@ DATA = dataset()
 
 
 def space(**changes: Any) -> Space:
-    return space_from_dict({**SPACE, **changes}, "small").fit(6, 1, 3)
+    return Space.from_dict({**SPACE, **changes}, "small").fit(6, 1, 3)
 
 
 SMALL = space()
@@ -116,7 +116,7 @@ def worker(tmp_path: Path, evaluator: dict[str, Any], of: Space) -> Worker:
     data = {"name": "digits", "train_size": 60, "test_size": 20}
     recipe = dataclasses.asdict(Recipe(epochs=1, batch=16))
     return Worker(
-        WorkerSpec({"dataset": data, "recipe": recipe, "evaluator": evaluator}, of.to_dict(), storage=str(tmp_path))
+        WorkerSpec({"dataset": data, "recipe": recipe, "evaluator": evaluator}, of.to_plain(), storage=str(tmp_path))
     )
 
 

@@ -11,11 +11,13 @@
 
 from nas.arch.blocks.lowering import arch_id, builder, lower, lower_head, lower_layer
 from nas.arch.blocks.parts import make_divisible, squeeze_excite
+from nas.arch.blocks.private import PRIVATE, refuse_private, register_block
 from nas.arch.blocks.registry import BLOCKS, HEADS, WIDTHS, BlockFn, knob_values, knobs_of, resolve
 
 __all__ = [
     "BLOCKS",
     "HEADS",
+    "PRIVATE",
     "WIDTHS",
     "BlockFn",
     "arch_id",
@@ -26,6 +28,8 @@ __all__ = [
     "lower_head",
     "lower_layer",
     "make_divisible",
+    "refuse_private",
+    "register_block",
     "resolve",
     "squeeze_excite",
 ]

@@ -10,7 +10,7 @@ def residual(g: Builder, x: int, *, stride: int = 1, width: int, kernel: int = 3
              se: float = 0) -> int:  # fmt: skip
     """ResNet's basic block (arXiv:1512.03385): two convolutions, the input added before the last activation.
 
-    `se` squeezes to that share of the block's width (arXiv:1709.01507).
+    `se` squeezes to that fraction of the block's width (arXiv:1709.01507).
     """
     y = g.conv_norm_act(x, width, kernel, stride, act, "conv1", bias=bias)
     y = g.conv_norm_act(y, width, kernel, 1, "none", "conv2", bias=bias)
@@ -24,9 +24,9 @@ def bottleneck(g: Builder, x: int, *, stride: int = 1, width: int, hidden: int =
     `stride_at` is `first` in the paper and `middle` in what is known as v1.5; `groups` makes it ResNeXt's (arXiv:1611.05431).
     """
     hidden = hidden or max(1, width // 4)
-    first, middle = (stride, 1) if stride_at == "first" else (1, stride)
+    first, second = (stride, 1) if stride_at == "first" else (1, stride)
     y = g.conv_norm_act(x, hidden, 1, first, act, "conv1", bias=bias)
-    y = g.conv_norm_act(y, hidden, kernel, middle, act, "conv2", groups=groups, bias=bias)
+    y = g.conv_norm_act(y, hidden, kernel, second, act, "conv2", groups=groups, bias=bias)
     y = g.conv_norm_act(y, width, 1, 1, "none", "conv3", bias=bias)
     return _joined(g, x, y, stride, act, bias, se)
 

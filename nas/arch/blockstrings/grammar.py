@@ -146,7 +146,7 @@ def _kernel(tokens: Mapping[str, str], place: str) -> int:
 def _int(tokens: Mapping[str, str], key: str, place: str, low: int, high: int, default: int | None = None) -> int:
     if key not in tokens:
         if default is None:
-            raise ValueError(f"{place}: misses the token {key}")
+            raise ValueError(f"{place}: missing token {key!r}")
         return default
     text = tokens[key]
     if not re.fullmatch(r"\d{1,6}", text) or not low <= int(text) <= high:
@@ -158,7 +158,7 @@ def _int(tokens: Mapping[str, str], key: str, place: str, low: int, high: int, d
 def _float(tokens: Mapping[str, str], key: str, place: str, default: float | None) -> float:
     if key not in tokens:
         if default is None:
-            raise ValueError(f"{place}: misses the token {key}")
+            raise ValueError(f"{place}: missing token {key!r}")
         return default
     if not re.fullmatch(r"\d{1,3}(\.\d{1,20})?", tokens[key]):
         raise ValueError(f"{place}: {key}{tokens[key]}: expected {key} and a number")

@@ -18,7 +18,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 
-from nas.core import machine
+from nas.core import process
 
 I32, I64, F32, PTR, VOID = ir.IntType(32), ir.IntType(64), ir.FloatType(), ir.PointerType(), ir.VoidType()
 Value = Any
@@ -199,7 +199,7 @@ def compile_module(module: ir.Module, names: Sequence[str]) -> list[int]:
 
 def _place(text: str) -> Path | None:
     """Where the machine code of a module is kept between processes."""
-    folder = machine.cache_folder("native")
+    folder = process.cache_folder("native")
     version = ".".join(map(str, binding.llvm_version_info))
     key = hashlib.sha256(f"{version} {binding.get_host_cpu_name()}\n{text}".encode()).hexdigest()
     return folder / f"{key[:32]}.o" if folder else None

@@ -1,4 +1,4 @@
-"""How far a NetAdapt is and how long it may still take, said now and then while trainings run."""
+"""How far a NetAdapt is and how long it may still take, reported now and then while trainings run."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from nas.report.panel import duration
 
@@ -17,31 +16,31 @@ EVERY_S = 15.0  # between two lines within a step
 class Pace:
     """Counts this session's trainings. What is left is guessed from the steps taken so far, and from their seconds."""
 
-    say: Callable[[str], Any]
+    message: Callable[[str], object]
     clock: Callable[[], float] = time.monotonic
     _trained: int = 0
     _proposals: list[int] = field(default_factory=list)
     _began: float = 0.0
-    _spoken: float = 0.0
+    _reported: float = 0.0
 
     def __post_init__(self) -> None:
-        self._began = self._spoken = self.clock()
+        self._began = self._reported = self.clock()
 
     def trained(self, step: int, done: int, total: int, after: int) -> None:
         """`done` of `total` proposals of a step are trained, and `after` more steps are expected."""
         self._trained += 1
         if done < total and self._due():
             more = f", {after} more step{'s' * (after != 1)} expected" if after else ""
-            self.say(f"step {step}: {done} of {total} proposals trained{more}, about {self._left(total - done, total, after)} left")
+            self.message(f"step {step}: {done} of {total} proposals trained{more}, about {self._left(total - done, total, after)} left")
 
     def stepped(self, proposals: int, after: int) -> str:
         """The end of a step's line; nothing after the last step, and where this session trained nothing yet."""
         self._proposals.append(proposals)
-        self._spoken = self.clock()
+        self._reported = self.clock()
         if not after:
             return ""
-        words = f"{after} more expected"
-        return f", {words}, about {self._left(0, proposals, after)} left" if self._trained else f", {words}"
+        text = f"{after} more expected"
+        return f", {text}, about {self._left(0, proposals, after)} left" if self._trained else f", {text}"
 
     def final(self, step: int, steps: int) -> None:
         """Steps of the last training."""
@@ -49,12 +48,12 @@ class Pace:
             self._began = self.clock()
         elif self._due():
             left = (self.clock() - self._began) / step * (steps - step)
-            self.say(f"final training: {100 * step // steps} %, about {duration(left)} left")
+            self.message(f"final training: {100 * step // steps} %, about {duration(left)} left")
 
     def _due(self) -> bool:
-        if self.clock() - self._spoken < EVERY_S:
+        if self.clock() - self._reported < EVERY_S:
             return False
-        self._spoken = self.clock()
+        self._reported = self.clock()
         return True
 
     def _left(self, now: int, total: int, after: int) -> str:

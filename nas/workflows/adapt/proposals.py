@@ -9,12 +9,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from nas.arch import Arch, Block
 from nas.arch.blocks import builder, lower_layer
 from nas.arch.blocks.mobile import expanded
 from nas.arch.blocks.registry import knob_values
+from nas.records import JSON
 
 KINDS = ("expansion", "bottleneck", "kernel", "se")
 STEP = 8  # channels are taken away in multiples of this
@@ -144,11 +144,11 @@ def tied(arch: Arch) -> list[tuple[int, ...]]:
     return [tuple(run) for run in runs if run != [STEM]]
 
 
-def kernel_of(arch: Arch, layer: Mapping[str, Any]) -> int:
+def kernel_of(arch: Arch, layer: Mapping[str, JSON]) -> int:
     return layer.get("kernel", dict(arch.defaults).get("kernel", 3))
 
 
-def smaller_kernels(arch: Arch, layer: Mapping[str, Any]) -> list[int]:
+def smaller_kernels(arch: Arch, layer: Mapping[str, JSON]) -> list[int]:
     """Odd sizes from the next smaller one down to 3; none where the layer's kernel cannot shrink."""
     shrinks = layer["op"] in ("mbconv", "fused_mbconv", "sepconv", "conv")
     return list(range(kernel_of(arch, layer) - 2, 2, -2)) if shrinks else []

@@ -9,7 +9,6 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from nas.arch import Arch
 from nas.arch.blocks import arch_id, lower
@@ -21,9 +20,9 @@ from nas.data import load_dataset
 from nas.evaluators import EVALUATORS, evaluator_settings
 from nas.journal import Journal
 from nas.latency import make_device
-from nas.nn.weights import save_weights
+from nas.nn.weights import Variables, save_weights
 from nas.recipe import Recipe
-from nas.records import Job
+from nas.records import JSON, Job
 from nas.report.trajectory import trajectory_svg
 from nas.runtime import make_executor_settings
 from nas.runtime.base import Executor
@@ -51,11 +50,11 @@ class AdaptCommand:
     """The keys of conf/adapt.yaml."""
 
     weights: str
-    dataset: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    executor: Mapping[str, Any]
-    device: Mapping[str, Any]
-    evaluator: Mapping[str, Any]
+    dataset: Mapping[str, JSON]
+    recipe: Mapping[str, JSON]
+    executor: Mapping[str, JSON]
+    device: Mapping[str, JSON]
+    evaluator: Mapping[str, JSON]
     arch: str | None = None
     target: float = 0.7
     target_ms: float | None = None
@@ -78,7 +77,7 @@ class AdaptCommand:
             raise ValueError("evaluator.keep_weights: expected true, each step begins with the weights of the one before")
 
     @property
-    def final_recipe(self) -> dict[str, Any]:
+    def final_recipe(self) -> dict[str, JSON]:
         """The last training's: the recipe over `final_epochs`, its rate falling from `final_lr`."""
         changes = {
             "epochs": self.adapt.final_epochs,
@@ -137,9 +136,20 @@ class AdaptResult:
 def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> AdaptResult:
     """Shrinks a trained network until it meets a latency, or resumes it.
 
+    Args:
+        command: The settings.
+        run: The folder, and the command that resumes.
+        progress: Receives messages and steps.
+
+    Returns:
+        The network before and after every step, the last one trained, and both ends measured (ms) and tested.
+
     Raises:
-        ValueError: For a mistake of the user, and where the target cannot be reached.
-        KeyboardInterrupt: After Ctrl-C, with what resumes in its text.
+        ValueError: A setting is wrong, or the target cannot be reached.
+        KeyboardInterrupt: After Ctrl-C; its message has the command that resumes.
+
+    Source:
+        NetAdapt, arXiv:1804.03230; as in MobileNetV3, arXiv:1905.02244, section 4.2.
     """
     use_plugins(command.plugins)
     _check_evaluator(command.evaluator)
@@ -164,18 +174,18 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
         settings = {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "device": devices,
                     "evaluator": dict(command.evaluator)}  # fmt: skip
         space = shrunk_space(arch)
-        started = (command.executor, settings, space.to_dict(), command.plugins, folder, command.threads)
+        started = (command.executor, settings, space.to_plain(), command.plugins, folder, command.threads)
         with workers(*started, run) as (executor, placed):
             return _run(command, arch, space, run, journal, executor, placed, progress)
 
 
-def _check_evaluator(settings: Mapping[str, Any]) -> None:
+def _check_evaluator(settings: Mapping[str, JSON]) -> None:
     if not evaluator_settings(settings).capabilities.inherits_weights:
         able = [name for name, kind in EVALUATORS.items() if kind.capabilities.inherits_weights]
         raise ValueError(f"evaluator: expected {' or '.join(able)}, which train inherited weights, got {settings['name']}")
 
 
-def _start(command: AdaptCommand, arch: Arch) -> tuple[Any, str]:
+def _start(command: AdaptCommand, arch: Arch) -> tuple[Variables, str]:
     """The trained weights, and a digest of them."""
     from nas.convert import starting_weights
 
@@ -222,7 +232,7 @@ def _run(
         "dataset": dict(command.dataset), "recipe": command.final_recipe, "versions": versions(),
     }  # fmt: skip
     write_text(folder / "result.json", json.dumps(record, indent=1) + "\n")
-    _link(folder, weights(last.number))
+    _publish_weights(folder, weights(last.number))
     return AdaptResult(folder, tuple(path), last, tuple(measured), tuple(tests), name)
 
 
@@ -268,7 +278,7 @@ def _tested(points: Sequence[Point], journal: Journal, executor: Executor) -> li
     return kept
 
 
-def _link(folder: Path, weights: Path) -> None:
+def _publish_weights(folder: Path, weights: Path) -> None:
     """The weights of the last network as those of the run."""
-    os.link(weights, temporary := folder / f".weights.npz.{os.getpid()}.tmp")
+    (temporary := folder / f".weights.npz.{os.getpid()}.tmp").hardlink_to(weights)
     os.replace(temporary, folder / "weights.npz")

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from nas.arch import Arch
-from nas.space import Space, space_from_dict
+from nas.records import JSON
+from nas.space import Space
 from nas.workflows.adapt.proposals import STEM, STEP, kernel_of, smaller_kernels, tied
 
-SHARES = (0.25, 0.5, 0.75)
+FRACTIONS = (0.25, 0.5, 0.75)
 
 
 def shrunk_space(arch: Arch) -> Space:
     """Expansions and bottlenecks of an absolute architecture at a quarter, a half, three quarters and all of their width.
 
-    With every smaller kernel, and with and without each squeeze-and-excitation, whose price no other layer tells.
+    With every smaller kernel, and with and without each squeeze-and-excitation, whose cost no other layer shows.
     """
     data = {k: v for k, v in arch.to_dict().items() if k != "stages"}
     layers = [layer.to_dict() for stage in arch.stages for layer in stage.layers]
@@ -32,12 +31,12 @@ def shrunk_space(arch: Arch) -> Space:
             choice = {"one_of": {"name": f"width of {run[0]}", "of": found}}
             for row in run:
                 layers[row] = {**layers[row], "width": choice}
-    stages: list[dict[str, Any]] = []
+    stages: list[dict[str, JSON]] = []
     for stage in arch.stages:
         own, layers = layers[: stage.repeat], layers[stage.repeat :]
         stages.append({"stride": stage.stride, "layers": own})
-    return space_from_dict({**data, "stages": stages}, f"{arch.name}: its shrunk forms")
+    return Space.from_dict({**data, "stages": stages}, f"{arch.name}: its shrunk forms")
 
 
 def _widths(width: int) -> list[int]:
-    return sorted({width, *(max(STEP, round(share * width / STEP) * STEP) for share in SHARES if width > STEP)})
+    return sorted({width, *(max(STEP, round(fraction * width / STEP) * STEP) for fraction in FRACTIONS if width > STEP)})

@@ -1,7 +1,7 @@
 """The steps of NetAdapt, over a run's journal: proposals, short trainings in parallel, a choice; until the target is met.
 
 Everything that is decided follows from the seed and from results on record, so a run that was killed repeats its choices from
-the journal and resumes; two runs of one seed take the same steps.
+the journal and continues; two runs of one seed take the same steps.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from nas.arch import Arch
 from nas.arch.blocks import arch_id
 from nas.cost import cost
 from nas.journal import Journal
 from nas.objectives import PREDICTED
-from nas.records import Job, Trial
+from nas.records import JSON, Job, Trial
 from nas.runtime.base import Executor
 from nas.runtime.journaled import job_seed, run_journaled
 from nas.tasks import task_of
@@ -68,7 +68,7 @@ class Point:
     score: float
     predicted_ms: float
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, JSON]:
         counted = cost(self.arch)
         return {"step": self.step, "change": self.change, task_of(self.arch).primary: self.score, "predicted_ms": self.predicted_ms,
                 "params": counted.params, "macs": counted.macs, "trial": self.number}  # fmt: skip
@@ -87,13 +87,13 @@ class Adapter:
     weights: Callable[[int], Path]
     start: Path
     timeout_s: float | None = None
-    say: Callable[[str], Any] = lambda line: None
+    message: Callable[[str], object] = lambda line: None
     path: list[Point] = field(default_factory=list)
     _next: int = 0
 
     @cached_property
     def pace(self) -> Pace:
-        return Pace(self.say)
+        return Pace(self.message)
 
     def run(self, arch: Arch, target_ms: float) -> list[Point]:
         """The seed network and the network after every step, the last at most `target_ms`.
@@ -102,7 +102,7 @@ class Adapter:
         """
         arch = absolute(arch)
         self.path = [self._first(arch)]
-        self.say(
+        self.message(
             f"seed: {task_of(arch).primary} {self.path[0].score:.4f}, "
             f"{self.path[0].predicted_ms:.4f} ms predicted, target {target_ms:.4f} ms"
         )
@@ -116,7 +116,7 @@ class Adapter:
             cut *= self.settings.decay
         return self.path
 
-    def finish(self, recipe: Mapping[str, Any]) -> Point:
+    def finish(self, recipe: Mapping[str, JSON]) -> Point:
         """The last network trained on from the weights it has, with another recipe."""
         last = self.path[-1]
         data = {"parent": last.arch.to_dict(), "weights": str(self.weights(last.number)), "recipe": dict(recipe)}
@@ -156,7 +156,7 @@ class Adapter:
             if trial.number != best.number:
                 self.weights(trial.number).unlink(missing_ok=True)
         after = steps_left([*(point.predicted_ms for point in self.path), best.predicted_ms], cut, target_ms)
-        self.say(
+        self.message(
             f"step {step}: {best.change}: {task_of(best.arch).primary} {best.score:.4f}, {best.predicted_ms:.4f} ms "
             f"({len(points)} proposal{'s' * (len(points) != 1)}){self.pace.stepped(len(trials), after)}"
         )
@@ -183,8 +183,8 @@ class Adapter:
 
     def _proposals(self, last: Point, cut: float, target_ms: float) -> list[tuple[str, Arch]]:
         """One for each thing that can shrink enough: the largest that cuts the step, or what is left to the target."""
-        for halving in range(HALVINGS + 1):
-            most = max(last.predicted_ms - cut / 2**halving, target_ms)
+        for attempt in range(HALVINGS + 1):
+            most = max(last.predicted_ms - cut / 2**attempt, target_ms)
             found = ((c.name, within(c, self.latency, most)) for c in changes(last.arch, self.settings.kinds))
             kept = [(name, arch) for name, arch in found if arch is not None and self.latency(arch) < last.predicted_ms]
             if kept:
@@ -194,8 +194,8 @@ class Adapter:
             f"reached after {last.step} steps"
         )
 
-    def _trial(self, arch: Arch, genome: tuple[int, ...], note: Mapping[str, Any], kind: str,
-               data: Mapping[str, Any]) -> tuple[Trial, Job]:  # fmt: skip
+    def _trial(self, arch: Arch, genome: tuple[int, ...], note: Mapping[str, JSON], kind: str,
+               data: Mapping[str, JSON]) -> tuple[Trial, Job]:  # fmt: skip
         number, counted, found = self._next, cost(arch), arch_id(arch)
         self._next += 1
         metrics = {"params": counted.params, "macs": counted.macs, f"{PREDICTED}/{self.device}": self.latency(arch)}

@@ -4,7 +4,7 @@
     found = race(table, table.problem(objectives), make_controller({"name": "bayesian"}), evaluations=100, seed=0)
 """
 
-from nas.workflows.bench.race import Race, best_within, grid, race, shares
+from nas.workflows.bench.race import Race, best_within, grid, hypervolume_fractions, race
 from nas.workflows.bench.store import Store, run_all
 
-__all__ = ["Race", "Store", "best_within", "grid", "race", "run_all", "shares"]
+__all__ = ["Race", "Store", "best_within", "grid", "hypervolume_fractions", "race", "run_all"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -15,16 +15,17 @@ from nas.core.settings import did_you_mean
 from nas.objectives import COSTS, LATENCY, Objectives, device_of, metric_of
 from nas.objectives.pareto import hypervolume
 from nas.problem import Problem
+from nas.records import JSON
 from nas.tabular import Table, load_table
 from nas.tabular.front import best_front
-from nas.workflows.bench.race import best_within, grid, race, shares
+from nas.workflows.bench.race import best_within, grid, hypervolume_fractions, race
 
 SAMPLES = 4000  # random architectures that the reference point and the default limit are taken from
 
 
 @dataclass(frozen=True)
 class Contest:
-    """What is searched. `cost` is the second axis; None: accuracy alone. Architectures under the accuracy `floor` span no
+    """What is searched. `cost` is the second objective; None: accuracy alone. Architectures under the accuracy `floor` span no
     hypervolume; `limit` bounds the cost of the best accuracy that is shown (None: the median of random architectures)."""
 
     benchmark: Literal["accel_nasbench", "nas_bench_macro"]
@@ -38,6 +39,7 @@ class Contest:
     front_evaluations: int = 60_000
 
     def table(self) -> Table:
+        """Loads the published table."""
         return _table(self.benchmark, self.path, self.surrogate)
 
     def check(self) -> None:
@@ -60,7 +62,7 @@ class Contest:
         return [f"{LATENCY}/{device_of(name)}" for name in times]
 
     def problem(self, target: float | None = None) -> Problem:
-        """`target`: of the cost, for controllers that follow a reward."""
+        """Returns the problem; `target` is the target of the cost, for controllers that follow a reward."""
         if self.cost is None:
             return self.table().problem(Objectives((("accuracy", "max"),), reward="first"))
         objectives = Objectives((("accuracy", "max"), (self.cost, "min")), cost=self.cost, target=target)
@@ -80,6 +82,7 @@ class Yardstick:
 
     @classmethod
     def of(cls, contest: Contest) -> Yardstick:
+        """Finds the best front of the table, and the limit of the cost."""
         table, problem = contest.table(), contest.problem(1.0)
         values = best_front(table.space, lambda rows: _values(table, problem, rows), contest.front_evaluations)
         best = -float(values[:, 0].min())
@@ -94,9 +97,21 @@ class Yardstick:
 
 
 def tasks(
-    contest: Contest, controllers: Mapping[str, Mapping[str, Any]], seeds: int, evaluations: int, in_flight: int, yardstick: Yardstick
-) -> list[dict[str, Any]]:
-    """One for each controller and seed, seed by seed, so that what there is at any moment compares all."""
+    contest: Contest, controllers: Mapping[str, Mapping[str, JSON]], seeds: int, evaluations: int, in_flight: int, yardstick: Yardstick
+) -> list[dict[str, JSON]]:
+    """Lists the searches of a contest, seed by seed, so that the results at any moment compare all controllers.
+
+    Args:
+        contest: What is searched.
+        controllers: Settings by label.
+        seeds: Searches per controller.
+        evaluations: Networks that a search may try.
+        in_flight: Proposals ahead of results.
+        yardstick: What all are measured with.
+
+    Returns:
+        One task per controller and seed, as plain data for `work`.
+    """
     shared = {"contest": asdict(contest), "evaluations": evaluations, "in_flight": in_flight, "yardstick": asdict(yardstick)}
     plain = json.loads(json.dumps(shared))
     return [
@@ -105,8 +120,15 @@ def tasks(
     ]  # fmt: skip
 
 
-def work(task: Mapping[str, Any]) -> dict[str, Any]:
-    """The record of a task: curves over the budgets of `grid`, and what the controller took."""
+def work(task: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Runs a task.
+
+    Args:
+        task: One of `tasks`.
+
+    Returns:
+        Curves over the budgets of `grid`, the number of proposals, and the controller's processor time in seconds.
+    """
     contest, yardstick = Contest(**task["contest"]), Yardstick(**task["yardstick"])
     table, problem = contest.table(), contest.problem(yardstick.limit)
     noise = table.noise if contest.noise else 0.0
@@ -117,7 +139,7 @@ def work(task: Mapping[str, Any]) -> dict[str, Any]:
     within = best_within(found.values, problem.objectives, yardstick.limit, budgets)
     curves = {"best": best, "within": _finite(within), "regret": [yardstick.best - value for value in best]}
     if yardstick.reference:
-        curves["share"] = shares(found.values, yardstick.reference, yardstick.volume, budgets)
+        curves["hypervolume"] = hypervolume_fractions(found.values, yardstick.reference, yardstick.volume, budgets)
     return {"budgets": budgets, **curves, "asked": found.asked, "seconds": round(found.seconds, 3)}
 
 

@@ -7,10 +7,10 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any
 
 import numpy as np
 
+from nas.records import JSON
 from nas.report import svg
 from nas.report.axes import Axis
 from nas.report.curves import document
@@ -23,7 +23,7 @@ from nas.workflows.bench.statistics import Quartiles, differences, quartiles
 SIZE = (560, 320)
 LEFT, RIGHT, TOP, BOTTOM = 62, 14, 30, 44
 TITLES = {
-    "share": "share of the best known hypervolume",
+    "hypervolume": "fraction of the best known hypervolume",
     "within": "best accuracy within the limit",
     "best": "best accuracy",
     "regret": "accuracy short of the best known",
@@ -37,14 +37,16 @@ class Results:
 
     contest: Contest
     yardstick: Yardstick
-    runs: Mapping[str, Sequence[Mapping[str, Any]]]
+    runs: Mapping[str, Sequence[Mapping[str, JSON]]]
 
     @property
     def measures(self) -> tuple[str, ...]:
-        return ("share", "within", "best", "regret") if self.contest.cost else ("best", "regret")
+        """Names of the curves that are compared; the first decides."""
+        return ("hypervolume", "within", "best", "regret") if self.contest.cost else ("best", "regret")
 
     @property
     def budgets(self) -> list[int]:
+        """Numbers of evaluations at which the curves have points."""
         return next((list(run["budgets"]) for runs in self.runs.values() for run in runs), [])
 
     def at(self, measure: str, name: str, i: int) -> Quartiles:
@@ -75,7 +77,7 @@ def as_text(results: Results) -> str:
     lines = [f"after {results.budgets[last]} evaluations: median (quartiles) over seeds"]
     width = max(map(len, results.runs))
     for name in results.runs:
-        cells = [f"{m} {_words(m, results.at(m, name, last))}" for m in results.measures]
+        cells = [f"{m} {_quartiles_text(m, results.at(m, name, last))}" for m in results.measures]
         lines.append(f"  {name:<{width}}  {'   '.join(cells)}   {1000 * results.pace(name):.1f} ms a proposal")
     lines += [f"  {line}" for line in _verdicts(results)]
     return "\n".join(lines)
@@ -110,11 +112,11 @@ def curve_plot(results: Results, measure: str) -> str:
     y = Axis(low - margin, high + margin, SIZE[1] - BOTTOM, TOP)
     bands, lines = [], []
     for i, curve in enumerate(curves.values()):
-        points = [(x.at(n), q) for n, q in zip(budgets, curve, strict=True) if np.isfinite(q.middle)]
+        points = [(x.at(n), q) for n, q in zip(budgets, curve, strict=True) if np.isfinite(q.median)]
         upper, lower = ([(at, y.at(value)) for at, value in half] for half in _edges(points))
         corners = " ".join(f"{a:.1f},{b:.1f}" for a, b in upper + lower[::-1])
         bands.append(svg.tag("polygon", points=corners, class_=f"dot s{i % svg.SERIES}"))
-        lines.append(svg.path([(at, y.at(q.middle)) for at, q in points], **_stroke(i)))
+        lines.append(svg.path([(at, y.at(q.median)) for at, q in points], **_stroke(i)))
     return _frame(x, y, TITLES[measure]) + svg.group(bands, fill_opacity="0.12") + "".join(lines)
 
 
@@ -131,9 +133,9 @@ def _stroke(i: int) -> dict[str, str]:
 def _frame(x: Axis, y: Axis, title: str) -> str:
     parts = []
     ticks = y.ticks(6)
-    for tick, words in zip(ticks, tick_labels("accuracy", ticks), strict=True):
+    for tick, text in zip(ticks, tick_labels("accuracy", ticks), strict=True):
         parts.append(svg.tag("line", x1=x.start, x2=x.end, y1=y.at(tick), y2=y.at(tick), class_="grid"))
-        parts.append(svg.text(x.start - 8, y.at(tick) + 4, words, text_anchor="end"))
+        parts.append(svg.text(x.start - 8, y.at(tick) + 4, text, text_anchor="end"))
     for tick in x.whole_ticks(6):
         parts.append(svg.tag("line", x1=x.at(tick), x2=x.at(tick), y1=y.start, y2=y.start + 4, class_="base"))
         at = min(x.at(tick), SIZE[0] - len(f"{tick:,}") * svg.CHAR_WIDTH / 2)  # a label at the edge stays inside
@@ -168,13 +170,13 @@ def _lead(results: Results) -> str:
         parts.append(f"limit {show(contest.cost, yardstick.limit or 0.0)}: best known {show('accuracy', yardstick.within)}")
     if contest.benchmark == "accel_nasbench":
         parts.append(f"surrogate {contest.surrogate}: accuracies over 67.05 % are its extrapolations")
-    return " \u00b7 ".join(parts) + (" \u00b7 told with the noise of one training, scored without" if contest.noise else "")
+    return " \u00b7 ".join(parts) + (" \u00b7 observed with the noise of one training, scored without" if contest.noise else "")
 
 
 def _figures(results: Results) -> str:
     """A table a measure, after about a quarter, a half, and all of the evaluations; and what controllers take."""
     budgets = results.budgets
-    picked = sorted({min(range(len(budgets)), key=lambda i: abs(budgets[i] - share * budgets[-1])) for share in (0.25, 0.5, 1)})
+    picked = sorted({min(range(len(budgets)), key=lambda i: abs(budgets[i] - fraction * budgets[-1])) for fraction in (0.25, 0.5, 1)})
     heads = [("controller", False), *((f"after {budgets[i]}", True) for i in picked)]
     parts = []
     for measure in results.measures:
@@ -190,14 +192,14 @@ def _row(name: str, cells: Sequence[str]) -> str:
 
 
 def _cell(measure: str, q: Quartiles) -> str:
-    return number_cell(q.middle, _words(measure, q))
+    return number_cell(q.median, _quartiles_text(measure, q))
 
 
-def _words(measure: str, q: Quartiles) -> str:
-    if not np.isfinite(q.middle):
+def _quartiles_text(measure: str, q: Quartiles) -> str:
+    if not np.isfinite(q.median):
         return MISSING
     digits = 3 if measure == "regret" else 2
-    return f"{100 * q.middle:.{digits}f} % ({100 * q.low:.{digits}f} to {100 * q.high:.{digits}f})"
+    return f"{100 * q.median:.{digits}f} % ({100 * q.low:.{digits}f} to {100 * q.high:.{digits}f})"
 
 
 def _verdicts(results: Results) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 @dataclass(frozen=True)
 class Quartiles:
     low: float
-    middle: float
+    median: float
     high: float
 
 
@@ -20,13 +20,13 @@ def quartiles(values: Sequence[float | None]) -> Quartiles:
     known = [value for value in values if value is not None]
     if len(known) < len(values) or not known:
         return Quartiles(np.nan, np.nan, np.nan)
-    low, middle, high = np.percentile(known, [25, 50, 75])
-    return Quartiles(float(low), float(middle), float(high))
+    low, median, high = np.percentile(known, [25, 50, 75])
+    return Quartiles(float(low), float(median), float(high))
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one controller against the best: `p` after Holm's correction, `wins` the share of pairs of seeds that it wins
+    """Of one controller against the best: `p` after Holm's correction, `wins` the fraction of pairs of seeds that it wins
     (Vargha and Delaney's A: .5 is even)."""
 
     p: float

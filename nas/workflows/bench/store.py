@@ -1,4 +1,4 @@
-"""Results as lines of JSON, appended as they come, so that a benchmark that was killed goes on."""
+"""Results as lines of JSON, appended as they come, so that a killed benchmark resumes."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Task = Mapping[str, Any]
-Record = dict[str, Any]
+from nas.records import JSON
+
+Task = Mapping[str, JSON]
+Record = dict[str, JSON]
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Store:
         return [record for line in lines if (record := _read(line))]
 
     def append(self, record: Record) -> None:
+        """Appends a record to the file, if there is one."""
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
@@ -51,12 +54,21 @@ def _read(line: str) -> Record:
 
 
 def run_all(
-    tasks: Sequence[Task], work: Callable[[Task], Mapping[str, Any]], store: Store, workers: int = 1,
-    start: Callable[..., None] | None = None, given: tuple[Any, ...] = (),
+    tasks: Sequence[Task], work: Callable[[Task], Mapping[str, JSON]], store: Store, workers: int = 1,
+    start: Callable[..., object] | None = None, given: tuple[Any, ...] = (),
 ) -> Iterator[Record]:
     """The record of each task, those in the store first, the others in `workers` processes as they end.
 
-    `work` gives what a record has besides its task. `start(*given)` is called once in each process before.
+    Args:
+        tasks: Plain data; a record has the keys of its task.
+        work: Returns what a record has besides its task.
+        store: Where records are kept.
+        workers: Processes; 1 works in this one.
+        start: Called once in each process, before any work.
+        given: Arguments of `start`.
+
+    Yields:
+        Records, as they are finished.
     """
     kept = {_key(record, task): record for task in tasks[:1] for record in store.records() if task.keys() <= record.keys()}
     waiting: list[Task] = []
@@ -72,9 +84,9 @@ def run_all(
 
 
 def _done(
-    tasks: Sequence[Task], work: Callable[[Task], Mapping[str, Any]], workers: int, start: Callable[..., None] | None,
+    tasks: Sequence[Task], work: Callable[[Task], Mapping[str, JSON]], workers: int, start: Callable[..., object] | None,
     given: tuple[Any, ...],
-) -> Iterator[tuple[Task, Mapping[str, Any]]]:  # fmt: skip
+) -> Iterator[tuple[Task, Mapping[str, JSON]]]:  # fmt: skip
     if workers <= 1:
         if tasks and start is not None:
             start(*given)
@@ -89,5 +101,5 @@ def _done(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _key(record: Mapping[str, Any], task: Task) -> str:
+def _key(record: Mapping[str, JSON], task: Task) -> str:
     return json.dumps({key: record[key] for key in task}, sort_keys=True)

@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,10 +24,16 @@ from nas.core.yamlio import dump_yaml, parse_yaml
 from nas.cost import cost
 from nas.data.dataset import Dataset
 from nas.nn.weights import Variables
-from nas.tasks import about, metrics_of, task_of
+from nas.records import JSON
+from nas.tasks import about, metrics_of, single, task_of
 from nas.workflows.export import int8, safetensors
 from nas.workflows.export.card import card, confusion
 from nas.workflows.export.formats import FORMATS, Trained, run_onnx
+
+if TYPE_CHECKING:
+    from jax import Array
+
+    Arrays = Mapping[str, Mapping[str, Array]]
 
 VERSION = 1
 INDEX = "bundle.json"
@@ -65,12 +71,12 @@ class Bundle:
     arch: Arch
     trained: Trained
     resolution: int
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, JSON] = field(default_factory=dict)
 
 
 def make_bundle(
     folder: Path, arch: Arch, variables: Variables, dataset: Dataset, formats: Sequence[str], *, with_int8: bool = False,
-    latencies: Mapping[str, float] | None = None, origin: Mapping[str, Any] | None = None, calibrate: int = 256,
+    latencies: Mapping[str, float] | None = None, origin: Mapping[str, JSON] | None = None, calibrate: int = 256,
 ) -> Made:  # fmt: skip
     """Writes the bundle; nothing is left where it fails.
 
@@ -99,7 +105,7 @@ class _Making:
     arch: Arch
     variables: Variables
     dataset: Dataset
-    origin: dict[str, Any]
+    origin: dict[str, JSON]
     latencies: dict[str, float]
 
     def run(
@@ -130,7 +136,7 @@ class _Making:
         task = task_of(self.arch)
         return metrics_of(task, outputs, self.dataset.test.targets)[task.primary]
 
-    def _int8(self, test: np.ndarray, accuracy: float, calibrate: int) -> dict[str, Any]:
+    def _int8(self, test: np.ndarray, accuracy: float, calibrate: int) -> dict[str, JSON]:
         source = self.folder / FORMATS["onnx"].file
         if not source.exists():
             raise ValueError("formats: int8 is made from onnx; name both")
@@ -140,7 +146,7 @@ class _Making:
         return {"before": before, "after": after, "images": len(test), "calibrated": len(train)}
 
     def _write_card(
-        self, differences: Mapping[str, float], accuracy: float, quantized: Any, matrix: np.ndarray | None
+        self, differences: Mapping[str, float], accuracy: float, quantized: Mapping[str, JSON] | None, matrix: np.ndarray | None
     ) -> None:
         counted = cost(self.arch)
         what = {"stablehlo": "StableHLO by jax.export, any number of images", "source": "Flax source, needs jax and flax",
@@ -184,8 +190,8 @@ def prepared(images: np.ndarray, arch: Arch, mean: Sequence[float], std: Sequenc
     """(n, h, w, c) uint8 -> float32, normalized, at the network's size: what every format takes."""
     import jax
 
-    center, spread = (np.array(v, np.float32).reshape(1, 1, 1, -1) for v in (mean, std))
-    scaled = (images.astype(np.float32) / 255 - center) / spread
+    center, scale = (np.array(v, np.float32).reshape(1, 1, 1, -1) for v in (mean, std))
+    scaled = (images.astype(np.float32) / 255 - center) / scale
     if scaled.shape[1] == arch.resolution:
         return scaled
     shape = (len(images), arch.resolution, arch.resolution, scaled.shape[3])
@@ -200,8 +206,8 @@ def own_logits(arch: Arch, variables: Variables, images: np.ndarray) -> np.ndarr
 
     graph = lower(arch)
 
-    def infer(params: Any, stats: Any, some: Any) -> Any:
-        return apply(graph, params, stats, some, train=False)[0]
+    def infer(params: Arrays, stats: Arrays, some: Array) -> Array:
+        return single(apply(graph, params, stats, some, train=False)[0])
 
     run, rows, out = jax.jit(infer), min(BATCH, len(images)), []
     for start in range(0, len(images), rows):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
+
+from nas.records import JSON
 
 MAX_CLASSES = 20
 
@@ -18,7 +19,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     )
 
 
-def card(facts: Mapping[str, Any], matrix: np.ndarray | None, classes: Sequence[str]) -> str:
+def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence[str]) -> str:
     """Markdown. `facts` has name, input, task, test, params, macs, memory, files, checks, int8, latencies, data, settings.
 
     matrix: the confusion of classes; None where there are none.

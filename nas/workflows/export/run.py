@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from nas.arch import Arch
 from nas.arch.blockstrings import format
 from nas.arch.find import find_arch, strings_yaml
 from nas.core.yamlio import dump_yaml, write_text
+from nas.records import JSON
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.export.sources import export_bundle
 from nas.workflows.progress import SILENT, Progress
@@ -27,8 +28,8 @@ class ExportCommand:
     arch: str | None = None
     weights: str | None = None
     formats: tuple[Literal["timm", "tf", "yaml", "stablehlo", "source", "onnx", "tflite", "int8"], ...] | None = None
-    dataset: Mapping[str, Any] | None = None
-    device: Mapping[str, Any] = field(default_factory=dict)
+    dataset: Mapping[str, JSON] | None = None
+    device: Mapping[str, JSON] = field(default_factory=dict)
     out: str | None = None
     calibrate: int = 256
     plugins: tuple[str, ...] = ()
@@ -73,8 +74,16 @@ class Exported:
 def export(command: ExportCommand, progress: Progress = SILENT, custom: Custom = NOTHING) -> Exported:
     """Writes a bundle of a trained network, or an architecture as text.
 
+    Args:
+        command: The settings; with `weights`, a bundle is written, else text.
+        progress: Receives messages.
+        custom: An architecture or a dataset in place of settings.
+
+    Returns:
+        The folder and files, the texts, and how far each format is from the network.
+
     Raises:
-        ValueError: For what does not fit together; all is written or nothing.
+        ValueError: Settings or files do not fit together; nothing is left behind.
     """
     use_plugins(command.plugins)
     if command.weights is not None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.find import find_arch
 from nas.data import Dataset, load_dataset
 from nas.latency import make_device
+from nas.nn.weights import Variables
+from nas.records import JSON
 from nas.tasks import outputs, task_of
 from nas.workflows.custom import Custom
 from nas.workflows.export import Made, available, make_bundle
@@ -22,7 +24,7 @@ KEPT = ("seed", "recipe", "dataset", "weights", "train_s", "valid", "test", "ver
 
 
 class BundleSettings(Protocol):
-    """What an export with weights is told."""
+    """The settings of an export with weights."""
 
     @property
     def arch(self) -> str | None: ...
@@ -31,9 +33,9 @@ class BundleSettings(Protocol):
     @property
     def formats(self) -> tuple[str, ...] | None: ...
     @property
-    def dataset(self) -> Mapping[str, Any] | None: ...
+    def dataset(self) -> Mapping[str, JSON] | None: ...
     @property
-    def device(self) -> Mapping[str, Any]: ...
+    def device(self) -> Mapping[str, JSON]: ...
     @property
     def out(self) -> str | None: ...
     @property
@@ -62,7 +64,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
     )  # fmt: skip
 
 
-def _record(path: Path) -> Mapping[str, Any]:
+def _record(path: Path) -> Mapping[str, JSON]:
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
@@ -86,7 +88,7 @@ def _check_fit(arch: Arch, dataset: Dataset) -> None:
             raise ValueError(f"dataset: {dataset.name} has {expected} {key}, the architecture {getattr(arch, key)}")
 
 
-def whole_weights(weights: str, arch: Arch) -> Any:
+def whole_weights(weights: str, arch: Arch) -> Variables:
     """The arrays of a weights file, for every layer. Raises ValueError where some are missing."""
     from nas.convert import starting_weights
 

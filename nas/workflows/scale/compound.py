@@ -114,8 +114,8 @@ def _largest(
         return None
     low, high = (0.0, high) if fits(0.0) else (low, 0.0)
     for _ in range(STEPS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
+        center = (low + high) / 2
+        low, high = (center, high) if fits(center) else (low, center)
     return low
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nas.arch import Arch
-from nas.space import Space, space_from_dict
+from nas.space import Space
 from nas.workflows.scale.compound import Coefficients, compound
 
 AROUND = (-2.0, -1.0, 0.0, 1.0, 2.0)
@@ -26,7 +26,7 @@ def family_space(arch: Arch, coefficients: Coefficients | None = None, around: S
         if stage.get("width"):
             widths = [member.stages[i].layers[0].get("width") for member in members]
             stage["width"] = _choice(widths, stage["width"])
-    return space_from_dict(data, f"{arch.name}: its family")
+    return Space.from_dict(data, f"{arch.name}: its family")
 
 
 def _choice(values: list[int], own: int) -> object:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 from nas.arch import MAX_LAYERS, MAX_RESOLUTION, MAX_WIDTH, Arch, Block, Stage, choice, number, whole
 from nas.arch.blocks import WIDTHS, make_divisible
@@ -75,7 +74,7 @@ def with_resolution(arch: Arch, resolution: int) -> Arch:
     return dataclasses.replace(arch, resolution=whole(resolution, 1, MAX_RESOLUTION, "with_resolution: resolution"))
 
 
-def replace_knobs(arch: Arch, **knobs: Any) -> Arch:
+def replace_knobs(arch: Arch, **knobs: object) -> Arch:
     """Knobs set in every block, the stem and the head that has them set already, and in the defaults."""
 
     def block(old: Block) -> Block:

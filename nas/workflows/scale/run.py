@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from nas.arch import Arch
 from nas.arch.find import find_arch
@@ -17,6 +17,7 @@ from nas.cost import cost
 from nas.data import load_dataset
 from nas.latency import make_device
 from nas.recipe import Recipe
+from nas.records import JSON
 from nas.runtime import make_executor_settings
 from nas.tasks import fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
@@ -41,6 +42,7 @@ class Grid:
     tolerance: float = 0.1
 
     def coefficients(self) -> list[Coefficients]:
+        """Returns the combinations of the grid. Raises ValueError where there is none."""
         found = list(grid(self.step, self.tolerance, self.product))
         if not found:
             raise ValueError(
@@ -54,10 +56,10 @@ class ScaleCommand:
     """The keys of conf/scale.yaml."""
 
     arch: str
-    dataset: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    executor: Mapping[str, Any]
-    device: Mapping[str, Any] = field(default_factory=dict)
+    dataset: Mapping[str, JSON]
+    recipe: Mapping[str, JSON]
+    executor: Mapping[str, JSON]
+    device: Mapping[str, JSON] = field(default_factory=dict)
     phi: tuple[float, ...] = (1, 2, 3)
     preset: Literal["efficientnet"] | None = None
     alpha: float = 1.2
@@ -90,6 +92,7 @@ class ScaleCommand:
 
     @property
     def in_workers(self) -> bool:
+        """Whether anything is trained or measured."""
         return bool(self.grid.search or self.target_ms or self.train or self.device)
 
 
@@ -123,9 +126,21 @@ class ScaleResult:
 def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: Custom = NOTHING) -> ScaleResult:
     """Scales an architecture; writes the members where `run` is set, and where something was measured or trained.
 
+    Args:
+        command: The settings.
+        run: The folder, and the command that resumes.
+        progress: Receives messages and steps.
+        custom: Objects of the caller's process in place of settings.
+
+    Returns:
+        The members in the order they were asked for, and their files.
+
     Raises:
-        ValueError: For a mistake of the user.
-        KeyboardInterrupt: After Ctrl-C, with what resumes in its text.
+        ValueError: A setting is wrong, or no combination of the grid could be trained.
+        KeyboardInterrupt: After Ctrl-C; its message has the command that resumes.
+
+    Source:
+        EfficientNet, arXiv:1905.11946, section 3.3.
     """
     use_plugins(command.plugins)
     coefficients = Coefficients(command.alpha, command.beta, command.gamma)
@@ -148,7 +163,7 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
     meta = {"settings": dict(config), "versions": versions(), "command": run.again}
     with open_run(folder, {**identity, "arch": fitted.to_dict()}, meta) as journal, logged(folder):
         space = family_space(fitted, coefficients) if command.device else None
-        plain = space.to_dict() if space else {}
+        plain = space.to_plain() if space else {}
         started = (command.executor, _settings(command), plain, command.plugins, folder, command.threads)
         with workers(*started, run) as (executor, placed):
             trainings = Trainings(command, folder, journal, executor, progress)
@@ -161,7 +176,7 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
                 predict = predictor.predict_arch
             family = _family(command, fitted, coefficients, predict)
             measured = trainings.measure([arch for _, arch, _ in family], placed)
-            family = [(phi, arch, {**figures, **measured.words(arch)}) for phi, arch, figures in family]
+            family = [(phi, arch, {**figures, **measured.columns(arch)}) for phi, arch, figures in family]
             files = _write(folder, family)
             if command.train:
                 trainings.members([arch for _, arch, _ in family], measured)
@@ -172,7 +187,7 @@ def _members(family: Family) -> tuple[Member, ...]:
     return tuple(Member(*one) for one in family)
 
 
-def _settings(command: ScaleCommand) -> dict[str, Any]:
+def _settings(command: ScaleCommand) -> dict[str, JSON]:
     devices = {name: with_paths(device) for name, device in command.device.items()}
     return {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "evaluator": EVALUATOR, "device": devices}
 
@@ -180,7 +195,7 @@ def _settings(command: ScaleCommand) -> dict[str, Any]:
 def _family(
     command: ScaleCommand, arch: Arch, coefficients: Coefficients, predict: Callable[[Arch], float] | None = None
 ) -> Family:  # fmt: skip
-    """(phi, member, figures besides params and MACs) of each member; `predict` says the ms that `target_ms` is of."""
+    """(phi, member, figures besides params and MACs) of each member; `predict` returns the latency in ms that `target_ms` bounds."""
     if command.preset:
         return [(phi, preset(arch, int(phi)), {}) for phi in command.phi]
     if command.macs:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from nas.arch import Arch
 from nas.arch.blocks import arch_id
@@ -17,7 +17,7 @@ from nas.core.yamlio import dump_yaml, write_text
 from nas.cost import cost
 from nas.journal import Journal
 from nas.latency import make_device
-from nas.records import Job, Measurement, Trial
+from nas.records import JSON, Job, Measurement, Trial
 from nas.report.panel import duration
 from nas.runtime.base import Executor
 from nas.runtime.journaled import job_seed, run_journaled
@@ -28,18 +28,45 @@ from nas.workflows.scale import Coefficients, compound
 from nas.workflows.workers import not_measured
 
 
+class GridSettings(Protocol):
+    """Whether coefficients are searched, and over which."""
+
+    @property
+    def search(self) -> bool: ...
+    def coefficients(self) -> Sequence[Coefficients]: ...
+
+
+class TrainingsSettings(Protocol):
+    """What trainings need of a `ScaleCommand`."""
+
+    @property
+    def seed(self) -> int: ...
+    @property
+    def divisor(self) -> int: ...
+    @property
+    def timeout_s(self) -> float | None: ...
+    @property
+    def device(self) -> Mapping[str, JSON]: ...
+    @property
+    def dataset(self) -> Mapping[str, JSON]: ...
+    @property
+    def recipe(self) -> Mapping[str, JSON]: ...
+    @property
+    def grid(self) -> GridSettings: ...
+
+
 @dataclass(frozen=True)
 class Measured:
     """Measurements of members, by device and architecture id."""
 
     known: Mapping[str, Mapping[str, Measurement]]
 
-    def words(self, arch: Arch) -> dict[str, float]:
+    def columns(self, arch: Arch) -> dict[str, float]:
         """Columns of the table; nan where a member could not be measured."""
         found = {device: ms.get(arch_id(arch)) for device, ms in self.known.items()}
         return {f"measured ms on {device}": m.latency_ms if m else float("nan") for device, m in found.items()}
 
-    def record(self, arch: Arch) -> dict[str, dict[str, Any]]:
+    def record(self, arch: Arch) -> dict[str, dict[str, JSON]]:
         """What a member's result.json says of it."""
         found = {device: ms[arch_id(arch)] for device, ms in self.known.items() if arch_id(arch) in ms}
         return {
@@ -51,7 +78,7 @@ class Measured:
 class Trainings:
     """The trainings of one `nas scale`, numbered and journaled: the grid first, then the members. `command` is a ScaleCommand."""
 
-    command: Any
+    command: TrainingsSettings
     folder: Path
     journal: Journal
     executor: Executor
@@ -127,7 +154,7 @@ class Trainings:
             os.replace(weights, member / "weights.npz")
         self.progress.message(f"{arch.name}: validation {task.primary} {trial.metrics[task.primary]:.4f}, in {os.path.relpath(member)}")
 
-    def _trial(self, number: int, arch: Arch, genome: tuple[int, ...], note: Mapping[str, Any]) -> tuple[Trial, Job]:
+    def _trial(self, number: int, arch: Arch, genome: tuple[int, ...], note: Mapping[str, JSON]) -> tuple[Trial, Job]:
         counted, found = cost(arch), arch_id(arch)
         trial = Trial(number, genome, found, note=note, metrics={"params": counted.params, "macs": counted.macs})
         return trial, Job(number, "train", arch.to_dict(), found, 0, self.seed)

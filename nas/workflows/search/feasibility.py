@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from nas.objectives import metric_of
+from nas.problem import Problem
 
 
-def check_feasible(problem: Any, seed: int, samples: int = 500, steps: int = 60) -> None:
+def check_feasible(problem: Problem, seed: int, samples: int = 500, steps: int = 60) -> None:
     """Looks for one architecture within the constraints: random ones, then descent on what is over.
 
     Raises ValueError naming the constraint that even the best one found violates, before anything is trained.
@@ -33,7 +32,7 @@ def check_feasible(problem: Any, seed: int, samples: int = 500, steps: int = 60)
     raise ValueError(f"objective.constraints: no architecture of {problem.space.name} was found within them; the nearest: {broken}")
 
 
-def _excess(problem: Any, genomes: np.ndarray) -> np.ndarray:
+def _excess(problem: Problem, genomes: np.ndarray) -> np.ndarray:
     """(n,) summed relative excess over the constraints that costs tell, 0 where all hold."""
     costs = problem.costs(genomes)
     total = np.zeros(len(genomes))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from nas.journal import Journal
 from nas.objectives import Objectives, front, latest, violated
@@ -18,7 +17,7 @@ from nas.workflows.search.ledger import root_of
 
 def measure_front(
     journal: Journal, objectives: Objectives, executors: Mapping[str, Executor], timeouts_s: Mapping[str, float],
-    say: Callable[[str], Any],
+    message: Callable[[str], object],
 ) -> None:  # fmt: skip
     """Measures members that were not yet, interleaved in one worker while nothing else runs, and reports the constraints that they violate.
 
@@ -31,27 +30,27 @@ def measure_front(
         missing = [trial for trial in members if trial.arch_id not in known]
         if not missing:
             continue
-        say(f"measuring {len(missing)} members of the front on {device} ...")
+        message(f"measuring {len(missing)} members of the front on {device} ...")
         archs = [(trial.arch_id, journal.get(f"arch/{trial.arch_id}")) for trial in missing]
 
         def failed(arch_id: str, error: str, device: str = device) -> None:
             journal.add_event("measure_failed", device=device, arch_id=arch_id, error=error)
-            say(f"not measured on {device}: {error}")
+            message(f"not measured on {device}: {error}")
 
         measure_all(executor, device, archs, timeouts_s[device], journal.add_measurement, failed)
     times = latest(journal.measurements())
     for trial in members:
         if broken := violated({device: m.latency_ms for device, m in times.get(trial.arch_id, {}).items()}, objectives):
-            say(f"trial {trial.number}: constraint violated by measurement: {'; '.join(broken)}")
+            message(f"trial {trial.number}: constraint violated by measurement: {'; '.join(broken)}")
 
 
-def test_front(journal: Journal, objectives: Objectives, executor: Executor, say: Callable[[str], Any]) -> None:
+def test_front(journal: Journal, objectives: Objectives, executor: Executor, message: Callable[[str], object]) -> None:
     """One journaled evaluation on the test split for each member that has none."""
     known, trials = {e.trial for e in journal.evaluations("test")}, journal.trials()
     missing = [trial for trial in front(trials, objectives) if trial.number not in known]
     if not missing:
         return
-    say(f"scoring {len(missing)} members of the front on the test split ...")
+    message(f"scoring {len(missing)} members of the front on the test split ...")
     seeds = {e.trial: e.seed for e in journal.evaluations("search")}
     fidelities = [Fidelity(**fidelity) for fidelity in journal.get("fidelities", [])]
     jobs = [
@@ -64,9 +63,9 @@ def test_front(journal: Journal, objectives: Objectives, executor: Executor, say
 
 
 def prune_weights(journal: Journal, objectives: Objectives, folder: Path, running: bool = False) -> list[Trial]:
-    """Keeps the weights of the front's members, and the checkpoints of trials in flight; gives the front.
+    """Keeps the weights of the front's members, and the checkpoints of trials in flight; returns the front.
 
-    While a search is `running` whose trainings are promoted, their checkpoints stay too: any may be gone on from.
+    While a search is `running` whose trainings are promoted, their checkpoints stay too: any may be continued.
     """
     promoted = running and bool(journal.get("fidelities", []))
     trials = journal.trials()

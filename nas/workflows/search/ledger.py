@@ -8,11 +8,11 @@ from typing import Protocol
 from nas.journal import Journal
 from nas.records import Trial, trained
 
-CHUNK = 1000  # trials read at once where a resumed run is told its past
+CHUNK = 1000  # trials read at once where a resumed run replays its past
 
 
 class History:
-    """Counts, known architectures, and the trials that may still change or be told soon.
+    """Counts, known architectures, and the trials that may still change or will be observed soon.
 
     `counted` are trained trials, `idle` proposals since the last of them; `keep` is how many of the last trials stay at hand.
     """

@@ -1,6 +1,6 @@
-"""The search loop: propose, screen, run, record, tell.
+"""The search loop: propose, check the constraints, run, record, observe.
 
-Proposal n is asked with the state after telling trials 0 .. n - K - 1 in order of number, and with the K trials before it
+Proposal n is asked with the state after observing trials 0 .. n - K - 1 in order of number, and with the K trials before it
 as pending ones (K = `in_flight`), whether or not their results are known by then. So, given equal results, the sequence of
 proposals depends on the seed alone: not on the number of workers, on timing, or on how often the run was killed.
 """
@@ -11,7 +11,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from nas.arch.blocks import lower
 from nas.controllers import Controller
 from nas.core.settings import check_ranges
 from nas.journal import Journal
-from nas.records import Evaluation, Job, Outcome, Proposal, Trial, training_of
+from nas.problem import Problem
+from nas.records import JSON, Evaluation, Job, Outcome, Proposal, Trial, training_of
 from nas.runtime.base import Executor, JobEvent
 from nas.runtime.dispatch import Dispatcher, Loss
 from nas.runtime.journaled import job_seed
@@ -38,11 +39,11 @@ class SearchSettings:
     repeat: Literal["journal", "reseed"] = "journal"
     retries: int = 2
     timeout_s: float | None = 3600
-    max_screened: int = 1000
+    max_infeasible: int = 1000
     enqueue: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_ranges(self, in_flight=(0, 10_000), threads=(1, 1024), retries=(0, 100), max_screened=(1, 10**7))
+        check_ranges(self, in_flight=(0, 10_000), threads=(1, 1024), retries=(0, 100), max_infeasible=(1, 10**7))
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise ValueError(f"timeout_s: expected more than 0 seconds or null, got {self.timeout_s:g}")
 
@@ -51,7 +52,7 @@ class Search:
     """One run over a journal. `proposed_first` are genomes that come before the controller's own."""
 
     def __init__(
-        self, problem: Any, controller: Controller[Any], journal: Journal, executor: Executor, settings: SearchSettings, seed: int,
+        self, problem: Problem, controller: Controller, journal: Journal, executor: Executor, settings: SearchSettings, seed: int,
         observer: Observer, proposed_first: Sequence[tuple[int, ...]] = (), clock: Callable[[], float] = time.monotonic,
     ):  # fmt: skip
         self._problem, self._controller, self._journal, self._executor = problem, controller, journal, executor
@@ -59,13 +60,13 @@ class Search:
         self._first, self._clock = list(proposed_first), clock
         self._fidelities = controller.fidelities
         self._history = History(journal, settings.in_flight + 1)
-        self._state, self._told = controller.init(problem, seed), 0
+        self._state, self._observed = controller.init(problem, seed), 0
         self._work = Dispatcher(executor, settings.retries, settings.timeout_s, self._lost, self._seen, clock)
-        self._status: dict[str, Any] = {}
+        self._status: dict[str, JSON] = {}
         journal.show(lambda: self._status)
 
     def run(self, trials: int) -> str:
-        """Goes on until `trials` are counted: those that are trained, not screened out or answered from the journal.
+        """Runs until `trials` are counted: those that are trained, not infeasible or answered from the journal.
 
         Returns "" or the reason why it ended before.
         """
@@ -92,14 +93,14 @@ class Search:
         size, idle = self._problem.space.size, self._history.idle
         if self._history.genomes >= size and self._settings.repeat == "journal" and not self._fidelities:
             return f"all {size} architectures of the space were tried"
-        if idle >= self._settings.max_screened:
+        if idle >= self._settings.max_infeasible:
             return f"the last {idle} proposals were repeats or violated a constraint; widen the space or the constraints"
         return ""
 
     def _propose(self) -> str:
         number = self._history.count
         self._tell_up_to(number - self._settings.in_flight)
-        pending = [trial.proposal for trial in self._history.between(self._told, number)]
+        pending = [trial.proposal for trial in self._history.between(self._observed, number)]
         if number < len(self._first):
             proposal = Proposal(self._first[number], note={"enqueued": True})
         else:
@@ -124,11 +125,11 @@ class Search:
         return ""
 
     def _tell_up_to(self, number: int) -> None:
-        for trial in self._history.between(self._told, max(number, self._told)):
+        for trial in self._history.between(self._observed, max(number, self._observed)):
             rng = np.random.default_rng([self._seed, trial.number, 1])
             self._state = self._controller.tell(self._state, trial, rng)
-        self._told = max(number, self._told)
-        self._history.forget(self._told)
+        self._observed = max(number, self._observed)
+        self._history.forget(self._observed)
 
     def _record(self, trial: Trial) -> None:
         self._history.put(trial)
@@ -142,7 +143,7 @@ class Search:
             answered = dataclasses.replace(trial, outcome=first.outcome, error=first.error, metrics=first.metrics)
             self._record(self._journal.finish(answered))
 
-    def _job(self, trial: Trial, arch: Mapping[str, Any] | None = None) -> Job:
+    def _job(self, trial: Trial, arch: Mapping[str, JSON] | None = None) -> Job:
         plain = self._problem.space.decode(trial.genome).to_dict() if arch is None else arch
         root = root_of(self._history, trial)
         data = training_of(self._fidelities, trial.fidelity, root)

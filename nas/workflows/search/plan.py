@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,10 @@ from nas.controllers import Controller, make_controller
 from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
 from nas.evaluators import EvaluatorSettings, evaluator_settings
-from nas.latency import make_device
+from nas.latency import Device, make_device
 from nas.objectives import Objectives, TaskMetrics, build_objectives
 from nas.recipe import Recipe
+from nas.records import JSON
 from nas.report.trackers import check_trackers
 from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
@@ -32,14 +32,14 @@ class SearchCommand:
     """The keys of conf/search.yaml."""
 
     space: str
-    controller: Mapping[str, Any]
-    dataset: Mapping[str, Any]
-    objective: Mapping[str, Any]
-    recipe: Mapping[str, Any]
-    evaluator: Mapping[str, Any]
-    executor: Mapping[str, Any]
-    device: Mapping[str, Any] = field(default_factory=dict)
-    search: Mapping[str, Any] = field(default_factory=dict)
+    controller: Mapping[str, JSON]
+    dataset: Mapping[str, JSON]
+    objective: Mapping[str, JSON]
+    recipe: Mapping[str, JSON]
+    evaluator: Mapping[str, JSON]
+    executor: Mapping[str, JSON]
+    device: Mapping[str, JSON] = field(default_factory=dict)
+    search: Mapping[str, JSON] = field(default_factory=dict)
     resolution: int | None = None
     divisor: int | None = None
     trials: int = 24
@@ -61,9 +61,9 @@ class Plan:
     settings: SearchSettings
     space: Space
     objectives: Objectives
-    controller: Controller[Any]
-    devices: Mapping[str, Any]
-    config: Mapping[str, Any]
+    controller: Controller
+    devices: Mapping[str, Device]
+    config: Mapping[str, JSON]
     first: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
     dataset: Dataset | None
@@ -71,8 +71,8 @@ class Plan:
     custom: Custom = NOTHING
 
     @property
-    def identity(self) -> dict[str, Any]:
-        """What must be equal for a run to go on."""
+    def identity(self) -> dict[str, JSON]:
+        """What must be equal for a run to resume."""
         c, space = self.command, {"name": self.space.name, "fingerprint": self.space.fingerprint}
         parts = {k: self.config[k] for k in ("controller", "objective", "dataset", "recipe", "evaluator", "device")}
         search = {
@@ -125,7 +125,7 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     )  # fmt: skip
 
 
-def as_config(command: SearchCommand) -> dict[str, Any]:
+def as_config(command: SearchCommand) -> dict[str, JSON]:
     """The settings as plain data, as config.yaml and the journal have them."""
     return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(command).items()}
 
@@ -145,7 +145,7 @@ def _check_sizes(evaluator: EvaluatorSettings, command: SearchCommand) -> None:
             raise ValueError(f"{key}: the networks of {name} were trained as they are; leave it out")
 
 
-def _check_fidelities(controller: Controller[Any], evaluator: EvaluatorSettings, dataset: Mapping[str, Any] | None) -> None:
+def _check_fidelities(controller: Controller, evaluator: EvaluatorSettings, dataset: Mapping[str, JSON] | None) -> None:
     """Trainings of several lengths need an evaluator that knows them, and images that can be had at each size."""
     fidelities = controller.fidelities
     if fidelities and not evaluator.capabilities.fidelities:

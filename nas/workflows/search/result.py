@@ -105,7 +105,7 @@ class SearchResult:
         front: Members that no other trial dominates.
         best: The one with the highest reward; None where no trial succeeded.
         trials: Every trial as a row: number, outcome, error, metrics, and the parameters of its genome.
-        summary: Everything that the report knows.
+        summary: The content of the report.
     """
 
     run: Path
@@ -132,7 +132,15 @@ class SearchResult:
 
 
 def read_result(journal: Journal, folder: Path) -> SearchResult:
-    """The result of a run as its journal stands."""
+    """Reads the result of a run, finished or not.
+
+    Args:
+        journal: The journal of the run.
+        folder: The folder of the run.
+
+    Returns:
+        The front, the best member, and all trials so far.
+    """
     summary = summarize(journal)
     front = tuple(candidate(row, summary.task.primary) for row in summary.front if row.arch is not None)
     best = candidate(summary.best, summary.task.primary) if summary.best and summary.best.arch is not None else None
@@ -140,7 +148,15 @@ def read_result(journal: Journal, folder: Path) -> SearchResult:
 
 
 def candidate(row: FrontRow, primary: str) -> Candidate:
-    """A row of the report as a member."""
+    """Converts a row of the report.
+
+    Args:
+        row: A row that has an architecture.
+        primary: Name of the task's primary metric, under which the test score is returned.
+
+    Returns:
+        The member with its latencies in ms by device.
+    """
     assert row.arch is not None
     predicted = {device: value for key, value in row.metrics.items() if (device := device_of(key))}
     test = {} if math.isnan(row.test) else {primary: row.test}

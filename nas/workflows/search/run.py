@@ -27,17 +27,20 @@ from nas.workflows.workers import start_workers, worker_spec
 
 
 def search(command: SearchCommand, run: Run, progress: Progress = SILENT, custom: Custom = NOTHING) -> SearchResult:
-    """Runs a search to its end, or resumes it.
+    """Runs a search until its trials are done, or resumes it.
 
     Args:
         command: The settings.
         run: The folder, and the command that resumes.
-        progress: What hears of it.
-        custom: Objects in place of settings.
+        progress: Receives messages and trials.
+        custom: Objects of the caller's process in place of settings.
+
+    Returns:
+        The front, the best member, and all trials.
 
     Raises:
-        ValueError: For a mistake of the user, before anything is started.
-        KeyboardInterrupt: After Ctrl-C, with the journal closed and the command that resumes in its text.
+        ValueError: A setting is wrong, or no architecture satisfies the constraints; raised before any training.
+        KeyboardInterrupt: After Ctrl-C, with the journal closed; its message has the command that resumes.
     """
     plan = make_plan(command, custom)
     with open_run(run.folder, plan.identity, _meta(plan, run)) as journal, logged(run.folder):
@@ -50,7 +53,7 @@ def search(command: SearchCommand, run: Run, progress: Progress = SILENT, custom
 
 
 def _meta(plan: Plan, run: Run) -> dict[str, object]:
-    """What the journal says of the run."""
+    """The metadata of the run in its journal."""
     genes = plan.space.genes
     space = {
         "name": plan.space.name,
@@ -77,7 +80,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
     _announce(plan, run, progress)
     settings = {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}
     storage = Path(command.storage).expanduser().absolute() / run.folder.name if command.storage else run.folder
-    started = (settings, plan.space.to_dict(), command.plugins, storage, plan.settings.threads)
+    started = (settings, plan.space.to_plain(), command.plugins, storage, plan.settings.threads)
     executor = start_workers(command.executor, *started, plan.dataset, custom.evaluator)
     placed = DeviceExecutors(executor, worker_spec(*started), plan.devices)
     if executor.dashboard:

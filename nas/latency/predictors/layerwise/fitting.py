@@ -84,8 +84,8 @@ def _macs(graph: Graph) -> int:
     return sum(node_macs(node, graph.in_shapes(node)) for node in graph.nodes[1:])
 
 
-def spread_indices(count: int, expected: int) -> list[int]:
-    """Indices of `expected` of `count` sorted items: the middle one, both ends, then wherever the gap is widest."""
+def evenly_spaced(count: int, expected: int) -> list[int]:
+    """Indices of `expected` of `count` sorted items: the median, both ends, then wherever the gap is widest."""
     chosen: list[int] = []
     expected = min(expected, count)
     grid = sorted({round(i * (count - 1) / max(expected - 1, 1)) for i in range(expected)})
@@ -127,7 +127,7 @@ def fit_layerwise(
     start = clock()
     report = progress or (lambda what, done, total: None)
     sample = sample_space(space, seed)
-    chosen = [sample.networks[i] for i in spread_indices(len(sample.networks), budget.networks)]
+    chosen = [sample.networks[i] for i in evenly_spaced(len(sample.networks), budget.networks)]
     empty = bench.compile(EMPTY, "empty program")
     layers = [layer for _, layer in sample.blocks[: budget.samples]]
     compiler = _Compiler(bench, clock, report)

@@ -9,8 +9,8 @@
     LearnedPredictor.from_dict(json.loads(text), space)      # refitted; refused with the reason where stale or foreign
 
 The models (`nas.latency.predictors.learned.models`) are compared by cross-validation; the best or a blend of them is kept.
-Intervals are conformal (Papadopoulos et al. 2002): quantiles of the held-out errors in units of the Gaussian process' standard
-deviation. For networks drawn like the measured ones they cover what they promise, and they are wider where data are sparse.
+Intervals are conformal (Papadopoulos et al. 2002): quantiles of the held-out errors in units of the Gaussian process'
+standard deviation. For networks drawn like the measured ones they cover what they promise, and they are wider where data are sparse.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas.arch import Arch
-from nas.core.machine import one_thread
+from nas.core.process import one_thread
 from nas.latency.predictors.base import check_origin, scores
 from nas.latency.predictors.learned.features import NAMES, Features, LayerCounts, Prior
 from nas.latency.predictors.learned.models import MODELS, GaussianProcess, LatencyModel

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas.arch import Arch
-from nas.core.machine import one_thread
+from nas.core.process import one_thread
 from nas.latency.predictors.learned.features import Features, LayerCounts, Prior
 from nas.latency.predictors.learned.models import GaussianProcess
 from nas.latency.predictors.learned.predictor import LEAST_NETWORKS, LearnedPredictor, checked

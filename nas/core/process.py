@@ -28,9 +28,15 @@ _log = logging.getLogger("nas")
 
 @cache
 def cache_folder(kind: str) -> Path | None:
-    """A writable folder of this user for compiled code of this kind, or None.
+    """A writable folder of this user for compiled code.
 
     Its path holds a fingerprint of the processor: code compiled for another one may crash this one.
+
+    Args:
+        kind: What compiled it; one folder for each.
+
+    Returns:
+        The folder; None if caching is off or the folder cannot be written.
     """
     chosen = os.environ.get("NAS_CACHE", "")
     if chosen == "off":
@@ -59,9 +65,12 @@ def processor() -> str:
 
 @cache
 def use_compile_cache() -> Path | None:
-    """Lets JAX keep what it compiles, bounded, for all processes of this user on this host; None without a folder.
+    """Lets JAX keep compiled programs, bounded in size, for all processes of this user on this host.
 
     A folder or `JAX_ENABLE_COMPILATION_CACHE` that the user gave to JAX is left as it is.
+
+    Returns:
+        The folder; None without one, or if the user's own settings stay.
     """
     from importlib.metadata import version
 
@@ -93,7 +102,10 @@ def keep_memory() -> bool:
     """Lets glibc keep freed memory, so that a step's temporary tensors do not come from the kernel anew, page by page.
 
     XLA on a CPU allocates them at every step; returned and faulted in again they took a quarter of a step's time. Called
-    before threads are started. False where there is no glibc.
+    before threads are started.
+
+    Returns:
+        Whether all settings were accepted; False without glibc.
     """
     no_maps, no_trim, one_arena, ahead = (-4, 0), (-1, -1), (-8, 1), (-2, 64 << 20)
     try:

@@ -9,12 +9,12 @@ import pytest
 
 CODE = """
 import jax, jax.numpy as jnp, logging
-from nas.core import machine
+from nas.core import process
 from nas.nn import ops
 logging.basicConfig(level=logging.DEBUG)
 events = []
 jax.monitoring.register_event_listener(lambda name, **_: events.append(name))
-print("folder", machine.use_compile_cache() is not None)
+print("folder", process.use_compile_cache() is not None)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 x, w = jnp.ones((2, 4, 4, 8)), jnp.ones((3, 3, 1, 8))
 print("value", float(jax.jit(lambda x: ops.conv(x, w, groups=8).sum())(x)))
