@@ -65,7 +65,7 @@ def _group(group: str, default: str) -> str:
     names = choices(group)
     width = max([len(name) for name in names], default=0)
     rows = [
-        f"    {name:<{width}}  {_summary(CONF / group / f'{name}.yaml')}{' (default)' if name == default else ''}"
+        _row(f"    {name:<{width}}  ", _summary(CONF / group / f"{name}.yaml") + (" (default)" if name == default else ""))
         for name in names
     ]
     return "\n".join([f"  {group}", *rows])
@@ -75,9 +75,14 @@ def _spaces() -> str:
     files = {name: path for name, path in space_names().items() if path.parent.name != "reference"}
     references = [name for name in space_names() if name not in files]
     width = max(len(name) for name in files)
-    rows = [f"  {name:<{width}}  {_summary(path)}" for name, path in files.items()]
+    rows = [_row(f"  {name:<{width}}  ", _summary(path)) for name, path in files.items()]
     listed = textwrap.wrap("and the architectures " + ", ".join(references), 116, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(rows + (listed if references else []))
+
+
+def _row(start: str, text: str) -> str:
+    """A name and its sentence, whose further lines stand below the first."""
+    return textwrap.fill(text, 120, initial_indent=start, subsequent_indent=" " * len(start), break_on_hyphens=False)
 
 
 def _summary(path: Path) -> str:
@@ -89,5 +94,4 @@ def _summary(path: Path) -> str:
         if not line.startswith("#"):
             break
         tokens += [] if line.startswith("# @package") else line.lstrip("#").split()
-    sentence = re.split(r"(?<=[a-z)\]0-9])(?<!et al)(?<!e\.g)(?<!i\.e)(?<! vs)[.:;](?= |$)", " ".join(tokens), maxsplit=1)[0]
-    return sentence if len(sentence) <= 110 else sentence[:107].rsplit(" ", 1)[0] + " ..."
+    return re.split(r"(?<=[a-z)\]0-9])(?<!et al)(?<!e\.g)(?<!i\.e)(?<! vs)[.:;](?= |$)", " ".join(tokens), maxsplit=1)[0]

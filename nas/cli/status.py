@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from nas.cli.invocation import Invocation
 from nas.core.settings import build
-from nas.journal import Journal, Lease
+from nas.journal import Journal
 from nas.report import front_text, summarize
 from nas.report.panel import duration
 from nas.workflows.run_folder import journal_folder
+from nas.workflows.status import status_of
 
 
 @dataclass(frozen=True)
@@ -26,37 +27,12 @@ class StatusCommand:
 def status(call: Invocation) -> None:
     command = build(StatusCommand, call.config, "")
     with Journal.open(journal_folder(command.run) / "journal.sqlite", read_only=True) as journal:
-        found = _status(journal)
+        found = status_of(journal)
         if command.json:
             print(json.dumps(found, allow_nan=False))
             return
         print("\n".join(_lines(found)))
         print(front_text(summarize(journal), limit=10))
-
-
-def _status(journal: Journal) -> dict[str, Any]:
-    lease, status = journal.lease(), journal.get("status") or {}
-    summary, starts = summarize(journal), journal.events("start")
-    alive = lease is not None and lease.alive
-    return {
-        "run": str(journal.path.parent),
-        "state": _state(lease, journal.get("finished"), summary.counts.get("pending", 0)),
-        "driver": asdict(lease) if lease else None,
-        "goal": starts[-1].data.get("trials") if starts else None,
-        "trials": dict(summary.counts),
-        "losses": len(journal.events("retry")),
-        "sessions": summary.sessions,
-        "wall_s": summary.wall_s,
-        "capacity": status.get("capacity") if alive else 0,
-        "running": status.get("running", []) if alive else [],
-        "dashboard": status.get("dashboard", "") if alive else "",
-    }
-
-
-def _state(lease: Lease | None, finished: int | None, pending: int) -> str:
-    if lease is not None:
-        return "running" if lease.alive else "killed"
-    return "finished" if finished and not pending else "stopped"
 
 
 def _lines(found: dict[str, Any]) -> list[str]:

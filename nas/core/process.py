@@ -15,15 +15,30 @@ import os
 import platform
 import sys
 import tempfile
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from threadpoolctl import ThreadpoolController
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
 
 COMPILED_BYTES = 2 << 30  # of XLA programs; the least recently used go first
 LEAST_COMPILE_S = 0.1  # what compiles faster is not worth a file
+SKLEARN_SETS = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # set where it or threadpoolctl is imported
 _log = logging.getLogger("nas")
+
+
+@contextmanager
+def environment_kept(*names: str) -> Iterator[None]:
+    """Puts environment variables back that a library sets when it is imported; all others are left alone."""
+    before = {name: os.environ.get(name) for name in names}
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.__setitem__(name, value)
 
 
 @cache
@@ -118,7 +133,18 @@ def keep_memory() -> bool:
 
 @cache
 def _pools() -> ThreadpoolController:
+    with environment_kept(*SKLEARN_SETS):
+        from threadpoolctl import ThreadpoolController
+
     return ThreadpoolController()
+
+
+def one_pool_thread() -> AbstractContextManager[object]:
+    """All pools of threads of this process, those of libraries loaded since too, at one thread."""
+    with environment_kept(*SKLEARN_SETS):
+        from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(1)
 
 
 def one_thread() -> AbstractContextManager:

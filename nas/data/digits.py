@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas.core.process import SKLEARN_SETS, environment_kept
 from nas.data.dataset import Dataset, DatasetSettings, Part, assemble
 
 
@@ -14,7 +15,8 @@ class Digits(DatasetSettings):
     """The test part of the UCI optical digits, which scikit-learn carries; the fixed fifth of it is our test part."""
 
     def load(self) -> Dataset:
-        from sklearn.datasets import load_digits
+        with environment_kept(*SKLEARN_SETS):
+            from sklearn.datasets import load_digits
 
         images, labels = load_digits(return_X_y=True)
         pixels = np.round(images.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)  # inks run from 0 to 16

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
 from scipy.optimize import nnls
-from threadpoolctl import threadpool_limits
+
+from nas.core.process import SKLEARN_SETS, environment_kept, one_pool_thread
 
 Model = Callable[[np.ndarray], np.ndarray]
 FEW = 8  # rows for which walking all trees at once is faster
@@ -60,7 +61,8 @@ class Pairs:
 
 def trees(rows: np.ndarray, y: np.ndarray, rounds: int = 800) -> Model:
     """Gradient boosting on (n, f) rows; options of genomes do as numbers where all choices are ordered."""
-    from sklearn.ensemble import HistGradientBoostingRegressor
+    with environment_kept(*SKLEARN_SETS):
+        from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(
         learning_rate=0.05,
@@ -71,9 +73,7 @@ def trees(rows: np.ndarray, y: np.ndarray, rounds: int = 800) -> Model:
         early_stopping=False,  # type: ignore[arg-type]
         random_state=0,
     )
-    with threadpool_limits(
-        1
-    ):  # a team of threads for each of 800 small trees costs more than it brings, far more on busy cores
+    with one_pool_thread():  # a team of threads for each of 800 small trees costs more than it brings, far more on busy cores
         model.fit(rows, y)
 
     forest = _Forest.of(model)
@@ -81,7 +81,7 @@ def trees(rows: np.ndarray, y: np.ndarray, rounds: int = 800) -> Model:
     def predict(rows: np.ndarray) -> np.ndarray:
         if len(rows) <= FEW:
             return forest(rows)
-        with threadpool_limits(1):
+        with one_pool_thread():
             return model.predict(rows)
 
     return predict

@@ -41,6 +41,8 @@ class Custom:
             yield "the dataset"
         if self.evaluator is not None:
             yield "the evaluator"
+        for op, *_ in self.space.blocks if self.space is not None else ():
+            yield f"the block {op!r} of the space"
 
 
 NOTHING = Custom()

@@ -21,7 +21,7 @@ class _Handler(logging.FileHandler):
 
 @contextmanager
 def logged(folder: Path) -> Iterator[None]:
-    """Writes the log of a run to `log.txt` in its folder; a failure's traceback too, and a note on the error says so."""
+    """Writes the log of a run to `log.txt` in its folder; a failure's traceback too, which a note on the error states."""
     folder.mkdir(parents=True, exist_ok=True)
     handler = _Handler(folder / FILE, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))

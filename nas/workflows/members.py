@@ -54,7 +54,7 @@ def scaled_members(names: Sequence[str], journal: Journal) -> list[FrontRow]:
 
 
 def read_member(folder: Path, journal: Journal, key: str) -> TrainedMember:
-    """What was trained there on the run's dataset; its latency is what the run's predictor says, or what was measured.
+    """What was trained there on the run's dataset; its latency is predicted by the run's predictor, or measured.
 
     Raises ValueError naming the file that is missing or no such result, and where the dataset is another one.
     """

@@ -1,7 +1,7 @@
 """A device profiled for a space: networks measured, each on record as it comes, a predictor fitted, its errors reported.
 
-The networks held out are measured twice, at the beginning and, compiled anew, at the end: what the second time says of the
-first is the machine's own repeatability, the floor that no predictor gets below.
+The networks held out are measured twice, at the beginning and, compiled again, at the end: the difference
+between both is the machine's own repeatability, a floor that no predictor gets below.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MOST = 1000  # networks that samples=auto measures at most
 
 @dataclass
 class _Work:
-    """Measurements of one device in a journal, and the clock of the session."""
+    """Measurements of one device in a journal, and the time of the session."""
 
     journal: Journal
     executor: Executor

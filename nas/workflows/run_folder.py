@@ -81,7 +81,7 @@ def _word(override: str) -> str:
 def open_run(folder: Path, identity: Mapping[str, JSON], meta: Mapping[str, JSON]) -> Journal:
     """The journal of a new run, or of one that resumes. Raises ValueError naming the first identity key that differs.
 
-    A run that ended before anything was trained or measured, as after a mistake in the command, begins anew.
+    A run that ended before anything was trained or measured, as after a mistake in the command, starts over.
     """
     made_folder(folder)
     path = folder / "journal.sqlite"

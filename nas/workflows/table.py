@@ -1,4 +1,4 @@
-"""Rows of numbers and words that a notebook shows and pandas takes."""
+"""Rows of numbers and text that notebooks display and pandas reads."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ WANTED = "a bundle, a folder of nas train or nas search, a file of its front/, o
 def find_teacher(source: str, weights: str | None, dataset: Dataset) -> Teacher:
     """What `teacher=` and `teacher_weights=` name. Raises ValueError, one line, where it is not there or not for the dataset.
 
-    Images are normalized as the teacher's own were where it says how, as bundles and trainings do, else as the dataset's.
+    Images are normalized as in the teacher's training where it is recorded, as in bundles and trainings, else as the dataset's.
     """
     from nas.train import Teacher
 
@@ -88,7 +88,7 @@ def _weights(run: Path, number: int) -> Path:
 
 
 def _meaning(path: Path) -> Mapping[str, JSON]:
-    """What a training says of its images and classes; nothing where there is no such record."""
+    """The record of a training on its images and classes; empty where there is none."""
     try:
         record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         return {key: record[key] for key in ("mean", "std", "classes") if key in record}

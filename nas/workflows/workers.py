@@ -109,7 +109,7 @@ def written_predictor(
 
 
 def not_measured(progress: Progress) -> Callable[[str, str], None]:
-    """What hears of a network that cannot be measured: its id and the error."""
+    """Returns a callback, given an id and an error, that reports a network that cannot be measured."""
     return lambda _, error: progress.message(f"not measured: {error}")
 
 

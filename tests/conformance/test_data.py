@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
-from data_makers import MAKERS, error_of, make_labels, make_pixels, same
+from data_makers import MAKERS, error_of, make_labels, make_pixels
 from nas.data import DATASETS, Dataset, DatasetSettings, Part, assemble, dataset_settings, load_dataset
 from nas.data import images as images_module
+from nas.testing import check_dataset
+from nas.testing.datasets import DATASET_LAWS, DatasetLaw
 from places import ROOT
 
 CONF = ROOT / "conf" / "dataset"
@@ -27,36 +29,17 @@ def test_every_dataset_is_tried_here() -> None:
     assert set(MAKERS) <= set(DATASETS)
 
 
-def test_shapes_and_types(made: dict[str, Any]) -> None:
+@pytest.mark.parametrize("law", DATASET_LAWS, ids=lambda law: law.__name__)
+def test_it_keeps_the_law(made: dict[str, Any], law: DatasetLaw) -> None:
+    law(made)
+
+
+def test_sizes_and_the_split(made: dict[str, Any]) -> None:
     data = load_dataset(made)
-    for split in (data.train, data.valid, data.test):
-        n = len(split)
-        assert split.images.shape == (n, data.resolution, data.resolution, data.channels)
-        assert split.images[:].dtype == np.uint8
-        assert split.targets.dtype == np.int32
-        assert split.targets.shape == (n,)
-        assert set(split.targets) == set(range(len(data.classes)))
-    assert len(data.mean) == len(data.std) == data.channels
     assert data.name == made["name"]
     assert abs(len(data.valid) / (len(data.train) + len(data.valid)) - 0.2) < 0.02
-
-
-def test_same_settings_same_dataset(made: dict[str, Any]) -> None:
-    assert same(load_dataset(made), load_dataset(made))
-
-
-def test_the_split_seed_moves_validation_but_never_test(made: dict[str, Any]) -> None:
-    one, other = load_dataset(made), load_dataset({**made, "split_seed": 7})
-    assert not np.array_equal(one.valid.images, other.valid.images)
-    assert np.array_equal(one.test.images, other.test.images)
-    one, other = (load_dataset({**made, "test_size": 5, "split_seed": seed}) for seed in (0, 7))
-    assert np.array_equal(one.test.images, other.test.images)
-
-
-def test_sizes_and_resolution(made: dict[str, Any]) -> None:
     data = load_dataset({**made, "train_size": 30, "valid_size": 10, "test_size": 5, "resolution": 9})
     assert [len(part) for part in (data.train, data.valid, data.test)] == [20, 10, 5]
-    assert data.resolution == 9
     assert data.train.images.shape[1:3] == (9, 9)
 
 
@@ -99,7 +82,7 @@ def test_paths(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", MAKERS)
-def test_the_config_file_tells_every_setting_and_its_default(name: str) -> None:
+def test_the_config_file_has_every_setting_and_its_default(name: str) -> None:
     text = (CONF / f"{name}.yaml").read_text()
     values = yaml.safe_load(text)
     assert text.startswith("# ")
@@ -135,7 +118,7 @@ def test_what_does_not_fit_in_memory_is_refused(made: dict[str, Any], monkeypatc
     assert "this machine has" in error_of(made)
 
 
-def test_a_dataset_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_custom_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclass(frozen=True)
     class Stripes(DatasetSettings):
         count: int = 20
@@ -148,6 +131,7 @@ def test_a_dataset_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
             return assemble("stripes", self, {"train": part}, ("up", "down"))
 
     monkeypatch.setitem(DATASETS, "stripes", Stripes)
+    check_dataset({"name": "stripes", "count": 30})
     data = load_dataset({"name": "stripes", "count": 30})
     assert data.classes == ("up", "down")
     assert sum(len(p) for p in (data.train, data.valid, data.test)) == 30

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from controller_search import LIGHT, MBCONV
 from nas.controllers import CONTROLLERS, make_controller
 from nas.journal import Journal
 from nas.records import Job, Outcome, Trial
 from nas.space import Space
+from nas.testing.searching import LIGHT, MBCONV
 from nas.workflows.search.loop import Search, SearchSettings
 from search_fakes import AXES, ONLY, Shuffled, Silent, problem
 

@@ -249,7 +249,7 @@ def leaves(data: Mapping[str, Any], above: str = "") -> Iterator[str]:
     for key, value in data.items():
         if key == "defaults":
             continue
-        if isinstance(value, dict) and key not in ("metrics", "limits", "base_settings"):
+        if isinstance(value, dict) and key not in ("metrics", "constraints", "base_settings"):
             yield from leaves(value, f"{above}{key}.")
         else:
             yield f"{above}{key}"

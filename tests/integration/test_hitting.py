@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controller_search import search, space_of
 from nas.controllers import make_controller
 from nas.cost import Costs
 from nas.objectives import Objectives
 from nas.problem import Problem
 from nas.space import Genome
+from nas.testing.searching import search, space_of
 
 SPACE = space_of("large")
 COSTS = Costs(SPACE)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controller_search import problem_of, search
 from nas.controllers import make_controller
 from nas.evaluators import Context, evaluator_settings
 from nas.journal import Journal
 from nas.records import Fidelity, Job, Training, Trial, scored, training_of
 from nas.report.proxy import proxy_rows, proxy_text
 from nas.space import Genome, load_space
+from nas.testing.searching import problem_of, search
 from nas.workflows.search.loop import Search, SearchSettings, root_of
 from search_fakes import Killed, Shuffled, Silent, problem
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from controller_search import problem_of, search, space_of
 from nas.controllers import History, make_controller
 from nas.controllers.encoding import encode_problem
 from nas.cost import Costs
@@ -17,6 +16,7 @@ from nas.problem import Problem
 from nas.records import Proposal, Trial
 from nas.space import Genome
 from nas.surrogates.process import Process, Term, choose, standardized
+from nas.testing.searching import problem_of, search, space_of
 
 
 def told(number: int, genome: Genome, accuracy: float = 0.5) -> Trial:

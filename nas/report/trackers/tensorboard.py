@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nas.core.process import environment_kept
 from nas.records import Trial
 
 
@@ -50,6 +51,7 @@ class TensorBoard:
 
 
 def _writer(folder: Path) -> Any:
-    from tensorboardX import SummaryWriter
+    with environment_kept("CRC32C_SW_MODE"):
+        from tensorboardX import SummaryWriter
 
     return SummaryWriter(str(folder), flush_secs=10)

@@ -14,7 +14,7 @@ EVERY_S = 15.0  # between two lines within a step
 
 @dataclass
 class Pace:
-    """Counts this session's trainings. What is left is guessed from the steps taken so far, and from their seconds."""
+    """Counts this session's trainings. The time left is estimated from the steps taken so far and their seconds."""
 
     message: Callable[[str], object]
     clock: Callable[[], float] = time.monotonic

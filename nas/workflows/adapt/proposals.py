@@ -23,7 +23,7 @@ STEM = -1  # the row of the stem, which a residual around the first layer ties t
 
 @dataclass(frozen=True)
 class Change:
-    """One thing that can shrink: `name` says what and where; `smaller()` gives ever smaller architectures."""
+    """One thing that can shrink: `name` states what and where; `smaller()` yields ever smaller architectures."""
 
     name: str
     smaller: Callable[[], Iterator[Arch]]

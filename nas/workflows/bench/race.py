@@ -42,7 +42,7 @@ def race(
         controller: What proposes.
         evaluations: Different networks to try.
         seed: Of the controller and of the noise.
-        noise: Standard deviation of the accuracy that the controller observes.
+        noise: Std of the noise on the accuracy that the controller observes.
         in_flight: Proposals ahead of results.
 
     Returns:

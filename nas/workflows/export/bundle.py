@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nas.arch import Arch, arch_from_dict
-from nas.arch.blocks import arch_id, lower
+from nas.arch.blocks import arch_id, lower, refuse_private
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, parse_yaml
 from nas.cost import cost
@@ -82,6 +82,7 @@ def make_bundle(
 
     Raises ValueError for a folder that exists or cannot be written, and where a format's logits are not the network's.
     """
+    refuse_private(arch, "export it")
     if folder.exists():
         raise ValueError(f"out: {folder} exists already; choose another folder")
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")

@@ -22,7 +22,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence[str]) -> str:
     """Markdown. `facts` has name, input, task, test, params, macs, memory, files, checks, int8, latencies, data, settings.
 
-    matrix: the confusion of classes; None where there are none.
+    matrix: the confusion of classes; None for a task without classes.
     """
     height, width, channels = facts["input"]
     images, metric = f"{width}x{height} images of {channels} channel{'s' if channels > 1 else ''}", facts["task"]["primary"]

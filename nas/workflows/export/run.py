@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from nas.arch import Arch
+from nas.arch.blocks import refuse_private
 from nas.arch.blockstrings import format
 from nas.arch.find import find_arch, strings_yaml
 from nas.core.yamlio import dump_yaml, write_text
@@ -90,6 +91,7 @@ def export(command: ExportCommand, progress: Progress = SILENT, custom: Custom =
         made = export_bundle(command, progress, custom)
         return Exported(made.folder, made.files, {}, made.differences, made.accuracy, made.int8_accuracy, made.metric)
     arch = custom.arch or find_arch(command.arch or "")
+    refuse_private(arch, "export it")
     texts = {name: _text(arch, name) for name in command.formats or STRINGS[:1]}
     if command.out is None:
         return Exported(None, texts=texts)

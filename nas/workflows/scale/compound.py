@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from nas.arch import MAX_RESOLUTION, Arch, number, whole
 from nas.workflows.scale.multipliers import depth_multiplier, width_multiplier, with_resolution
 
-# B1 .. B8: width, depth, resolution, dropout, set by hand in the published code; exact powers do not give them.
+# B1 .. B8: width, depth, resolution, dropout, set by hand in the published code; exact powers differ.
 EFFICIENTNET = {
     0: (1.0, 1.0, 224, 0.2), 1: (1.0, 1.1, 240, 0.2), 2: (1.1, 1.2, 260, 0.3), 3: (1.2, 1.4, 300, 0.3), 4: (1.4, 1.8, 380, 0.4),
     5: (1.6, 2.2, 456, 0.4), 6: (1.8, 2.6, 528, 0.5), 7: (2.0, 3.1, 600, 0.5), 8: (2.2, 3.6, 672, 0.5),

@@ -1,4 +1,4 @@
-"""Width, depth and resolution multipliers, each from Arch to Arch; 1 gives the architecture back as it is."""
+"""Width, depth and resolution multipliers, each from Arch to Arch; 1 returns the architecture unchanged."""
 
 from __future__ import annotations
 

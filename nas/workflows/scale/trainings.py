@@ -1,4 +1,4 @@
-"""What `nas scale` runs in workers: the grid of coefficients, the members of a family, and the clock on them."""
+"""What `nas scale` runs in workers: the grid of coefficients, the members of a family, and their measurements."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Measured:
         return {f"measured ms on {device}": m.latency_ms if m else float("nan") for device, m in found.items()}
 
     def record(self, arch: Arch) -> dict[str, dict[str, JSON]]:
-        """What a member's result.json says of it."""
+        """Returns the measurements in a member's result.json, by device."""
         found = {device: ms[arch_id(arch)] for device, ms in self.known.items() if arch_id(arch) in ms}
         return {
             device: {"latency_ms": m.latency_ms, "p95_ms": m.p95_ms, "fingerprint": m.fingerprint} for device, m in found.items()

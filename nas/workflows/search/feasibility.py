@@ -33,7 +33,7 @@ def check_feasible(problem: Problem, seed: int, samples: int = 500, steps: int =
 
 
 def _excess(problem: Problem, genomes: np.ndarray) -> np.ndarray:
-    """(n,) summed relative excess over the constraints that costs tell, 0 where all hold."""
+    """(n,) summed relative excess over the constraints on costs, 0 where all hold."""
     costs = problem.costs(genomes)
     total = np.zeros(len(genomes))
     for name, bound in problem.objectives.constraints:

@@ -32,7 +32,7 @@ STATUS_S = 1.0
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """`search.*`: K, threads a trial, what a repeated architecture gets, and how much trouble is borne."""
+    """`search.*`: K, threads per trial, how repeated architectures are handled, and limits on failures."""
 
     in_flight: int = 4
     threads: int = 1

@@ -1,4 +1,4 @@
-"""Controllers in a search without a journal, over made-up spaces whose costs are known."""
+"""A search without a journal, over made-up spaces whose costs are known: what the laws of controllers run."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ OBJECTIVES = Objectives((("accuracy", "max"), ("params", "min")), reward="first"
 
 @cache
 def space_of(kind: str) -> Space:
+    """A made-up space: `one`, `three` or `twelve` genomes, `conditional` genes, `forbidding` combinations, or `large`."""
     stages: dict[str, list[dict[str, Any]]] = {
         "one": [MBCONV],
         "three": [{**MBCONV, "kernel": {"one_of": [3, 5, 7]}}],
@@ -64,18 +65,19 @@ def problem_of(kind: str, limit: float | None = None) -> Problem:
 
 
 def outcome_ok(number: int, genome: Genome) -> dict[str, Any]:
+    """The fields of a trial that ended well."""
     return {"outcome": "ok", "metrics": {"accuracy": 0.5 + 0.01 * sum(genome), "params": 1.0}}
 
 
 def search(
-    controller: Controller,
+    controller: Controller[Any],
     problem: Problem,
     trials: int,
     seed: int = 0,
     in_flight: int = 4,
     outcome: Callable[[int, Genome], Mapping[str, Any]] = outcome_ok,
 ) -> list[Trial]:
-    """The loop without its journal: proposal n is asked after trials 0 ... n - in_flight - 1 were told."""
+    """The loop without its journal: proposal n is asked after trials 0 ... n - in_flight - 1 were observed."""
     state, done = controller.init(problem, seed), []
     for number in range(trials):
         if number > in_flight:
@@ -85,11 +87,13 @@ def search(
     return done
 
 
-def ask(controller: Controller, state: Any, pending: Sequence[Proposal], seed: int, number: int) -> Proposal:
+def ask(controller: Controller[Any], state: Any, pending: Sequence[Proposal], seed: int, number: int) -> Proposal:
+    """Proposal `number`, with the generator that a search gives to it."""
     return controller.ask(state, pending, np.random.default_rng([seed, number]))
 
 
-def tell(controller: Controller, state: Any, trial: Trial, seed: int) -> Any:
+def tell(controller: Controller[Any], state: Any, trial: Trial, seed: int) -> Any:
+    """The state after a trial, with the generator that a search gives to it."""
     return controller.tell(state, trial, np.random.default_rng([seed, trial.number, 1]))
 
 

@@ -1,0 +1,35 @@
+"""How a run stands: while it runs, or afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from nas.journal import Journal, Lease
+from nas.report import summarize
+
+
+def status_of(journal: Journal) -> dict[str, Any]:
+    """State, driver, trials and workers of a run, as plain data, at any time."""
+    lease, status = journal.lease(), journal.get("status") or {}
+    summary, starts = summarize(journal), journal.events("start")
+    alive = lease is not None and lease.alive
+    return {
+        "run": str(journal.path.parent),
+        "state": _state(lease, journal.get("finished"), summary.counts.get("pending", 0)),
+        "driver": asdict(lease) if lease else None,
+        "goal": starts[-1].data.get("trials") if starts else None,
+        "trials": dict(summary.counts),
+        "losses": len(journal.events("retry")),
+        "sessions": summary.sessions,
+        "wall_s": summary.wall_s,
+        "capacity": status.get("capacity") if alive else 0,
+        "running": status.get("running", []) if alive else [],
+        "dashboard": status.get("dashboard", "") if alive else "",
+    }
+
+
+def _state(lease: Lease | None, finished: int | None, pending: int) -> str:
+    if lease is not None:
+        return "running" if lease.alive else "killed"
+    return "finished" if finished and not pending else "stopped"
