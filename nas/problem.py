@@ -11,6 +11,7 @@ import numpy as np
 from nas.objectives import Objectives
 from nas.space import Genome, Space
 
+CostsOf = Callable[[np.ndarray], dict[str, np.ndarray]]  # (n, genes) genomes -> (n,) values by metric name
 LISTED = 4096  # spaces up to this size are written out once, so that their last new genome is found without luck
 
 
@@ -24,7 +25,7 @@ class Problem:
 
     space: Space
     objectives: Objectives
-    costs: Callable[[np.ndarray], dict[str, np.ndarray]]
+    costs: CostsOf
     features: Callable[[np.ndarray], np.ndarray] | None = None
 
     def feasible(self, genomes: Sequence[Genome]) -> np.ndarray:

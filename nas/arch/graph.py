@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 Shape = tuple[int, int, int]
+Attrs = Mapping[str, Any]  # settings of a primitive by name: whole numbers, rates, names
 MAX_NODES = 30_000
 ACTS = ("none", "relu", "relu6", "hswish", "swish", "sigmoid", "hsigmoid", "tanh", "gelu")
 
@@ -29,7 +30,7 @@ class Node:
     attrs: tuple[tuple[str, Any], ...] = ()
 
     @cached_property
-    def attr(self) -> Mapping[str, Any]:
+    def attr(self) -> Attrs:
         return dict(self.attrs)
 
     @property
@@ -40,10 +41,19 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in the order of execution; node 0 is the input, the last one the output. `taps` maps C1 .. C5 to nodes."""
+    """Nodes in the order of execution; node 0 is the input. `taps` maps C1 .. C5 to nodes.
+
+    `named` maps the names of several outputs to nodes, as a head that returns a dict has them; empty: the last node is the output.
+    """
 
     nodes: tuple[Node, ...]
     taps: tuple[tuple[str, int], ...] = ()
+    named: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def outputs(self) -> Mapping[str, int]:
+        """Name -> node; the only output of most networks is `output`."""
+        return dict(self.named) or {"output": len(self.nodes) - 1}
 
     @property
     def input_shape(self) -> Shape:
@@ -52,7 +62,8 @@ class Graph:
     @cached_property
     def id(self) -> str:
         """Hash of what the network computes: names do not enter it, so two spellings of a network share it."""
-        rows = [(n.op, n.inputs, n.shape, n.attrs) for n in self.nodes]
+        rows: list[tuple[object, ...]] = [(n.op, n.inputs, n.shape, n.attrs) for n in self.nodes]
+        rows += self.named
         return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()[:12]
 
     def in_shapes(self, node: Node) -> list[Shape]:

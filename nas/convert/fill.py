@@ -7,30 +7,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.nn.weights import Variables
+from nas.nn.weights import HostVariables
 
 Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Imported:
-    """Variables of a network, and the nodes that are as the start had them because the source does not fit there."""
+    """HostVariables of a network, and the nodes that are as the start had them because the source does not fit there."""
 
-    variables: Variables
+    variables: HostVariables
     fresh: tuple[str, ...]
 
 
-def copied(variables: Variables) -> Variables:
+def copied(variables: HostVariables) -> HostVariables:
     """New dictionaries, the same arrays."""
     return {part: {node: dict(arrays) for node, arrays in nodes.items()} for part, nodes in variables.items()}
 
 
-def classifier_of(variables: Variables) -> str:
+def classifier_of(variables: HostVariables) -> str:
     """The node that gives the logits: the last that has parameters."""
     return list(variables["params"])[-1]
 
 
-def fill(variables: Variables, node: str, arrays: Arrays, source: str) -> bool:
+def fill(variables: HostVariables, node: str, arrays: Arrays, source: str) -> bool:
     """Puts arrays at a node. False where it is the classifier, whose number of classes differs: then it stays as it is.
 
     Raises ValueError naming the node, the array, both shapes and `source`.

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from nas.arch.graph import Graph, Node
-
-Arrays = Mapping[str, Mapping[str, Any]]
-Deployed = dict[str, dict[str, dict[str, np.ndarray]]]
+from nas.nn.weights import AnyArray, HostVariables, Variables
 
 FOLDABLE = ("conv", "dense")
 AT_TRAINING = ("dropout", "drop_path")
 
 
-def folded(graph: Graph, variables: Mapping[str, Arrays]) -> tuple[Graph, Deployed]:
+def folded(graph: Graph, variables: Variables) -> tuple[Graph, HostVariables]:
     """The graph and float32 variables of inference; a norm that follows no convolution or dense layer alone remains.
 
     With factor = scale / sqrt(var + eps): kernel * factor and (bias - mean) * factor + the norm's bias, in float64.
@@ -32,7 +29,7 @@ def folded(graph: Graph, variables: Mapping[str, Arrays]) -> tuple[Graph, Deploy
     readers = _readers(graph)
     index: dict[int, int] = {}
     nodes: list[Node] = []
-    new: Deployed = {"params": {}, "stats": {}}
+    new: HostVariables = {"params": {}, "stats": {}}
     for i, node in enumerate(graph.nodes):
         source = node.inputs[0] if node.inputs else -1
         if node.op in AT_TRAINING:
@@ -51,26 +48,28 @@ def folded(graph: Graph, variables: Mapping[str, Arrays]) -> tuple[Graph, Deploy
             if node.name in arrays:
                 new[part][node.name] = {name: np.asarray(a, np.float32) for name, a in arrays[node.name].items()}
     taps = tuple((name, index[i]) for name, i in graph.taps)
-    assert index[len(graph.nodes) - 1] == len(nodes) - 1, "a graph ends with its output, and nothing in it is unread"
-    return Graph(tuple(nodes), taps), new
+    named = tuple((name, index[i]) for name, i in graph.named)
+    assert index[len(graph.nodes) - 1] == len(nodes) - 1, "a graph ends with an output, and nothing in it is unread"
+    return Graph(tuple(nodes), taps, named), new
 
 
 def _readers(graph: Graph) -> list[int]:
-    """How often each node is read; the output once more than by nodes."""
+    """How often each node is read; an output once more than by nodes."""
     counts = [0] * len(graph.nodes)
     for node in graph.nodes:
         for i in node.inputs:
             counts[i] += 1
-    counts[-1] += 1
+    for i in graph.outputs.values():
+        counts[i] += 1
     return counts
 
 
-def _with_bias(node: Node) -> tuple[tuple[str, Any], ...]:
+def _with_bias(node: Node) -> tuple[tuple[str, object], ...]:
     return tuple(sorted({**node.attr, "bias": True}.items()))
 
 
 def _fold(
-    norm: Node, ours: Mapping[str, Any], params: Mapping[str, Any], stats: Mapping[str, Any]
+    norm: Node, ours: Mapping[str, np.ndarray], params: Mapping[str, AnyArray], stats: Mapping[str, AnyArray]
 ) -> dict[str, np.ndarray]:
     """Arrays of a convolution or dense layer, outputs last, that does the work of the norm after it too."""
     scale, shift, mean, var = (

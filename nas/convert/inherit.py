@@ -14,12 +14,12 @@ import numpy as np
 
 from nas.arch.graph import Graph, Node
 from nas.nn.network import init
-from nas.nn.weights import Variables
+from nas.nn.weights import HostVariables, Variables
 
 WITHOUT_CHANNELS = ("concat", "channels", "shuffle")
 
 
-def inherit(parent: Graph, child: Graph, variables: Variables, seed: int) -> Variables:
+def inherit(parent: Graph, child: Graph, variables: Variables, seed: int) -> HostVariables:
     """The child's variables: the parent's by the names of layers, cut to the channels that stay, kernels to their center.
 
     Layers that the parent has not start from their initial values. Raises ValueError naming a layer that is wider than the
@@ -65,8 +65,8 @@ def _groups(graph: Graph) -> list[int]:
 
     for i, node in enumerate(graph.nodes):
         parents.append(i)
-        spread = node.op == "flatten" and graph.in_shapes(node)[0][:2] != (1, 1)
-        if not node.inputs or _makes_channels(node) or node.op in WITHOUT_CHANNELS or spread:
+        spatial = node.op == "flatten" and graph.in_shapes(node)[0][:2] != (1, 1)
+        if not node.inputs or _makes_channels(node) or node.op in WITHOUT_CHANNELS or spatial:
             continue
         for j in node.inputs:
             first, second = sorted((root(i), root(j)))

@@ -12,13 +12,13 @@ import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
 from nas.arch.graph import Graph
 from nas.convert.fill import Arrays, Imported, copied, fill
-from nas.nn.weights import Variables
+from nas.nn.weights import HostVariables
 
 # Class name in snake case, as weight files have it -> kind, and the names of its arrays in the order that Keras keeps.
 CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -31,6 +31,25 @@ CLASSES: dict[str, tuple[str, tuple[str, ...]]] = {
 IGNORED = ("normalization", "seed_generator")  # preprocessing, which is the dataset's here; states of dropout
 
 
+class _Value(Protocol):
+    @property
+    def value(self) -> object: ...
+
+
+class _KerasLayer(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def weights(self) -> Sequence[_Value]: ...
+
+
+class KerasModel(Protocol):
+    """What is read of a `keras.Model`."""
+
+    @property
+    def layers(self) -> Sequence[_KerasLayer]: ...
+
+
 @dataclass(frozen=True)
 class Layer:
     """A Keras layer that has arrays: its class in snake case, its name for errors, the arrays in Keras' order."""
@@ -41,14 +60,14 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Slot:
+class Destination:
     """Nodes of the graph that one Keras layer fills: one, or the depthwise and the pointwise of a separable convolution."""
 
     kind: str
     nodes: tuple[str, ...]
 
 
-def layers_of(model: Any) -> list[Layer]:
+def layers_of(model: KerasModel) -> list[Layer]:
     """The layers with arrays of a Keras model in memory."""
     found = []
     for layer in model.layers:
@@ -64,7 +83,7 @@ def _snake(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def import_layers(layers: Sequence[Layer], graph: Graph, start: Variables) -> Imported:
+def import_layers(layers: Sequence[Layer], graph: Graph, start: HostVariables) -> Imported:
     """`start`, which `network.init` gives, with the arrays of Keras' layers in the place of its own.
 
     The classifier stays as it is where its number of classes differs, and so does what a model without its top lacks.
@@ -75,30 +94,30 @@ def import_layers(layers: Sequence[Layer], graph: Graph, start: Variables) -> Im
         if layer.kind not in CLASSES:
             raise ValueError(f"Keras layer {layer.name}: class {layer.kind} has no counterpart here")
         given[CLASSES[layer.kind][0]].append(layer)
-    expected: dict[str, list[Slot]] = defaultdict(list)
-    for slot in _slots(graph, bool(given["separable"])):
-        expected[slot.kind].append(slot)
+    expected: dict[str, list[Destination]] = defaultdict(list)
+    for destination in _destinations(graph, bool(given["separable"])):
+        expected[destination.kind].append(destination)
     variables = copied(start)
     fresh = [node for kind in {**expected, **given} for node in _fill_kind(expected[kind], given[kind], variables)]
     return Imported(variables, tuple(fresh))
 
 
-def _fill_kind(slots: Sequence[Slot], layers: Sequence[Layer], variables: Variables) -> Iterator[str]:
-    """Fills slots from layers in order; yields the nodes that stay as they are."""
-    for slot, layer in zip(slots, layers, strict=False):
-        for node, arrays in zip(slot.nodes, _converted(layer, len(slot.nodes)), strict=True):
+def _fill_kind(destinations: Sequence[Destination], layers: Sequence[Layer], variables: HostVariables) -> Iterator[str]:
+    """Fills destinations from layers in order; yields the nodes that stay as they are."""
+    for destination, layer in zip(destinations, layers, strict=False):
+        for node, arrays in zip(destination.nodes, _converted(layer, len(destination.nodes)), strict=True):
             if not fill(variables, node, _as_dense(arrays, variables, node), f"Keras layer {layer.name}"):
                 yield node
-    if len(layers) > len(slots):
-        left = layers[len(slots)].name
-        raise ValueError(f"Keras layer {left} is left over: the architecture has {len(slots)} of its kind")
-    for slot in slots[len(layers) :]:
-        if not slot.nodes[0].startswith("head/"):
-            raise ValueError(f"{slot.nodes[0]}: no Keras layer is left for it; there are {len(layers)} of its kind")
-        yield from slot.nodes
+    if len(layers) > len(destinations):
+        left = layers[len(destinations)].name
+        raise ValueError(f"Keras layer {left} is left over: the architecture has {len(destinations)} of its kind")
+    for destination in destinations[len(layers) :]:
+        if not destination.nodes[0].startswith("head/"):
+            raise ValueError(f"{destination.nodes[0]}: no Keras layer is left for it; there are {len(layers)} of its kind")
+        yield from destination.nodes
 
 
-def _as_dense(arrays: Arrays, variables: Variables, node: str) -> Arrays:
+def _as_dense(arrays: Arrays, variables: HostVariables, node: str) -> Arrays:
     """Some of Keras' classifiers are 1x1 convolutions where ours are dense."""
     is_dense = "kernel" in arrays and np.ndim(variables["params"][node]["kernel"]) == 2
     is_pixel = is_dense and arrays["kernel"].ndim == 4 and arrays["kernel"].shape[:2] == (1, 1)
@@ -122,7 +141,7 @@ def _converted(layer: Layer, nodes: int) -> list[Arrays]:
     return [depthwise, {"kernel": arrays["pointwise"], **bias}] if nodes == 2 else [{**depthwise, **bias}]
 
 
-def _slots(graph: Graph, separable: bool) -> Iterator[Slot]:
+def _destinations(graph: Graph, separable: bool) -> Iterator[Destination]:
     """What is to be filled, in Keras' order; `separable`: a depthwise right before a convolution is one Keras layer."""
     pointwise = {}
     for node in graph.nodes[1:]:
@@ -131,11 +150,11 @@ def _slots(graph: Graph, separable: bool) -> Iterator[Slot]:
     for i in keras_order(graph):
         node = graph.nodes[i]
         if i in pointwise:
-            yield Slot("separable", (node.name, pointwise[i]))
+            yield Destination("separable", (node.name, pointwise[i]))
         elif node.op in ("conv", "dense") and node.name not in pointwise.values():
-            yield Slot("depthwise" if _is_depthwise(graph, i) else "product", (node.name,))
+            yield Destination("depthwise" if _is_depthwise(graph, i) else "product", (node.name,))
         elif node.op == "norm":
-            yield Slot("norm", (node.name,))
+            yield Destination("norm", (node.name,))
 
 
 def _is_depthwise(graph: Graph, index: int) -> bool:
@@ -153,7 +172,7 @@ def keras_order(graph: Graph) -> list[int]:
         for j in graph.nodes[i].inputs:
             depth[j] = max(depth[j], depth[i] + (graph.nodes[i].op not in ("dropout", "drop_path")))
     met: dict[int, int] = {}
-    stack = [len(graph.nodes) - 1]
+    stack = list(graph.outputs.values())[::-1]
     while stack:
         i = stack.pop()
         if i not in met:

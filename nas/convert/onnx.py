@@ -4,28 +4,32 @@
     Path("net.onnx").write_bytes(model)
 
 Input `images` is float32 (N, channels, height, width), output `logits` (N, classes), N any number; a graph that does not
-end in one pixel gives `features` (N, channels, height, width). Needs the package `onnx`.
+end in one pixel gives `features` (N, channels, height, width). Several outputs have the names that
+the head gives them. Needs the package `onnx`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
 
 from nas.arch.graph import Graph, Node, pads, pool_pads
-from nas.convert.fold import Arrays, folded
+from nas.convert.fold import folded
 from nas.core.version import __version__
 from nas.core.versions import needed
+from nas.nn.weights import HostVariables, Variables
 
 OPSET, IR_VERSION = 17, 8  # the first that have every operation used here; older runtimes refuse newer ones
 BATCH = "N"
+Proto: TypeAlias = object  # a message of the package `onnx`, which is optional
 
 
-def onnx_bytes(graph: Graph, variables: Mapping[str, Arrays], name: str = "network") -> bytes:
-    """The serialized model, checked. Raises ValueError for a primitive that has no ONNX form, or where `onnx` is missing."""
+def onnx_bytes(graph: Graph, variables: Variables, name: str = "network") -> bytes:
+    """The serialized model, checked. Raises ValueError for a primitive that has no ONNX operation, or where `onnx` is missing."""
     onnx = needed("onnx", "onnx")
     deployed, arrays = folded(graph, variables)
     writer = _Writer(onnx.helper, onnx.numpy_helper, deployed, arrays)
@@ -41,40 +45,42 @@ def onnx_bytes(graph: Graph, variables: Mapping[str, Arrays], name: str = "netwo
 class _Writer:
     """Nodes and constants as they are appended. Values are (N, c, h, w) or, after a dense layer, (N, c)."""
 
-    helper: Any
-    numpy_helper: Any
+    helper: ModuleType
+    numpy_helper: ModuleType
     graph: Graph
-    arrays: Mapping[str, Arrays]
-    nodes: list[Any] = field(default_factory=list)
-    constants: list[Any] = field(default_factory=list)
+    arrays: HostVariables
+    nodes: list[Proto] = field(default_factory=list)
+    constants: list[Proto] = field(default_factory=list)
     names: dict[int, str] = field(default_factory=dict)
     flat: dict[int, str] = field(default_factory=dict)
     wide: dict[int, str] = field(default_factory=dict)
 
-    def write(self, name: str) -> Any:
+    def write(self, name: str) -> Proto:
         height, width, channels = self.graph.input_shape
         self.wide[0] = "images"
         for i, node in enumerate(self.graph.nodes[1:], 1):
-            if node.op not in FORMS:
-                raise ValueError(f"{node.name}: the primitive {node.op} has no ONNX form")
-            FORMS[node.op](self, i, node)
-        last = len(self.graph.nodes) - 1
-        shape = self.graph.nodes[last].shape
-        one_pixel = shape[:2] == (1, 1)
-        label = "logits" if one_pixel else "features"
-        self.add("Identity", [self.as_flat(last) if one_pixel else self.as_wide(last)], label)
-        sizes = (shape[2],) if one_pixel else (shape[2], *shape[:2])
-        tensor = self.helper.make_tensor_value_info
-        return self.helper.make_graph(
-            self.nodes, name, [tensor("images", 1, (BATCH, channels, height, width))], [tensor(label, 1, (BATCH, *sizes))],
-            self.constants,
-        )  # fmt: skip
+            if node.op not in WRITERS:
+                raise ValueError(f"{node.name}: the primitive {node.op} has no ONNX operation")
+            WRITERS[node.op](self, i, node)
+        outputs = [self.output(i, label) for label, i in self.graph.outputs.items()]
+        images = self.helper.make_tensor_value_info("images", 1, (BATCH, channels, height, width))
+        return self.helper.make_graph(self.nodes, name, [images], outputs, self.constants)
 
-    def add(self, op: str, inputs: list[str], output: str, **attributes: Any) -> str:
+    def output(self, i: int, label: str) -> Proto:
+        """Names an output of the network: a head's name for it, `logits` or `features` for the only one."""
+        shape = self.graph.nodes[i].shape
+        one_pixel = shape[:2] == (1, 1)
+        if not self.graph.named:
+            label = "logits" if one_pixel else "features"
+        self.add("Identity", [self.as_flat(i) if one_pixel else self.as_wide(i)], label)
+        sizes = (shape[2],) if one_pixel else (shape[2], *shape[:2])
+        return self.helper.make_tensor_value_info(label, 1, (BATCH, *sizes))
+
+    def add(self, op: str, inputs: list[str], output: str, **attributes: object) -> str:
         self.nodes.append(self.helper.make_node(op, inputs, [output], name=output, **attributes))
         return output
 
-    def constant(self, name: str, array: Any) -> str:
+    def constant(self, name: str, array: np.ndarray) -> str:
         self.constants.append(self.numpy_helper.from_array(np.ascontiguousarray(array), name))
         return name
 
@@ -172,7 +178,7 @@ ACTS: dict[str, Callable[[_Writer, str, str], str]] = {
 }
 
 
-def _pool(op: str, **settings: Any) -> Callable[[_Writer, int, Node], None]:
+def _pool(op: str, **settings: object) -> Callable[[_Writer, int, Node], None]:
     def write(writer: _Writer, i: int, node: Node) -> None:
         a = node.attr
         around = _window_pads(
@@ -231,7 +237,7 @@ def _shuffle(writer: _Writer, i: int, node: Node) -> None:
     writer.wide[i] = writer.add("Reshape", [moved, whole], node.name)
 
 
-FORMS: dict[str, Callable[[_Writer, int, Node], None]] = {
+WRITERS: dict[str, Callable[[_Writer, int, Node], None]] = {
     "conv": _conv,
     "dense": _dense,
     "norm": _norm,

@@ -9,7 +9,7 @@ from nas.convert.fill import Imported, copied, fill
 from nas.convert.keras import import_layers
 from nas.convert.keras_file import read_layers
 from nas.nn.network import init
-from nas.nn.weights import Variables, load_weights
+from nas.nn.weights import HostVariables, load_weights
 
 KERAS = "keras:"
 
@@ -30,7 +30,7 @@ def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _same_names(given: Variables, start: Variables) -> Imported:
+def _same_names(given: HostVariables, start: HostVariables) -> Imported:
     """Arrays by the names of their nodes."""
     known = {node for nodes in start.values() for node in nodes}
     for node in (node for nodes in given.values() for node in nodes if node not in known):

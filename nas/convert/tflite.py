@@ -13,12 +13,12 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 from nas.arch.graph import Graph
-from nas.convert.fold import Arrays, folded
+from nas.convert.fold import folded
+from nas.nn.weights import Variables
 
 PROCESS = Path(__file__).with_name("tflite_process.py")
 
@@ -27,7 +27,7 @@ class ConversionError(ValueError):
     """A network that the converter refuses, or that ended it."""
 
 
-def tflite_bytes(graph: Graph, variables: Mapping[str, Arrays], batch: int = 1, timeout_s: float = 600) -> bytes:
+def tflite_bytes(graph: Graph, variables: Variables, batch: int = 1, timeout_s: float = 600) -> bytes:
     """The model for `batch` images. Raises ConversionError with the converter's words, ValueError where it is missing."""
     if find_spec("litert_converter") is None:
         raise ValueError("tflite: needs the package litert-converter: pip install 'nas[mobile]'")
@@ -43,16 +43,18 @@ def tflite_bytes(graph: Graph, variables: Mapping[str, Arrays], batch: int = 1, 
     return done.stdout
 
 
-def stablehlo(graph: Graph, variables: Mapping[str, Arrays], batch: int = 1) -> bytes:
+def stablehlo(graph: Graph, variables: Variables, batch: int = 1) -> bytes:
     """MLIR bytecode of inference on `batch` images, weights as constants, convolutions left whole."""
     import jax
     import jax.numpy as jnp
 
-    from nas.nn.network import apply
+    from nas.nn.network import Outputs, apply
 
+    if graph.named:
+        raise ValueError(f"tflite: takes networks of one output, this one has {len(graph.named)}")
     deployed, arrays = folded(graph, variables)
 
-    def infer(images: jax.Array) -> jax.Array:
+    def infer(images: jax.Array) -> Outputs:
         return apply(deployed, arrays["params"], arrays["stats"], images, train=False, implementation="lax")[0]
 
     images = jax.ShapeDtypeStruct((batch, *graph.input_shape), jnp.float32)

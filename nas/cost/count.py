@@ -44,8 +44,8 @@ class Cost:
 
 def cost(arch: Arch) -> Cost:
     """Exact costs. Raises ValueError, in the words of the architecture's file, where it cannot be lowered."""
-    nodes = lower(arch).nodes
-    alive = alive_bytes(nodes, len(nodes) - 1)
+    graph = lower(arch)
+    nodes, alive = graph.nodes, alive_bytes(graph.nodes, graph.outputs.values())
     members: dict[str, list[int]] = {}
     for i, node in enumerate(nodes):
         members.setdefault(node.scope, []).append(i)
@@ -76,13 +76,14 @@ def product(sizes: Iterable[int]) -> int:
     return out
 
 
-def alive_bytes(nodes: Sequence[Node], output: int) -> list[int]:
-    """Bytes of the tensors alive while each node runs, by the rules at the top of this file; `output` is read at the end."""
+def alive_bytes(nodes: Sequence[Node], outputs: Iterable[int]) -> list[int]:
+    """Bytes of the tensors alive while each node runs, by the rules at the top of this file; `outputs` are read at the end."""
     last = list(range(len(nodes)))
     for i, node in enumerate(nodes):
         for j in node.inputs:
             last[j] = i
-    last[output] = len(nodes)
+    for output in outputs:
+        last[output] = len(nodes)
     sizes = [4 * product(node.shape) for node in nodes]
     out, alive = [], 0
     for i, node in enumerate(nodes):

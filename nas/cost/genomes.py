@@ -148,8 +148,8 @@ class Costs:
     def layer_graph(self, number: int) -> Graph:
         """The layer with that number as a network of its own: its input node alone for 0 and for an identity."""
         if number not in self._graphs:
-            nodes, _ = self._nodes(*self._keys[number - 1]) if number else ([Node("input", "input", (), (1, 1, 1))], 0)
-            self._graphs[number] = Graph(tuple(nodes))
+            nodes, outputs = self._nodes(*self._keys[number - 1]) if number else ([Node("input", "input", (), (1, 1, 1))], {})
+            self._graphs[number] = Graph(tuple(nodes), named=tuple(outputs.items()) if len(outputs) > 1 else ())
         return self._graphs[number]
 
     @property
@@ -214,24 +214,24 @@ class Costs:
         return self._known[key]
 
     def _lowered(self, where: str, block: Block, stride: int, shape: Shape) -> _Unit:
-        nodes, y = self._nodes(where, block, stride, shape)
+        nodes, outputs = self._nodes(where, block, stride, shape)
         given = [[nodes[j].shape for j in node.inputs] for node in nodes]
         params = sum(map(node_params, nodes, given))
         macs = sum(map(node_macs, nodes, given))
-        peak = max(alive_bytes(nodes, y)[1:], default=0)
+        peak = max(alive_bytes(nodes, outputs.values())[1:], default=0)
         features = feature_row(nodes)
         if max(params, macs, peak, *features) > LARGEST:
             raise ValueError(f"{self.space.name}: {where}: costs over {LARGEST:.0e} are not counted")
-        return _Unit(self._shape_id(nodes[y].shape), (params, macs, peak), tuple(features))
+        return _Unit(self._shape_id(nodes[max(outputs.values())].shape), (params, macs, peak), tuple(features))
 
-    def _nodes(self, where: str, block: Block, stride: int, shape: Shape) -> tuple[Sequence[Node], int]:
-        """The primitives of one layer, its input first, and which of them is its output."""
+    def _nodes(self, where: str, block: Block, stride: int, shape: Shape) -> tuple[Sequence[Node], Mapping[str, int]]:
+        """The primitives of one layer, its input first, and which of them are its outputs, by name."""
         g = builder(self._base)
         x = g.input(shape)
         place = f"{self.space.name}: {where}"
         if where == "head":
             return g.nodes, lower_head(g, x, dataclasses.replace(self._base, head=block), place)
-        return g.nodes, lower_layer(g, x, block, stride, self._defaults, place)
+        return g.nodes, {"output": lower_layer(g, x, block, stride, self._defaults, place)}
 
     def _shape_id(self, shape: Shape) -> int:
         if shape not in self._shape_ids:

@@ -4,7 +4,7 @@
     for rows in batches(dataset.train, 64, rng):
         images = augment(dataset.train.images[rows], rng, Augment(crop_padding=1))
 
-A dataset of one's own is a frozen dataclass, a `DatasetSettings` with a `load()`, added to `DATASETS`.
+A custom dataset is a frozen dataclass, a `DatasetSettings` with a `load()`, added to `DATASETS`.
 """
 
 from nas.data.augment import augment, batches

@@ -33,8 +33,8 @@ def augment(
         auto = settings.policy == "autoaugment"
         images = auto_augment(images, seeds) if auto else rand_augment(images, seeds, settings.layers, settings.magnitude)
     if settings.cutout:
-        middles = [rng.integers(0, side, whole)[mine] for side in images.shape[1:3]]
-        images = _cutout(images, middles, settings.cutout, fill)
+        centers = [rng.integers(0, side, whole)[mine] for side in images.shape[1:3]]
+        images = _cutout(images, centers, settings.cutout, fill)
     return images
 
 
@@ -64,9 +64,9 @@ def _flip(images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     return out
 
 
-def _cutout(images: np.ndarray, middles: Sequence[np.ndarray], side: int, fill: int | Sequence[int]) -> np.ndarray:
+def _cutout(images: np.ndarray, centers: Sequence[np.ndarray], side: int, fill: int | Sequence[int]) -> np.ndarray:
     out, level = images.copy(), np.asarray(fill, np.uint8)
-    top, left = (middle - side // 2 for middle in middles)
+    top, left = (center - side // 2 for center in centers)
     for image, y, x in zip(out, top.tolist(), left.tolist(), strict=True):
         image[max(y, 0) : max(y + side, 0), max(x, 0) : max(x + side, 0)] = level
     return out

@@ -16,7 +16,7 @@ import numpy as np
 
 from nas.data.images import Fetched, Format, common_form, formats_of, machine_memory, read_images
 from nas.data.split import split_off, subset
-from nas.data.statistics import SURVEYED, channel_statistics, pieces, spread
+from nas.data.statistics import SURVEYED, channel_statistics, evenly, pieces
 from nas.data.stream import MIB, Groups, Streamed
 from nas.data.targets import check_range, names_from, numbers, whole_labels
 from nas.records import LABEL, TargetSpec
@@ -105,7 +105,7 @@ class Part:
 
 @dataclass(frozen=True)
 class DatasetSettings(ABC):
-    """What every dataset can be told; a family adds its own fields and `load`.
+    """The settings that every dataset has; a family adds its own fields and `load`.
 
     train_size: images taken from the training part, in proportion of its classes (None: all); validation is split off
     these, `valid_size` of them or else the fraction `valid_fraction`. test_size: the same of the test part.
@@ -263,7 +263,7 @@ def _is_streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: Stream
     if settings.stream is not None:
         return settings.stream
     part, rows = chosen["train"]
-    formats = formats_of("train", part.fetch(spread(rows, GUESSED)))
+    formats = formats_of("train", part.fetch(evenly(rows, GUESSED)))
     size = settings.resolution or max(max(one.height, one.width) for one in formats)
     channels = max(one.channels for one in formats)
     count = sum(len(rows) for _, rows in chosen.values())
@@ -281,7 +281,7 @@ def _streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: StreamSet
     """Size and colors are those of the images looked at: all, or `SURVEYED` of each part; what differs later is an error then."""
     formats: list[Format] = []
     for key, (part, rows) in chosen.items():
-        for some in pieces(spread(rows, SURVEYED)):
+        for some in pieces(evenly(rows, SURVEYED)):
             formats += formats_of(key, part.fetch(some))
     size, channels = common_form(formats, settings.resolution)
     as_found, memory = settings.resolution is None, settings.stream_mib * MIB

@@ -100,8 +100,8 @@ def _enhance(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Operation:
     return lambda image, factor: kind(image).enhance(factor)
 
 
-def _factor(share: float, side: int) -> float:
-    return share * 1.8 + 0.1
+def _factor(fraction: float, side: int) -> float:
+    return fraction * 1.8 + 0.1
 
 
 # name -> (operation, argument(magnitude / 10, side of the image in pixels), whether the argument has a sign)
@@ -109,18 +109,18 @@ OPERATIONS: dict[str, tuple[Operation, Callable[[float, int], float], bool]] = {
     "autocontrast": (lambda image, _: ImageOps.autocontrast(image), _factor, False),
     "equalize": (lambda image, _: ImageOps.equalize(image), _factor, False),
     "invert": (lambda image, _: ImageOps.invert(image), _factor, False),
-    "rotate": (_rotate, lambda share, side: 30 * share, True),
-    "posterize": (lambda image, bits: ImageOps.posterize(image, max(1, int(bits))), lambda share, side: 4 * share, False),
-    "solarize": (lambda image, level: ImageOps.solarize(image, int(level)), lambda share, side: 256 * share, False),
-    "solarize_add": (_solarize_add, lambda share, side: 110 * share, False),
+    "rotate": (_rotate, lambda fraction, side: 30 * fraction, True),
+    "posterize": (lambda image, bits: ImageOps.posterize(image, max(1, int(bits))), lambda fraction, side: 4 * fraction, False),
+    "solarize": (lambda image, level: ImageOps.solarize(image, int(level)), lambda fraction, side: 256 * fraction, False),
+    "solarize_add": (_solarize_add, lambda fraction, side: 110 * fraction, False),
     "color": (_enhance(ImageEnhance.Color), _factor, False),
     "contrast": (_enhance(ImageEnhance.Contrast), _factor, False),
     "brightness": (_enhance(ImageEnhance.Brightness), _factor, False),
     "sharpness": (_enhance(ImageEnhance.Sharpness), _factor, False),
-    "shear_x": (lambda image, v: _affine(image, 1, v, 0, 0, 1, 0), lambda share, side: 0.3 * share, True),
-    "shear_y": (lambda image, v: _affine(image, 1, 0, 0, v, 1, 0), lambda share, side: 0.3 * share, True),
+    "shear_x": (lambda image, v: _affine(image, 1, v, 0, 0, 1, 0), lambda fraction, side: 0.3 * fraction, True),
+    "shear_y": (lambda image, v: _affine(image, 1, 0, 0, v, 1, 0), lambda fraction, side: 0.3 * fraction, True),
     # 100 pixels of 224, as the published code has it, in proportion to the image
-    "translate_x": (lambda image, v: _affine(image, 1, 0, v, 0, 1, 0), lambda share, side: side * share * 100 / 224, True),
-    "translate_y": (lambda image, v: _affine(image, 1, 0, 0, 0, 1, v), lambda share, side: side * share * 100 / 224, True),
+    "translate_x": (lambda image, v: _affine(image, 1, 0, v, 0, 1, 0), lambda fraction, side: side * fraction * 100 / 224, True),
+    "translate_y": (lambda image, v: _affine(image, 1, 0, 0, 0, 1, v), lambda fraction, side: side * fraction * 100 / 224, True),
 }  # fmt: skip
 RANDOM = tuple(OPERATIONS)

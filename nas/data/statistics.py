@@ -1,4 +1,4 @@
-"""Mean and spread of images per channel, by which a network's input is normalized."""
+"""Mean and standard deviation of images per channel, by which a network's input is normalized."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SURVEYED = 20_000  # images of a streamed part that are looked at before it is u
 PIECE = 64  # images at a time: counting takes eight bytes a pixel
 
 
-def spread(rows: np.ndarray, count: int) -> np.ndarray:
+def evenly(rows: np.ndarray, count: int) -> np.ndarray:
     """All rows where there are no more than `count`, else so many evenly over them."""
     return rows if len(rows) <= count else rows[np.linspace(0, len(rows) - 1, count).astype(int)]
 
@@ -41,5 +41,5 @@ def _looked_at(images: np.ndarray | Streamed) -> Iterator[np.ndarray]:
     if isinstance(images, np.ndarray):
         yield from (images[start : start + PIECE] for start in range(0, len(images), PIECE))
         return
-    rows = spread(np.arange(len(images)), SURVEYED)
+    rows = evenly(np.arange(len(images)), SURVEYED)
     yield from prefetched(images, PIECE, lambda mine: images[mine], pieces(rows))

@@ -3,7 +3,7 @@
 Labels and an index of files or rows are all that is held. A folder's images are shuffled over the whole training part, as they
 are in memory. Parquet files are read a row group at a time: groups come in random order, and rows are shuffled over a window
 of as many groups as the memory allows; where all of them fit, that is the order in memory too. The order is a function
-of seed and epoch alone, so that a killed training goes on in the middle of an epoch.
+of seed and epoch alone, so that a killed training resumes within an epoch.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from nas.data.images import Encoded, Fetched, decoded
 
 MIB = 2**20
+Group: TypeAlias = Any  # a row group that was read, as its source has it
 THREADS = 8  # at most so many decode at a time
 SPARE = 2  # row groups held beyond the window, for threads that run ahead
 
@@ -38,10 +40,10 @@ class Groups:
 
     of: np.ndarray
     bytes: np.ndarray
-    load: Callable[[int], Any]
-    pick: Callable[[int, Any, np.ndarray], list[Encoded]]
+    load: Callable[[int], Group]
+    pick: Callable[[int, Group, np.ndarray], list[Encoded]]
 
-    def fetch(self, rows: np.ndarray, load: Callable[[int], Any] | None = None) -> list[Encoded]:
+    def fetch(self, rows: np.ndarray, load: Callable[[int], Group] | None = None) -> list[Encoded]:
         """The images of sorted rows, one group after the other."""
         groups, starts = np.unique(self.of[rows], return_index=True)
         parts = zip(groups.tolist(), np.split(rows, starts[1:]), strict=True)
@@ -53,9 +55,9 @@ class _Held:
 
     def __init__(self, groups: Groups, count: int):
         self._groups, self._count, self._lock = groups, count, threading.Lock()
-        self._held: OrderedDict[int, Future[Any]] = OrderedDict()
+        self._held: OrderedDict[int, Future[Group]] = OrderedDict()
 
-    def load(self, group: int) -> Any:
+    def load(self, group: int) -> Group:
         with self._lock:
             found = self._held.get(group)
             mine = found is None
@@ -89,7 +91,7 @@ class Streamed:
     groups: Groups | None
     memory_bytes: int
     as_found: bool = False
-    _lock: Any = field(default_factory=threading.Lock, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -112,7 +114,7 @@ class Streamed:
         back[order] = np.arange(len(order))
         return images[back]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
     def take(self, rows: np.ndarray) -> Streamed:
@@ -144,11 +146,11 @@ class Streamed:
     def pace(self, rows: int) -> tuple[int, int]:
         """(threads, batches of `rows` images that are made ahead), within the memory."""
         threads = min(THREADS, os.cpu_count() or 1)
-        room = int(self.memory_bytes // max(2 * rows * self.size**2 * self.channels, 1))
-        return threads, max(1, min(threads + 1, room))
+        batches = int(self.memory_bytes // max(2 * rows * self.size**2 * self.channels, 1))
+        return threads, max(1, min(threads + 1, batches))
 
 
-def prefetched(images: Any, rows: int, make: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
+def prefetched(images: object, rows: int, make: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
     """`make` of each item, in order; where images are streamed, some batches of `rows` images ahead, in threads."""
     if not isinstance(images, Streamed):
         yield from map(make, items)

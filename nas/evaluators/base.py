@@ -17,6 +17,7 @@ import numpy as np
 from nas.data import Dataset, load_dataset
 from nas.data.split import subset
 from nas.objectives.objectives import Direction
+from nas.problem import CostsOf
 from nas.records import DiskFullError, Fidelity, Job, Outcome, Report
 from nas.space import Space
 from nas.tasks import Task
@@ -83,6 +84,8 @@ class Capabilities:
         inherits_weights: Whether a job may start from the weights of another network, as `nas adapt` needs it.
         group: How many jobs it takes at a time.
         tasks: Names of the tasks whose networks it evaluates; empty: all.
+        tests: Whether it answers `test` jobs, the front's networks on the test split, although it needs no dataset.
+        fixed_networks: Whether it knows networks only at the resolution and the widths that the space states.
         metrics: What its outcomes hold beside the metrics of the task, and the direction that is better. They can be
             objectives and constraints of a search.
     """
@@ -92,6 +95,8 @@ class Capabilities:
     inherits_weights: bool = False
     group: int = 1
     tasks: tuple[str, ...] = ()
+    tests: bool = False
+    fixed_networks: bool = False
     metrics: Mapping[str, Direction] = field(default_factory=dict)
 
     def check_task(self, task: Task) -> None:
@@ -120,6 +125,16 @@ class EvaluatorSettings(Protocol):
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities()
+    source: ClassVar[str] = "no dataset"  # what its results come from, where that is no dataset
+    note: ClassVar[str] = ""  # what people must know of its results
+
+    def timed(self) -> tuple[str, ...]:
+        """Devices whose times it knows before any training, the main one first: costs of a search by `known`."""
+        return ()
+
+    def known(self) -> CostsOf:
+        """Maps (n, genes) genomes to the times on those devices, (n,) milliseconds by metric name."""
+        return _nothing
 
     def check(self, space: Space) -> None:
         """Raises ValueError naming what in the space (fitted to the dataset) cannot be evaluated."""
@@ -129,6 +144,10 @@ class EvaluatorSettings(Protocol):
         return ()
 
     def make(self, context: Context) -> Evaluator: ...
+
+
+def _nothing(genomes: np.ndarray) -> dict[str, np.ndarray]:
+    return {}
 
 
 def guarded(job: Job, worker: str, work: Callable[[], Outcome]) -> Outcome:

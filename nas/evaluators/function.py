@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from nas.arch import Arch, arch_from_dict
 from nas.evaluators.base import Capabilities, Context, Evaluator, EvaluatorSettings, guarded
@@ -17,6 +18,8 @@ Function = Callable[[Arch], Mapping[str, float]]
 @dataclass(frozen=True)
 class FunctionSettings(EvaluatorSettings):
     """Makes a `FunctionEvaluator`; `metrics` are those that nas does not know by name."""
+
+    source: ClassVar[str] = "a function"
 
     function: Function
     metrics: Mapping[str, Direction] = field(default_factory=dict)

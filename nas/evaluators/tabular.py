@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
-
-import numpy as np
+from typing import ClassVar, Literal
 
 from nas.arch import arch_from_dict
 from nas.core.settings import did_you_mean
 from nas.evaluators.base import Capabilities, Context, EvaluatorSettings, guarded
 from nas.objectives import PREDICTED
-from nas.records import Job, Outcome, Report
+from nas.problem import CostsOf
+from nas.records import JSON, Job, Outcome, Report
 from nas.space import Space, load_space
 from nas.tabular import Table, load_table
 from nas.tabular.accel_nasbench import DEVICES
@@ -29,13 +28,13 @@ class TabularSettings(EvaluatorSettings):
         noise: Accuracies differ from seed to seed as in the data.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(needs_dataset=False, tasks=("classification",))
+    capabilities: ClassVar[Capabilities] = Capabilities(needs_dataset=False, tasks=("classification",), tests=True, fixed_networks=True)
+    source: ClassVar[str] = "published results"
 
     path: str
     noise: bool = False
 
     NAME: ClassVar[str] = ""
-    NOTE: ClassVar[str] = ""  # what people must know of its results
 
     def table(self) -> Table:
         """Raises ValueError where the file is missing."""
@@ -45,15 +44,19 @@ class TabularSettings(EvaluatorSettings):
         """Devices whose published times are metrics of a search, the main one first."""
         return ()
 
-    def known(self) -> Callable[[np.ndarray], dict[str, np.ndarray]]:
+    def known(self) -> CostsOf:
         """Maps (n, genes) genomes to the times of those devices, (n,) milliseconds by metric name, before any training."""
         times, names = self.table().times, {f"{PREDICTED}/{device}" for device in self.timed()}
         return lambda genomes: {name: ms for name, ms in times(genomes).items() if name in names}
 
     def check(self, space: Space) -> None:
-        """Raises ValueError for a space that is not the table's own."""
+        """Raises ValueError for a space that is not the table's own, or a file that cannot be read."""
         if space.fingerprint != load_space(self.NAME).fingerprint:
             raise ValueError(f"space: expected {self.NAME}, whose networks evaluator={self.NAME} knows, got {space.name}")
+        try:
+            self.table()
+        except ValueError as error:
+            raise ValueError(f"evaluator.{error}") from None
 
     def make(self, context: Context) -> TabularEvaluator:
         return TabularEvaluator(self.table(), self.noise, context)
@@ -63,14 +66,14 @@ class TabularSettings(EvaluatorSettings):
 class AccelNasbenchSettings(TabularSettings):
     """`evaluator=accel_nasbench`: models of 4,623 ImageNet trainings and of six devices' times; `path` has the archive.
 
-    The times of `devices` are exact costs of a search: axes, constraints and targets that no training is needed for.
+    The times of `devices` are exact costs of a search: objectives, constraints and targets that no training is needed for.
     """
 
     surrogate: Literal["pairs", "trees"] = "pairs"
     devices: tuple[str | int, ...] = ("a100",)
 
     NAME: ClassVar[str] = "accel_nasbench"
-    NOTE: ClassVar[str] = "the best record has 67.05 %; accuracies above it are extrapolations"
+    note: ClassVar[str] = "the best record has 67.05 %; accuracies above it are extrapolations"
 
     def __post_init__(self) -> None:
         for i, device in enumerate(self.timed()):
@@ -107,7 +110,7 @@ class TabularEvaluator:
         found = self._table.metrics([self._genome(job.arch)], self._noise if job.kind == "train" else 0.0, job.seed)
         return Outcome(job.number, "ok", metrics={"accuracy": float(found["accuracy"][0])}, worker=self._worker)
 
-    def _genome(self, data: Any) -> tuple[int, ...]:
+    def _genome(self, data: Mapping[str, JSON]) -> tuple[int, ...]:
         """The genome whose network this is, whatever dataset it was fitted to."""
         arch = arch_from_dict(dict(data))
         return self._table.space.fit(arch.resolution, arch.channels, arch.classes).encode(arch)

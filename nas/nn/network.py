@@ -12,32 +12,34 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.typing import DTypeLike
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
-from nas.arch.graph import Graph, Node, param_shapes
+from nas.arch.graph import Attrs, Graph, Node, param_shapes
 from nas.nn import ops
 from nas.nn.ops import Array, Implementation
+from nas.nn.weights import AnyArray, Arrays, HostArrays, HostVariables
 
-Arrays = Mapping[str, Mapping[str, Any]]
-Variables = dict[str, dict[str, dict[str, np.ndarray]]]
+Stats: TypeAlias = dict[str, Mapping[str, AnyArray]]
+Outputs: TypeAlias = Array | dict[str, Array]  # one array, or several by name where the head has several outputs
 
 
-def init(graph: Graph, seed: int) -> Variables:
+def init(graph: Graph, seed: int) -> HostVariables:
     """{"params": ..., "stats": ...} as NumPy arrays; each node's depend on the seed and its name alone.
 
     Initial values are those of TensorFlow's MnasNet and EfficientNet: convolutions N(0, 2 / (k k out / groups)), dense
     kernels U(-1, 1) / sqrt(out), biases 0, scales 1. Raises ValueError where two nodes with parameters share a name.
     """
-    params: dict[str, dict[str, np.ndarray]] = {}
-    stats: dict[str, dict[str, np.ndarray]] = {}
+    params: HostArrays = {}
+    stats: HostArrays = {}
     for node in graph.nodes[1:]:
         shapes = param_shapes(node, graph.in_shapes(node))
         if not shapes:
@@ -54,8 +56,8 @@ def init(graph: Graph, seed: int) -> Variables:
 def _initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     if name != "kernel":
         return np.full(shape, 1 if name == "scale" else 0, np.float32)
-    words = np.frombuffer(hashlib.sha256(node.name.encode()).digest()[:16], np.uint32)
-    rng = np.random.Generator(np.random.SFC64([seed, *words.tolist()]))
+    digest = np.frombuffer(hashlib.sha256(node.name.encode()).digest()[:16], np.uint32)
+    rng = np.random.Generator(np.random.SFC64([seed, *digest.tolist()]))
     if node.op == "dense":
         return (rng.random(shape, np.float32) * 2 - 1) / np.float32(math.sqrt(shape[1]))
     fan_out = shape[0] * shape[1] * shape[3] / node.attr["groups"]
@@ -63,9 +65,11 @@ def _initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.nda
 
 
 def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: bool, rng: Array | None = None,
-          dtype: Any = jnp.float32, momentum: Array | float | None = None,
-          implementation: Implementation = "auto") -> tuple[Array, dict[str, Mapping[str, Array]]]:  # fmt: skip
-    """Images (n, h, w, c) -> logits (n, classes) float32, and the batch statistics after them.
+          dtype: DTypeLike = jnp.float32, momentum: Array | float | None = None,
+          implementation: Implementation = "auto") -> tuple[Outputs, Stats]:  # fmt: skip
+    """Images (n, h, w, c) -> outputs float32, and the batch statistics after them.
+
+    The output is (n, classes); a head of several gives a dict by name, each (n, c), or (n, h, w, c) where it has pixels.
 
     In training batch norm uses the batch, and its moving averages become m old + (1 - m) batch, m being `momentum` or
     else the node's own; in evaluation the averages are used and returned as they are. `rng` is
@@ -80,18 +84,20 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
             raise ValueError(f"{node.name}: training needs a random key for it; pass rng")
         return RANDOM[node.op](x, node.attr["rate"], jax.random.fold_in(rng, index))
 
-    start = [images.astype(dtype)]
-    y, new_stats = run(
-        graph.nodes[1:],
-        start,
-        params,
-        stats,
-        train=train,
-        momentum=momentum,
-        implementation=implementation,
-        random=random,
-    )
-    return y.reshape(images.shape[0], -1).astype(jnp.float32), {**stats, **new_stats}
+    values, new_stats = values_of(
+        graph.nodes[1:], [images.astype(dtype)], params, stats, train=train, random=random, momentum=momentum,
+        implementation=implementation, outputs=graph.outputs.values(),
+    )  # fmt: skip
+    stats = {**stats, **new_stats}
+    if graph.named:
+        return {name: _output(graph.nodes[i], values[i]) for name, i in graph.outputs.items()}, stats
+    return values[-1].reshape(images.shape[0], -1).astype(jnp.float32), stats
+
+
+def _output(node: Node, value: Array) -> Array:
+    """(n, c) of one pixel, (n, h, w, c) of more; float32."""
+    wide = value.astype(jnp.float32)
+    return wide.reshape(wide.shape[0], -1) if node.shape[:2] == (1, 1) else wide
 
 
 Random = Callable[[Node, Array, int], Array]  # (node, its input, its number) -> its output in training
@@ -99,10 +105,20 @@ Random = Callable[[Node, Array, int], Array]  # (node, its input, its number) ->
 
 def run(nodes: Sequence[Node], values: list[Array], params: Arrays, stats: Arrays, *, train: bool, random: Random,
         momentum: Array | float | None = None,
-        implementation: Implementation = "auto") -> tuple[Array, dict[str, Mapping[str, Array]]]:  # fmt: skip
+        implementation: Implementation = "auto") -> tuple[Array, Stats]:  # fmt: skip
     """What the last of `nodes` gives, and the statistics of the norms among them; `values` are what stands before them."""
+    given, new_stats = values_of(nodes, values, params, stats, train=train, random=random, momentum=momentum,
+                                 implementation=implementation)  # fmt: skip
+    return given[-1], new_stats
+
+
+def values_of(nodes: Sequence[Node], values: list[Array], params: Arrays, stats: Arrays, *, train: bool, random: Random,
+              momentum: Array | float | None, implementation: Implementation,
+              outputs: Collection[int] = ()) -> tuple[list[Array], Stats]:  # fmt: skip
+    """`values` and what each of `nodes` gives, and the statistics of the norms among them; `outputs` are read at the end."""
     values, new_stats = list(values), {}
-    fused = norms_with_acts(nodes, len(values)) if train else {}
+    fused = norms_with_acts(nodes, len(values), outputs) if train else {}
+    params, stats = (cast("Mapping[str, Mapping[str, Array]]", arrays) for arrays in (params, stats))
     for i, node in enumerate(nodes, len(values)):
         x = [values[j] for j in node.inputs]
         if node.op == "norm":
@@ -117,15 +133,15 @@ def run(nodes: Sequence[Node], values: list[Array], params: Arrays, stats: Array
         else:
             y = LAYERS[node.op](node.attr, x, params.get(node.name, {}), implementation)
         values.append(y)
-    return values[-1], new_stats
+    return values, new_stats
 
 
-def norms_with_acts(nodes: Sequence[Node], first: int = 0) -> dict[int, str]:
+def norms_with_acts(nodes: Sequence[Node], first: int = 0, outputs: Collection[int] = ()) -> dict[int, str]:
     """The norms whose only reader is an activation, with its name: in training the two are one operation.
 
-    Nodes are numbered from `first` on; inputs below it come from elsewhere.
+    Nodes are numbered from `first` on; inputs below it come from elsewhere. `outputs` are read at the end too.
     """
-    readers = Counter(i for node in nodes for i in node.inputs)
+    readers = Counter(i for node in nodes for i in node.inputs) + Counter(outputs)
     acts = [node for node in nodes if node.op == "act" and node.inputs[0] >= first]
     alone = [node for node in acts if readers[node.inputs[0]] == 1 and nodes[node.inputs[0] - first].op == "norm"]
     return {node.inputs[0]: node.attr["fn"] for node in alone}
@@ -154,7 +170,7 @@ def apply_norm(node: Node, x: Array, p: Mapping[str, Array], s: Mapping[str, Arr
 
 RANDOM: dict[str, Callable[[Array, float, Array], Array]] = {"dropout": ops.dropout, "drop_path": ops.drop_path}
 
-LAYERS: dict[str, Callable[[Mapping[str, Any], list[Array], Mapping[str, Array], Implementation], Array]] = {
+LAYERS: dict[str, Callable[[Attrs, list[Array], Mapping[str, Array], Implementation], Array]] = {
     "conv": lambda a, x, p, implementation: ops.conv(
         x[0],
         p["kernel"],
@@ -189,22 +205,22 @@ class Network(nnx.Module):
     `images` are (n, h, w, c), normalized; logits (n, classes) float32. Values are at `params[node name][array name]`.
     """
 
-    def __init__(self, arch: Arch | Graph, seed: int = 0, *, dtype: Any = jnp.float32):
+    def __init__(self, arch: Arch | Graph, seed: int = 0, *, dtype: DTypeLike = jnp.float32):
         self.graph = lower(arch) if isinstance(arch, Arch) else arch
         self.dtype = dtype
         variables = init(self.graph, seed)
         self.params = _boxed(variables["params"], nnx.Param)
         self.stats = _boxed(variables["stats"], nnx.BatchStat)
 
-    def __call__(self, images: Array, *, train: bool = False, rng: Array | None = None) -> Array:
-        logits, stats = apply(
+    def __call__(self, images: Array, *, train: bool = False, rng: Array | None = None) -> Outputs:
+        outputs, stats = apply(
             self.graph, _plain(self.params), _plain(self.stats), images, train=train, rng=rng, dtype=self.dtype
         )
         if train:
             for node, arrays in stats.items():
                 for name, value in arrays.items():
                     self.stats[node][name][...] = value
-        return logits
+        return outputs
 
 
 def _boxed(arrays: Arrays, kind: type[nnx.Variable]) -> nnx.Dict:

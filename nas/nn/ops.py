@@ -42,7 +42,7 @@ def conv(x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1,
 
 
 def _channels(vector: Array) -> Array:
-    """(c,) -> (1, 1, 1, c): broadcasting is spelled out, so that JAX may be told to refuse it."""
+    """(c,) -> (1, 1, 1, c): broadcasting is spelled out, so that JAX may be configured to refuse it."""
     return vector.reshape(1, 1, 1, -1)
 
 
@@ -88,12 +88,12 @@ def _depthwise_backward(stride: int, pad: Pads, saved: tuple[Array, Array], g: A
     """What autodiff would give, in a tenth of its time and memory and with few kernels to compile."""
     x, kernel = saved
     size = kernel.shape[0]
-    spread = [(0, 0, 0), *(_spread(x.shape[a], g.shape[a], size, stride, pad[a - 1][0]) for a in (1, 2)), (0, 0, 0)]
-    dilated = lax.pad(g, np.zeros((), g.dtype), spread)
+    dilation = [(0, 0, 0), *(_dilation_pads(x.shape[a], g.shape[a], size, stride, pad[a - 1][0]) for a in (1, 2)), (0, 0, 0)]
+    dilated = lax.pad(g, np.zeros((), g.dtype), dilation)
     return _sum_of_taps(dilated, kernel[::-1, ::-1], 1, ((0, 0), (0, 0))), _kernel_gradient(x, g, kernel, stride, pad)
 
 
-def _spread(size: int, count: int, kernel: int, stride: int, before: int) -> tuple[int, int, int]:
+def _dilation_pads(size: int, count: int, kernel: int, stride: int, before: int) -> tuple[int, int, int]:
     """(low, high, interior) padding of an output gradient, so that a stride-1 window over it gives the input's."""
     low = kernel - 1 - before
     return low, size + kernel - 1 - ((count - 1) * stride + 1) - low, stride - 1
@@ -273,8 +273,8 @@ def avg_pool(
         window, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)
         total = lax.reduce_window(wide, np.float32(0), lax.add, window, strides, ((0, 0), *pad, (0, 0)))
     down, across = (_pixels(x.shape[a], total.shape[a], kernel, stride, pad[a - 1][0]) for a in (1, 2))
-    share = (1 / (down[:, None] * across[None])).astype(np.float32)
-    return (total * share[None, :, :, None]).astype(x.dtype)
+    weight = (1 / (down[:, None] * across[None])).astype(np.float32)
+    return (total * weight[None, :, :, None]).astype(x.dtype)
 
 
 def _pixels(size: int, count: int, kernel: int, stride: int, before: int) -> np.ndarray:

@@ -7,24 +7,31 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-Variables = dict[str, dict[str, dict[str, Any]]]  # collection ("params", "stats") -> node name -> array name -> array
+if TYPE_CHECKING:
+    import jax
+
+AnyArray: TypeAlias = "jax.Array | np.ndarray"
+Arrays: TypeAlias = "Mapping[str, Mapping[str, AnyArray]]"  # node name -> array name -> array
+Variables: TypeAlias = "Mapping[str, Arrays]"  # collection ("params", "stats") -> its arrays
+HostArrays: TypeAlias = dict[str, dict[str, np.ndarray]]
+HostVariables: TypeAlias = dict[str, HostArrays]
 
 
 def save_weights(path: Path, variables: Variables) -> None:
     """Writes `{"params": {node: {array: ..}}, "stats": ..}`. Raises ValueError naming a path that cannot be written."""
-    save_arrays(path, spread(variables))
+    save_arrays(path, flattened(variables))
 
 
-def load_weights(path: Path) -> Variables:
+def load_weights(path: Path) -> HostVariables:
     """The arrays of `save_weights`. Raises ValueError naming a file that is missing or damaged."""
     return nested(load_arrays(path), path)
 
 
-def spread(variables: Variables) -> dict[str, np.ndarray]:
+def flattened(variables: Variables) -> dict[str, np.ndarray]:
     """`{"params": {node: {array: ..}}}` as `{"params|node|array": ..}`."""
     return {
         "|".join((c, n, a)): np.asarray(v)
@@ -34,9 +41,9 @@ def spread(variables: Variables) -> dict[str, np.ndarray]:
     }
 
 
-def nested(arrays: Mapping[str, np.ndarray], path: Path) -> Variables:
-    """What `spread` made flat. Raises ValueError naming the array of `path` that is none of a network."""
-    variables: Variables = {}
+def nested(arrays: Mapping[str, np.ndarray], path: Path) -> HostVariables:
+    """The inverse of `flattened`. Raises ValueError naming the array of `path` that is none of a network."""
+    variables: HostVariables = {}
     for key, value in arrays.items():
         parts = key.split("|")
         if len(parts) != 3:

@@ -1,13 +1,14 @@
-"""Lines over lines: NetAdapt's trajectory of accuracy against latency, and the curves of a training, as SVG files."""
+"""Lines over lines: NetAdapt's trajectory of a metric against latency, and the curves of a training, as SVG files."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 
 from nas.report import svg
 from nas.report.axes import axis
-from nas.report.format import tick_labels
+from nas.report.format import label, tick_labels
 
 SIZE, LEFT, RIGHT, TOP, BOTTOM = (620, 380), 62, 24, 36, 46
 FONT = "font:11px system-ui,sans-serif"
@@ -17,28 +18,30 @@ HALO = {"fill": svg.LIGHT["ink"], "style": f"{FONT};paint-order:stroke;stroke:{s
 Labels = Callable[[Sequence[float]], Sequence[str]]
 
 
-def trajectory_svg(points: Sequence[tuple[float, float, str]], target_ms: float, final: float | None = None) -> str:
-    """Accuracy against latency over the steps of an adaptation.
+def trajectory_svg(points: Sequence[tuple[float, float, str]], target_ms: float, final: float | None, metric: str) -> str:
+    """A metric against latency over the steps of an adaptation.
 
     Args:
-        points: (latency in ms, accuracy, change) of the seed and of every step.
+        points: (latency in ms, value of the metric, change) of the seed and of every step.
         target_ms: Milliseconds.
-        final: Accuracy after the final training.
+        final: Its value after the final training.
+        metric: Its name.
 
     Returns:
         An SVG document.
     """
     xs, ys = [p[0] for p in points] + [target_ms], [p[1] for p in points] + ([] if final is None else [final])
     frame = _Frame(xs, ys)
-    placed = [(frame.x.at(ms), frame.y.at(accuracy)) for ms, accuracy, _ in points]
+    placed = [(frame.x.at(ms), frame.y.at(value)) for ms, value, _ in points]
     dots = [
-        svg.tag("circle", svg.tag("title", escape(f"{change}: {accuracy:.4f}, {ms:.4f} ms")), cx=x, cy=y, r=4,
+        svg.tag("circle", svg.tag("title", escape(f"{change}: {value:.4f}, {ms:.4f} ms")), cx=x, cy=y, r=4,
                 fill=svg.LIGHT["accent"])
         + svg.text(x + 7, y - 7, "seed" if i == 0 else str(i), text_anchor="middle" if i == 0 else "start", **HALO)
-        for i, ((x, y), (ms, accuracy, change)) in enumerate(zip(placed, points, strict=True))
+        for i, ((x, y), (ms, value, change)) in enumerate(zip(placed, points, strict=True))
     ]  # fmt: skip
     line = svg.path(placed, fill="none", stroke=svg.LIGHT["accent"], stroke_width=1.6)
-    return _page(frame.axes("predicted latency (ms), by step", "validation accuracy", _latencies, _percents) + _goal(frame, target_ms)
+    axes = frame.axes("predicted latency (ms), by step", f"validation {label(metric)}", _latencies, partial(tick_labels, metric))
+    return _page(axes + _goal(frame, target_ms)
                  + line + "".join(dots) + _after(frame, placed[-1], final))  # fmt: skip
 
 
@@ -60,10 +63,6 @@ def _after(frame: _Frame, last: tuple[float, float], final: float | None) -> str
 
 def _latencies(ticks: Sequence[float]) -> Sequence[str]:
     return tick_labels("latency_ms", list(ticks))
-
-
-def _percents(ticks: Sequence[float]) -> Sequence[str]:
-    return tick_labels("accuracy", list(ticks))
 
 
 def curves_svg(curves: Sequence[tuple[str, Sequence[tuple[float, float]]]], x_title: str, y_title: str) -> str:

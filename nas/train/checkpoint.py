@@ -1,4 +1,4 @@
-"""Checkpoints of a training: everything a step changes, after every so many epochs, so that a killed training goes on.
+"""Checkpoints of a training: everything a step changes, after every so many epochs, so that a killed training resumes.
 
     fit(arch, dataset, recipe, seed, checkpoint=Checkpoints(folder))     # kill it, call it again: the same weights, to the bit
 
@@ -6,7 +6,7 @@ Order of images and augmentation are seeded by epoch and batch, dropout by the s
 way the losses of its batches so far, are all there is to keep; where a training ends early, the best weights too. A file is
 written under a temporary name and renamed; a damaged one is left for the one before it.
 
-More epochs go on from a shorter training's last checkpoint, step by step as if there had been no stop, provided that the
+More epochs continue from a shorter training's last checkpoint, step by step as if there had been no stop, provided that the
 learning rate of an epoch does not depend on how many there are: constant, staircase, or a cosine over `schedule_epochs`.
 A cosine over `epochs` itself is another training at every length, and is refused.
 """
@@ -22,7 +22,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,9 +30,13 @@ import numpy as np
 
 from nas.data.dataset import Dataset
 from nas.data.stream import Streamed
-from nas.nn.weights import Variables, load_arrays, nested, save_arrays, spread
+from nas.nn.ops import Array
+from nas.nn.weights import AnyArray, HostVariables, flattened, load_arrays, nested, save_arrays
 from nas.recipe import Recipe
+from nas.records import JSON
+from nas.train.optim import Tree
 from nas.train.parallel import laid_out
+from nas.train.state import State
 
 NAME = re.compile(r"epoch-(\d{6})(?:-(\d{8}))?\.npz")
 WITHOUT_EFFECT = ("epochs", "schedule_epochs", "validate_every", "patience")  # of a recipe, on the steps that are taken
@@ -43,7 +47,7 @@ class Best(NamedTuple):
     """The weights with the best primary metric on the validation split so far, NumPy arrays, and the epoch after which they were."""
 
     epoch: int
-    variables: Variables
+    variables: HostVariables
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Progress:
     losses: of the batches of an epoch that is under way. best: where the recipe has patience, once it has validated.
     """
 
-    state: Any
+    state: State
     curve: tuple[dict[str, float], ...] = ()
     train_s: float = 0.0
     losses: tuple[float, ...] = ()
@@ -70,8 +74,8 @@ class Checkpoints:
 
     keep: newest ones that stay. every: epochs between them. within_s: and within an epoch, so many seconds after the last
     one (None: never). pause_s: and at least so many seconds, so that short trainings
-    do not spend their time on files. last: the end of the training is kept too, whatever `every` and `pause_s` say, for
-    a longer training to go on from.
+    do not spend their time on files. last: the end of the training is kept too, whatever `every` and `pause_s` are, for
+    a longer training to continue from.
     """
 
     folder: Path
@@ -96,16 +100,16 @@ class Checkpoints:
         return epoch % self.every == 0 and time.monotonic() - saved_at >= self.pause_s
 
     def due_within(self, saved_at: float) -> bool:
-        """Whether to write in the middle of an epoch."""
+        """Whether to write within an epoch."""
         return self.within_s is not None and time.monotonic() - saved_at >= self.within_s
 
-    def save(self, progress: Progress, identity: Mapping[str, Any]) -> None:
+    def save(self, progress: Progress, identity: Mapping[str, JSON]) -> None:
         """Writes a checkpoint and removes those that are over `keep`. Raises ValueError for a folder one cannot write in."""
         best, batch = progress.best, len(progress.losses)
         about = {"identity": dict(identity), "curve": progress.curve, "train_s": progress.train_s,
                  "losses": progress.losses, "best": best.epoch if best else None}  # fmt: skip
         arrays = {f"{i}": np.asarray(leaf) for i, leaf in enumerate(_leaves(progress.state))}
-        arrays |= spread(best.variables) if best else {}
+        arrays |= flattened(best.variables) if best else {}
         arrays["about"] = np.frombuffer(json.dumps(about).encode(), np.uint8)
         name = f"epoch-{progress.epoch:06d}" + (f"-{batch:08d}" if batch else "")
         save_arrays(self.folder / f"{name}.npz", arrays)
@@ -115,7 +119,7 @@ class Checkpoints:
         for path in older[self.keep :]:
             path.unlink(missing_ok=True)
 
-    def restore(self, start: Any, identity: Mapping[str, Any], epochs: int) -> Progress:
+    def restore(self, start: State, identity: Mapping[str, JSON], epochs: int) -> Progress:
         """The newest whole checkpoint of at most `epochs` epochs, or the start; one line in the log for each damaged one.
 
         `start` is the state before the first step, whose form the restored one has. Raises ValueError naming the key in
@@ -149,9 +153,9 @@ class Checkpoints:
         return sorted(((path, (int(m[1]), int(m[2] or 0))) for path, m in found if m), key=lambda pair: pair[1], reverse=True)
 
 
-def identity_of(graph_id: str, dataset: Dataset, recipe: Recipe, seed: int, start: Any,
-                teacher: str | None = None) -> dict[str, Any]:  # fmt: skip
-    """What must be equal for a training to go on from another's checkpoint: all that its steps and their best depend on."""
+def identity_of(graph_id: str, dataset: Dataset, recipe: Recipe, seed: int, start: Tree,
+                teacher: str | None = None) -> dict[str, JSON]:  # fmt: skip
+    """What must be equal for a training to continue from another's checkpoint: all that its steps and their best depend on."""
     idle = WITHOUT_EFFECT if teacher else (*WITHOUT_EFFECT, *OF_A_TEACHER)
     settings = {f"recipe.{k}": v for k, v in dataclasses.asdict(recipe).items() if k not in idle}
     settings["keeps_best"] = recipe.patience > 0
@@ -175,7 +179,7 @@ def identity_of(graph_id: str, dataset: Dataset, recipe: Recipe, seed: int, star
     }
 
 
-def _check_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+def _check_same(folder: Path, theirs: Mapping[str, JSON], ours: Mapping[str, JSON]) -> None:
     for key in [*ours, *(k for k in theirs if k not in ours)]:
         then, now = theirs.get(key), ours.get(key)
         if then != now:
@@ -186,27 +190,28 @@ def _check_same(folder: Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]
             )
 
 
-def _leaves(state: Any) -> list[Any]:
+def _leaves(state: Tree) -> list[AnyArray]:
     """Arrays of a state in a fixed order; random keys as their words."""
     return [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in jax.tree.leaves(state)]
 
 
-def _is_key(leaf: Any) -> bool:
+def _is_key(leaf: AnyArray) -> bool:
     return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
 
 
-def _restored(start: Any, arrays: list[np.ndarray]) -> Any:
+def _restored(start: State, arrays: list[np.ndarray]) -> State:
     leaves, form = jax.tree.flatten(start)
     assert [a.shape for a in arrays] == [leaf.shape for leaf in _leaves(start)], "the identity says what the shapes are"
     back = [_as(array, leaf) for array, leaf in zip(arrays, leaves, strict=True)]
     return jax.tree.unflatten(form, back)
 
 
-def _as(array: np.ndarray, leaf: Any) -> Any:
+def _as(array: np.ndarray, leaf: AnyArray) -> Array:
     """An array of the kind of another, on the devices that it is on."""
     if _is_key(leaf):
         made = jax.random.wrap_key_data(jnp.array(array), impl=jax.random.key_impl(leaf))
     else:
         made = jnp.array(array, leaf.dtype)
-    many = isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1
-    return laid_out(made, leaf.sharding) if many else made
+    if isinstance(leaf, jax.Array) and len(leaf.sharding.device_set) > 1:
+        return laid_out(made, leaf.sharding)
+    return made

@@ -13,8 +13,9 @@ from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.graph import Graph
 from nas.data.dataset import Dataset, Split
-from nas.nn.network import Variables, apply
+from nas.nn.network import Outputs, apply
 from nas.nn.ops import Array, Implementation
+from nas.nn.weights import Variables
 from nas.tasks import task_of
 from nas.train.score import normalized, resized
 
@@ -59,7 +60,7 @@ class Teacher:
 
     def outputs(
         self, variables: Variables, images: Array, dataset: Dataset, dtype: str, implementation: Implementation
-    ) -> Array:
+    ) -> Outputs:
         """(n, h, w, c), normalized as `dataset` says and mixed -> the network's outputs, without a gradient.
 
         `variables` are its own, handed in so that a compiled step takes them as an input; images are resized to its size.

@@ -13,15 +13,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.data.dataset import Dataset, Split
-from nas.nn.network import Variables, init
+from nas.nn.network import init
 from nas.nn.ops import Array
+from nas.nn.weights import HostArrays, HostVariables, Variables
 from nas.recipe import Recipe
 from nas.tasks import MetricState, Task, check_fit, check_recipe, task_of
 from nas.train.checkpoint import Best, Checkpoints, Progress
@@ -29,7 +27,8 @@ from nas.train.distill import Teacher
 from nas.train.optim import Layout, optimizer
 from nas.train.parallel import ALONE, DeviceMesh
 from nas.train.score import run_score
-from nas.train.trainer import Program, State, Trainer
+from nas.train.state import State
+from nas.train.trainer import Program, Trainer
 
 IN_FLIGHT = 2  # steps given to the device ahead of the one whose loss is read
 REPORT_S = 1.0
@@ -58,8 +57,8 @@ class Fit:
     weights were these, the last or the best.
     """
 
-    params: dict[str, dict[str, np.ndarray]]
-    stats: dict[str, dict[str, np.ndarray]]
+    params: HostArrays
+    stats: HostArrays
     metrics: dict[str, float]
     train_loss: float
     compile_s: float
@@ -71,7 +70,7 @@ class Fit:
 
 
 def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
-    """The default report: nothing, and go on."""
+    """The default report: does nothing, and the training continues."""
 
 
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
@@ -81,8 +80,8 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
 
     `task`: that of the architecture's head where none is given.
 
-    With `checkpoint` it goes on where an earlier call was killed, or from a shorter training; the result is that of a call
-    left in peace, bit for bit on a CPU. `mesh`: devices, and processes, that share each batch, batch norm's statistics
+    With `checkpoint` it resumes where an earlier call was killed, or from a shorter training; the result is that of a call
+    that was not killed, bit for bit on a CPU. `mesh`: devices, and processes, that share each batch, batch norm's statistics
     being those of the whole batch; one process writes. `teacher`: a trained network whose answers the loss follows too.
     `report(step, steps, metrics)` is called after every epoch, then with the key `epoch`, and about once a second; True from
     it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite, ValueError
@@ -94,12 +93,12 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     if teacher:
         teacher.check(dataset)
     graph = lower(arch)
-    variables = init(graph, seed) if variables is None else variables
-    layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
+    start: Variables = init(graph, seed) if variables is None else variables
+    layouts = Layout.of(start["params"]), Layout.of(start["stats"])
     trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, mesh, teacher)
     update = optimizer(recipe, trainer.steps_per_epoch)
-    state = trainer.start(variables, update)
-    program = trainer.compile(state, variables, update)
+    state = trainer.start(start, update)
+    program = trainer.compile(state, start, update)
     return finish(trainer, program, state, report)
 
 
@@ -108,7 +107,7 @@ def finish(trainer: Trainer, program: Program, state: State, report: Report) -> 
     run = _Run(trainer, program, state, report)
     run.epochs()
     variables, metrics, epoch = run.kept()
-    return Fit(**variables, metrics=metrics, train_loss=run.now.curve[-1]["train_loss"], epoch=epoch,
+    return Fit(variables["params"], variables["stats"], metrics, train_loss=run.now.curve[-1]["train_loss"], epoch=epoch,
                compile_s=program.compile_s, train_s=run.train_s, steps=int(run.now.state.step),
                peak_memory_bytes=program.peak_memory_bytes, curve=list(run.now.curve))  # fmt: skip
 
@@ -160,7 +159,7 @@ class _Run:
             if stopped or self._report(int(self.now.state.step), self._steps, dict(self.now.curve[-1])):
                 return
 
-    def kept(self) -> tuple[Variables, dict[str, float], int]:
+    def kept(self) -> tuple[HostVariables, dict[str, float], int]:
         """(weights, their validation, after which epoch they were): the last ones, or the best where the recipe has patience."""
         trainer, best, curve = self._trainer, self.now.best, self.now.curve
         names, main = trainer.task.metrics, trainer.task.primary
@@ -173,7 +172,7 @@ class _Run:
     def _epoch(self, epoch: int) -> bool:
         """Whether `report` ended it. A loss is read when the device is some steps further."""
         trainer, kept, state, losses = self._trainer, self._written, self.now.state, list(self.now.losses)
-        before, pending, stopped, told_at = (epoch - 1) * trainer.steps_per_epoch, deque[Array](), False, time.monotonic()
+        before, pending, stopped, reported_at = (epoch - 1) * trainer.steps_per_epoch, deque[Array](), False, time.monotonic()
 
         def settle(keep: int) -> None:
             while len(pending) > keep:
@@ -190,8 +189,8 @@ class _Run:
                     if len(losses) < trainer.steps_per_epoch:
                         self._moved(state, losses=tuple(losses))
                         self._save(kept)
-                if losses and time.monotonic() - told_at > REPORT_S:
-                    told_at, done = time.monotonic(), before + len(losses)
+                if losses and time.monotonic() - reported_at > REPORT_S:
+                    reported_at, done = time.monotonic(), before + len(losses)
                     if stopped := bool(self._report(done, self._steps, trainer.progress(done, losses))):
                         break
         settle(0)
@@ -208,7 +207,7 @@ class _Run:
             best = Best(len(curve), trainer.result(state))
         self._moved(state, curve=curve, best=best)
 
-    def _moved(self, state: State, **changes: Any) -> None:
+    def _moved(self, state: State, **changes: object) -> None:
         self.now = dataclasses.replace(self.now, state=state, **changes)
 
     def _save(self, kept: Checkpoints) -> None:

@@ -10,24 +10,29 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from nas.nn.ops import Array
+from nas.nn.weights import AnyArray, Arrays
 from nas.recipe import Recipe
 
-Packed = dict[str, Any]
+Tree: TypeAlias = Any  # a pytree of arrays
+Packed: TypeAlias = Mapping[str, AnyArray]  # "kernels" and "others" -> (n,) float32
+Scalar: TypeAlias = Any  # a number, or a JAX or NumPy array of one
+A = TypeVar("A", Array, np.ndarray, AnyArray)
 DECAYED = {"kernels": True, "others": False}
 
 
 class Packing(Protocol):
     """A way to pack a {node: {name: array}} tree, and back."""
 
-    def pack(self, tree: Mapping[str, Mapping[str, Any]], xp: ModuleType = jnp) -> Packed: ...
+    def pack(self, tree: Arrays, xp: ModuleType = jnp) -> Tree: ...
 
-    def unpack(self, packed: Packed) -> dict[str, dict[str, Any]]: ...
+    def unpack(self, packed: Tree) -> dict[str, dict[str, Any]]: ...
 
 
 @dataclass(frozen=True)
@@ -37,19 +42,19 @@ class Layout:
     entries: tuple[tuple[str, str, tuple[int, ...]], ...]
 
     @classmethod
-    def of(cls, tree: Mapping[str, Mapping[str, Any]]) -> Layout:
+    def of(cls, tree: Arrays) -> Layout:
         return cls(tuple((node, name, a.shape) for node, arrays in tree.items() for name, a in arrays.items()))
 
-    def pack(self, tree: Mapping[str, Mapping[str, Any]], xp: ModuleType = jnp) -> Packed:
+    def pack(self, tree: Arrays, xp: ModuleType = jnp) -> Packed:
         """{"kernels": (m,), "others": (n,)} float32."""
         return {part: self._joined(tree, kernels, xp) for part, kernels in DECAYED.items()}
 
-    def _joined(self, tree: Mapping[str, Mapping[str, Any]], kernels: bool, xp: ModuleType) -> Any:
+    def _joined(self, tree: Arrays, kernels: bool, xp: ModuleType) -> AnyArray:
         parts = [xp.ravel(tree[node][name]) for node, name, _ in self.entries if (name == "kernel") == kernels]
         return xp.concatenate(parts) if parts else xp.zeros(0, np.float32)
 
-    def unpack(self, packed: Packed) -> dict[str, dict[str, Any]]:
-        tree: dict[str, dict[str, Any]] = {}
+    def unpack(self, packed: Mapping[str, A]) -> dict[str, dict[str, A]]:
+        tree: dict[str, dict[str, A]] = {}
         start = dict.fromkeys(DECAYED, 0)
         for node, name, shape in self.entries:
             part = "kernels" if name == "kernel" else "others"
@@ -59,7 +64,7 @@ class Layout:
         return tree
 
 
-def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Any, xp: ModuleType = jnp) -> Any:
+def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Scalar, xp: ModuleType = jnp) -> Scalar:
     """The rate of a step, counted from 0."""
     epoch = step / steps_per_epoch
     if recipe.schedule == "cosine":
@@ -86,7 +91,7 @@ def optimizer(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformat
 
 
 def _single(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformation:
-    def rate(update: Any) -> Any:
+    def rate(update: Scalar) -> Scalar:
         return learning_rate(recipe, steps_per_epoch, update * recipe.accumulate)
 
     if recipe.optimizer == "adamw":
@@ -101,11 +106,11 @@ def _single(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformatio
     return optax.chain(optax.add_decayed_weights(recipe.weight_decay, mask=DECAYED), update)
 
 
-def ramp(decay: Any, updates: Any) -> Any:
+def ramp(decay: Scalar, updates: Scalar) -> Array:
     """min(decay, (1 + t) / (10 + t)) after t updates, TensorFlow's `num_updates` rule of moving averages."""
     return jnp.minimum(decay, (1 + updates) / (10 + updates))
 
 
-def mix(old: Any, new: Any, decay: Any) -> Any:
+def mix(old: Array, new: Array, decay: Scalar) -> Array:
     """decay old + (1 - decay) new."""
     return decay * old + (1 - decay) * new

@@ -9,16 +9,19 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding
 
 from nas.data.dataset import Split
+from nas.nn.ops import Array
+from nas.nn.weights import AnyArray
 from nas.tasks import MetricState, Task
 
+T = TypeVar("T")
 PATIENCE_S = 100  # after which processes take one that is silent for dead
 
 
@@ -52,18 +55,18 @@ class DeviceMesh:
         """How all the rest is laid out."""
         return None if self.size == 1 else NamedSharding(self._mesh(), PartitionSpec())
 
-    def replicated(self, tree: Any) -> Any:
+    def replicated(self, tree: T) -> T:
         """Arrays on every device."""
         layout = self.everywhere()
         return tree if layout is None else jax.tree.map(lambda leaf: laid_out(leaf, layout), tree)
 
-    def batch(self, *arrays: np.ndarray) -> Sequence[Any]:
+    def batch(self, *arrays: AnyArray) -> Sequence[AnyArray]:
         """This process' parts of a batch as the whole one, where several share it."""
         if self.hosts == 1:
             return arrays
         shared = self.shared()
         assert shared is not None
-        return [jax.make_array_from_process_local_data(shared, array) for array in arrays]
+        return [jax.make_array_from_process_local_data(shared, np.asarray(array)) for array in arrays]
 
     def metrics(self, split: Split, score: Callable[[Split], MetricState], task: Task) -> dict[str, float]:
         """A split's metrics, each process scoring a part of it; equal in all."""
@@ -107,7 +110,7 @@ class DeviceMesh:
 ALONE = DeviceMesh()
 
 
-def laid_out(leaf: Any, layout: Any) -> Any:
+def laid_out(leaf: AnyArray, layout: Sharding) -> Array:
     """An array, or random keys, that every process has whole, as a layout over all their devices has it."""
     if layout.is_fully_addressable:
         return jax.device_put(leaf, layout)

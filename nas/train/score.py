@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Sharding
 
 from nas.arch.graph import Graph
 from nas.data.dataset import Dataset, Split
 from nas.data.stream import prefetched
-from nas.nn.network import Variables, apply
+from nas.nn.network import apply
 from nas.nn.ops import Array
+from nas.nn.weights import AnyArray, Variables
 from nas.tasks import MetricState, Task
+from nas.train.optim import Tree
 
-Score = Callable[[Any, Any, Any, Any], Mapping[str, Array]]
+# (weights, images, targets, which of them are valid) -> `Task.reduce` of the outputs
+Score: TypeAlias = Callable[[Tree, AnyArray, AnyArray, AnyArray], Mapping[str, Array]]
+Shaped: TypeAlias = jax.ShapeDtypeStruct
 IN_FLIGHT = 2  # batches given to the device ahead of the one whose results are read
 
 
@@ -60,21 +65,21 @@ def compile_score(graph: Graph, variables: Variables, dataset: Dataset, rows: in
     return jax.jit(score).lower(variables, *batch_shapes(task, dataset, rows), valid_shape(rows)).compile()
 
 
-def batch_shapes(task: Task, dataset: Dataset, rows: int, sharding: Any = None) -> tuple[Any, Any]:
+def batch_shapes(task: Task, dataset: Dataset, rows: int, sharding: Sharding | None = None) -> tuple[Shaped, Shaped]:
     """Shapes and types of the images and targets of a batch, for compilation."""
     spec, side = task.targets(dataset), dataset.resolution
     images = jax.ShapeDtypeStruct((rows, side, side, dataset.channels), jnp.uint8, sharding=sharding)
     return images, jax.ShapeDtypeStruct((rows, *spec.shape), jnp.dtype(spec.dtype), sharding=sharding)
 
 
-def valid_shape(rows: int) -> Any:
+def valid_shape(rows: int) -> Shaped:
     """Shape and type of the mask of a batch's valid rows."""
     return jax.ShapeDtypeStruct((rows,), jnp.bool)
 
 
-def run_score(score: Score, variables: Variables, split: Split, rows: int, task: Task) -> MetricState:
+def run_score(score: Score, weights: Tree, split: Split, rows: int, task: Task) -> MetricState:
     """Metrics of a split. The last batch is filled up with images that are not valid, so that one program serves all."""
-    on_device, state = jax.device_put(variables), task.new_metrics()
+    on_device, state = jax.device_put(weights), task.new_metrics()
     pending: deque[tuple[Mapping[str, Array], np.ndarray]] = deque()
 
     def filled(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,29 +17,18 @@ from nas.arch.graph import Graph
 from nas.data.augment import batches
 from nas.data.dataset import Dataset
 from nas.data.stream import prefetched
-from nas.nn.network import Variables, apply
+from nas.nn.network import Outputs, Stats, apply
 from nas.nn.ops import Array, Implementation
+from nas.nn.weights import AnyArray, Arrays, HostVariables, Variables
 from nas.recipe import Recipe
+from nas.records import JSON
 from nas.tasks import Mixed, Task, training_loss
 from nas.train.checkpoint import Checkpoints, identity_of
 from nas.train.distill import Teacher
-from nas.train.optim import Packed, Packing, learning_rate, mix, ramp
+from nas.train.optim import Packed, Packing, Tree, learning_rate, mix, ramp
 from nas.train.parallel import ALONE, DeviceMesh
 from nas.train.score import Score, batch_shapes, compile_score, normalized, resized
-
-
-class State(NamedTuple):
-    """All that a step changes; `ema` is (params, stats), or nothing."""
-
-    params: Any
-    stats: Packed
-    opt: Any
-    ema: tuple[Packed, ...]
-    step: Any
-    key: Array
-
-
-Step = Callable[..., tuple[State, Array]]
+from nas.train.state import Count, State, Step
 
 
 @dataclass(frozen=True)
@@ -82,31 +70,28 @@ class Trainer:
         copied = jax.tree.map(lambda a: jnp.array(a, copy=True), state)  # a step takes its buffers over
         return self.mesh.replicated(copied)
 
-    def step(self, update: optax.GradientTransformation) -> Step:
+    def step(self, update: optax.GradientTransformation) -> Callable[..., tuple[State, Array]]:
         """(state, images (n, h, w, c) uint8, targets, with a teacher its variables) -> (state, loss); pure."""
         graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
         momentum = self.momentum()
-        implementation: Implementation = (
-            "auto" if self.mesh.size == 1 else "slices"
-        )  # XLA cannot share out our own machine code
+        # XLA cannot distribute our own machine code among devices
+        implementation: Implementation = "auto" if self.mesh.size == 1 else "slices"
 
-        def loss_of(tree: Any, batch: Mixed, key: Array, taught: Any) -> tuple[Array, Any]:
-            options = {
-                "train": True,
-                "rng": key,
-                "dtype": jnp.dtype(recipe.dtype),
-                "momentum": 0,
-                "implementation": implementation,
-            }
-            outputs, batch_stats = apply(graph, tree, {}, resized(batch.images, graph), **options)
+        def loss_of(tree: Arrays, batch: Mixed, key: Array, taught: Outputs | None) -> tuple[Array, Stats]:
+            outputs, batch_stats = apply(
+                graph, tree, {}, resized(batch.images, graph), train=True, rng=key, dtype=jnp.dtype(recipe.dtype), momentum=0,
+                implementation=implementation,
+            )  # fmt: skip
             losses = training_loss(task, recipe, outputs, batch)
             losses = losses if taught is None else task.distill(outputs, taught, losses, recipe)
             return losses.mean(), batch_stats
 
-        def step(state: State, images: Array, targets: Array, known: Any = None) -> tuple[State, Array]:
+        def step(state: State, images: Array, targets: Array, known: Variables | None = None) -> tuple[State, Array]:
             key = jax.random.fold_in(state.key, state.step)
             batch = task.mix(recipe, normalized(images, dataset), targets, key)
-            taught = teacher and teacher.outputs(known, batch.images, dataset, recipe.dtype, implementation)
+            taught = None
+            if teacher and known is not None:
+                taught = teacher.outputs(known, batch.images, dataset, recipe.dtype, implementation)
             gradient = jax.value_and_grad(loss_of, has_aux=True)
             (loss, batch_stats), grads = gradient(self.params.unpack(state.params), batch, key, taught)
             updates, opt = update.update(self.params.pack(grads), state.opt, state.params)
@@ -131,7 +116,7 @@ class Trainer:
         jitted = jax.jit(self.step(update), donate_argnums=0, out_shardings=self.mesh.everywhere())
         compiled = jitted.lower(state, *shapes, *known).compile()
 
-        def step(state: State, images: Any, targets: Any) -> tuple[State, Array]:
+        def step(state: State, images: AnyArray, targets: AnyArray) -> tuple[State, Array]:
             return compiled(state, *self.mesh.batch(images, targets), *known)
 
         score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
@@ -140,7 +125,7 @@ class Trainer:
     def batches(self, epoch: int, start: int = 0) -> Generator[tuple[np.ndarray, np.ndarray]]:
         """One epoch of (images uint8, targets), shuffled and augmented, from batch number `start` on; this process' part.
 
-        Each batch has random numbers of its own, so that an epoch can go on in the middle.
+        Each batch has random numbers of its own, so that an epoch can resume within it.
         """
         train, rng = self.dataset.train, np.random.default_rng([self.seed, 0, epoch])
         expected = islice(enumerate(batches(train, self.rows, rng)), start, None)
@@ -152,16 +137,16 @@ class Trainer:
         images, targets = train.images[rows[mine]], train.targets[rows[mine]]
         return self.task.augment(images, targets, rng, self.recipe.augment, fill=fill, first=mine.start, of=len(rows))
 
-    def result(self, state: State) -> Variables:
+    def result(self, state: State) -> HostVariables:
         """The weights and statistics to keep, as NumPy arrays."""
         params, stats = jax.tree.map(np.array, state.ema or (state.params, state.stats))
         return {"params": self.params.unpack(params), "stats": self.stats.unpack(stats)}
 
-    def scored(self, state: State) -> Any:
+    def scored(self, state: State) -> Tree:
         """What the compiled score takes as its weights."""
         return self.result(state)
 
-    def identity(self, state: State) -> dict[str, Any]:
+    def identity(self, state: State) -> dict[str, JSON]:
         """What a checkpoint must agree in; `state` is that before the first step."""
         digest = self.teacher.digest if self.teacher else None
         return identity_of(self.graph.id, self.dataset, self.recipe, self.seed, state, digest)
@@ -171,7 +156,7 @@ class Trainer:
         return {"step": step, "train_loss": math.fsum(losses) / len(losses), "lr": float(rate)}
 
 
-def averaged(recipe: Recipe, old: Any, new: Any, count: Array) -> Any:
+def averaged(recipe: Recipe, old: Tree, new: Tree, count: Count) -> Tree:
     """The moving averages after `count` batches; they move with updates, which gradients accumulate for."""
     decay = ramp(recipe.ema, count // recipe.accumulate)
     if recipe.accumulate > 1:
@@ -189,7 +174,7 @@ class Program:
     peak_memory_bytes: int | None
 
 
-def memory_bytes(compiled: Any) -> int | None:
+def memory_bytes(compiled: jax.stages.Compiled) -> int | None:
     counted = compiled.memory_analysis()
     if counted is None:
         return None

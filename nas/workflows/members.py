@@ -1,4 +1,4 @@
-"""Networks trained outside a search, read for its report: what `nas train` and `nas scale` left, on the search's own axes."""
+"""Networks trained outside a search, read for its report: what `nas train` and `nas scale` left, by the search's own objectives."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from nas.latency import LayerwisePredictor
 from nas.objectives import PREDICTED
 from nas.records import JSON
 from nas.report import FrontRow
+from nas.tasks import task_of
 from nas.workflows.run_folder import flat
 
 
 @dataclass(frozen=True)
 class TrainedMember:
-    """metrics: as a trial has them; measured, p95: ms by device; test_accuracy: nan where there is none; note: how its
-    training differs from the search's, nothing where it does not."""
+    """metrics: as a trial has them; measured, p95: ms by device; test: the primary metric on the test split, nan where there is
+    none; note: how its training differs from the search's, nothing where it does not."""
 
     arch: Arch
     metrics: Mapping[str, float]
     measured: Mapping[str, float]
     p95: Mapping[str, float]
-    test_accuracy: float
+    test: float
     note: str
 
 
@@ -45,7 +46,7 @@ def scaled_members(names: Sequence[str], journal: Journal) -> list[FrontRow]:
             m = read_member(path, journal, "scaled")
             rows.append(
                 FrontRow(
-                    -1 - len(rows), arch_id(m.arch), m.metrics, measured=m.measured, p95=m.p95, test=m.test_accuracy,
+                    -1 - len(rows), arch_id(m.arch), m.metrics, measured=m.measured, p95=m.p95, test=m.test,
                     arch=m.arch.to_dict(), name=m.arch.name, note=m.note,
                 )
             )  # fmt: skip
@@ -59,11 +60,12 @@ def read_member(folder: Path, journal: Journal, key: str) -> TrainedMember:
     """
     path = folder / "result.json"
     arch = find_arch(str(folder / "arch.yaml"))
+    primary = task_of(arch).primary
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
-        accuracy, dataset = float(result["valid"]["accuracy"]), result["dataset"]["name"]
+        value, dataset = float(result["valid"][primary]), result["dataset"]["name"]
         recipe, measured = dict(result["recipe"]), dict(result.get("measured", {}))
-        test = float(result.get("test", {}).get("accuracy", math.nan)) if isinstance(result.get("test"), dict) else math.nan
+        test = float(result.get("test", {}).get(primary, math.nan)) if isinstance(result.get("test"), dict) else math.nan
         times = {device: (float(m["latency_ms"]), float(m["p95_ms"]), str(m["fingerprint"])) for device, m in measured.items()}
     except OSError as error:
         raise ValueError(f"{key}: {path}: {error.strerror}") from None
@@ -74,7 +76,7 @@ def read_member(folder: Path, journal: Journal, key: str) -> TrainedMember:
     if dataset != ours:
         raise ValueError(f"{key}: {folder} was trained on {dataset}, the run searched on {ours}")
     counted = cost(arch)
-    metrics = {"accuracy": accuracy, "params": counted.params, "macs": counted.macs, "memory_bytes": counted.peak_activation_bytes}
+    metrics = {primary: value, "params": counted.params, "macs": counted.macs, "memory_bytes": counted.peak_activation_bytes}
     same = {}
     for device in settings.get("device", {}):
         kept = journal.get(f"predictor/{device}") or {}

@@ -81,13 +81,13 @@ def test_ctrl_c_says_how_to_go_on(calm: Path) -> None:
 @pytest.mark.parametrize(
     "args, words",
     [
-        (["evaluator=switched"], "evaluator: expected layerwise or scratch, which train inherited weights, got switched"),
+        (["evaluator=switched"], "evaluator: expected scratch or layerwise, which train inherited weights, got switched"),
         (["evaluator.keep_weights=false"], "evaluator.keep_weights: expected true"),
         (["device.table.path=none.csv"], "none.csv: No such file"),
         (["device=[host,table]", "device.host.seconds=0"], "device: expected one device"),
         (["device=host", "device.host.predictor=table.csv"], "device.host.predictor: table.csv: no file of nas profile"),
         (["adapt.kinds=[]"], "adapt.kinds: expected one or more"),
-        (["target=1.5"], "target: expected a share between 0 and 1"),
+        (["target=1.5"], "target: expected a fraction between 0 and 1"),
         (["arch=other.yaml"], "other.yaml"),
         (["weights=broken.npz"], "broken.npz: no weights file"),
         (["dataset.path=none.npz"], "none.npz"),

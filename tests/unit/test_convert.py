@@ -80,7 +80,7 @@ def flat(variables: Variables) -> Iterator[tuple[str, str, str]]:
 
 
 def values(variables: Variables) -> Iterator[np.ndarray]:
-    return (variables[part][node][name] for part, node, name in flat(variables))
+    return (np.asarray(variables[part][node][name]) for part, node, name in flat(variables))
 
 
 @pytest.mark.parametrize("file", ["a.weights.h5", "a.keras", "a.h5"])

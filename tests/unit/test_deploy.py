@@ -12,7 +12,7 @@ from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.arch.graph import ACTS, Builder, Graph, Node
 from nas.convert import folded, onnx_bytes, tflite, tflite_bytes
-from nas.convert.onnx import FORMS
+from nas.convert.onnx import WRITERS
 from nas.convert.tflite import ConversionError
 from nas.core.versions import needed
 from nas.nn.network import LAYERS, RANDOM, init
@@ -108,7 +108,7 @@ def outputs() -> Outputs:
 def test_the_table_has_every_primitive():
     used = {node.op for node in side_by_side()[0].nodes}
     assert used == {"input", *LAYERS, *RANDOM, "norm"}
-    assert set(FORMS) == used - {"input", *RANDOM}
+    assert set(WRITERS) == used - {"input", *RANDOM}
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "litert"])
@@ -149,7 +149,7 @@ def test_a_layer_gives_features():
 
 def test_an_unknown_primitive_is_named():
     graph = Graph((Node("input", "input", (), (1, 1, 1)), Node("warp", "stem/warp", (0,), (1, 1, 1))))
-    with pytest.raises(ValueError, match=r"stem/warp: the primitive warp has no ONNX form"):
+    with pytest.raises(ValueError, match=r"stem/warp: the primitive warp has no ONNX operation"):
         onnx_bytes(graph, {"params": {}, "stats": {}})
 
 

@@ -170,3 +170,11 @@ def test_light_modules_load_no_heavy_library() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert not {"jax", "flax", "ray", "hydra"} & set(json.loads(done.stdout))
+
+
+def test_training_needs_neither_ray_nor_hydra() -> None:
+    """The library layers are usable without what runs and configures a search."""
+    blocked = "; ".join(f"sys.modules[{name!r}] = None" for name in ("ray", "hydra", "omegaconf"))
+    code = f"import sys; {blocked}; import nas.convert, nas.data, nas.nn.network, nas.tasks, nas.train, nas.evaluators"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -15,6 +15,7 @@ from nas.arch.blocks import lower
 from nas.arch.graph import Builder, Graph, node_macs, param_shapes
 from nas.nn.network import Network, apply, init
 from nas.space import load_space
+from nas.tasks import single
 
 SMALL = Arch(
     name="small",
@@ -74,7 +75,7 @@ def test_parameters_and_products_are_those_counted(space: str) -> None:
         assert sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state)) == counted_params(graph)
 
         def run(images: jax.Array, params: Any, stats: Any, graph: Graph = graph) -> jax.Array:
-            return apply(graph, params, stats, images, train=False, implementation="lax")[0]
+            return single(apply(graph, params, stats, images, train=False, implementation="lax")[0])
 
         variables = init(graph, 0)
         image = jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32)
@@ -207,7 +208,7 @@ def test_network_is_a_flax_module() -> None:
         merged = nnx.merge(graphdef, params, stats, copy=True)
         before = merged(images)
         after = merged(images, train=True, rng=jax.random.key(0))
-        return before, after, nnx.state(merged, nnx.BatchStat)
+        return single(before), single(after), nnx.state(merged, nnx.BatchStat)
 
     before, after, moved = run(params, stats, images)
     np.testing.assert_allclose(before, expected, rtol=1e-5, atol=1e-6)

@@ -19,12 +19,14 @@ def lower_layer(g: Builder, x: int, block: Block, stride: int, defaults: Mapping
         raise ValueError(f"{where}.{error}") from None
 
 
-def lower_head(g: Builder, x: int, arch: Arch, where: str) -> int:
+def lower_head(g: Builder, x: int, arch: Arch, where: str) -> dict[str, int]:
+    """Appends the head; its outputs by name, the only one of most heads being `output`."""
     fn, knobs = resolve(arch.head, dict(arch.defaults), where, HEADS)
     try:
-        return fn(g, x, classes=arch.classes, **knobs)
+        out = fn(g, x, classes=arch.classes, **knobs)
     except ValueError as error:
         raise ValueError(f"{where}.{error}") from None
+    return {"output": out} if isinstance(out, int) else dict(out)
 
 
 def builder(arch: Arch) -> Builder:
@@ -51,8 +53,8 @@ def lower(arch: Arch, where: str = "") -> Graph:
         if (level := _level(arch.resolution, g.shape(x))) is not None:
             taps[f"C{level}"] = x
     g.scope = "head"
-    lower_head(g, x, arch, f"{prefix}head")
-    return Graph(tuple(g.nodes), tuple(taps.items()))
+    outputs = lower_head(g, x, arch, f"{prefix}head")
+    return Graph(tuple(g.nodes), tuple(taps.items()), tuple(outputs.items()) if len(outputs) > 1 else ())
 
 
 def arch_id(arch: Arch) -> str:

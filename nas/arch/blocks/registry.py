@@ -23,7 +23,7 @@ from nas.arch.blocks.parts import SKIPS
 from nas.arch.graph import ACTS
 from nas.core.settings import nearest
 
-BlockFn = Callable[..., int]
+BlockFn = Callable[..., Any]  # its output node; a head's may be several by name
 BLOCKS: dict[str, BlockFn] = {
     "conv": conv,
     "sepconv": sepconv,

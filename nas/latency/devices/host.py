@@ -58,13 +58,13 @@ class HostBench:
         import jax
         import jax.numpy as jnp
 
-        from nas.nn.network import apply
+        from nas.nn.network import Outputs, apply
 
         backend, dtype = jax.default_backend(), jnp.dtype(self.dtype)
         try:
             weights = typical_values(graph)
 
-            def infer(images: jax.Array) -> jax.Array:
+            def infer(images: jax.Array) -> Outputs:
                 return apply(graph, weights["params"], weights["stats"], images, train=False, dtype=dtype)[0]
 
             images = jax.device_put(random_images(graph, self.batch))

@@ -146,7 +146,7 @@ class TablePredictor:
         g = builder(arch)
         x, g.scope = g.input(shape), scope
         head = scope == "head"
-        y = lower_head(g, x, arch, scope) if head else lower_layer(g, x, block, stride, dict(arch.defaults), scope)
+        y = max(lower_head(g, x, arch, scope).values()) if head else lower_layer(g, x, block, stride, dict(arch.defaults), scope)
         if y == x:
             return 0.0, shape
         knobs = {} if head else knob_values(block, dict(arch.defaults), scope)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 Array = jax.Array
 Pads = tuple[tuple[int, int], tuple[int, int]]
-GROUPS = 16  # of images whose share of a kernel's gradient is summed apart: fixed, so that threads do not change the sum
+GROUPS = 16  # of images whose part of a kernel's gradient is summed separately: fixed, so that threads do not change the sum
 _log = logging.getLogger("nas")
 
 
@@ -29,7 +29,7 @@ def available() -> bool:
         with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.ensure_compile_time_eval():
             one = jnp.full((1, 1, 1, 1), 2.0, jnp.float32)
             return float(forward(one, one, 1, ((0, 0), (0, 0)))[0, 0, 0, 0]) == 4
-    except Exception as error:  # whatever a platform lacks, training goes on without
+    except Exception as error:  # whatever a platform lacks, training continues without it
         _log.warning("depthwise convolutions run in their slower form: %s", str(error).splitlines()[0])
         return False
 
@@ -76,8 +76,8 @@ def input_gradient(g: Array, kernel: Array, shape: tuple[int, ...], stride: int,
 def kernel_gradient(x: Array, g: Array, size: int, stride: int, pad: Pads) -> Array:
     """The gradient of the kernel (k, k, 1, c)."""
     c, groups = x.shape[3], min(GROUPS, len(x))
-    shares = _call("kernel_gradient", (groups, size, size, c), size, stride, (x, g), pad)
-    return shares.sum(0).reshape(size, size, 1, c)
+    parts = _call("kernel_gradient", (groups, size, size, c), size, stride, (x, g), pad)
+    return parts.sum(0).reshape(size, size, 1, c)
 
 
 def moments(x: Array) -> tuple[Array, Array]:

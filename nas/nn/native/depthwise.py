@@ -1,6 +1,6 @@
 """Depthwise convolution of float32 (n, h, w, c) and its two gradients, as kernels that keep a strip of channels in registers.
 
-One chunk is an image (an image's share of the weights' gradient a group of images), and within it a strip of channels, a
+One chunk is an image (for the weights' gradient a group of images), and within it a strip of channels, a
 register wide, runs over rows and columns. A kernel is compiled once for each size and stride of window, for images of any size.
 """
 

@@ -119,7 +119,7 @@ class Emit:
         product = self.b.fmul(a, b, flags=("contract",))  # pyright: ignore[reportCallIssue]
         return self.b.fadd(product, total, flags=("contract",))  # pyright: ignore[reportCallIssue]
 
-    def spread(self, scalar: Value, lanes: int) -> Value:
+    def splat(self, scalar: Value, lanes: int) -> Value:
         """The same float in every lane."""
         if lanes == 1:
             return scalar

@@ -153,7 +153,7 @@ def _call(e: Emit, api: Value, offset: int, fields: list[Value]) -> Value:
 
 
 def _finish(e: Emit, module: ir.Module, job: Value, task: ir.Function) -> None:
-    """This thread's share of the chunks, then a short wait for those that others are still at, then lets go."""
+    """This thread's part of the chunks, then a short wait for those that others are still at, then lets go."""
     free, give_way = module.get_global("free"), ir.Function(module, ir.FunctionType(I32, []), "sched_yield")
     e.b.call(task, [job])
     wait, busy, after = (e.function.append_basic_block(name) for name in ("wait", "busy", "all_done"))

@@ -35,7 +35,7 @@ def moments(e: Emit, index: Value, operands: Buffers, results: Buffers) -> None:
             e.set(total, e.b.fadd(e.get(total, kind), e.load(x.data, e.add(start, channel), lanes)))
 
         _pixels(e, x, add)
-        mean = e.b.fdiv(e.get(total, kind), e.spread(count, lanes))
+        mean = e.b.fdiv(e.get(total, kind), e.splat(count, lanes))
 
         def square(start: Value) -> None:
             away = e.b.fsub(e.load(x.data, e.add(start, channel), lanes), mean)

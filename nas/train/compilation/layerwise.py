@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -28,15 +28,22 @@ from nas.arch.graph import Graph, Node
 from nas.data.dataset import Dataset
 from nas.nn.network import RANDOM, init, run
 from nas.nn.ops import Array
+from nas.nn.weights import AnyArray, HostVariables, Variables
 from nas.recipe import Recipe
 from nas.tasks import Mixed, Task, check_fit, check_recipe, training_loss
 from nas.train.checkpoint import Checkpoints
 from nas.train.compilation.segments import Segment, SegmentedGraph, SegmentLayouts, cut
 from nas.train.loop import Fit, Report, finish, silent
-from nas.train.optim import Packed, mix, optimizer, ramp
-from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape
-from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
+from nas.train.optim import Packed, Tree, mix, optimizer, ramp
+from nas.train.score import Score, batch_shapes, normalized, prepare, resized, valid_shape
+from nas.train.state import State, Step
+from nas.train.trainer import Program, Trainer, averaged, memory_bytes
 
+Draws: TypeAlias = tuple[Tree, Tree]  # (number, rate) of each node that needs random numbers
+Own: TypeAlias = tuple[Tree, Tree, Tree, Tree]  # a segment's parameters, statistics, optimizer, moving average
+Pull: TypeAlias = Callable[[Array], tuple[Packed, Array]]  # gradient of the output -> of the parameters and of the input
+Executable: TypeAlias = jax.stages.Compiled
+Compiled: TypeAlias = tuple[Executable, Tree]  # with the shapes of its results
 KEPT = 1000  # programs of a worker; those not used for longest go first
 
 
@@ -44,14 +51,13 @@ KEPT = 1000  # programs of a worker; those not used for longest go first
 class LayerwiseTrainer(Trainer):
     """A trainer whose state holds a tuple, an entry a segment, where others hold one packed vector."""
 
-    def result(self, state: State) -> Any:
+    def result(self, state: State) -> HostVariables:
         pairs = state.ema or tuple(zip(state.params, state.stats, strict=True))
         arrays = jax.tree.map(np.array, pairs)
-        params: Any = tuple(one[0] for one in arrays)
-        stats: Any = tuple(one[1] for one in arrays)
+        params, stats = tuple(one[0] for one in arrays), tuple(one[1] for one in arrays)
         return {"params": self.params.unpack(params), "stats": self.stats.unpack(stats)}
 
-    def scored(self, state: State) -> Any:
+    def scored(self, state: State) -> Tree:
         return state.ema or tuple(zip(state.params, state.stats, strict=True))
 
 
@@ -65,7 +71,7 @@ class Functions:
     task: Task
     update: optax.GradientTransformation
 
-    def _run(self, packed: Packed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Packed]:
+    def _run(self, packed: Packed, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Packed]:
         folded, places = jax.random.fold_in(key, step), [n.name for n in self.segment.nodes if n.op in RANDOM]
 
         def draw(node: Node, x: Array, _: int) -> Array:
@@ -76,22 +82,22 @@ class Functions:
         y, stats = run(self.segment.nodes, [x], tree, {}, train=True, momentum=0, random=draw)
         return y, self.segment.stats.pack(stats)
 
-    def start(self, params: Packed, stats: Packed) -> Any:
+    def start(self, params: Packed, stats: Packed) -> Own:
         """The segment's own arrays before the first step."""
         copied = jax.tree.map(lambda a: jnp.array(a, copy=True), (params, stats))
         return params, stats, self.update.init(params), copied if self.recipe.ema else ()
 
-    def forward(self, packed: Packed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Packed, Any]:
+    def forward(self, packed: Packed, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Packed, Pull]:
         """(output, batch statistics, the backward pass as a tree of what it needs)."""
         y, pull, stats = jax.vjp(lambda p, x: self._run(p, x, key, step, random), packed, x, has_aux=True)
         return y, stats, pull
 
-    def backward(self, pull: Any, g: Array, own: Any, batch_stats: Packed, step: Array) -> tuple[Array, Any]:
+    def backward(self, pull: Pull, g: Array, own: Own, batch_stats: Packed, step: Array) -> tuple[Array, Own]:
         """(gradient of the input, own parameters, statistics, optimizer and moving average after the step)."""
         grads, dx = pull(g)
         return (jnp.zeros(()) if self.segment.first else dx), self._updated(grads, own, batch_stats, step)
 
-    def end(self, own: Any, pairs: Mixed, x: Array, key: Array, step: Array, random: Any) -> tuple[Array, Array, Any]:
+    def end(self, own: Own, pairs: Mixed, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Array, Own]:
         """The last segment both ways: (loss, gradient of its input, own arrays after the step)."""
 
         def loss_of(packed: Packed, x: Array) -> tuple[Array, Packed]:
@@ -102,7 +108,7 @@ class Functions:
         (loss, stats), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(own[0], x)
         return loss, dx, self._updated(grads, own, stats, step)
 
-    def _updated(self, grads: Packed, own: Any, batch_stats: Packed, step: Array) -> Any:
+    def _updated(self, grads: Packed, own: Own, batch_stats: Packed, step: Array) -> Own:
         params, stats, opt, ema = own
         updates, opt = self.update.update(grads, opt, params)
         params, count, recipe = optax.apply_updates(params, updates), step + 1, self.recipe
@@ -112,12 +118,12 @@ class Functions:
         ema = averaged(recipe, ema, (params, stats), count) if recipe.ema else ()
         return params, stats, opt, ema
 
-    def score(self, own: Any, x: Array) -> Array:
+    def score(self, own: tuple[Packed, Packed], x: Array) -> Array:
         params, stats = own
         tree, moving = self.segment.params.unpack(params), self.segment.stats.unpack(stats)
         return run(self.segment.nodes, [x], tree, moving, train=False, random=_never)[0]
 
-    def metrics(self, own: Any, x: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
+    def metrics(self, own: tuple[Packed, Packed], x: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
         outputs = self.score(own, x).reshape(len(x), -1).astype(jnp.float32)
         return self.task.reduce(outputs, targets, valid)
 
@@ -151,11 +157,11 @@ class Layerwise:
     def __init__(self, dataset: Dataset, recipe: Recipe, task: Task):
         check_recipe(task, recipe)
         self._dataset, self._recipe, self._task = dataset, recipe, task
-        self._programs: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+        self._programs: OrderedDict[Hashable, Compiled] = OrderedDict()
         self.traces = 0
 
     def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None,
-            variables: Any = None, epochs: int | None = None) -> Fit:  # fmt: skip
+            variables: Variables | None = None, epochs: int | None = None) -> Fit:  # fmt: skip
         """What `nas.train.fit` gives; `compile_s` counts the segments that are new. `epochs`: how many, if not the recipe's."""
         check_fit(self._task, arch, self._dataset)
         graph = lower(arch)
@@ -172,10 +178,10 @@ class Layerwise:
         program = Program(step, score, time.perf_counter() - began, held)
         return finish(trainer, program, state, report)
 
-    def _functions(self, segment: Segment, update: Any) -> Functions:
+    def _functions(self, segment: Segment, update: optax.GradientTransformation) -> Functions:
         return Functions(segment, self._dataset, self._recipe, self._task, update)
 
-    def _start(self, segmented: SegmentedGraph, trainer: Trainer, variables: Any, update: Any) -> State:
+    def _start(self, segmented: SegmentedGraph, trainer: Trainer, variables: Variables, update: optax.GradientTransformation) -> State:
         packed = zip(
             trainer.params.pack(variables["params"], np), trainer.stats.pack(variables["stats"], np), strict=True
         )
@@ -188,8 +194,8 @@ class Layerwise:
         return State(params, stats, opt, ema if self._recipe.ema else (), np.int32(0), key)
 
     def _program(
-        self, key: Any, function: Callable[..., Any], args: Sequence[Any], donate: tuple[int, ...] = ()
-    ) -> Any:
+        self, key: Hashable, function: Callable[..., Tree], args: Sequence[Tree], donate: tuple[int, ...] = ()
+    ) -> Compiled:
         """(executable, shapes of its results), compiled where no equal segment was before."""
         if key not in self._programs:
             self.traces += 1
@@ -201,8 +207,8 @@ class Layerwise:
         return self._programs[key]
 
     def _compile(
-        self, segmented: SegmentedGraph, trainer: Trainer, state: State, update: Any
-    ) -> tuple[Any, Any, int | None]:
+        self, segmented: SegmentedGraph, trainer: Trainer, state: State, update: optax.GradientTransformation
+    ) -> tuple[Step, Score, int | None]:
         """(step, score, bytes held at once: weights, what the backward pass needs, and the largest program's own)."""
         count, key = jax.ShapeDtypeStruct((), jnp.int32), _shapes(state.key)
         shapes = [batch_shapes(self._task, self._dataset, rows) for rows in (trainer.rows, trainer.valid_rows)]
@@ -240,30 +246,30 @@ class Layerwise:
         return _step(mix_in, ways), _score(see, [score for _, score, _ in ways]), held + largest
 
 
-def _own(state: Any, i: int) -> tuple[Any, ...]:
+def _own(state: State, i: int) -> Own:
     return state.params[i], state.stats[i], state.opt[i], state.ema[i] if state.ema else ()
 
 
-def _columns(owns: Sequence[Any]) -> list[Any]:
+def _columns(owns: Sequence[Own]) -> list[Tree]:
     return [tuple(column) for column in zip(*owns, strict=True)]
 
 
-def _random(places: Sequence[tuple[int, float]]) -> tuple[np.ndarray, np.ndarray]:
+def _random(places: Sequence[tuple[int, float]]) -> Draws:
     numbers, rates = zip(*places, strict=True) if places else ((), ())
     return np.array(numbers, np.int32), np.array(rates, np.float32)
 
 
-def _shapes(tree: Any) -> Any:
+def _shapes(tree: Tree) -> Tree:
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree)
 
 
-def _bytes(tree: Any) -> int:
+def _bytes(tree: Tree) -> int:
     sizes = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.number)]
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in sizes)
 
 
-def _step(mix_in: Any, ways: Sequence[tuple[list[Any], Any, Any]]) -> Callable[..., tuple[State, Array]]:
-    def step(state: State, images: Any, targets: Any) -> tuple[State, Array]:
+def _step(mix_in: Executable, ways: Sequence[tuple[list[Executable], Executable, Draws]]) -> Step:
+    def step(state: State, images: AnyArray, targets: AnyArray) -> tuple[State, Array]:
         key, count = state.key, np.int32(state.step)
         x, pairs = mix_in(images, targets, key, count)
         saved, after = [], []
@@ -284,8 +290,8 @@ def _step(mix_in: Any, ways: Sequence[tuple[list[Any], Any, Any]]) -> Callable[.
     return step
 
 
-def _score(see: Any, programs: Sequence[Any]) -> Callable[..., Mapping[str, Array]]:
-    def score(weights: Any, images: Any, targets: Any, valid: Any) -> Mapping[str, Array]:
+def _score(see: Executable, programs: Sequence[Executable]) -> Score:
+    def score(weights: Tree, images: AnyArray, targets: AnyArray, valid: AnyArray) -> Mapping[str, Array]:
         x = see(images)
         for own, program in zip(weights[:-1], programs, strict=False):
             x = program(own, x)

@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from types import ModuleType
 
 import jax.numpy as jnp
 import numpy as np
 
 from nas.arch.graph import Graph, Node, Shape, param_shapes
 from nas.nn.network import RANDOM
-from nas.train.optim import Layout, Packed
+from nas.nn.weights import Arrays
+from nas.train.optim import A, Layout, Packed
 
 STATS = ("mean", "var")
 
@@ -63,7 +64,9 @@ class SegmentedGraph:
 
 
 def cut(graph: Graph) -> SegmentedGraph:
-    """Cuts after the last node of every layer of which all that follows needs that node alone."""
+    """Cuts after the last node of every layer of which all that follows needs that node alone. Raises ValueError for several outputs."""
+    if graph.named:
+        raise ValueError(f"head: has {len(graph.named)} outputs, layer-wise compilation trains heads of one; take evaluator=scratch")
     nodes, ends = graph.nodes, []
     for last in range(1, len(nodes) - 1):
         alone = all(i >= last for node in nodes[last + 1 :] for i in node.inputs)
@@ -106,8 +109,8 @@ class SegmentLayouts:
             layouts.append(Layout(tuple((names[int(node) - 1], name, shape) for node, name, shape in entries)))
         return cls(tuple(layouts))
 
-    def pack(self, tree: Mapping[str, Mapping[str, Any]], xp: Any = jnp) -> Any:
+    def pack(self, tree: Arrays, xp: ModuleType = jnp) -> tuple[Packed, ...]:
         return tuple(layout.pack(tree, xp) for layout in self.layouts)
 
-    def unpack(self, packed: Any) -> dict[str, dict[str, Any]]:
+    def unpack(self, packed: Sequence[Mapping[str, A]]) -> dict[str, dict[str, A]]:
         return {k: v for layout, one in zip(self.layouts, packed, strict=True) for k, v in layout.unpack(one).items()}

@@ -13,31 +13,36 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
+from jax.typing import DTypeLike
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
+from nas.arch.graph import Node
 from nas.data.dataset import Dataset
 from nas.nn.network import RANDOM, init
 from nas.nn.network import run as run_nodes
 from nas.nn.ops import Array
+from nas.nn.weights import AnyArray
 from nas.recipe import Recipe
 from nas.space import Space
 from nas.tasks import Task, check_fit, check_recipe, task_of, training_loss
 from nas.train.checkpoint import Checkpoints
-from nas.train.compilation.switched_plan import PARTS, Choice, Group, Piece, SlotPlan, SpacePlan, Step, plan_space
+from nas.train.compilation.switched_plan import PARTS, Choice, Group, Piece, PositionPlan, SpacePlan, Step, plan_space
 from nas.train.loop import Fit, Report, finish, silent
-from nas.train.optim import mix, optimizer, ramp
+from nas.train.optim import Packed, Tree, mix, optimizer, ramp
 from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape
-from nas.train.trainer import Program, State, Trainer, averaged, memory_bytes
+from nas.train.state import State
+from nas.train.trainer import Program, Trainer, averaged, memory_bytes
 
-Areas = dict[str, Array]  # a slot's, group's or step's share of the packed kernels, other parameters and statistics
+Inputs: TypeAlias = Mapping[str, Tree]  # the candidate: groups, variants, folds, rates, momentum
+Areas = dict[str, Array]  # a position's, group's or step's part of the packed kernels, other parameters and statistics
 
 
 @dataclass(frozen=True)
@@ -45,27 +50,27 @@ class Mode:
     """How a forward pass runs; everything here is static."""
 
     train: bool
-    dtype: Any
+    dtype: DTypeLike
 
 
 def forward(
-    plan: SpacePlan, areas: Sequence[Areas], inputs: Any, images: Array, key: Array | None, mode: Mode
+    plan: SpacePlan, areas: Sequence[Areas], inputs: Inputs, images: Array, key: Array | None, mode: Mode
 ) -> tuple[Array, Array]:
     """(logits (n, classes) float32, packed batch statistics) of the candidate that `inputs` (groups, variants, ..) names."""
     x, stats = images.astype(mode.dtype), []
-    for s, slot in enumerate(plan.slots):
+    for s, position in enumerate(plan.positions):
         fixed = {name: inputs[name][s] for name in ("variants", "folds", "rates")} | {"key": key}
         x, own = _switch(
-            inputs["groups"][s], [_group(slot, group, mode) for group in slot.groups], (x, areas[s]), fixed
+            inputs["groups"][s], [_group(position, group, mode) for group in position.groups], (x, areas[s]), fixed
         )
         stats.append(own)
     return x.reshape(len(images), -1).astype(jnp.float32), jnp.concatenate(stats)
 
 
-Branch = Callable[[Any, Any], Any]  # (what gradients flow to, what they do not) -> results
+Branch: TypeAlias = Callable[[Tree, Tree], Tree]  # (what gradients flow to, what they do not) -> results
 
 
-def _switch(index: Array, branches: Sequence[Branch], moving: Any, fixed: Any) -> Any:
+def _switch(index: Array, branches: Sequence[Branch], moving: Tree, fixed: Tree) -> Tree:
     """`lax.switch` that keeps its operands alone for the backward pass, where the chosen branch is computed again.
 
     Left to itself the switch would keep what any of its branches needs, and write zeros for those that did not run: three
@@ -74,13 +79,13 @@ def _switch(index: Array, branches: Sequence[Branch], moving: Any, fixed: Any) -
     if len(branches) == 1:
         return branches[0](moving, fixed)
 
-    def run(index: Array, moving: Any, fixed: Any) -> Any:
+    def run(index: Array, moving: Tree, fixed: Tree) -> Tree:
         return lax.switch(index, branches, moving, fixed)
 
-    def forward(index: Array, moving: Any, fixed: Any) -> Any:
+    def forward(index: Array, moving: Tree, fixed: Tree) -> Tree:
         return run(index, moving, fixed), (index, moving, fixed)
 
-    def backward(saved: Any, gradient: Any) -> Any:
+    def backward(saved: Tree, gradient: Tree) -> Tree:
         index, moving, fixed = saved
         return None, lax.switch(index, [_pulled(one) for one in branches], moving, fixed, gradient), None
 
@@ -89,25 +94,25 @@ def _switch(index: Array, branches: Sequence[Branch], moving: Any, fixed: Any) -
     return switch(index, moving, fixed)
 
 
-def _pulled(branch: Branch) -> Callable[[Any, Any, Any], Any]:
+def _pulled(branch: Branch) -> Callable[[Tree, Tree, Tree], Tree]:
     return lambda moving, fixed, gradient: jax.vjp(lambda m: branch(m, fixed), moving)[1](gradient)[0]
 
 
-def _group(slot: SlotPlan, group: Group, mode: Mode) -> Branch:
-    def run(moving: tuple[Array, Areas], fixed: Any) -> tuple[Array, Array]:
+def _group(position: PositionPlan, group: Group, mode: Mode) -> Branch:
+    def run(moving: tuple[Array, Areas], fixed: Tree) -> tuple[Array, Array]:
         first, areas = moving
         x, stats = first, []
         for i, (step, own) in enumerate(zip(group.steps, _split(areas, [s.sizes for s in group.steps]), strict=True)):
-            branches = [_variant(slot, step, piece, mode) for piece in step.variants]
+            branches = [_variant(position, step, piece, mode) for piece in step.variants]
             x, part = _switch(fixed["variants"][i], branches, (first, x, own), fixed)
             stats.append(part)
-        return x, _filled(stats, slot.sizes["stats"])
+        return x, _filled(stats, position.sizes["stats"])
 
     return run
 
 
 def _split(areas: Areas, sizes: Sequence[dict[str, int]]) -> list[Areas]:
-    """Neighboring shares; a split's gradient is one concatenation, where slices would each give a padded sum."""
+    """Neighboring parts; a split's gradient is one concatenation, where slices would each give a padded sum."""
     columns = {}
     for part in PARTS:
         expected = [one[part] for one in sizes]
@@ -124,26 +129,26 @@ def _filled(parts: Sequence[Array], size: int) -> Array:
     return jnp.concatenate([*parts, jnp.zeros(short, jnp.float32)])
 
 
-def _variant(slot: SlotPlan, step: Step, piece: Piece | None, mode: Mode) -> Branch:
-    def run(moving: tuple[Array, Array, Areas], fixed: Any) -> tuple[Array, Array]:
+def _variant(position: PositionPlan, step: Step, piece: Piece | None, mode: Mode) -> Branch:
+    def run(moving: tuple[Array, Array, Areas], fixed: Tree) -> tuple[Array, Array]:
         first, x, areas = moving
         if piece is None:
             return x, jnp.zeros(step.sizes["stats"], jnp.float32)
         arrays = _arrays(piece, areas)
 
-        def random(node: Any, x: Array, _: int) -> Array:
-            return _random(slot, node, x, fixed)
+        def random(node: Node, x: Array, _: int) -> Array:
+            return _random(position, node, x, fixed)
 
         y, new = run_nodes(piece.nodes, [first, x], arrays, arrays, train=mode.train, momentum=0, random=random)
-        stats = [value for own in new.values() for value in (own["mean"], own["var"])]
+        stats = [jnp.asarray(value) for own in new.values() for value in (own["mean"], own["var"])]
         return y, _filled(stats, step.sizes["stats"])
 
     return run
 
 
-def _random(slot: SlotPlan, node: Any, x: Array, fixed: Any) -> Array:
+def _random(position: PositionPlan, node: Node, x: Array, fixed: Tree) -> Array:
     """As in the candidate's own network, where the node's number is folded into the key."""
-    i = slot.random.index(node.name)
+    i = position.random.index(node.name)
     rate = node.attr.get("rate", fixed["rates"][i])
     return RANDOM[node.op](x, rate, jax.random.fold_in(fixed["key"], fixed["folds"][i]))
 
@@ -163,7 +168,7 @@ def _arrays(piece: Piece, areas: Areas) -> dict[str, dict[str, Array]]:
 class SpaceTrainer(Trainer):
     """A trainer of one candidate whose packed arrays stand where the space's program has them."""
 
-    def scored(self, state: State) -> Any:
+    def scored(self, state: State) -> Tree:
         return state.ema or (state.params, state.stats)
 
 
@@ -176,8 +181,8 @@ class SpaceProgram:
     recipe: Recipe
     task: Task
     start: Callable[..., State]
-    step: Callable[..., Any]
-    score: Callable[..., Any]
+    step: Callable[..., tuple[State, Array]]
+    score: Callable[..., Mapping[str, Array]]
     compile_s: float
     peak_memory_bytes: int | None
 
@@ -194,16 +199,16 @@ class SpaceProgram:
         state = self.start(choice.params.pack(variables["params"]), choice.stats.pack(variables["stats"]), word)
         inputs = jax.device_put(_inputs(choice, trainer))
 
-        def step(state: State, images: Any, targets: Any) -> Any:
+        def step(state: State, images: AnyArray, targets: AnyArray) -> tuple[State, Array]:
             return self.step(state, inputs, images, targets)
 
-        def score(weights: Any, images: Any, targets: Any, valid: Any) -> Any:
+        def score(weights: Tree, images: AnyArray, targets: AnyArray, valid: AnyArray) -> Mapping[str, Array]:
             return self.score(weights, inputs, images, targets, valid)
 
         return finish(trainer, Program(step, score, 0.0, self.peak_memory_bytes), state, report)
 
 
-def _inputs(choice: Choice, trainer: Trainer) -> dict[str, Any]:
+def _inputs(choice: Choice, trainer: Trainer) -> dict[str, Tree]:
     names = ("groups", "variants", "folds", "rates")
     return {**{name: getattr(choice, name) for name in names}, "momentum": trainer.momentum()}
 
@@ -242,18 +247,18 @@ class _Functions:
     trainer: Trainer
     update: optax.GradientTransformation
 
-    def start(self, params: Any, stats: Any, word: Array) -> State:
+    def start(self, params: Packed, stats: Packed, word: Array) -> State:
         ema = (params, stats) if self.trainer.recipe.ema else ()
         state = State(params, stats, self.update.init(params), ema, np.int32(0), jax.random.key(word))
         return jax.tree.map(lambda a: jnp.array(a, copy=True), state)
 
-    def step(self, state: State, inputs: Any, images: Array, targets: Array) -> tuple[State, Array]:
+    def step(self, state: State, inputs: Inputs, images: Array, targets: Array) -> tuple[State, Array]:
         recipe, task, plan = self.trainer.recipe, self.trainer.task, self.plan
         key = jax.random.fold_in(state.key, state.step)
         pairs = task.mix(recipe, normalized(images, self.trainer.dataset), targets, key)
         x = resized(pairs.images, self.trainer.graph)
 
-        def loss_of(areas: Any) -> tuple[Array, Array]:
+        def loss_of(areas: list[Areas]) -> tuple[Array, Array]:
             logits, batch_stats = forward(plan, areas, inputs, x, key, Mode(True, jnp.dtype(recipe.dtype)))
             return training_loss(task, recipe, logits, pairs).mean(), batch_stats
 
@@ -266,18 +271,16 @@ class _Functions:
         decay = jax.tree.map(lambda m: ramp(m, count), momentum) if recipe.norm_warmup else momentum
         new_stats = {"kernels": state.stats["kernels"], "others": batch_stats}
         stats = jax.tree.map(mix, state.stats, new_stats, decay)
-        ema: Any = ()
-        if state.ema:
-            ema = averaged(recipe, state.ema, (params, stats), count)
+        ema = averaged(recipe, state.ema, (params, stats), count) if state.ema else ()
         return State(params, stats, opt, ema, count, state.key), loss
 
-    def score(self, weights: Any, inputs: Any, images: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
+    def score(self, weights: tuple[Packed, Packed], inputs: Inputs, images: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
         trainer, (params, stats) = self.trainer, weights
         x = prepare(images, trainer.graph, trainer.dataset)
         mode = Mode(False, jnp.dtype(trainer.recipe.dtype))
         logits, _ = forward(self.plan, self.areas(params, stats), inputs, x, None, mode)
         return trainer.task.reduce(logits, targets, valid)
 
-    def areas(self, params: Any, stats: Any) -> list[Areas]:
+    def areas(self, params: Tree, stats: Tree) -> list[Areas]:
         whole = {"kernels": params["kernels"], "others": params["others"], "stats": stats["others"]}
-        return _split(whole, [slot.sizes for slot in self.plan.slots])
+        return _split(whole, [position.sizes for position in self.plan.positions])

@@ -1,19 +1,19 @@
 """A space of fixed widths as one network with switches: what stands at each position, and where its arrays are kept.
 
-Every position of the network (stem, layers, head) is a slot. The blocks that can stand there are cut into pieces, each with
-one tensor in and one out (a squeeze-and-excitation is one piece), and blocks whose pieces have equal names and shapes become
-one `Group`: a row of pieces, with variants where the blocks differ (kernel 3 or 5, an activation, SE or nothing). A candidate
-is then a group a slot and a variant a piece. All variants of a piece share their place in the packed parameters, so that
+A position is the stem, a layer or the head. The blocks that can stand there are cut into pieces, each with one tensor in and
+one out (a squeeze-and-excitation is one piece), and blocks whose pieces have equal names and shapes become one `Group`: a row
+of pieces, with variants where the blocks differ (kernel 3 or 5, an activation, SE or nothing). A candidate is then a group
+for each position and a variant for each piece. All variants of a piece share their place in the packed parameters, so that
 these are as large as the largest candidate, not the sum of all.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -21,7 +21,9 @@ from nas.arch import Arch, Block
 from nas.arch.blocks import builder, lower_head, lower_layer
 from nas.arch.graph import Graph, Node, Shape, param_shapes
 from nas.nn.network import norms_with_acts
+from nas.nn.weights import Arrays
 from nas.space import Hole, Pairs, Space
+from nas.train.optim import A
 
 PARTS: tuple[str, ...] = ("kernels", "others", "stats")
 MAX_PRIMITIVES = 4000  # of all groups together; a program of more would take minutes to compile
@@ -30,11 +32,11 @@ Sizes = dict[str, int]
 
 @dataclass(frozen=True)
 class Piece:
-    """Nodes with one tensor in and one out. An input is 0, the slot's; 1, what the piece before gives; or 2 + own node."""
+    """Nodes with one tensor in and one out. An input is 0, the position's; 1, what the piece before gives; or 2 + own node."""
 
     nodes: tuple[Node, ...]
     in_shape: Shape
-    slot_shape: Shape
+    position_shape: Shape
 
     @property
     def label(self) -> str:
@@ -46,7 +48,7 @@ class Piece:
 
     def arrays(self) -> Iterator[tuple[str, str, str, tuple[int, ...]]]:
         """(part, node, array, shape) in the order in which they are kept."""
-        known = [self.slot_shape, self.in_shape]
+        known = [self.position_shape, self.in_shape]
         for node in self.nodes:
             for name, shape in param_shapes(node, [known[i] for i in node.inputs]).items():
                 yield "kernels" if name == "kernel" else "others", node.name, name, shape
@@ -64,7 +66,7 @@ class Piece:
 
 @dataclass
 class Step:
-    """A position within a group: its variants, None being nothing at all."""
+    """A step within a group: its variants, None being nothing at all."""
 
     label: str
     variants: list[Piece | None] = field(default_factory=list)
@@ -84,7 +86,7 @@ class Group:
 
 
 @dataclass
-class SlotPlan:
+class PositionPlan:
     """One position: its groups, and for every block that can stand there its group and its variants."""
 
     scope: str
@@ -113,17 +115,17 @@ class Placement:
     entries: tuple[tuple[str, str, tuple[int, ...], str, int], ...]
     sizes: tuple[tuple[str, int], ...]
 
-    def pack(self, tree: Mapping[str, Mapping[str, Any]], xp: Any = np) -> dict[str, Any]:
+    def pack(self, tree: Arrays, xp: ModuleType = np) -> dict[str, np.ndarray]:
         packed = self.empty()
         for node, name, shape, part, start in self.entries:
             packed[part][start : start + math.prod(shape)] = np.ravel(tree[node][name])
         return packed
 
-    def empty(self) -> dict[str, Any]:
+    def empty(self) -> dict[str, np.ndarray]:
         return {part: np.zeros(size, np.float32) for part, size in self.sizes}
 
-    def unpack(self, packed: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-        tree: dict[str, dict[str, Any]] = {}
+    def unpack(self, packed: Mapping[str, A]) -> dict[str, dict[str, A]]:
+        tree: dict[str, dict[str, A]] = {}
         for node, name, shape, part, start in self.entries:
             tree.setdefault(node, {})[name] = packed[part][start : start + math.prod(shape)].reshape(shape)
         return tree
@@ -131,7 +133,7 @@ class Placement:
 
 @dataclass(frozen=True)
 class Choice:
-    """A candidate within the program. groups: (slots,); variants: (slots, steps); folds, rates: (slots, random nodes)."""
+    """A candidate within the program. groups: (positions,); variants: (positions, steps); folds, rates: (positions, random nodes)."""
 
     groups: np.ndarray
     variants: np.ndarray
@@ -143,38 +145,38 @@ class Choice:
 
 @dataclass(frozen=True)
 class SpacePlan:
-    """All slots of a space, in the order data meets them."""
+    """All positions of a space, in the order data meets them."""
 
     name: str
     input_shape: Shape
-    slots: tuple[SlotPlan, ...]
+    positions: tuple[PositionPlan, ...]
 
     @cached_property
     def sizes(self) -> Sizes:
-        return {part: sum(slot.sizes[part] for slot in self.slots) for part in PARTS}
+        return {part: sum(position.sizes[part] for position in self.positions) for part in PARTS}
 
     def choice(self, arch: Arch, graph: Graph) -> Choice:
         """Where an architecture of the space stands in it. Raises ValueError for one that lies outside."""
         layers = {scope: (block, stride) for scope, block, stride in arch.layers()}
-        wide = max(len(group.steps) for slot in self.slots for group in slot.groups)
-        groups, variants = np.zeros(len(self.slots), np.int32), np.zeros((len(self.slots), wide), np.int32)
-        rows = max(1, *(len(slot.random) for slot in self.slots))
-        folds, rates = np.zeros((len(self.slots), rows), np.int32), np.zeros((len(self.slots), rows), np.float32)
+        wide = max(len(group.steps) for position in self.positions for group in position.groups)
+        groups, variants = np.zeros(len(self.positions), np.int32), np.zeros((len(self.positions), wide), np.int32)
+        rows = max(1, *(len(position.random) for position in self.positions))
+        folds, rates = np.zeros((len(self.positions), rows), np.int32), np.zeros((len(self.positions), rows), np.float32)
         places = {node.name: (i, node.attr.get("rate", 0.0)) for i, node in enumerate(graph.nodes)}
         entries: list[tuple[str, str, tuple[int, ...], str, int]] = []
         starts = dict.fromkeys(PARTS, 0)
-        if graph.input_shape != self.input_shape or not layers.keys() <= {slot.scope for slot in self.slots}:
+        if graph.input_shape != self.input_shape or not layers.keys() <= {position.scope for position in self.positions}:
             raise ValueError(f"{arch.name}: not in the space {self.name}: it has another input or more layers")
-        for s, slot in enumerate(self.slots):
-            option = _pieces(arch, slot.scope, *layers[slot.scope], slot.shape) if slot.scope in layers else ()
-            if option not in slot.choices:
-                raise ValueError(f"{arch.name}: not in the space {self.name}: {slot.scope} has another block")
-            groups[s], chosen = slot.choices[option]
+        for s, position in enumerate(self.positions):
+            option = _pieces(arch, position.scope, *layers[position.scope], position.shape) if position.scope in layers else ()
+            if option not in position.choices:
+                raise ValueError(f"{arch.name}: not in the space {self.name}: {position.scope} has another block")
+            groups[s], chosen = position.choices[option]
             variants[s, : len(chosen)] = chosen
-            entries += _entries(slot.groups[groups[s]], chosen, starts)
-            for r, name in enumerate(slot.random):
+            entries += _entries(position.groups[groups[s]], chosen, starts)
+            for r, name in enumerate(position.random):
                 folds[s, r], rates[s, r] = places.get(name, (0, 0.0))
-            starts = {part: starts[part] + slot.sizes[part] for part in PARTS}
+            starts = {part: starts[part] + position.sizes[part] for part in PARTS}
         params = Placement(tuple(e for e in entries if e[3] != "stats"), tuple((p, self.sizes[p]) for p in PARTS[:2]))
         of_stats = tuple(
             (node, name, shape, "others", start) for node, name, shape, part, start in entries if part == "stats"
@@ -196,7 +198,7 @@ def _entries(
 
 
 def plan_space(space: Space) -> SpacePlan:
-    """The slots of a space as fitted to its dataset.
+    """The positions of a space as fitted to its dataset.
 
     Raises ValueError naming the gene where a choice changes a tensor between layers (width, size, stride) or stands in
     stem or head, or where the program would grow beyond what compiles in reasonable time.
@@ -204,21 +206,21 @@ def plan_space(space: Space) -> SpacePlan:
     _check_fixed(space)
     arch = space.decode(space.canonical([0] * len(space.genes)))
     shape = (arch.resolution, arch.resolution, arch.channels)
-    slots = [_slot(space, arch, "stem", [arch.stem], arch.stem.get("stride", 1), shape, ())]
-    for slot in space.positions():
-        stride = arch.stages[slot.stage].stride if slot.layer == 0 else 1
-        template = space.stages[slot.stage].layers[slot.layer]
-        scope = f"stages.{slot.stage}.{slot.layer}"
-        slots.append(_slot(space, arch, scope, slot.blocks, stride, _out(slots[-1]), template, slot.optional))
-    slots.append(_slot(space, arch, "head", [arch.head], 1, _out(slots[-1]), ()))
-    pieces = [p for slot in slots for g in slot.groups for step in g.steps for p in step.variants if p]
+    positions = [_position(space, arch, "stem", [arch.stem], arch.stem.get("stride", 1), shape, ())]
+    for place in space.positions():
+        stride = arch.stages[place.stage].stride if place.layer == 0 else 1
+        template = space.stages[place.stage].layers[place.layer]
+        scope = f"stages.{place.stage}.{place.layer}"
+        positions.append(_position(space, arch, scope, place.blocks, stride, _out(positions[-1]), template, place.optional))
+    positions.append(_position(space, arch, "head", [arch.head], 1, _out(positions[-1]), ()))
+    pieces = [p for position in positions for g in position.groups for step in g.steps for p in step.variants if p]
     if (count := sum(len(p.nodes) for p in pieces)) > MAX_PRIMITIVES:
         raise ValueError(f"{space.name}: one program would hold {count} primitive layers, more than {MAX_PRIMITIVES}")
-    return SpacePlan(space.name, shape, tuple(slots))
+    return SpacePlan(space.name, shape, tuple(positions))
 
 
 def _check_fixed(space: Space) -> None:
-    holes: list[tuple[str, Any]] = [("stem", v) for _, v in space.stem] + [("head", v) for _, v in space.head]
+    holes: list[tuple[str, object]] = [("stem", v) for _, v in space.stem] + [("head", v) for _, v in space.head]
     holes += [(f"the stride of stages[{i}]", stage.stride) for i, stage in enumerate(space.stages)]
     holes += [("the resolution", space.resolution)] if space.io[0] is None else []
     for what, value in holes:
@@ -228,8 +230,8 @@ def _check_fixed(space: Space) -> None:
             )
 
 
-def _slot(space: Space, arch: Arch, scope: str, blocks: Sequence[Block], stride: int, shape: Shape,
-          template: Pairs, optional: bool = False) -> SlotPlan:  # fmt: skip
+def _position(space: Space, arch: Arch, scope: str, blocks: Sequence[Block], stride: int, shape: Shape,
+          template: Pairs, optional: bool = False) -> PositionPlan:  # fmt: skip
     options = dict.fromkeys(_pieces(arch, scope, block, stride, shape) for block in blocks)
     options |= {(): None} if optional else {}
     shapes = {option[-1].shape if option else shape for option in options}
@@ -239,17 +241,17 @@ def _slot(space: Space, arch: Arch, scope: str, blocks: Sequence[Block], stride:
         raise ValueError(
             f"{space.name}: {', '.join(genes) or scope}: changes the width or size after {scope}, which one program has fixed"
         )
-    slot = SlotPlan(scope, shape)
+    position = PositionPlan(scope, shape)
     for members in _grouped(options).values():
         for group, chosen in _merged(members):
-            slot.groups.append(group)
-            slot.choices |= {option: (len(slot.groups) - 1, variants) for option, variants in chosen.items()}
-    return slot
+            position.groups.append(group)
+            position.choices |= {option: (len(position.groups) - 1, variants) for option, variants in chosen.items()}
+    return position
 
 
-def _out(slot: SlotPlan) -> Shape:
-    option = next(iter(slot.choices))
-    return option[-1].shape if option else slot.shape
+def _out(position: PositionPlan) -> Shape:
+    option = next(iter(position.choices))
+    return option[-1].shape if option else position.shape
 
 
 def _pieces(arch: Arch, scope: str, block: Block, stride: int, shape: Shape) -> tuple[Piece, ...]:
@@ -261,8 +263,10 @@ def _pieces(arch: Arch, scope: str, block: Block, stride: int, shape: Shape) -> 
     g.input(shape)
     g.scope, g.drop_rate = scope, arch.drop_path
     head = scope == "head"
-    out = lower_head(g, 0, arch, scope) if head else lower_layer(g, 0, block, stride, dict(arch.defaults), scope)
-    if out != len(g.nodes) - 1:
+    outputs = lower_head(g, 0, arch, scope) if head else {"output": lower_layer(g, 0, block, stride, dict(arch.defaults), scope)}
+    if len(outputs) > 1:
+        raise ValueError(f"{scope}: {block.op}: has {len(outputs)} outputs, one program trains heads of one; take evaluator=scratch")
+    if outputs["output"] != len(g.nodes) - 1:
         raise ValueError(f"{scope}: {block.op}: its output is not its last node, which one program needs")
     pieces, first, fused = [], 1, norms_with_acts(g.nodes)
     for last in range(1, len(g.nodes)):
@@ -281,11 +285,11 @@ def _piece(nodes: Sequence[Node], first: int, last: int) -> Piece:
     return Piece(tuple(local(node) for node in nodes[first : last + 1]), nodes[first - 1].shape, nodes[0].shape)
 
 
-def _grouped(options: Mapping[tuple[Piece, ...], None]) -> dict[Any, list[tuple[Piece, ...]]]:
+def _grouped(options: Mapping[tuple[Piece, ...], None]) -> dict[Hashable, list[tuple[Piece, ...]]]:
     """Options by the names and shapes of their pieces; a piece that keeps its shape and is absent elsewhere does not count."""
     labels = [{p.label for p in option} for option in options if option]
     everywhere = set.intersection(*labels) if labels else set()
-    groups: dict[Any, list[tuple[Piece, ...]]] = {}
+    groups: dict[Hashable, list[tuple[Piece, ...]]] = {}
     for option in options:
         kept = tuple((p.label, p.in_shape, p.shape) for p in option if p.label in everywhere or p.in_shape != p.shape)
         groups.setdefault(kept, []).append(option)

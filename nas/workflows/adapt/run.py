@@ -17,6 +17,7 @@ from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, write_text
 from nas.data import load_dataset
+from nas.evaluators import EVALUATORS, evaluator_settings
 from nas.journal import Journal
 from nas.latency import make_device
 from nas.nn.weights import Variables, save_weights
@@ -29,13 +30,12 @@ from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
 from nas.runtime.measure import measure_in_turns
 from nas.space import Space
+from nas.tasks import task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.run_folder import Run, open_run, use_plugins, with_paths
 from nas.workflows.workers import not_measured, workers, written_predictor
-
-EVALUATORS = ("layerwise", "scratch")
 
 
 @dataclass(frozen=True)
@@ -73,8 +73,6 @@ class AdaptCommand:
             raise ValueError(f"target_ms: expected more than 0 or null, got {self.target_ms}")
         if len(self.device) != 1:
             raise ValueError(f"device: expected one device, such as device=[host], got {len(self.device)}")
-        if (name := self.evaluator.get("name")) not in EVALUATORS:
-            raise ValueError(f"evaluator: expected {' or '.join(EVALUATORS)}, which train inherited weights, got {name}")
         if not self.evaluator.get("keep_weights", True):
             raise ValueError("evaluator.keep_weights: expected true, each step begins with the weights of the one before")
 
@@ -127,7 +125,7 @@ class AdaptResult:
             real = "not measured" if ms is None else f"{ms:.4f} ms measured"
             score = "" if test is None else f", test {test:.4f}"
             lines.append(f"{name:<8} {f['params']:>9,} params  {f['macs'] / 1e6:.2f} M MACs  {point.predicted_ms:.4f} ms predicted, "
-                         f"{real} on {self.device}  validation {point.accuracy:.4f}{score}")  # fmt: skip
+                         f"{real} on {self.device}  validation {point.score:.4f}{score}")  # fmt: skip
         before, after = self.measured_ms
         if before and after:
             ratio = self.last.predicted_ms / first.predicted_ms
@@ -154,6 +152,7 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
         NetAdapt, arXiv:1804.03230; as in MobileNetV3, arXiv:1905.02244, section 4.2.
     """
     use_plugins(command.plugins)
+    _check_evaluator(command.evaluator)
     for recipe in (command.recipe, command.final_recipe if command.adapt.final_epochs else command.recipe):
         build(Recipe, recipe, "recipe")
     make_executor_settings(command.executor)
@@ -178,6 +177,12 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
         started = (command.executor, settings, space.to_plain(), command.plugins, folder, command.threads)
         with workers(*started, run) as (executor, placed):
             return _run(command, arch, space, run, journal, executor, placed, progress)
+
+
+def _check_evaluator(settings: Mapping[str, JSON]) -> None:
+    if not evaluator_settings(settings).capabilities.inherits_weights:
+        able = [name for name, kind in EVALUATORS.items() if kind.capabilities.inherits_weights]
+        raise ValueError(f"evaluator: expected {' or '.join(able)}, which train inherited weights, got {settings['name']}")
 
 
 def _start(command: AdaptCommand, arch: Arch) -> tuple[Variables, str]:
@@ -223,7 +228,7 @@ def _run(
     record = {
         "target_ms": target_ms, "device": name, "predictor_error": predictor.mape, "steps": [point.figures() for point in path],
         "final": last.figures(), "measured_ms": measured, "test": tests, "seed": command.seed,
-        "valid": {"accuracy": last.accuracy}, "arch": last.arch.name,
+        "valid": {task_of(last.arch).primary: last.score}, "arch": last.arch.name,
         "dataset": dict(command.dataset), "recipe": command.final_recipe, "versions": versions(),
     }  # fmt: skip
     write_text(folder / "result.json", json.dumps(record, indent=1) + "\n")
@@ -238,13 +243,14 @@ def _write_steps(folder: Path, path: Sequence[Point], last: Point, target_ms: fl
         write_text(
             steps / f"{point.step:03d}.yaml", dump_yaml(point.arch.to_dict(), f"step {point.step}: {point.change}")
         )
-    rows = ["step,change,accuracy,predicted_ms,params,macs"]
+    metric = task_of(last.arch).primary
+    rows = [f"step,change,{metric},predicted_ms,params,macs"]
     for point in path:
         f = point.figures()
-        rows.append(f'{f["step"]},"{f["change"]}",{f["accuracy"]:.6f},{f["predicted_ms"]:.6f},{f["params"]},{f["macs"]}')
+        rows.append(f'{f["step"]},"{f["change"]}",{point.score:.6f},{f["predicted_ms"]:.6f},{f["params"]},{f["macs"]}')
     write_text(folder / "trajectory.csv", "\n".join(rows) + "\n")
-    shown = [(point.predicted_ms, point.accuracy, point.change) for point in path]
-    write_text(folder / "trajectory.svg", trajectory_svg(shown, target_ms, None if last is path[-1] else last.accuracy))
+    shown = [(point.predicted_ms, point.score, point.change) for point in path]
+    write_text(folder / "trajectory.svg", trajectory_svg(shown, target_ms, None if last is path[-1] else last.score, metric))
     named = dataclasses.replace(last.arch, name=f"{last.arch.name}_adapted")
     write_text(folder / "arch.yaml", dump_yaml(named.to_dict()))
 
@@ -263,11 +269,11 @@ def _measured(command: AdaptCommand, archs: Sequence[Arch], journal: Journal, ex
 
 
 def _tested(points: Sequence[Point], journal: Journal, executor: Executor) -> list[float | None]:
-    """Test accuracy of the end points, asked for once."""
+    """The primary metric of the end points on the test split, asked for once."""
     kept = journal.get("test")
     if kept is None:
         jobs = [Job(point.number, "test", point.arch.to_dict(), arch_id(point.arch)) for point in points]
-        kept = [outcome.metrics.get("accuracy") for outcome in run_all(executor, jobs)]
+        kept = [outcome.metrics.get(task_of(points[0].arch).primary) for outcome in run_all(executor, jobs)]
         journal.put("test", kept)
     return kept
 

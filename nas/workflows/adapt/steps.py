@@ -20,6 +20,7 @@ from nas.objectives import PREDICTED
 from nas.records import JSON, Job, Trial
 from nas.runtime.base import Executor
 from nas.runtime.journaled import job_seed, run_journaled
+from nas.tasks import task_of
 from nas.workflows.adapt.pace import Pace, steps_left
 from nas.workflows.adapt.proposals import KINDS, absolute, changes, within
 
@@ -55,18 +56,21 @@ class AdaptSettings:
 
 @dataclass(frozen=True)
 class Point:
-    """The network after a step; `number` is the trial whose weights it has, `change` what the step did."""
+    """The network after a step; `number` is the trial whose weights it has, `change` what the step did.
+
+    `score` is the primary metric of its task on the validation split.
+    """
 
     step: int
     number: int
     change: str
     arch: Arch
-    accuracy: float
+    score: float
     predicted_ms: float
 
     def figures(self) -> dict[str, JSON]:
         counted = cost(self.arch)
-        return {"step": self.step, "change": self.change, "accuracy": self.accuracy, "predicted_ms": self.predicted_ms,
+        return {"step": self.step, "change": self.change, task_of(self.arch).primary: self.score, "predicted_ms": self.predicted_ms,
                 "params": counted.params, "macs": counted.macs, "trial": self.number}  # fmt: skip
 
 
@@ -99,7 +103,8 @@ class Adapter:
         arch = absolute(arch)
         self.path = [self._first(arch)]
         self.message(
-            f"seed: accuracy {self.path[0].accuracy:.4f}, {self.path[0].predicted_ms:.4f} ms predicted, target {target_ms:.4f} ms"
+            f"seed: {task_of(arch).primary} {self.path[0].score:.4f}, "
+            f"{self.path[0].predicted_ms:.4f} ms predicted, target {target_ms:.4f} ms"
         )
         cut = self.settings.step * self.path[0].predicted_ms
         while self.path[-1].predicted_ms > target_ms:
@@ -119,14 +124,14 @@ class Adapter:
         (trial,) = self._run([self._trial(last.arch, (last.step, -1), note, "train", data)], progress=self.pace.final)
         if not trial.ok:
             raise ValueError(f"the final training ended with {trial.outcome}: {trial.error}")
-        return Point(last.step, trial.number, "final training", last.arch, trial.metrics["accuracy"], last.predicted_ms)
+        return Point(last.step, trial.number, "final training", last.arch, trial.metrics[task_of(last.arch).primary], last.predicted_ms)
 
     def _first(self, arch: Arch) -> Point:
         data = {"weights": str(self.start)}
         (trial,) = self._run([self._trial(arch, (0, 0), {"step": 0, "change": "seed"}, "score", data)])
         if not trial.ok:
             raise ValueError(f"the seed network could not be scored, {trial.outcome}: {trial.error}")
-        return Point(0, trial.number, "seed", arch, trial.metrics["accuracy"], self.latency(arch))
+        return Point(0, trial.number, "seed", arch, trial.metrics[task_of(arch).primary], self.latency(arch))
 
     def _step(self, last: Point, cut: float, target_ms: float) -> Point:
         step = last.step + 1
@@ -139,7 +144,7 @@ class Adapter:
         left = max(steps_left([point.predicted_ms for point in self.path], cut, target_ms) - 1, 0)
         trials = self._run(expected, self._counted(step, expected, left))
         points = [
-            Point(step, trial.number, name, arch, trial.metrics["accuracy"], self.latency(arch))
+            Point(step, trial.number, name, arch, trial.metrics[task_of(arch).primary], self.latency(arch))
             for trial, (name, arch) in zip(trials, proposals, strict=True) if trial.ok
         ]  # fmt: skip
         if not points:
@@ -152,7 +157,7 @@ class Adapter:
                 self.weights(trial.number).unlink(missing_ok=True)
         after = steps_left([*(point.predicted_ms for point in self.path), best.predicted_ms], cut, target_ms)
         self.message(
-            f"step {step}: {best.change}: accuracy {best.accuracy:.4f}, {best.predicted_ms:.4f} ms "
+            f"step {step}: {best.change}: {task_of(best.arch).primary} {best.score:.4f}, {best.predicted_ms:.4f} ms "
             f"({len(points)} proposal{'s' * (len(points) != 1)}){self.pace.stepped(len(trials), after)}"
         )
         return best
@@ -170,9 +175,11 @@ class Adapter:
         return ended
 
     def _merit(self, last: Point, point: Point) -> float:
+        task = task_of(last.arch)
+        sign = 1 if task.metrics[task.primary] == "max" else -1
         if self.settings.choose == "accuracy":
-            return point.accuracy
-        return (point.accuracy - last.accuracy) / (last.predicted_ms - point.predicted_ms)
+            return sign * point.score
+        return sign * (point.score - last.score) / (last.predicted_ms - point.predicted_ms)
 
     def _proposals(self, last: Point, cut: float, target_ms: float) -> list[tuple[str, Arch]]:
         """One for each thing that can shrink enough: the largest that cuts the step, or what is left to the target."""

@@ -25,7 +25,7 @@ from nas.cost import cost
 from nas.data.dataset import Dataset
 from nas.nn.weights import Variables
 from nas.records import JSON
-from nas.tasks import about, metrics_of, task_of
+from nas.tasks import about, metrics_of, single, task_of
 from nas.workflows.export import int8, safetensors
 from nas.workflows.export.card import card, confusion
 from nas.workflows.export.formats import FORMATS, Trained, run_onnx
@@ -208,7 +208,7 @@ def own_logits(arch: Arch, variables: Variables, images: np.ndarray) -> np.ndarr
     graph = lower(arch)
 
     def infer(params: Arrays, stats: Arrays, some: Array) -> Array:
-        return apply(graph, params, stats, some, train=False)[0]
+        return single(apply(graph, params, stats, some, train=False)[0])
 
     run, rows, out = jax.jit(infer), min(BATCH, len(images)), []
     for start in range(0, len(images), rows):

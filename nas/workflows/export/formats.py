@@ -49,11 +49,11 @@ def _stablehlo(trained: Trained) -> bytes:
     from jax import export
 
     from nas.convert import folded
-    from nas.nn.network import apply
+    from nas.nn.network import Outputs, apply
 
     deployed, arrays = folded(trained.graph, trained.variables)
 
-    def infer(images: jax.Array) -> jax.Array:
+    def infer(images: jax.Array) -> Outputs:
         return apply(deployed, arrays["params"], arrays["stats"], images, train=False, implementation="lax")[0]
 
     (count,) = export.symbolic_shape("n")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nas.nn.weights import Variables
+from nas.nn.weights import HostVariables, Variables
 
 TYPES = {"F32": "<f4"}
 MAX_HEADER = 100_000_000
@@ -45,12 +45,12 @@ def from_bytes(data: bytes, where: str) -> dict[str, np.ndarray]:
 
 def flat(variables: Variables) -> dict[str, np.ndarray]:
     """Arrays by `node/array`; names of parameters and of batch statistics do not meet."""
-    return {f"{n}/{a}": v for nodes in variables.values() for n, arrays in nodes.items() for a, v in arrays.items()}
+    return {f"{n}/{a}": np.asarray(v) for nodes in variables.values() for n, arrays in nodes.items() for a, v in arrays.items()}
 
 
-def nested(arrays: Mapping[str, np.ndarray], like: Variables, where: str) -> Variables:
+def nested(arrays: Mapping[str, np.ndarray], like: Variables, where: str) -> HostVariables:
     """The variables of a network with the form of `like`. Raises ValueError naming what is missing or has another shape."""
-    out: Variables = {}
+    out: HostVariables = {}
     for part, nodes in like.items():
         for node, own in nodes.items():
             for name, array in own.items():

@@ -117,6 +117,8 @@ def flax_source(graph: Graph, name: str, classes: Sequence[str], mean: Sequence[
             continue
         values[i] = f"x{i}"
         lines.append(f"        x{i} = {text}")
+    if graph.named:
+        raise ValueError(f"source: takes networks of one output, this one has {len(graph.named)}")
     last = values[len(graph.nodes) - 1]
     helpers = "\n".join(text for key, text in HELPERS.items() if key in used)
     return f"{head}{chr(10).join(lines)}\n        return {last}.reshape({last}.shape[0], -1)\n\n{helpers}"

@@ -22,6 +22,7 @@ from nas.report.panel import duration
 from nas.runtime.base import Executor
 from nas.runtime.journaled import job_seed, run_journaled
 from nas.runtime.measure import measure_in_turns
+from nas.tasks import task_of
 from nas.workflows.progress import Progress
 from nas.workflows.scale import Coefficients, compound
 from nas.workflows.workers import not_measured
@@ -89,20 +90,22 @@ class Trainings:
         return job_seed(self.command.seed, 0)
 
     def grid(self, arch: Arch, tried: Sequence[Coefficients]) -> Coefficients:
-        """The coefficients whose member at phi 1 is the most accurate on the validation split; the cheaper one of equals."""
+        """The coefficients whose member at phi 1 has the best primary metric on the validation split; the cheaper one of equals."""
         self.progress.message(f"{len(tried)} combinations of alpha, beta and gamma, each trained at phi 1 ...")
         expected = []
         for i, c in enumerate(tried):
             genome = (round(100 * c.alpha), round(100 * c.beta), round(100 * c.gamma))
             note = {"alpha": c.alpha, "beta": c.beta, "gamma": c.gamma}
             expected.append(self._trial(i, compound(arch, 1, c, divisor=self.command.divisor), genome, note))
-        done = [trial for trial in self._run(expected) if trial.ok]
+        task = task_of(arch)
+        done = [trial for trial in self._run(expected, task.primary) if trial.ok]
         if not done:
             raise ValueError("grid: none of the trainings succeeded; log.txt in the run's folder has the reasons")
-        best = max(done, key=lambda trial: (trial.metrics["accuracy"], -trial.metrics["macs"]))
+        sign = 1 if task.metrics[task.primary] == "max" else -1
+        best = max(done, key=lambda trial: (sign * trial.metrics[task.primary], -trial.metrics["macs"]))
         c = tried[best.number]
         self.progress.message(
-            f"best: alpha {c.alpha:g}, beta {c.beta:g}, gamma {c.gamma:g} (product {c.product:.3f}), {best.metrics['accuracy']:.4f}"
+            f"best: alpha {c.alpha:g}, beta {c.beta:g}, gamma {c.gamma:g} (product {c.product:.3f}), {best.metrics[task.primary]:.4f}"
         )
         return c
 
@@ -129,18 +132,19 @@ class Trainings:
         for arch in archs:
             number = known.setdefault(arch_id(arch), first + len(known))
             expected[number] = self._trial(number, arch, (number,), {"member": arch.name})
-        trained = {trial.arch_id: trial for trial in self._run([expected[number] for number in sorted(expected)])}
+        trials = self._run([expected[number] for number in sorted(expected)], task_of(archs[0]).primary)
+        trained = {trial.arch_id: trial for trial in trials}
         for arch in archs:
             trial = trained[arch_id(arch)]
             if trial.ok:
                 self._leave(arch, trial, measured)
 
     def _leave(self, arch: Arch, trial: Trial, measured: Measured) -> None:
-        member = self.folder / arch.name
+        member, task = self.folder / arch.name, task_of(arch)
         member.mkdir(exist_ok=True)
         write_text(member / "arch.yaml", dump_yaml(arch.to_dict()))
         record = {
-            "arch": arch.name, "valid": {k: trial.metrics[k] for k in ("accuracy", "loss") if k in trial.metrics},
+            "arch": arch.name, "valid": {k: trial.metrics[k] for k in task.metrics if k in trial.metrics},
             "params": trial.metrics["params"], "macs": trial.metrics["macs"], "measured": measured.record(arch), "seed": self.seed,
             "recipe": dict(self.command.recipe), "dataset": dict(self.command.dataset), "versions": versions(),
         }  # fmt: skip
@@ -148,15 +152,15 @@ class Trainings:
         weights = self.folder / "checkpoints" / f"trial-{trial.number:06d}.npz"
         if weights.exists():
             os.replace(weights, member / "weights.npz")
-        self.progress.message(f"{arch.name}: validation accuracy {trial.metrics['accuracy']:.4f}, in {os.path.relpath(member)}")
+        self.progress.message(f"{arch.name}: validation {task.primary} {trial.metrics[task.primary]:.4f}, in {os.path.relpath(member)}")
 
     def _trial(self, number: int, arch: Arch, genome: tuple[int, ...], note: Mapping[str, JSON]) -> tuple[Trial, Job]:
         counted, found = cost(arch), arch_id(arch)
         trial = Trial(number, genome, found, note=note, metrics={"params": counted.params, "macs": counted.macs})
         return trial, Job(number, "train", arch.to_dict(), found, 0, self.seed)
 
-    def _run(self, expected: Sequence[tuple[Trial, Job]]) -> list[Trial]:
-        """Says how each went, and how long the others may take."""
+    def _run(self, expected: Sequence[tuple[Trial, Job]], primary: str) -> list[Trial]:
+        """Reports how each went, and how long the others may take."""
         numbers = {trial.number for trial, _ in expected}
         before = sum(trial.done for trial in self.journal.trials() if trial.number in numbers)
         began, done = time.monotonic(), 0
@@ -165,7 +169,7 @@ class Trainings:
             nonlocal done
             done += 1
             named = ", ".join(f"{k} {v:g}" if isinstance(v, float | int) else str(v) for k, v in trial.note.items())
-            how = f"accuracy {trial.metrics['accuracy']:.4f}" if trial.ok else f"{trial.outcome}: {trial.error}"
+            how = f"{primary} {trial.metrics[primary]:.4f}" if trial.ok else f"{trial.outcome}: {trial.error}"
             left = len(expected) - before - done
             more = f", about {duration(left * (time.monotonic() - began) / done)} left" if left else ""
             self.progress.message(f"{named}: {how} ({before + done} of {len(expected)}{more})")

@@ -13,7 +13,7 @@ from nas.arch.find import find_arch
 from nas.controllers import Controller, make_controller
 from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
-from nas.evaluators import EvaluatorSettings, TabularSettings, evaluator_settings
+from nas.evaluators import EvaluatorSettings, evaluator_settings
 from nas.latency import Device, make_device
 from nas.objectives import Objectives, TaskMetrics, build_objectives
 from nas.recipe import Recipe
@@ -55,7 +55,7 @@ class SearchCommand:
 
 @dataclass(frozen=True)
 class Plan:
-    """A command whose every part was checked. Where a `published` table answers, nothing is trained: there is no dataset."""
+    """A command whose every part was checked. Where the evaluator needs no dataset, there is none."""
 
     command: SearchCommand
     settings: SearchSettings
@@ -67,7 +67,7 @@ class Plan:
     first: tuple[tuple[int, ...], ...]
     notes: tuple[str, ...]
     dataset: Dataset | None
-    published: TabularSettings | None
+    evaluator: EvaluatorSettings
     custom: Custom = NOTHING
 
     @property
@@ -96,24 +96,23 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     custom.check_executor(command.executor)
     check_trackers(command.track)
     evaluator = custom.evaluator or evaluator_settings(config["evaluator"])
-    published = evaluator if isinstance(evaluator, TabularSettings) else None
     recipe = build(Recipe, command.recipe, "recipe")
     space = custom.space or load_space(command.space)
     task = task_of(space)
     reported = TaskMetrics(task.name, task.metrics, task.primary)
-    objectives = _objectives(command, list(devices), evaluator, published, reported)
+    objectives = _objectives(command, list(devices), evaluator, reported)
     evaluator.capabilities.check_task(task)
     check_recipe(task, recipe)
     space = space.with_divisor(command.divisor) if command.divisor else space
-    needs_dataset = evaluator.capabilities.needs_dataset and published is None
+    needs_dataset = evaluator.capabilities.needs_dataset
     if not custom.dataset and needs_dataset:
         dataset_settings(config["dataset"])
     _check_fidelities(controller, evaluator, None if custom.dataset else config["dataset"])
     if not needs_dataset:
-        if published:
-            _check_published(published, command, space)
+        _check_sizes(evaluator, command)
+        evaluator.check(space)
         config = {**config, "dataset": None, "recipe": None}
-        fitted, loaded, notes = space.fit(command.resolution), None, (published.NOTE,) if published else ()
+        fitted, loaded, notes = space.fit(command.resolution), None, (evaluator.note,) if evaluator.note else ()
     else:
         loaded = custom.dataset or load_dataset(config["dataset"])
         resolution = command.resolution or (loaded.resolution if isinstance(space.resolution, int) else None)
@@ -122,7 +121,7 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
     return Plan(
-        command, settings, fitted, objectives, controller, devices, config, first, notes, loaded, published, custom
+        command, settings, fitted, objectives, controller, devices, config, first, notes, loaded, evaluator, custom
     )  # fmt: skip
 
 
@@ -131,23 +130,19 @@ def as_config(command: SearchCommand) -> dict[str, JSON]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(command).items()}
 
 
-def _objectives(command: SearchCommand, devices: list[str], evaluator: EvaluatorSettings, published: TabularSettings | None,
+def _objectives(command: SearchCommand, devices: list[str], evaluator: EvaluatorSettings,
                 task: TaskMetrics) -> Objectives:  # fmt: skip
-    timed = published.timed() if published else ()
+    timed = evaluator.timed()
     if twice := [name for name in timed if name in devices]:
         raise ValueError(f"evaluator.devices: {twice[0]} is among device= too; its times can come from one of them")
     return build_objectives(command.objective, [*devices, *timed], task, evaluator.capabilities.metrics)
 
 
-def _check_published(published: TabularSettings, command: SearchCommand, space: Space) -> None:
-    for key in ("resolution", "divisor"):
-        if getattr(command, key) is not None:
-            raise ValueError(f"{key}: the networks of {published.NAME} were trained as they are; leave it out")
-    published.check(space)
-    try:
-        published.table()
-    except ValueError as error:
-        raise ValueError(f"evaluator.{error}") from None
+def _check_sizes(evaluator: EvaluatorSettings, command: SearchCommand) -> None:
+    for key, value in (("resolution", command.resolution), ("divisor", command.divisor)):
+        if evaluator.capabilities.fixed_networks and value is not None:
+            name = command.evaluator.get("name")
+            raise ValueError(f"{key}: the networks of {name} were trained as they are; leave it out")
 
 
 def _check_fidelities(controller: Controller, evaluator: EvaluatorSettings, dataset: Mapping[str, JSON] | None) -> None:

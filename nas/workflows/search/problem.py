@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
 from nas.cost import Costs
 from nas.journal import Journal
 from nas.objectives import LATENCY, PREDICTED, metric_of
-from nas.problem import Problem
+from nas.problem import CostsOf, Problem
 from nas.runtime.base import Executor
 from nas.tasks import about, task_of
 from nas.workflows.progress import Progress
@@ -18,8 +18,6 @@ from nas.workflows.search.plan import Plan
 from nas.workflows.workers import kept_predictor
 
 TARGET_SAMPLES = 200
-
-CostsOf = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor], progress: Progress) -> Problem:
@@ -44,7 +42,7 @@ def _costs(
         name: kept_predictor(name, journal, placed[name], seed, limit, plan.space, device.predictor, progress)
         for name, device in plan.devices.items()
     }
-    known: CostsOf = plan.published.known() if plan.published else lambda genomes: {}
+    known = plan.evaluator.known()
 
     def costs(genomes: np.ndarray) -> dict[str, np.ndarray]:
         predicted = {f"{PREDICTED}/{name}": p.predict_many(plan.space, genomes) for name, p in predictors.items()}

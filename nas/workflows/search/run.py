@@ -101,7 +101,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
         prune_weights(journal, problem.objectives, storage)
         timeouts = {name: device.timeout_s for name, device in plan.devices.items()}
         measure_front(journal, problem.objectives, placed, timeouts, progress.message)
-        if plan.dataset is not None or plan.published:  # a function has no test split
+        if plan.dataset is not None or plan.evaluator.capabilities.tests:
             test_front(journal, problem.objectives, executor, progress.message)
         journal.add_event("finish")
         journal.put("finished", command.trials)
@@ -114,7 +114,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
 
 def _announce(plan: Plan, run: Run, progress: Progress) -> None:
     command = plan.command
-    data = "published results" if plan.published else command.dataset.get("name") if plan.dataset else "a function"
+    data = command.dataset.get("name") if plan.dataset else plan.evaluator.source
     progress.message(f"nas search  {plan.space.name} on {data}, {command.controller.get('name')}  ({run.shown})")
     progress.message(f"{plan.space.size:.3g} architectures, {len(plan.space.genes)} genes")
     _messages(plan.notes, progress)

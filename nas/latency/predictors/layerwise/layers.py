@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from nas.arch.graph import Graph, Node
 
@@ -11,11 +11,11 @@ from nas.arch.graph import Graph, Node
 IDENTITIES = ("dropout", "drop_path")
 
 
-def cut(nodes: Sequence[Node], output: int) -> Graph:
-    """The nodes that lead to `output` within its layer, fed by a new input node; the input alone where the layer does nothing."""
-    scope = nodes[output].scope
-    needed, sources = {output}, set()
-    for i in range(output, -1, -1):
+def cut(nodes: Sequence[Node], outputs: Collection[int]) -> Graph:
+    """The nodes that lead to `outputs` within their layer, fed by a new input node; the input alone where the layer does nothing."""
+    last = max(outputs)
+    scope, needed, sources = nodes[last].scope, set(outputs), set()
+    for i in range(last, -1, -1):
         if i not in needed:
             continue
         if nodes[i].op == "input" or nodes[i].scope != scope:
@@ -31,16 +31,17 @@ def cut(nodes: Sequence[Node], output: int) -> Graph:
         else:
             index[i] = len(kept)
             kept.append(dataclasses.replace(node, inputs=tuple(index[j] for j in node.inputs)))
-    return Graph(tuple(kept))
+    ends = [index[i] for i in outputs]
+    return Graph(tuple(kept), named=tuple((str(i), i) for i in ends) if len(ends) > 1 else ())
 
 
 def layer_graphs(graph: Graph) -> dict[str, Graph]:
     """Every layer that does anything, by its name (`stem`, `stages.0.0` .. `head`), in the order data meets them."""
-    outputs: dict[str, int] = {}
+    outputs: dict[str, Collection[int]] = {}
     for node in graph.nodes[1:]:
         for j in node.inputs:
             if graph.nodes[j].scope != node.scope and j > 0:
-                outputs[graph.nodes[j].scope] = j
-    outputs[graph.nodes[-1].scope] = len(graph.nodes) - 1
-    cuts = {scope: cut(graph.nodes, output) for scope, output in sorted(outputs.items(), key=lambda item: item[1])}
+                outputs[graph.nodes[j].scope] = (j,)
+    outputs[graph.nodes[-1].scope] = graph.outputs.values()
+    cuts = {scope: cut(graph.nodes, ends) for scope, ends in sorted(outputs.items(), key=lambda item: max(item[1]))}
     return {scope: layer for scope, layer in cuts.items() if len(layer.nodes) > 1}

@@ -114,7 +114,7 @@ class LayerwisePredictor:
     def _layer_ms(self, layer: Graph) -> float:
         if len(layer.nodes) == 1:
             return 0.0
-        return self.model.layer_ms(Layer.of(cut(layer.nodes, len(layer.nodes) - 1)))
+        return self.model.layer_ms(Layer.of(cut(layer.nodes, layer.outputs.values())))
 
     @cached_property
     def _spaces(self) -> dict[str, tuple[Costs, list[float]]]:
