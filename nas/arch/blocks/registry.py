@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cache
+from typing import Any
 
 from nas.arch import MAX_WIDTH, Block, Knob, choice, number, shown, whole
 from nas.arch.blocks.classic import (

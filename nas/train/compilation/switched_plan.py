@@ -220,7 +220,8 @@ def plan_space(space: Space) -> SpacePlan:
 
 
 def _check_fixed(space: Space) -> None:
-    holes: list[tuple[str, object]] = [("stem", v) for _, v in space.stem] + [("head", v) for _, v in space.head]
+    holes: list[tuple[str, object]] = [("stem", v) for _, v in space.stem]
+    holes += [("head", v) for _, v in space.head]
     holes += [(f"the stride of stages[{i}]", stage.stride) for i, stage in enumerate(space.stages)]
     holes += [("the resolution", space.resolution)] if space.io[0] is None else []
     for what, value in holes:
