@@ -279,6 +279,6 @@ def _tested(points: Sequence[Point], journal: Journal, executor: Executor) -> li
 
 
 def _publish_weights(folder: Path, weights: Path) -> None:
-    """Links the weights of the last network as weights.npz of the run."""
+    """Publishes the weights of the last network as weights.npz of the run."""
     (temporary := folder / f".weights.npz.{os.getpid()}.tmp").hardlink_to(weights)
     os.replace(temporary, folder / "weights.npz")
