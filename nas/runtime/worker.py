@@ -1,4 +1,4 @@
-"""A worker: keeps the dataset and the evaluator between jobs. `python -m nas.runtime.worker` speaks JSON lines with its driver.
+"""A worker: keeps the dataset and the evaluator between jobs. `python -m nas.runtime` speaks JSON lines with its driver.
 
 It ends at once when its driver ends, however that died: its standard input closes then. Signal handlers and the root logger are
 set in `main` only, which runs in a worker process; `Worker` itself may run in the caller's.
@@ -155,7 +155,3 @@ def _listen(inbox: queue.SimpleQueue[JSON]) -> None:
     for line in sys.stdin:
         inbox.put(json.loads(line))
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

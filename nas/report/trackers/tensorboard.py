@@ -5,9 +5,9 @@ The run `search` has the metrics of every trial over its number; each trial has 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nas.core.process import environment_kept
 from nas.records import Trial
@@ -18,8 +18,8 @@ class TensorBoard:
 
     def __init__(self, folder: Path):
         self._folder = folder / "tensorboard"
-        self._search = _writer(self._folder / "search")
-        self._trials: dict[int, Any] = {}
+        self._search = _EventFile(self._folder / "search")
+        self._trials: dict[int, _EventFile] = {}
 
     def started(self, number: int, worker: str) -> None: ...
 
@@ -27,18 +27,17 @@ class TensorBoard:
         if not metrics:
             return
         if number not in self._trials:
-            self._trials[number] = _writer(self._folder / f"trial-{number:06d}")
-        for name, value in metrics.items():
-            if name not in ("step", "epoch"):
-                self._trials[number].add_scalar(f"training/{name}", value, step)
+            self._trials[number] = _EventFile(self._folder / f"trial-{number:06d}")
+        curves = {f"training/{name}": value for name, value in metrics.items() if name not in ("step", "epoch")}
+        self._trials[number].write(curves, step)
 
     def lost(self, number: int, error: str) -> None:
         self._end(number)
 
     def result(self, trial: Trial) -> None:
         self._end(trial.number)
-        for name, value in trial.metrics.items() if trial.ok else ():
-            self._search.add_scalar(name, value, trial.number)
+        if trial.ok:
+            self._search.write(trial.metrics, trial.number)
 
     def close(self) -> None:
         for number in list(self._trials):
@@ -50,8 +49,27 @@ class TensorBoard:
             writer.close()
 
 
-def _writer(folder: Path) -> Any:
-    with environment_kept("CRC32C_SW_MODE"):
-        from tensorboardX import SummaryWriter
+class _EventFile:
+    """Scalars in one event file, each on disk when `write` returns.
 
-    return SummaryWriter(str(folder), flush_secs=10)
+    tensorboardX's SummaryWriter has a thread and a queue instead, which wait for each other for ever where a Ctrl-C comes
+    while an item is put into the queue.
+    """
+
+    def __init__(self, folder: Path):
+        with environment_kept("CRC32C_SW_MODE"):
+            from tensorboardX.event_file_writer import EventsWriter
+
+        folder.mkdir(parents=True, exist_ok=True)
+        self._events = EventsWriter(str(folder / "events"))
+
+    def write(self, scalars: Mapping[str, float], step: int) -> None:
+        from tensorboardX.proto.event_pb2 import Event  # pyright: ignore[reportAttributeAccessIssue]
+        from tensorboardX.summary import scalar
+
+        for name, value in scalars.items():
+            self._events.write_event(Event(wall_time=time.time(), step=step, summary=scalar(name, value)))
+        self._events.flush()
+
+    def close(self) -> None:
+        self._events.close()
