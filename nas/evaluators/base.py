@@ -140,7 +140,10 @@ class EvaluatorSettings(Protocol):
         """Raises ValueError naming what in the space (fitted to the dataset) cannot be evaluated."""
 
     def preparation(self, context: Context) -> Sequence[Job]:
-        """Jobs that run once before the first trial, such as the training of a supernet; pure, called in the driver."""
+        """Jobs to run once before the first trial, such as the training of a supernet; pure, called in the driver.
+
+        No workflow runs such jobs yet: an evaluator of today returns none.
+        """
         return ()
 
     def make(self, context: Context) -> Evaluator: ...
