@@ -32,7 +32,7 @@ def together(folder: Path, recipe: Recipe, report: Any, restarts: int, started: 
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_losses_are_those_of_one_process_though_a_worker_is_killed(
     ray_cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -78,6 +78,7 @@ def test_a_driver_whose_controller_learns_is_killed(tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.nightly
 def test_the_driver_killed_with_ray_and_another_number_of_workers(tmp_path: Path, ray_address: str) -> None:
     ray = ["executor=ray", f"executor.address={ray_address}"]
     run_to_the_end(tmp_path / "calm", "executor=local")
