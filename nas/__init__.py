@@ -19,19 +19,19 @@ from typing import TYPE_CHECKING
 from nas.core.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from nas.api import adapt as adapt
-    from nas.api import cost as cost
-    from nas.api import evaluate as evaluate
-    from nas.api import export as export
-    from nas.api import load_arch as load_arch
-    from nas.api import load_run as load_run
-    from nas.api import load_space as load_space
-    from nas.api import predict as predict
-    from nas.api import profile as profile
-    from nas.api import report as report
-    from nas.api import scale as scale
-    from nas.api import search as search
-    from nas.api import train as train
+    from nas.api.deploying import adapt as adapt
+    from nas.api.deploying import profile as profile
+    from nas.api.deploying import scale as scale
+    from nas.api.reading import cost as cost
+    from nas.api.reading import load_arch as load_arch
+    from nas.api.reading import load_space as load_space
+    from nas.api.searching import load_run as load_run
+    from nas.api.searching import report as report
+    from nas.api.searching import search as search
+    from nas.api.training import evaluate as evaluate
+    from nas.api.training import export as export
+    from nas.api.training import predict as predict
+    from nas.api.training import train as train
     from nas.arch import Arch as Arch
     from nas.data import Dataset as Dataset
     from nas.recipe import Recipe as Recipe
@@ -47,12 +47,20 @@ if TYPE_CHECKING:
     from nas.workflows.search.result import SearchResult as SearchResult
     from nas.workflows.train import TrainResult as TrainResult
 
-_FUNCTIONS = (
-    "adapt", "cost", "evaluate", "export", "load_arch", "load_run", "load_space",
-    "predict", "profile", "report", "scale", "search", "train",
-)  # fmt: skip
 _PUBLIC = {
-    **dict.fromkeys(_FUNCTIONS, "nas.api"),
+    "adapt": "nas.api.deploying",
+    "cost": "nas.api.reading",
+    "evaluate": "nas.api.training",
+    "export": "nas.api.training",
+    "load_arch": "nas.api.reading",
+    "load_run": "nas.api.searching",
+    "load_space": "nas.api.reading",
+    "predict": "nas.api.training",
+    "profile": "nas.api.deploying",
+    "report": "nas.api.searching",
+    "scale": "nas.api.deploying",
+    "search": "nas.api.searching",
+    "train": "nas.api.training",
     "Arch": "nas.arch",
     "Candidate": "nas.workflows.search.result",
     "Dataset": "nas.data",

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from nas.arch import Arch
 from nas.arch.blocks import arch_id
 from nas.arch.find import find_arch
 from nas.controllers import CONTROLLERS
+from nas.core.settings import build
 from nas.data import DATASETS, Dataset, DatasetSettings, load_dataset
 from nas.data.arrays import dataset_of_arrays
 from nas.evaluators import EVALUATORS, EvaluatorSettings
@@ -25,15 +26,17 @@ from nas.space import Space, load_space
 from nas.tasks import task_of
 from nas.workflows.custom import Custom, dataset_identity, described
 from nas.workflows.defaults import Settings, compose
-from nas.workflows.progress import SILENT, Callback, Progress, Update
+from nas.workflows.progress import SILENT, Callback, Progress, Reporting
 from nas.workflows.run_folder import Run, run_folder, use_plugins
 
 UNSAID = (("trials", 24), ("seed", 0), ("space", "tiny"), ("devices", 1), ("restarts", 3), ("checkpoint_every", 1),
           ("checkpoint_minutes", 10), ("checkpoint_keep", 2))  # fmt: skip
+UNLIMITED = ("timeout_s", "checkpoint_minutes")  # None is a value of theirs, not the default
 Arrays = tuple[np.ndarray, np.ndarray] | Mapping[str, np.ndarray]
 Function = Callable[[Arch], Mapping[str, float]]
 SpaceLike = str | Path | Mapping[str, JSON] | Space
 ArchLike = str | Path | Mapping[str, JSON] | Arch
+Command = TypeVar("Command")
 
 
 @dataclass(frozen=True)
@@ -45,10 +48,15 @@ class Arguments:
     overrides: tuple[str, ...]
     call: str
 
-    def run(self, command: str, run: str | Path | None, what: Literal["command", "call"] = "call") -> Run:
-        """The run of the call; by default named after its arguments."""
-        shown = self.overrides if command == "search" else (command, *self.overrides)
-        return Run(run_folder(None if run is None else str(run), shown, None).absolute(), self.call, what)
+    def prepared(self, kind: type[Command], run: str | Path | None, progress: Reporting) -> tuple[Command, Run, Progress]:
+        """What a workflow starts with: its checked settings, the run, by default named after the arguments, and progress."""
+        folder = run_folder(None if run is None else str(run), self.overrides, None)
+        return build(kind, self.config, ""), Run(folder.absolute(), self.call, "call"), make_progress(progress)
+
+
+def settings_among(kind: type, arguments: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Those of a function's arguments that are settings of a command."""
+    return {key: value for key, value in arguments.items() if key in kind.__dataclass_fields__}
 
 
 def search_arguments(
@@ -209,21 +217,24 @@ def _shown(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def train_arguments(
-    given: Mapping[str, JSON], arch: ArchLike, shortcuts: Mapping[str, JSON]
-) -> Arguments:
+def train_arguments(given: Mapping[str, JSON], shortcuts: Mapping[str, JSON]) -> Arguments:
     """The arguments of `nas.train` by name; `shortcuts` are keys of the recipe, None where they were not given."""
-    changes = plain(given)
-    use_plugins(changes["plugins"])
+    use_plugins(given["plugins"])
+    arch: ArchLike = given["arch"]
     found, dataset = find_arch(arch), as_dataset(given["dataset"])
+    changes = plain({**given, "arch": found.name})
     if set_ := {key: value for key, value in shortcuts.items() if value is not None}:
         recipe = changes.get("recipe")
         changes["recipe"] = {**({"name": recipe} if isinstance(recipe, str) else recipe or {}), **set_}
     replaced = {} if dataset is None else {"dataset": dataset_identity(dataset)}
-    config = compose("train", {**changes, "arch": found.name, **_marks(replaced)}) | replaced
+    config = compose("train", {**changes, **_marks(replaced)}) | replaced | _unlimited(changes)
     named = str(arch) if isinstance(arch, str | Path) else f"{found.name}-{arch_id(found)[:6]}"
-    shown = {"arch": named, **given, **shortcuts}
-    return Arguments(config, Custom(arch=found, dataset=dataset), overrides_of(shown), call_of("train", shown))
+    shown = {**given, "arch": named, **shortcuts}
+    return Arguments(config, Custom(arch=found, dataset=dataset), ("train", *overrides_of(shown)), call_of("train", shown))
+
+
+def _unlimited(changes: Settings) -> Settings:
+    return {key: changes[key] for key in UNLIMITED if key in changes}
 
 
 def recorded_dataset(dataset: object, kept: JSON) -> Dataset:
@@ -240,7 +251,7 @@ def recorded_dataset(dataset: object, kept: JSON) -> Dataset:
     return load_dataset(chosen)
 
 
-def make_progress(progress: bool | Callable[[Update], object] | Progress | None) -> Progress:
+def make_progress(progress: Reporting) -> Progress:
     """What `progress=` of the Python API stands for: None or False, True (a bar), a function, or a `Progress`."""
     if not progress:
         return SILENT
@@ -257,5 +268,5 @@ def workflow_arguments(command: str, given: Mapping[str, JSON], arch: Arch | Non
     use_plugins(changes.get("plugins") or ())
     named = {"arch": arch.name} if arch is not None else {"space": space.name} if space is not None else {}
     shown = {**given, **({"arch": f"{arch.name}-{arch_id(arch)[:6]}"} if arch is not None else named)}
-    config = compose(command, {**changes, **named})
-    return Arguments(config, Custom(space, arch), overrides_of(shown), call_of(command, shown))
+    config = compose(command, {**changes, **named}) | _unlimited(changes)
+    return Arguments(config, Custom(space, arch), (command, *overrides_of(shown)), call_of(command, shown))

@@ -68,6 +68,9 @@ class Update:
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 
+Reporting = bool | Callable[[Update], object] | Progress | None  # what `progress=` of the Python API takes
+
+
 class Silent:
     """Messages go to the log alone."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from examples import EXAMPLES, run_example
-from nas.api import load_run
+from nas import load_run
 
 
 def test_the_space_of_own_space() -> None:

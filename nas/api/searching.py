@@ -1,0 +1,148 @@
+"""Searches spaces, and reads and reports the results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nas.api.types import Settings
+
+if TYPE_CHECKING:
+    from nas.arch import Arch
+    from nas.controllers import Controller
+    from nas.data import Dataset, DatasetSettings
+    from nas.evaluators import EvaluatorSettings
+    from nas.objectives import Direction
+    from nas.recipe import Recipe
+    from nas.space import Space
+    from nas.workflows.arguments import Arrays
+    from nas.workflows.progress import Reporting
+    from nas.workflows.search.result import SearchResult
+
+
+def search(
+    space: str | Path | Settings | Space = "tiny",
+    dataset: str | Settings | DatasetSettings | Dataset | Arrays | None = None,
+    *,
+    objectives: Mapping[str, Direction] | None = None,
+    constraints: Mapping[str, float] | None = None,
+    objective: str | Settings | None = None,
+    controller: str | Settings | Controller[Any] | None = None,
+    evaluator: str | Settings | EvaluatorSettings | None = None,
+    evaluate: Callable[[Arch], Mapping[str, float]] | None = None,
+    executor: str | Settings | None = None,
+    device: str | Sequence[str] | Settings | None = None,
+    recipe: str | Settings | Recipe | None = None,
+    trials: int = 24,
+    seed: int = 0,
+    resolution: int | None = None,
+    divisor: int | None = None,
+    search: Settings | None = None,
+    run: str | Path | None = None,
+    storage: str | Path | None = None,
+    track: Iterable[str] = ("log", "tensorboard"),
+    plugins: Iterable[str] = (),
+    version: str | None = None,
+    progress: Reporting = None,
+) -> SearchResult:
+    """Searches a space for the Pareto front of quality against cost.
+
+    Every argument is a key of conf/search.yaml with the same default as on the command line. A group (`controller`,
+    `recipe`, ..) takes the name of a choice, settings that change the default choice, or settings whose `name` chooses.
+    The same call resumes a search that was stopped; more `trials` extend it.
+
+    Args:
+        space: Name of a space, path of a YAML file, the content of one, or a `Space`.
+        dataset: Name, settings, a `Dataset`, or arrays: `(x, y)`, or a dict with `x_train`, `y_train` and optionally
+            `x_valid`, `y_valid`, `x_test`, `y_test`; images are (n, h, w, c) uint8.
+        objectives: Metrics of the front and which way they are better, such as
+            `{"accuracy": "max", "latency_ms/onnxruntime": "min"}`. A device that is named here needs no `device`.
+        constraints: The most that a metric may be (accuracy: the least), such as `{"params": 2e6}`.
+        objective: The reward and its settings: a name or settings of conf/objective.
+        controller: What proposes: a name, settings, or an object with `init`, `ask` and `tell`.
+        evaluator: What scores: a name, settings, or an object with `make(context)`.
+        evaluate: A function from an `Arch` to its metrics, in place of a training. It runs in this process. Without
+            objectives the front is of accuracy against params.
+        executor: `local`, `processes` or `ray`, or settings; `local` where an object or function of this process is used.
+        device: Devices whose latency is predicted and measured: a name, names, or settings by name.
+        recipe: How candidates are trained: a name, settings that change the default, or a `Recipe`.
+        trials: Architectures to train.
+        seed: One seed, one sequence of proposals.
+        resolution: Image size of the network in pixels; None: the dataset's, or the space's choice.
+        divisor: Stage widths become multiples of it; None: as the space says.
+        search: Settings of the loop, such as `{"in_flight": 8}`.
+        run: Folder of the run; None: runs/<a name made of the arguments>.
+        storage: Folder for weights that all nodes of a cluster see; None: the run's.
+        track: Where figures go while it runs: log, tensorboard, mlflow, wandb.
+        plugins: Modules with your blocks, datasets, controllers, evaluators or devices.
+        version: Whatever changes when the code of a function or object changes, so that results are not mixed up.
+        progress: True for a bar with the time left, or a function that receives `Update`s.
+
+    Returns:
+        The front, the best member and all trials.
+
+    Raises:
+        ValueError: For a mistake in the arguments, in one line that names the key.
+        KeyboardInterrupt: After Ctrl-C; the same call resumes.
+
+    Example:
+        >>> import nas
+        >>> result = nas.search("tiny", evaluate=lambda arch: {"accuracy": 1 / nas.cost(arch).params}, trials=4)
+        >>> result.best.params <= result.front[-1].params
+        True
+    """
+    from nas.workflows.arguments import search_arguments, settings_among
+    from nas.workflows.search.plan import SearchCommand
+    from nas.workflows.search.run import search as run_search
+
+    given = settings_among(SearchCommand, locals())
+    arguments = search_arguments(given, objectives, constraints, evaluate, version)
+    return run_search(*arguments.prepared(SearchCommand, run, progress), arguments.custom)
+
+
+def load_run(run: str | Path) -> SearchResult:
+    """Reads the result of a search from its folder, at any time, also while it runs.
+
+    Args:
+        run: The folder.
+
+    Raises:
+        ValueError: Where there is no run, naming the nearest one.
+    """
+    from nas.journal import Journal
+    from nas.workflows.run_folder import journal_folder
+    from nas.workflows.search.result import read_result
+
+    folder = journal_folder(str(run))
+    with Journal.open(folder / "journal.sqlite", read_only=True) as journal:
+        return read_result(journal, folder.absolute())
+
+
+def report(
+    run: str | Path | SearchResult | Sequence[str | Path],
+    *,
+    out: str | Path = "compare.html",
+    references: Sequence[str | Path] = (),
+    scaled: Sequence[str | Path] = (),
+) -> list[Path]:
+    """Writes the report of a search again, or a page that compares several.
+
+    Args:
+        run: A search, its folder, or several folders.
+        out: The page that compares several.
+        references: Folders of trainings on the same dataset, drawn beside the front.
+        scaled: Folders of `scale` with `train=True`, whose members stand on the front where nothing beats them.
+
+    Returns:
+        The files that were written, the page last.
+
+    Raises:
+        ValueError: For a run that is not there.
+    """
+    from nas.workflows.report import compare_runs, report_run
+
+    if isinstance(run, Sequence) and not isinstance(run, str):
+        return [compare_runs([str(one) for one in run], Path(out))]
+    folder = run if isinstance(run, str | Path) else run.run
+    return report_run(str(folder), [str(one) for one in references], [str(one) for one in scaled])[1]

@@ -1,0 +1,6 @@
+"""What functions take in several forms."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Settings = Mapping[str, Any]
