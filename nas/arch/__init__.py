@@ -13,7 +13,7 @@ from nas.arch.arch import (
     arch_from_dict,
     dropped_strides,
 )
-from nas.arch.checks import choice, is_list, is_mapping, is_word, known_keys, mapping, number, shown, whole
+from nas.arch.checks import as_name, choice, is_list, is_mapping, is_word, known_keys, mapping, number, shown, whole
 
 __all__ = [
     "MAX_LAYERS",
@@ -26,6 +26,7 @@ __all__ = [
     "Knob",
     "Stage",
     "arch_from_dict",
+    "as_name",
     "choice",
     "dropped_strides",
     "is_list",

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from nas.arch.checks import choice, is_word, known_keys, mapping, number, shown, whole
+from nas.arch.checks import choice, known_keys, mapping, named, number, shown, whole
 from nas.core.yamlio import dump_yaml
 
 Knob: TypeAlias = Any  # int, float, str, bool, None or a tuple of them: the function of the block states which
@@ -196,10 +196,8 @@ def arch_from_dict(data: object, where: str = "arch") -> Arch:
     stages = data["stages"]
     if not isinstance(stages, list) or not stages or len(stages) > MAX_STAGES:
         raise ValueError(f"{where}: stages: expected a list of 1 to {MAX_STAGES} stages, got {shown(stages)}")
-    if not is_word(name := data.get("name", "arch")):
-        raise ValueError(f"{where}: name: expected a word, got {shown(name)}")
     arch = Arch(
-        name=name,
+        name=named(data.get("name", "arch"), where),
         resolution=whole(data["resolution"], 1, MAX_RESOLUTION, f"{where}: resolution"),
         stem=_stem(data["stem"], f"{where}: stem"),
         stages=tuple(_stage(stage, f"{where}: stages[{i}]") for i, stage in enumerate(stages)),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeGuard, cast
 
 from nas.core.settings import nearest
 
 MAX_WORD = 200
+NAME = re.compile(r"\w[\w.-]*")
 
 
 def mapping(data: object, where: str) -> Mapping[str, object]:
@@ -29,6 +31,20 @@ def is_list(value: object) -> TypeGuard[list[object]]:
 def is_word(value: object) -> TypeGuard[str]:
     """Whether a value can stand in a one-line message as it is."""
     return isinstance(value, str) and value.isprintable() and 0 < len(value) <= MAX_WORD
+
+
+def named(value: object, where: str) -> str:
+    """The name of an architecture or a space. It becomes part of file names and of what is written for others to read."""
+    if not is_word(value) or not NAME.fullmatch(value):
+        raise ValueError(f"{where}: name: expected letters, digits, _, - and . after a letter or digit, got {shown(value)}")
+    return value
+
+
+def as_name(text: str) -> str:
+    """The name for what has none, after its file: `my net (2)` is `my_net_2`."""
+    if len(text) <= MAX_WORD and NAME.fullmatch(text):
+        return text
+    return re.sub(r"[^\w.-]+", "_", text).strip("_.-")[:MAX_WORD] or "arch"
 
 
 def known_keys(data: Mapping[str, object], allowed: Sequence[str], where: str) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from nas.arch import Arch, arch_from_dict, mapping, shown
+from nas.arch import Arch, arch_from_dict, as_name, mapping, shown
 from nas.arch.blocks import lower
 from nas.core.paths import SPACES
 from nas.core.settings import nearest
@@ -18,7 +18,7 @@ SPACE_ONLY = ("forbid", "divisor")  # keys that only a space has
 def load_arch(name: str | Path, spaces: Path = SPACES) -> Arch:
     """A reference architecture by name, or one from a file. Raises ValueError for a space with choices in it."""
     path = find_file(str(name), spaces)
-    return arch_of(mapping(read_yaml(path), str(path)), str(path), path.stem)
+    return arch_of(mapping(read_yaml(path), str(path)), str(path), as_name(path.stem))
 
 
 def arch_of(data: Mapping[str, object], where: str, name: str = "arch") -> Arch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from nas.arch import Arch, mapping, shown
+from nas.arch import Arch, as_name, mapping, shown
 from nas.arch.blockstrings import FORMS, BlockStrings, looks_like, parse
 from nas.arch.files import arch_of, find_file
 from nas.core.settings import did_you_mean
@@ -34,7 +34,7 @@ def find_arch(arch: str | Path | Mapping[str, object] | Arch) -> Arch:
     if looks_like(text):
         return parse(text, where="arch")
     path = find_file(text)
-    return _from_data(mapping(read_yaml(path), str(path)), str(path), path.stem)
+    return _from_data(mapping(read_yaml(path), str(path)), str(path), as_name(path.stem))
 
 
 def _from_data(data: Mapping[str, object], where: str, name: str = "arch") -> Arch:

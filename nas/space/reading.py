@@ -12,6 +12,7 @@ from nas.arch import (
     Arch,
     Knob,
     arch_from_dict,
+    as_name,
     is_list,
     is_mapping,
     is_word,
@@ -78,7 +79,7 @@ class _Reader:
             "stages": [{"op": "identity"}],
             "head": {"op": "classifier"},
         }
-        return arch_from_dict({"name": Path(self.where).stem, **plain, **skeleton}, self.where)
+        return arch_from_dict({"name": as_name(Path(self.where).stem), **plain, **skeleton}, self.where)
 
     def filled(self, stage: StageTemplate) -> StageTemplate:
         layers = tuple(self.choices.resolved(layer) for layer in stage.layers)

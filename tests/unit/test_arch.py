@@ -118,7 +118,7 @@ def changed(place: tuple[Any, ...], value: Any) -> dict[str, Any]:
         (("classes",), 10**30, "f: classes: expected a whole number from 1 to 1000000, got a number of over 18 digits"),
         (("norm_eps",), float("nan"), "f: norm_eps: expected a number from 0 to 1, got nan"),
         (("padding",), "sames", "f: padding: expected one of same, torch, got 'sames'; did you mean 'same'?"),
-        (("name",), "two\nlines", "f: name: expected a word, got 'two\\nlines'"),
+        (("name",), "two\nlines", "f: name: expected letters, digits, _, - and . after a letter or digit, got 'two\\nlines'"),
         (("stem",), None, "f: stem: expected keys and values, got None"),
         (("stem",), {"width": 3}, "f: stem: missing key 'op'"),
         (("stem", "stride"), 0, "f: stem.stride: expected a whole number from 1 to 16, got 0"),
