@@ -17,7 +17,17 @@ from fake_bench import FakeBench, additive_ms
 from nas.arch.blocks import arch_id, lower
 from nas.arch.graph import Graph, node_macs
 from nas.cost import FEATURES, cost
-from nas.latency import Budget, DeviceError, Host, LayerwisePredictor, LiteRT, OnnxRuntime, fit_layerwise, make_device
+from nas.latency import (
+    Budget,
+    DeviceDefaults,
+    DeviceError,
+    Host,
+    LayerwisePredictor,
+    LiteRT,
+    OnnxRuntime,
+    fit_layerwise,
+    make_device,
+)
 from nas.latency.devices.measure import measure_networks
 from nas.latency.predictors.layerwise.fitting import evenly_spaced, sample_space
 from nas.latency.predictors.layerwise.layers import layer_graphs
@@ -397,3 +407,10 @@ def test_the_host_fits():
     assert len(predictor.networks) == 2
     assert predictor.mape is not None
     assert (predictor.predict_many(space, genomes(space, 10)) > 0).all()
+
+
+def test_a_device_without_info_is_named() -> None:
+    class Board(DeviceDefaults): ...
+
+    with pytest.raises(ValueError, match=r"device: Board defines no info\(\): expected what its latencies hold for"):
+        Board().fingerprint()

@@ -94,8 +94,9 @@ class DeviceDefaults:
         return self  # type: ignore[return-value]  a subclass is a device
 
     def info(self) -> dict[str, JSON]:
-        """See `Device.info`."""
-        raise NotImplementedError
+        """See `Device.info`; every device defines it. Raises ValueError where one does not."""
+        name = type(self).__name__
+        raise ValueError(f"device: {name} defines no info(): expected what its latencies hold for, such as batch, threads, versions")
 
     def fingerprint(self) -> str:
         """See `Device.fingerprint`."""
