@@ -17,7 +17,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from nas.arch import shown
 from nas.cli.invocation import Invocation
@@ -86,7 +86,9 @@ def flags_first(args: Sequence[str]) -> list[str]:
 def _invocation(command: str, config: Any) -> Invocation:
     chosen = HydraConfig.get()
     sweep = chosen.mode is not None and chosen.mode.name == "MULTIRUN"
-    plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    if missing := sorted(OmegaConf.missing_keys(config)):
+        raise MissingMandatoryValue(f"Missing mandatory value: {missing[0]}")  # OmegaConf's own names the last part alone
+    plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
     typed = tuple(chosen.overrides.task)
     return Invocation({str(k): v for k, v in plain.items()}, typed, chosen.job.num if sweep else None, command)

@@ -9,8 +9,11 @@ from typing import Any
 
 import pytest
 
+import nas
 from nas.cli import COMMANDS, run
 from nas.cli.hydra_door import quoted
+from nas.core.paths import CONF
+from nas.core.yamlio import read_yaml
 from nas.workflows.run_folder import run_folder
 
 FAST = ["evaluator=formula", "plugins=[made_up]", "device=[]", "objective=params", "controller=random", "executor=local"]
@@ -91,6 +94,45 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     assert all(word in captured.err for word in words), captured.err
     assert "Traceback" not in captured.out + captured.err
     assert not (here / "runs").exists()
+
+
+def must_be_given() -> list[tuple[str, str, str]]:
+    """(group, choice, key) of every setting that a choice of a group leaves to the user."""
+    choices = [(path.parent.name, path.stem, read_yaml(path)) for path in sorted(CONF.glob("*/*.yaml"))]
+    return [(group, choice, key) for group, choice, data in choices for key, value in data.items() if value == "???"]
+
+
+@pytest.mark.parametrize("group, choice, key", must_be_given())
+def test_a_setting_that_is_missing_is_named_in_full(
+    group: str, choice: str, key: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    full = f"{group}.{choice}.{key}" if group == "device" else f"{group}.{key}"
+    assert run(["search", f"{group}=[{choice}]" if group == "device" else f"{group}={choice}"]) == 2
+    assert capsys.readouterr().err.startswith(f"nas: {full}: must be given, as in {full}=")
+    given: dict[str, Any] = {group: choice}
+    with pytest.raises(ValueError, match=f"^{full}: must be given"):
+        nas.search(**given)
+
+
+@pytest.mark.parametrize(
+    "args, full",
+    [
+        (["controller=asha", "controller.eta=0"], "controller.eta"),
+        (["dataset=folder"], "dataset.path"),
+        (["dataset.valid_fraction=2"], "dataset.valid_fraction"),
+        (["device.host.threads=0"], "device.host.threads"),
+        (["evaluator=accel_nasbench", "evaluator.path=x", "evaluator.devices=[none]"], "evaluator.devices[0]"),
+        (["evaluator=nas_bench_macro", "evaluator.path=x", "space=nas_bench_macro"], "evaluator.path"),
+        (["executor.workers=0"], "executor.workers"),
+        (["objective.target_ms=3", "+objective.target=3"], "objective.target_ms"),
+        (["recipe.warmup_epochs=100"], "recipe.warmup_epochs"),
+    ],
+)
+def test_a_setting_that_its_class_refuses_is_named_in_full(
+    args: list[str], full: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["search", *args]) == 2
+    assert capsys.readouterr().err.startswith(f"nas: {full}: ")
 
 
 def test_a_search_leaves_everything_and_goes_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
