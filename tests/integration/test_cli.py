@@ -135,6 +135,16 @@ def test_a_setting_that_its_class_refuses_is_named_in_full(
     assert capsys.readouterr().err.startswith(f"nas: {full}: ")
 
 
+def test_constraints_that_no_network_meets_are_refused_before_anything_is_measured(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["search", "device=[host]", "objective.constraints.params=100", "run=r"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith("nas: objective.constraints: no architecture of tiny was found within them; the nearest: params ")
+    assert captured.out == ""
+    assert not (here / "r").exists()
+
+
 def test_a_search_leaves_everything_and_goes_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["search", *FAST, "trials=8", "run=my runs/a=b (1)"]) == 0, capsys.readouterr().err
     folder = here / "my runs" / "a=b (1)"

@@ -20,10 +20,17 @@ from nas.workflows.workers import kept_predictor
 TARGET_SAMPLES = 200
 
 
-def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor], progress: Progress) -> Problem:
-    """The problem with frozen latency predictors and the target, made once and kept in the journal."""
-    table = Costs(plan.space)
-    costs = _costs(plan, table, journal, placed, progress)
+def counted_problem(plan: Plan) -> Problem:
+    """The problem as far as nothing needs to be measured for it: exact costs and published times, and no target yet."""
+    counted, known = Costs(plan.space), plan.evaluator.known()
+    return Problem(plan.space, plan.objectives, lambda genomes: {**counted(genomes), **known(genomes)}, counted.features)
+
+
+def make_problem(
+    plan: Plan, counted: Problem, journal: Journal, placed: Mapping[str, Executor], progress: Progress
+) -> Problem:  # fmt: skip
+    """The counted problem with frozen latency predictors and the target, made once and kept in the journal."""
+    costs = _costs(plan, counted.costs, journal, placed, progress)
     objectives = plan.objectives
     if objectives.needs_target:
         objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs, progress))
@@ -31,22 +38,19 @@ def make_problem(plan: Plan, journal: Journal, placed: Mapping[str, Executor], p
     journal.put("task", about(task_of(plan.space)))
     if fidelities := plan.controller.fidelities:
         journal.put("fidelities", [dataclasses.asdict(fidelity) for fidelity in fidelities])
-    return Problem(plan.space, objectives, costs, table.features)
+    return dataclasses.replace(counted, objectives=objectives, costs=costs)
 
 
-def _costs(
-    plan: Plan, counted: Costs, journal: Journal, placed: Mapping[str, Executor], progress: Progress
-) -> CostsOf:  # fmt: skip
+def _costs(plan: Plan, counted: CostsOf, journal: Journal, placed: Mapping[str, Executor], progress: Progress) -> CostsOf:
     seed, limit = plan.command.seed, plan.settings.timeout_s
     predictors = {
         name: kept_predictor(name, journal, placed[name], seed, limit, plan.space, device.predictor, progress)
         for name, device in plan.devices.items()
     }
-    known = plan.evaluator.known()
 
     def costs(genomes: np.ndarray) -> dict[str, np.ndarray]:
         predicted = {f"{PREDICTED}/{name}": p.predict_many(plan.space, genomes) for name, p in predictors.items()}
-        return {**counted(genomes), **known(genomes), **predicted}
+        return {**counted(genomes), **predicted}
 
     return costs
 

@@ -21,7 +21,7 @@ from nas.workflows.search.feasibility import check_feasible
 from nas.workflows.search.finish import Keeper, measure_front, prune_weights, test_front
 from nas.workflows.search.loop import Search
 from nas.workflows.search.plan import Plan, SearchCommand, as_config, make_plan
-from nas.workflows.search.problem import make_problem
+from nas.workflows.search.problem import counted_problem, make_problem
 from nas.workflows.search.result import SearchResult, read_result
 from nas.workflows.workers import start_workers, worker_spec
 
@@ -39,10 +39,12 @@ def search(command: SearchCommand, run: Run, progress: Progress = SILENT, custom
         The front, the best member, and all trials.
 
     Raises:
-        ValueError: A setting is wrong, or no architecture satisfies the constraints; raised before any training.
+        ValueError: A setting is wrong, or no architecture satisfies the constraints; raised before any training, and for
+            constraints on what is counted before any measurement.
         KeyboardInterrupt: After Ctrl-C, with the journal closed; its message has the command that resumes.
     """
     plan = make_plan(command, custom)
+    check_feasible(counted_problem(plan), command.seed)
     with open_run(run.folder, plan.identity, _meta(plan, run)) as journal, logged(run.folder):
         write_text(run.folder / "config.yaml", f"# {run.again}\n" + dump_plain(as_config(command)))
         if (finished := journal.get("finished", 0)) >= command.trials:
@@ -86,7 +88,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
     if executor.dashboard:
         progress.message(f"Ray's dashboard: {executor.dashboard}")
     try:
-        problem = make_problem(plan, journal, placed, progress)
+        problem = make_problem(plan, counted_problem(plan), journal, placed, progress)
         check_feasible(problem, command.seed)
         with (
             closing(open_trackers(command.track, run.folder, plan.config)) as trackers,
