@@ -142,7 +142,7 @@ def write_text(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # names of files need not be UTF-8
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

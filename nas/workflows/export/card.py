@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from nas.core.text import markdown
 from nas.records import JSON
 
 MAX_CLASSES = 20
@@ -26,19 +27,20 @@ def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence
     """
     height, width, channels = facts["input"]
     images, metric = f"{width}x{height} images of {channels} channel{'s' if channels > 1 else ''}", facts["task"]["primary"]
-    does = f"Classifies {images} into {len(classes)} classes." if classes else f"A network for {facts['task']['name']} from {images}."
+    task = markdown(facts["task"]["name"])
+    does = f"Classifies {images} into {len(classes)} classes." if classes else f"A network for {task} from {images}."
     lines = [
-        f"# {facts['name']}", "",
+        f"# {markdown(facts['name'])}", "",
         does,
         "Images are divided by 255, then normalized by `mean` and `std` of bundle.json. `nas predict weights=<this folder> "
         "image=<file>` runs it.", "",
-        "| | |", "|---|---|",
-        f"| test {metric} | {facts['test']['value']:.4f} on {facts['test']['images']} images |",
-        f"| parameters | {facts['params']:,} |",
-        f"| multiply-adds | {facts['macs'] / 1e6:.2f} M |",
-        *(f"| latency on {name} | {ms:.4f} ms, batch 1, measured |" for name, ms in facts["latencies"].items()),
-        "", "## Files", "", "| file | what | largest difference of logits on real images |", "|---|---|---|",
-        *(f"| {file} | {what} | {difference} |" for file, what, difference in facts["files"]),
+        *_table(["", ""], [
+            [f"test {metric}", f"{facts['test']['value']:.4f} on {facts['test']['images']} images"],
+            ["parameters", f"{facts['params']:,}"],
+            ["multiply-adds", f"{facts['macs'] / 1e6:.2f} M"],
+            *([f"latency on {name}", f"{ms:.4f} ms, batch 1, measured"] for name, ms in facts["latencies"].items()),
+        ]),
+        "", "## Files", "", *_table(["file", "what", "largest difference of logits on real images"], facts["files"]),
     ]  # fmt: skip
     if facts["int8"]:
         lines += ["", "8 bits, in ONNX Runtime: {metric} {before:.4f} before, {after:.4f} after, on {images} test images; "
@@ -58,12 +60,11 @@ def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
             if i != j and matrix[i, j]
         ]
         worst = sorted(wrong, reverse=True)[:MAX_CLASSES]
-        return ["| label | predicted | images |", "|---|---|---|"] + [
-            f"| {classes[i]} | {classes[j]} | {n} |" for n, i, j in worst
-        ]
-    head = "| label \\ predicted | " + " | ".join(classes) + " |"
-    rows = [
-        "| " + " | ".join([str(name), *map(str, row.tolist())]) + " |"
-        for name, row in zip(classes, matrix, strict=True)
-    ]
-    return [head, "|---" * (len(classes) + 1) + "|", *rows]
+        return _table(["label", "predicted", "images"], [[classes[i], classes[j], n] for n, i, j in worst])
+    return _table(["label / predicted", *classes], [[name, *row.tolist()] for name, row in zip(classes, matrix, strict=True)])
+
+
+def _table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> list[str]:
+    """Every cell escaped: names of classes and devices are data."""
+    lines = ["| " + " | ".join(markdown(str(cell)) for cell in row) + " |" for row in (head, *rows)]
+    return [lines[0], "|---" * len(head) + "|", *lines[1:]]
