@@ -16,10 +16,13 @@ It is imported on purpose, in the driver and in every worker, and may not replac
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 
+_ROOT = Path(__file__).resolve().parents[2]  # where the package lies
 REGISTRIES = {
     "BLOCKS": "nas.arch.blocks",
     "HEADS": "nas.arch.blocks",
@@ -36,7 +39,7 @@ def load_plugins(modules: Sequence[str], path: Sequence[str] = ()) -> list[Modul
 
     Args:
         modules: Importable names.
-        path: Folders to search first.
+        path: Folders to search last: what lies in them takes the place of nothing that is installed. Without modules, not at all.
 
     Returns:
         The modules.
@@ -44,9 +47,24 @@ def load_plugins(modules: Sequence[str], path: Sequence[str] = ()) -> list[Modul
     Raises:
         ValueError: A module cannot be imported or defines nothing, or a name is taken.
     """
-    for folder in reversed([p for p in path if p and p not in sys.path]):
-        sys.path.insert(0, folder)
+    if modules:
+        sys.path.extend(folder for folder in dict.fromkeys(path) if folder and folder not in sys.path)
     return [_load(module) for module in modules]
+
+
+def module_path(plugins: Sequence[str]) -> tuple[str, ...]:
+    """Where a worker of this process looks for modules.
+
+    Args:
+        plugins: The modules that the user named.
+
+    Returns:
+        Folders. The working folder is last, and there only if plugins may lie in it or a variable of the user names it.
+    """
+    here = os.getcwd()
+    named = [folder for folder in sys.path if folder]
+    last = [here] if plugins or here in named else []
+    return tuple(dict.fromkeys([*(folder for folder in named if folder != here), str(_ROOT), *last]))
 
 
 def _load(name: str) -> ModuleType:

@@ -169,6 +169,7 @@ class Cluster:
         check_address(address)
         try:
             options: dict[str, Any] = {} if address else {"include_dashboard": False}
+            options |= {} if (address or "").startswith("ray://") else {"job_config": _no_folders(self.ray)}
             # without "local" Ray would join whatever cluster runs on this machine
             context = self.ray.init(
                 address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **options
@@ -183,6 +184,16 @@ class Cluster:
     def _holds(self, node: Mapping[str, float]) -> int:
         counts = [int(node.get(name, 0) / need + 1e-6) for name, need in self._asked.items() if need]
         return min(counts, default=1)
+
+
+def _no_folders(ray: Any) -> Any:
+    """A job without the driver's working folder, which Ray otherwise has every worker search for modules, and first."""
+
+    class Job(ray.job_config.JobConfig):
+        def _runtime_env_has_working_dir(self) -> bool:  # where Ray has another name for it, its default stays
+            return True
+
+    return Job()
 
 
 def _resources_text(resources: Mapping[str, float], expected: Mapping[str, float]) -> str:

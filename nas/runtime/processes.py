@@ -104,7 +104,7 @@ class ProcessExecutor(Pool[_Child]):
     def _start(self) -> _Child:
         log = open(self._log, "ab")  # noqa: SIM115  the child keeps it
         process = subprocess.Popen(
-            [sys.executable, "-m", "nas.runtime"],
+            [sys.executable, "-P", "-m", "nas.runtime"],  # -P: the working folder is no place for modules
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from nas.core.plugins import module_path
 from nas.core.yamlio import write_text
 from nas.data import Dataset
 from nas.evaluators import Context, EvaluatorSettings
@@ -63,13 +63,12 @@ def workers(
 def worker_spec(
     settings: Mapping[str, JSON], space: Mapping[str, JSON], plugins: Sequence[str], storage: Path, threads: int
 ) -> WorkerSpec:
-    """What workers are started with. They look for modules where this process does, and use the platform that JAX is set to here.
+    """What workers are started with. They look for modules where `module_path` says, and use the platform that JAX is set to here.
 
     (A command line keeps its own process off accelerators; the user's choice is in `NAS_WORKER_PLATFORMS` then.)
     """
     platform = os.environ.get("NAS_WORKER_PLATFORMS", os.environ.get("JAX_PLATFORMS", ""))
-    path = tuple(p or os.getcwd() for p in sys.path)
-    return WorkerSpec(settings, space, tuple(plugins), path, str(storage), threads, platform)
+    return WorkerSpec(settings, space, tuple(plugins), module_path(plugins), str(storage), threads, platform)
 
 
 def kept_predictor(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.core.process import environment_kept
 from nas.records import JSON
 
 Task = Mapping[str, JSON]
@@ -94,7 +96,9 @@ def _done(
         return
     context = multiprocessing.get_context("spawn")  # forks of a process with threads hang now and then
     with ProcessPoolExecutor(workers, context, start, given) as pool:
-        futures = {pool.submit(work, dict(task)): task for task in tasks}
+        with environment_kept("PYTHONSAFEPATH"):  # they start as `python -c`, which looks for modules in the working folder
+            os.environ["PYTHONSAFEPATH"] = "1"
+            futures = {pool.submit(work, dict(task)): task for task in tasks}
         try:
             yield from ((futures[future], future.result()) for future in as_completed(futures))
         finally:
