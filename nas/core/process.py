@@ -9,10 +9,12 @@ read: another folder than the user's cache, or `off`.
 from __future__ import annotations
 
 import ctypes
+import errno
 import hashlib
 import logging
 import os
 import platform
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -43,7 +45,7 @@ def environment_kept(*names: str) -> Iterator[None]:
 
 @cache
 def cache_folder(kind: str) -> Path | None:
-    """A writable folder of this user for compiled code.
+    """A folder for compiled code that nobody but this user can write: what lies in it is run.
 
     Its path holds a fingerprint of the processor: code compiled for another one may crash this one.
 
@@ -51,20 +53,55 @@ def cache_folder(kind: str) -> Path | None:
         kind: What compiled it; one folder for each.
 
     Returns:
-        The folder; None if caching is off or the folder cannot be written.
+        The folder; None if caching is off, or the folder cannot be written or is not the user's own.
     """
-    chosen = os.environ.get("NAS_CACHE", "")
-    if chosen == "off":
+    if os.environ.get("NAS_CACHE", "") == "off":
         return None
-    base = Path(chosen) if chosen else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"
-    folder = base / f"{kind}-{processor()}"
+    folder = _base() / f"{kind}-{processor()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
+        return _owned(folder)
+    except PermissionError as error:
+        _log.warning("no cache of compiled programs: %s: %s", folder, error.strerror)
     except OSError as error:
         _log.info("no cache of compiled programs: %s: %s", folder, error.strerror)
-        return None
+    return None
+
+
+def own_folder() -> Path:
+    """The user's own folder for locks on this machine: in the cache, or in the folder for temporary files under the user's number.
+
+    Returns:
+        The folder, which nobody else can write.
+
+    Raises:
+        OSError: Neither can be had.
+    """
+    try:
+        return _owned(_base() / "locks")
+    except OSError:
+        return _owned(Path(tempfile.gettempdir()) / f"nas-{os.getuid() if hasattr(os, 'getuid') else 'user'}")
+
+
+def _base() -> Path:
+    chosen = os.environ.get("NAS_CACHE", "")
+    if chosen and chosen != "off":
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nas"
+
+
+def _owned(folder: Path) -> Path:
+    """The folder, made with mode 700 where it is missing. Raises OSError where others own or could have written it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.lstat()
+    if hasattr(os, "getuid"):
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            raise PermissionError(errno.EPERM, "it is not this user's own", str(folder))
+        if found.st_mode & 0o022:
+            raise PermissionError(errno.EPERM, "others can write it; remove it, or give it mode 700", str(folder))
+        if found.st_mode & 0o077:
+            folder.chmod(0o700)
+    with tempfile.TemporaryFile(dir=folder):
+        return folder
 
 
 @cache

@@ -1,14 +1,15 @@
-"""One measurement at a time on a machine, whichever process, run or user it belongs to."""
+"""One measurement of a user at a time on a machine, whichever process or run it belongs to."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from nas.core.process import own_folder
 from nas.latency.timing import DeviceError
 
 try:
@@ -16,16 +17,15 @@ try:
 except ImportError:  # Windows, where measurements are not kept apart
     fcntl = None
 
-PATH = Path(tempfile.gettempdir()) / "nas-measuring.lock"
 WAIT_S, ASK_S = 3600.0, 0.05
 
 
 @contextlib.contextmanager
-def machine_lock(path: Path = PATH, wait_s: float = WAIT_S) -> Iterator[None]:
+def machine_lock(path: Path | None = None, wait_s: float = WAIT_S) -> Iterator[None]:
     """Holds the machine's lock for measurements; the system frees it when its holder dies.
 
     Args:
-        path: The lock file, the same for all users.
+        path: The lock file; by default one of this user for this machine.
         wait_s: Seconds to wait for another holder.
 
     Raises:
@@ -34,6 +34,7 @@ def machine_lock(path: Path = PATH, wait_s: float = WAIT_S) -> Iterator[None]:
     if fcntl is None:
         yield
         return
+    path = path or _usual()
     handle = _opened(path)
     try:
         _take(handle, path, wait_s)
@@ -42,12 +43,17 @@ def machine_lock(path: Path = PATH, wait_s: float = WAIT_S) -> Iterator[None]:
         os.close(handle)
 
 
-def _opened(path: Path) -> int:
-    """Opened for reading: enough for a lock, and all that is allowed where another user made the file."""
-    with contextlib.suppress(FileExistsError):
-        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+def _usual() -> Path:
+    """In a folder that nobody else can write; the machine's name is in it, as homes are shared by machines."""
     try:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return own_folder() / f"measuring-{socket.gethostname()}.lock"
+    except OSError as error:
+        raise DeviceError(f"{error.filename}: cannot hold the lock for measurements: {error.strerror}") from None
+
+
+def _opened(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise DeviceError(f"{path}: cannot be locked: {error.strerror}") from None
 
