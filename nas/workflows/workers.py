@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from nas.core.plugins import module_path
 from nas.core.yamlio import write_text
@@ -23,7 +24,24 @@ from nas.runtime.dispatch import run_all
 from nas.runtime.spec import WorkerSpec
 from nas.space import Space
 from nas.workflows.progress import Progress
-from nas.workflows.run_folder import Run
+from nas.workflows.run_folder import Run, with_paths
+
+
+class Trained(Protocol):
+    """A command that trains in workers."""
+
+    @property
+    def dataset(self) -> Mapping[str, JSON]: ...
+    @property
+    def recipe(self) -> Mapping[str, JSON]: ...
+    @property
+    def device(self) -> Mapping[str, JSON]: ...
+
+
+def worker_settings(command: Trained, evaluator: Mapping[str, JSON]) -> dict[str, JSON]:
+    """What a worker needs of a command: dataset, recipe, evaluator and devices, with files named from the root."""
+    devices = {name: with_paths(device) for name, device in command.device.items()}
+    return {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "evaluator": dict(evaluator), "device": devices}
 
 
 def start_workers(

@@ -23,10 +23,10 @@ from nas.tasks import fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress
-from nas.workflows.run_folder import Run, made_folder, open_run, use_plugins, with_paths
+from nas.workflows.run_folder import Run, made_folder, open_run, use_plugins
 from nas.workflows.scale import Coefficients, compound, family_space, grid, preset, to_budget
 from nas.workflows.scale.trainings import Trainings
-from nas.workflows.workers import workers, written_predictor
+from nas.workflows.workers import worker_settings, workers, written_predictor
 
 EVALUATOR = {"name": "scratch", "keep_weights": True}
 Family = Sequence[tuple[float, Arch, Mapping[str, float]]]
@@ -164,7 +164,7 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
     with open_run(folder, {**identity, "arch": fitted.to_dict()}, meta) as journal, logged(folder):
         space = family_space(fitted, coefficients) if command.device else None
         plain = space.to_plain() if space else {}
-        started = (command.executor, _settings(command), plain, command.plugins, folder, command.threads)
+        started = (command.executor, worker_settings(command, EVALUATOR), plain, command.plugins, folder, command.threads)
         with workers(*started, run) as (executor, placed):
             trainings = Trainings(command, folder, journal, executor, progress)
             if command.grid.search:
@@ -185,11 +185,6 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
 
 def _members(family: Family) -> tuple[Member, ...]:
     return tuple(Member(*one) for one in family)
-
-
-def _settings(command: ScaleCommand) -> dict[str, JSON]:
-    devices = {name: with_paths(device) for name, device in command.device.items()}
-    return {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "evaluator": EVALUATOR, "device": devices}
 
 
 def _family(
