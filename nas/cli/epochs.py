@@ -12,8 +12,12 @@ PAUSE_S = 60.0  # between lines within an epoch where they cannot be written ove
 CLEAR = "\r\x1b[2K"
 
 
+def _loss(metrics: Mapping[str, float]) -> str:
+    return f"  loss {metrics['train_loss']:.4f}" if "train_loss" in metrics else ""
+
+
 class Epochs:
-    """A `report` for `nas.train.fit`; `shown` is the last whole epoch."""
+    """A `report` for `nas.train.fit` and for an evaluator's preparation; `shown` is the last whole epoch."""
 
     def __init__(self) -> None:
         self.shown = 0
@@ -29,10 +33,10 @@ class Epochs:
             text = ", ".join(f"{k} {v:.4f}" for k, v in metrics.items() if k not in ("epoch", "step"))
             print(f"{self._clear}epoch {self.shown}  {100 * step // max(steps, 1)}%  {text}{left}", flush=True)
         elif self._terminal:
-            print(f"{CLEAR}step {step} of {steps}  loss {metrics['train_loss']:.4f}{left}", end="", flush=True)
+            print(f"{CLEAR}step {step} of {steps}{_loss(metrics)}{left}", end="", flush=True)
         elif now - self._said_at > PAUSE_S:
             self._said_at = now
-            print(f"step {step} of {steps}  loss {metrics['train_loss']:.4f}{left}", flush=True)
+            print(f"step {step} of {steps}{_loss(metrics)}{left}", flush=True)
 
     @property
     def _clear(self) -> str:

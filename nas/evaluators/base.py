@@ -46,6 +46,12 @@ class Context:
         """Where the weights of a trial are kept."""
         return self.storage / "checkpoints" / f"trial-{number:06d}.npz"
 
+    def prepared(self, number: int) -> Path:
+        """The folder of a job of the preparation, for its result and its checkpoints; the run keeps it."""
+        folder = self.storage / "preparation" / f"{number:02d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def checkpoints(self, number: int, last: bool = False, kind: str = "") -> Checkpoints:
         """Checkpoints of a trial's training, from which it resumes; `last`: also the last, for a longer training.
 
@@ -140,9 +146,15 @@ class EvaluatorSettings(Protocol):
         """Raises ValueError naming what in the space (fitted to the dataset) cannot be evaluated."""
 
     def preparation(self, context: Context) -> Sequence[Job]:
-        """Jobs to run once before the first trial, such as the training of a supernet; pure, called in the driver.
+        """Jobs that a search runs once, before the first trial, such as the training of a supernet.
 
-        No workflow runs such jobs yet: an evaluator of today returns none.
+        They are run by the evaluator, in workers. The search gives each its number, the kind `prepare` and a seed. What an
+        outcome has as `data`, plain and small, such as the path of a file in `context.prepared(job.number)` and a digest of
+        it, every job of a trial has in `job.prepared`. A job whose worker died runs again; one that failed ends the search.
+
+        Args:
+            context: Settings, storage and space, in the driver: this method only describes the jobs, and returns the same
+                ones whenever it is called.
         """
         return ()
 

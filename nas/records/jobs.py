@@ -17,7 +17,11 @@ class DiskFullError(ValueError):
 
 @dataclass(frozen=True)
 class Job:
-    """One piece of work. `kind`: `train` (a trial), `test`, `score` (given weights), `fit` (a predictor), `measure`."""
+    """One piece of work.
+
+    `kind`: `train` (a trial), `test`, `score` (given weights), `prepare` (an evaluator's preparation), `fit` (a predictor),
+    `measure`.
+    """
 
     number: int
     kind: str
@@ -26,6 +30,11 @@ class Job:
     fidelity: int = 0
     seed: int = 0
     data: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+
+    @property
+    def prepared(self) -> Sequence[Mapping[str, JSON]]:
+        """The `data` that each job of the evaluator's preparation returned, in order; empty where there is none."""
+        return self.data.get("prepared", ())
 
     def to_dict(self) -> dict[str, JSON]:
         return dataclasses.asdict(self)

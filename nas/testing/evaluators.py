@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ import numpy as np
 
 from nas.arch.blocks import arch_id
 from nas.evaluators import Context, EvaluatorSettings, evaluator_settings
+from nas.evaluators.preparation import preparation_jobs, with_prepared
 from nas.recipe import Recipe
 from nas.records import OUTCOMES, Job, Outcome
 from nas.space import Space, load_space
@@ -55,8 +57,8 @@ def check_evaluator(
         evaluator.capabilities.check_task(task_of(space))
         evaluator.check(space)
         todo = jobs_of(space, jobs)
-        first = _outcomes(evaluator, Context(given, Path(one), "", space.to_plain()), todo)
-        again = _outcomes(evaluator, Context(given, Path(other), "", space.to_plain()), todo)
+        first = _evaluated(evaluator, Context(given, Path(one), "", space.to_plain()), todo)
+        again = _evaluated(evaluator, Context(given, Path(other), "", space.to_plain()), todo)
     for job, outcome in zip(todo, first, strict=True):
         _check_outcome(job, outcome, evaluator, space)
     results, repeated = ([(o.outcome, dict(o.metrics)) for o in found] for found in (first, again))
@@ -76,6 +78,20 @@ def _fitted(space: Space, context: Context, evaluator: EvaluatorSettings) -> Spa
     data = context.dataset
     arch = fit_arch(task_of(space), example(space), data)
     return space.fit(data.resolution, data.channels, arch.classes)
+
+
+def _evaluated(evaluator: EvaluatorSettings, context: Context, jobs: Sequence[Job]) -> list[Outcome]:
+    """Outcomes after the preparation, whose results the jobs receive."""
+    before = preparation_jobs(evaluator, context, 0)
+    again = preparation_jobs(evaluator, context, 0)
+    require(before == again, "the preparation is the same whenever it is asked for", f"{before}, then {again}")
+    found = _outcomes(evaluator, context, before)
+    for outcome in found:
+        require(outcome.outcome == "ok", "the preparation succeeds", f"job {outcome.number}: {outcome.outcome}: {outcome.error}")
+        plain = json.loads(json.dumps(outcome.data, default=str)) == outcome.data
+        require(plain, "the data of a preparation is plain", f"job {outcome.number}: {outcome.data}")
+    prepared = [outcome.data for outcome in found]
+    return _outcomes(evaluator, context, [dataclasses.replace(job, data=with_prepared(job.data, prepared)) for job in jobs])
 
 
 def _outcomes(evaluator: EvaluatorSettings, context: Context, jobs: Sequence[Job]) -> list[Outcome]:

@@ -81,7 +81,7 @@ def _word(override: str) -> str:
 def open_run(folder: Path, identity: Mapping[str, JSON], meta: Mapping[str, JSON]) -> Journal:
     """The journal of a new run, or of one that resumes. Raises ValueError naming the first identity key that differs.
 
-    A run that ended before anything was trained or measured, as after a mistake in the command, starts over.
+    A run that ended before anything was prepared, trained or measured, as after a mistake in the command, starts over.
     """
     made_folder(folder)
     path = folder / "journal.sqlite"
@@ -94,7 +94,7 @@ def open_run(folder: Path, identity: Mapping[str, JSON], meta: Mapping[str, JSON
     try:
         _same(flat(journal.get("identity", {})), flat(identity), folder)
     except ValueError:
-        empty = not journal.trials(0, 1) and not journal.measurements()
+        empty = not journal.trials(0, 1) and not journal.measurements() and journal.get("preparation") is None
         journal.close()
         if not empty:
             raise

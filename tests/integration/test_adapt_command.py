@@ -82,6 +82,7 @@ def test_ctrl_c_says_how_to_go_on(calm: Path) -> None:
     "args, words",
     [
         (["evaluator=switched"], "evaluator: expected scratch or layerwise, which train inherited weights, got switched"),
+        (["evaluator=inheriting", "plugins=[prepared]"], "evaluator: inheriting needs a preparation, which nas search runs"),
         (["evaluator.keep_weights=false"], "evaluator.keep_weights: expected true"),
         (["device.table.path=none.csv"], "none.csv: No such file"),
         (["device=[host,table]", "device.host.seconds=0"], "device: expected one device"),

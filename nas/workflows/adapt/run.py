@@ -17,7 +17,7 @@ from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, write_text
 from nas.data import load_dataset
-from nas.evaluators import EVALUATORS, evaluator_settings
+from nas.evaluators import EVALUATORS, Context, evaluator_settings
 from nas.journal import Journal
 from nas.latency import make_device
 from nas.nn.weights import Variables, save_weights
@@ -34,8 +34,8 @@ from nas.tasks import task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress
-from nas.workflows.run_folder import Run, open_run, use_plugins, with_paths
-from nas.workflows.workers import not_measured, workers, written_predictor
+from nas.workflows.run_folder import Run, open_run, use_plugins
+from nas.workflows.workers import not_measured, worker_settings, workers, written_predictor
 
 
 @dataclass(frozen=True)
@@ -168,12 +168,10 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
         k: v for k, v in config.items() if k not in ("run", "executor", "plugins", "timeout_s", "weights", "arch")
     }
     meta = {"settings": dict(config), "versions": versions(), "command": run.again, "arch": arch.to_dict()}
+    settings, space = worker_settings(command, command.evaluator), shrunk_space(arch)
+    _check_unprepared(command.evaluator, Context(settings, folder, "", space.to_plain(), dataset))
     with open_run(folder, {**identity, "arch": arch_id(arch), "weights": digest}, meta) as journal, logged(folder):
         save_weights(folder / "seed.npz", start)
-        devices = {name: with_paths(device) for name, device in command.device.items()}
-        settings = {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "device": devices,
-                    "evaluator": dict(command.evaluator)}  # fmt: skip
-        space = shrunk_space(arch)
         started = (command.executor, settings, space.to_plain(), command.plugins, folder, command.threads)
         with workers(*started, run) as (executor, placed):
             return _run(command, arch, space, run, journal, executor, placed, progress)
@@ -183,6 +181,11 @@ def _check_evaluator(settings: Mapping[str, JSON]) -> None:
     if not evaluator_settings(settings).capabilities.inherits_weights:
         able = [name for name, kind in EVALUATORS.items() if kind.capabilities.inherits_weights]
         raise ValueError(f"evaluator: expected {' or '.join(able)}, which train inherited weights, got {settings['name']}")
+
+
+def _check_unprepared(settings: Mapping[str, JSON], context: Context) -> None:
+    if evaluator_settings(settings).preparation(context):
+        raise ValueError(f"evaluator: {settings['name']} needs a preparation, which nas search runs and nas adapt does not")
 
 
 def _start(command: AdaptCommand, arch: Arch) -> tuple[Variables, str]:

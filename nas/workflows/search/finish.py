@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from nas.evaluators.preparation import with_prepared
 from nas.journal import Journal
 from nas.objectives import Objectives, front, latest, violated
 from nas.records import Evaluation, Fidelity, Job, Trial, trained, training_of
@@ -13,6 +14,7 @@ from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
 from nas.runtime.measure import measure_all
 from nas.workflows.search.ledger import root_of
+from nas.workflows.search.preparation import prepared
 
 
 def measure_front(
@@ -55,7 +57,7 @@ def test_front(journal: Journal, objectives: Objectives, executor: Executor, mes
     fidelities = [Fidelity(**fidelity) for fidelity in journal.get("fidelities", [])]
     jobs = [
         Job(t.number, "test", journal.get(f"arch/{t.arch_id}"), t.arch_id, t.fidelity, seeds[t.number],
-            training_of(fidelities, t.fidelity, root_of(trials, t)))
+            with_prepared(training_of(fidelities, t.fidelity, root_of(trials, t)), prepared(journal)))
         for t in missing
     ]  # fmt: skip
     for trial, job, outcome in zip(missing, jobs, run_all(executor, jobs), strict=True):

@@ -18,6 +18,7 @@ import numpy as np
 from nas.arch.blocks import lower
 from nas.controllers import Controller
 from nas.core.settings import check_ranges
+from nas.evaluators.preparation import with_prepared
 from nas.journal import Journal
 from nas.problem import Problem
 from nas.records import JSON, Evaluation, Job, Outcome, Proposal, Trial, training_of
@@ -26,6 +27,7 @@ from nas.runtime.dispatch import Dispatcher, Loss
 from nas.runtime.journaled import job_seed
 from nas.workflows.progress import Observer
 from nas.workflows.search.ledger import History, root_of
+from nas.workflows.search.preparation import prepared
 
 STATUS_S = 1.0
 
@@ -58,7 +60,7 @@ class Search:
         self._problem, self._controller, self._journal, self._executor = problem, controller, journal, executor
         self._settings, self._seed, self._observer = settings, seed, observer
         self._first, self._clock = list(proposed_first), clock
-        self._fidelities = controller.fidelities
+        self._fidelities, self._prepared = controller.fidelities, prepared(journal)
         self._history = History(journal, settings.in_flight + 1)
         self._state, self._observed = controller.init(problem, seed), 0
         self._work = Dispatcher(executor, settings.retries, settings.timeout_s, self._lost, self._seen, clock)
@@ -146,7 +148,7 @@ class Search:
     def _job(self, trial: Trial, arch: Mapping[str, JSON] | None = None) -> Job:
         plain = self._problem.space.decode(trial.genome).to_dict() if arch is None else arch
         root = root_of(self._history, trial)
-        data = training_of(self._fidelities, trial.fidelity, root)
+        data = with_prepared(training_of(self._fidelities, trial.fidelity, root), self._prepared)
         return Job(trial.number, "train", plain, trial.arch_id, trial.fidelity, job_seed(self._seed, root), data)
 
     def _seen(self, event: JobEvent) -> None:

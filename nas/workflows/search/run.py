@@ -9,6 +9,8 @@ from pathlib import Path
 
 from nas.core.versions import versions
 from nas.core.yamlio import dump_plain, write_text
+from nas.evaluators import Context
+from nas.evaluators.preparation import preparation_jobs
 from nas.journal import Journal
 from nas.report import write_outputs
 from nas.report.trackers import open_trackers
@@ -21,6 +23,7 @@ from nas.workflows.search.feasibility import check_feasible
 from nas.workflows.search.finish import Keeper, measure_front, prune_weights, test_front
 from nas.workflows.search.loop import Search
 from nas.workflows.search.plan import Plan, SearchCommand, as_config, make_plan
+from nas.workflows.search.preparation import prepare
 from nas.workflows.search.problem import counted_problem, make_problem
 from nas.workflows.search.result import SearchResult, read_result
 from nas.workflows.workers import start_workers, worker_spec
@@ -90,6 +93,9 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
     try:
         problem = make_problem(plan, counted_problem(plan), journal, placed, progress)
         check_feasible(problem, command.seed)
+        context = Context(settings, storage, "", plan.space.to_plain(), plan.dataset)
+        jobs = preparation_jobs(plan.evaluator, context, command.seed)
+        prepare(jobs, journal, executor, plan.settings.retries, progress)
         with (
             closing(open_trackers(command.track, run.folder, plan.config)) as trackers,
             progress.watch(command.trials, problem.objectives, journal.trials()) as display,
