@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -9,13 +10,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from nas.core.plugins import load_plugins
 from nas.core.settings import nearest
 from nas.journal import Journal
 from nas.records import JSON
 from nas.workflows.log import FILE
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,17 @@ def _word(override: str) -> str:
         else f"{key}_{value}"
     )
     return re.sub(r"[^\w.]+", "_", text).strip("_.") or "x"
+
+
+def as_config(command: DataclassInstance) -> dict[str, JSON]:
+    """The settings of a command as plain data, as config.yaml and the journal have them."""
+    return {field.name: _plain(getattr(command, field.name)) for field in dataclasses.fields(command)}
+
+
+def _plain(value: JSON) -> JSON:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def open_run(folder: Path, identity: Mapping[str, JSON], meta: Mapping[str, JSON]) -> Journal:

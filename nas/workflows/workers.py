@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Protocol
 
 from nas.core.plugins import module_path
+from nas.core.settings import build
 from nas.core.yamlio import write_text
 from nas.data import Dataset
 from nas.evaluators import Context, EvaluatorSettings
 from nas.journal import Journal
 from nas.latency import Predictor, load_predictor, make_device
+from nas.recipe import Recipe
 from nas.records import JSON, Job
 from nas.runtime import make_executor_settings
 from nas.runtime.base import Executor
@@ -35,13 +37,28 @@ class Trained(Protocol):
     @property
     def recipe(self) -> Mapping[str, JSON]: ...
     @property
+    def executor(self) -> Mapping[str, JSON]: ...
+    @property
     def device(self) -> Mapping[str, JSON]: ...
+
+
+def check_workers(command: Trained) -> None:
+    """Raises ValueError for settings of the recipe, the executor or a device that are wrong."""
+    build(Recipe, command.recipe, "recipe")
+    make_executor_settings(command.executor)
+    for name, device in command.device.items():
+        make_device(device, f"device.{name}")
 
 
 def worker_settings(command: Trained, evaluator: Mapping[str, JSON]) -> dict[str, JSON]:
     """What a worker needs of a command: dataset, recipe, evaluator and devices, with files named from the root."""
     devices = {name: with_paths(device) for name, device in command.device.items()}
-    return {"dataset": with_paths(command.dataset), "recipe": dict(command.recipe), "evaluator": dict(evaluator), "device": devices}
+    return {
+        "dataset": with_paths(command.dataset),
+        "recipe": dict(command.recipe),
+        "evaluator": dict(evaluator),
+        "device": devices,
+    }
 
 
 def start_workers(

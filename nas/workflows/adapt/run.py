@@ -24,7 +24,6 @@ from nas.nn.weights import Variables, save_weights
 from nas.recipe import Recipe
 from nas.records import JSON, Job
 from nas.report.trajectory import trajectory_svg
-from nas.runtime import make_executor_settings
 from nas.runtime.base import Executor
 from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
@@ -34,8 +33,8 @@ from nas.tasks import task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress
-from nas.workflows.run_folder import Run, open_run, use_plugins
-from nas.workflows.workers import not_measured, worker_settings, workers, written_predictor
+from nas.workflows.run_folder import Run, as_config, open_run, use_plugins
+from nas.workflows.workers import check_workers, not_measured, worker_settings, workers, written_predictor
 
 
 @dataclass(frozen=True)
@@ -153,21 +152,19 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     """
     use_plugins(command.plugins)
     _check_evaluator(command.evaluator)
-    for recipe in (command.recipe, command.final_recipe if command.adapt.final_epochs else command.recipe):
-        build(Recipe, recipe, "recipe")
-    make_executor_settings(command.executor)
-    ((name, device),) = command.device.items()
-    make_device(device, f"device.{name}")
+    check_workers(command)
+    if command.adapt.final_epochs:
+        build(Recipe, command.final_recipe, "recipe")
     dataset = load_dataset(command.dataset)
     arch = find_arch(command.arch or str(Path(command.weights.removeprefix("keras:")).with_name("arch.yaml")))
     arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))
     folder = run.folder
-    config = dict(vars(command)) | {"adapt": dataclasses.asdict(command.adapt), "plugins": list(command.plugins)}
+    config = as_config(command)
     start, digest = _start(command, arch)
     identity = {
         k: v for k, v in config.items() if k not in ("run", "executor", "plugins", "timeout_s", "weights", "arch")
     }
-    meta = {"settings": dict(config), "versions": versions(), "command": run.again, "arch": arch.to_dict()}
+    meta = {"settings": config, "versions": versions(), "command": run.again, "arch": arch.to_dict()}
     settings, space = worker_settings(command, command.evaluator), shrunk_space(arch)
     _check_unprepared(command.evaluator, Context(settings, folder, "", space.to_plain(), dataset))
     with open_run(folder, {**identity, "arch": arch_id(arch), "weights": digest}, meta) as journal, logged(folder):

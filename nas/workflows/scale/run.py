@@ -9,24 +9,21 @@ from typing import Literal
 
 from nas.arch import Arch
 from nas.arch.find import find_arch
-from nas.core.settings import build, check_ranges
+from nas.core.settings import check_ranges
 from nas.core.text import aligned
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, write_text
 from nas.cost import cost
 from nas.data import load_dataset
-from nas.latency import make_device
-from nas.recipe import Recipe
 from nas.records import JSON
-from nas.runtime import make_executor_settings
 from nas.tasks import fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress
-from nas.workflows.run_folder import Run, made_folder, open_run, use_plugins
+from nas.workflows.run_folder import Run, as_config, made_folder, open_run, use_plugins
 from nas.workflows.scale import Coefficients, compound, family_space, grid, preset, to_budget
 from nas.workflows.scale.trainings import Trainings
-from nas.workflows.workers import worker_settings, workers, written_predictor
+from nas.workflows.workers import check_workers, worker_settings, workers, written_predictor
 
 EVALUATOR = {"name": "scratch", "keep_weights": True}
 Family = Sequence[tuple[float, Arch, Mapping[str, float]]]
@@ -151,16 +148,13 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
         return ScaleResult(_members(family), files, run.folder if files else None)
     dataset = load_dataset(command.dataset)
     fitted = fit_arch(task_of(arch), arch, dataset, dataset.resolution)
-    build(Recipe, command.recipe, "recipe")
-    make_executor_settings(command.executor)
-    for name, device in command.device.items():
-        make_device(device, f"device.{name}")
+    check_workers(command)
     folder = run.folder
-    config = dict(vars(command)) | {"grid": dict(vars(command.grid)), "plugins": list(command.plugins)}
+    config = as_config(command)
     identity = {
         k: v for k, v in config.items() if k not in ("run", "executor", "plugins", "timeout_s", "phi", "macs", "target_ms")
     }
-    meta = {"settings": dict(config), "versions": versions(), "command": run.again}
+    meta = {"settings": config, "versions": versions(), "command": run.again}
     with open_run(folder, {**identity, "arch": fitted.to_dict()}, meta) as journal, logged(folder):
         space = family_space(fitted, coefficients) if command.device else None
         plain = space.to_plain() if space else {}

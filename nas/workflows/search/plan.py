@@ -23,7 +23,7 @@ from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
 from nas.tasks import check_recipe, example, outputs, task_of
 from nas.workflows.custom import NOTHING, Custom
-from nas.workflows.run_folder import use_plugins, with_paths
+from nas.workflows.run_folder import as_config, use_plugins, with_paths
 from nas.workflows.search.loop import SearchSettings
 
 
@@ -123,11 +123,6 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     return Plan(
         command, settings, fitted, objectives, controller, devices, config, first, notes, loaded, evaluator, custom
     )  # fmt: skip
-
-
-def as_config(command: SearchCommand) -> dict[str, JSON]:
-    """The settings as plain data, as config.yaml and the journal have them."""
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in vars(command).items()}
 
 
 def _objectives(command: SearchCommand, devices: list[str], evaluator: EvaluatorSettings,

@@ -18,11 +18,11 @@ from nas.runtime.device_executors import DeviceExecutors
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress, Several
-from nas.workflows.run_folder import Run, open_run
+from nas.workflows.run_folder import Run, as_config, open_run
 from nas.workflows.search.feasibility import check_feasible
 from nas.workflows.search.finish import Keeper, measure_front, prune_weights, test_front
 from nas.workflows.search.loop import Search
-from nas.workflows.search.plan import Plan, SearchCommand, as_config, make_plan
+from nas.workflows.search.plan import Plan, SearchCommand, make_plan
 from nas.workflows.search.preparation import prepare
 from nas.workflows.search.problem import counted_problem, make_problem
 from nas.workflows.search.result import SearchResult, read_result
