@@ -118,6 +118,7 @@ def values_of(nodes: Sequence[Node], values: list[Array], params: Arrays, stats:
     """`values` and what each of `nodes` gives, and the statistics of the norms among them; `outputs` are read at the end."""
     values, new_stats = list(values), {}
     fused = norms_with_acts(nodes, len(values), outputs) if train else {}
+    last = _last_dense(nodes, len(values))
     params, stats = (cast("Mapping[str, Mapping[str, Array]]", arrays) for arrays in (params, stats))
     for i, node in enumerate(nodes, len(values)):
         x = [values[j] for j in node.inputs]
@@ -130,10 +131,21 @@ def values_of(nodes: Sequence[Node], values: list[Array], params: Arrays, stats:
             y = x[0]
         elif node.op in RANDOM:
             y = random(node, x[0], i) if train else x[0]
+        elif i in last:
+            y = ops.dense(x[0], params[node.name]["kernel"], params[node.name].get("bias"), wide=True)
         else:
             y = LAYERS[node.op](node.attr, x, params.get(node.name, {}), implementation)
         values.append(y)
     return values, new_stats
+
+
+def _last_dense(nodes: Sequence[Node], first: int) -> set[int]:
+    """The dense nodes that no layer with weights follows: their sums are the network's output and stay float32."""
+    before: set[int] = set()
+    for i, node in reversed(list(enumerate(nodes, first))):
+        if i in before or node.op in ("conv", "dense", "norm"):
+            before.update(node.inputs)
+    return {i for i, node in enumerate(nodes, first) if node.op == "dense" and i not in before}
 
 
 def norms_with_acts(nodes: Sequence[Node], first: int = 0, outputs: Collection[int] = ()) -> dict[int, str]:

@@ -139,11 +139,11 @@ def _sees(offset: int, count: int, stride: int, before: int, size: int) -> bool:
     return any(0 <= offset + step * stride - before < size for step in range(count))
 
 
-def dense(x: Array, kernel: Array, bias: Array | None = None) -> Array:
-    """(n, 1, 1, c) -> (n, 1, 1, out)."""
+def dense(x: Array, kernel: Array, bias: Array | None = None, wide: bool = False) -> Array:
+    """(n, 1, 1, c) -> (n, 1, 1, out); `wide`: the sums as they are, float32, for logits, whose order rounding would change."""
     y = jnp.dot(x.reshape(x.shape[0], -1), kernel.astype(x.dtype), preferred_element_type=jnp.float32)
     y = y if bias is None else y + bias[None].astype(jnp.float32)
-    return y.astype(x.dtype)[:, None, None]
+    return (y if wide else y.astype(x.dtype))[:, None, None]
 
 
 def norm_train(

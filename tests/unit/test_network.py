@@ -1,5 +1,6 @@
 """The network is what the lowered graph says: every parameter and every product counted in it, nothing else."""
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -186,6 +187,35 @@ def test_bfloat16_computes_and_gives_float32() -> None:
     assert rough.dtype == jnp.float32
     assert not np.array_equal(exact, rough)
     np.testing.assert_allclose(rough, exact, atol=0.05 * float(jnp.abs(exact).max()))
+
+
+def rounded(logits: jax.Array) -> bool:
+    return np.array_equal(logits, logits.astype(jnp.bfloat16).astype(jnp.float32))
+
+
+HEADS = [Block.of("classifier"), Block.of("classifier", width=8), Block.of("mobilenet_v3", conv=8, width=8), Block.of("mlp", widths=(8, 8))]
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.op)
+@pytest.mark.parametrize("train", [False, True])
+def test_logits_are_not_rounded_to_what_layers_compute_in(head: Block, train: bool) -> None:
+    """Rounded, the largest are equal now and then, and the class is another one."""
+    graph = lower(dataclasses.replace(SMALL, head=head))
+    variables, images = init(graph, 0), normal(4, 6, 6, 3)
+    key = jax.random.key(0)
+    logits = jax.jit(lambda x: run_graph(graph, variables, x, train=train, rng=key, dtype=jnp.bfloat16)[0])(images)
+    assert not rounded(logits)
+
+
+def test_outputs_by_name_are_not_rounded_either() -> None:
+    b = Builder()
+    pooled = b.global_pool(b.conv(b.input((4, 4, 3)), 8, 3, name="conv"))
+    hidden = b.act(b.dense(pooled, 8, "hidden"), "relu")
+    named = tuple((name, b.dense(x, 5, name)) for name, x in (("one", hidden), ("other", pooled)))
+    graph = Graph(tuple(b.nodes), named=named)
+    variables, images = init(graph, 0), normal(4, 4, 4, 3)
+    found = jax.jit(lambda x: run_graph(graph, variables, x, train=False, dtype=jnp.bfloat16)[0])(images)
+    assert [rounded(found[name]) for name in ("one", "other")] == [False, False]
 
 
 def test_what_is_missing_is_named() -> None:
