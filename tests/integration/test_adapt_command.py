@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,19 +16,16 @@ from commands import environment, hear_ctrl_c
 from nas.cli import run
 
 
-def started(folder: Path, name: str, *args: str, stdout: int | None = None) -> subprocess.Popen[bytes]:
-    with open(folder / f"{name}.txt", "ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "nas", *command(name, *args)], cwd=folder, env=environment(), stdout=stdout or log, stderr=log,
+def stopped_after(folder: Path, line: str, how: signal.Signals) -> int:
+    """Ends it as soon as it says a line that starts so, when the proposals of the next step are in work."""
+    args = command("disturbed", "executor=processes", "executor.workers=1")
+    with open(folder / "disturbed.txt", "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nas", *args], cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=log,
             stdin=subprocess.DEVNULL, preexec_fn=hear_ctrl_c,
         )  # fmt: skip
-
-
-def stopped_after(folder: Path, name: str, line: str, how: signal.Signals, *args: str) -> int:
-    """Ends it as soon as it says a line that starts so, when the proposals of the next step are in work."""
-    process = started(folder, name, *args, stdout=subprocess.PIPE)
     assert process.stdout
-    assert any(said.startswith(line.encode()) for said in process.stdout), (folder / f"{name}.txt").read_text()
+    assert any(said.startswith(line.encode()) for said in process.stdout), (folder / "disturbed.txt").read_text()
     process.send_signal(how)
     process.communicate(timeout=300)
     return process.returncode
@@ -42,40 +40,22 @@ def left_by(folder: Path) -> dict[str, bytes]:
     return {**kept, "trajectory.csv": (folder / "trajectory.csv").read_bytes(), "arch.yaml": (folder / "arch.yaml").read_bytes()}
 
 
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The undisturbed run, in one process, and beside it what it was given."""
-    folder = tmp_path_factory.mktemp("adapt")
-    make(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        assert run(command("calm", "executor=local")) == 0
-    rows = (folder / "calm" / "trajectory.csv").read_text().splitlines()
-    assert len(rows) > 3, rows
-    return folder
-
-
-def test_killed_again_and_again_it_ends_as_if_it_had_not_been(calm: Path) -> None:
-    for line in ("seed: ", "step 2: "):
-        stopped_after(calm, "killed", line, signal.SIGKILL, "executor=processes", "executor.workers=1")
-    process = started(calm, "killed", "executor=processes", "executor.workers=2")
-    assert process.wait(timeout=300) == 0, (calm / "killed.txt").read_text()
-    assert left_by(calm / "killed") == left_by(calm / "calm")
-
-
 @pytest.mark.ray
-def test_with_ray_it_takes_the_same_steps_to_the_same_weights(calm: Path, ray_address: str) -> None:
-    process = started(calm, "ray", "executor=ray", f"executor.address={ray_address}", "executor.workers=2")
-    assert process.wait(timeout=300) == 0, (calm / "ray.txt").read_text()
-    assert left_by(calm / "ray") == left_by(calm / "calm")
-
-
-def test_ctrl_c_says_how_to_go_on(calm: Path) -> None:
-    assert stopped_after(calm, "stopped", "seed: ", signal.SIGINT, "executor=processes", "executor.workers=1") == 130
-    said = (calm / "stopped.txt").read_text()
+def test_interrupted_killed_and_resumed_with_ray_it_ends_as_if_left_in_peace(
+    here: Path, ray_cluster: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C in the first step, kill -9 in the second, and the rest by two workers on Ray."""
+    make(here)
+    assert run(command("calm", "executor=local")) == 0, capsys.readouterr().err
+    assert len((here / "calm" / "trajectory.csv").read_text().splitlines()) > 4
+    assert stopped_after(here, "seed: ", signal.SIGINT) == 130
+    said = (here / "disturbed.txt").read_text()
     assert "the same command resumes" in said
     assert "nas adapt weights=net.npz" in said
     assert "Traceback" not in said
+    assert stopped_after(here, "step 1: ", signal.SIGKILL) == -signal.SIGKILL
+    assert run(command("disturbed", "executor=ray", "executor.workers=2")) == 0, capsys.readouterr().err
+    assert left_by(here / "disturbed") == left_by(here / "calm")
 
 
 @pytest.mark.parametrize(
