@@ -26,8 +26,12 @@ def state():
 before = state()
 import nas
 
+space = nas.Space.from_dict({"name": "one", "resolution": 8, "stem": {"op": "conv", "width": {"one_of": [4, 8]}},
+                             "stages": [{"op": "conv", "width": 8, "stride": 2}], "head": {"op": "classifier"}})
+
 def search(run):
-    result = nas.search("tiny", "digits", objectives={"accuracy": "max", "params": "min"}, device=[], trials=2, run=run,
+    digits = {"name": "digits", "train_size": 100, "test_size": 20}
+    result = nas.search(space, digits, objectives={"accuracy": "max", "params": "min"}, device=[], trials=1, run=run,
                         recipe={"epochs": 1, "warmup_epochs": 0}, executor="local")
     assert result.best.arch.classes == 10
 
@@ -166,9 +170,9 @@ def test_arrays_are_trained_exported_and_classified() -> None:
     rng = np.random.default_rng(0)
     labels = np.arange(90) % 3
     images = (rng.integers(0, 60, (90, 8, 8)) + 80 * labels[:, None, None]).astype(np.uint8)
-    space = nas.load_space("tiny")
-    arch = space.decode(space.sample(rng))
-    net = nas.train(arch, (images, labels), recipe=PLAIN, run="net")
+    stages = [{"op": "conv", "width": 8, "stride": 2}]
+    plain = nas.load_arch({"resolution": 8, "stem": {"op": "conv", "width": 8}, "stages": stages, "head": {"op": "classifier"}})
+    net = nas.train(plain, (images, labels), recipe=PLAIN, run="net")
     assert net.weights.is_file()
     assert nas.evaluate(net, split="valid") == pytest.approx(net.metrics)
     found = net.predict(images[:2, ..., None])
