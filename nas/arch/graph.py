@@ -21,7 +21,15 @@ ACTS = ("none", "relu", "relu6", "hswish", "swish", "sigmoid", "hsigmoid", "tanh
 
 @dataclass(frozen=True)
 class Node:
-    """One primitive: `op` applied to the outputs of `inputs` (indices of earlier nodes)."""
+    """One primitive.
+
+    Args:
+        op: Its name, such as `conv`; `nas.nn.ops` computes each.
+        name: `<scope>/<name>`, unique in its graph; weights are stored under it.
+        inputs: Indices of the earlier nodes that it reads.
+        shape: (height, width, channels) of its output for one example.
+        attrs: Its settings, sorted by name.
+    """
 
     op: str
     name: str
@@ -31,6 +39,7 @@ class Node:
 
     @cached_property
     def attr(self) -> Attrs:
+        """Its settings by name."""
         return dict(self.attrs)
 
     @property
@@ -41,9 +50,19 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """Nodes in the order of execution; node 0 is the input. `taps` maps C1 .. C5 to nodes.
+    """A network as primitives.
 
-    `named` maps the names of several outputs to nodes, as a head that returns a dict has them; empty: the last node is the output.
+    Args:
+        nodes: In the order of execution; node 0 is the input.
+        taps: (name, node) of the last feature maps of each size, Cn at stride 2^n.
+        named: (name, node) of several outputs, as a head that returns a dict has them; empty: the last node is the output.
+
+    Example:
+        >>> from nas import load_arch
+        >>> from nas.arch.blocks import lower
+        >>> graph = lower(load_arch("mobilenet_v2"))
+        >>> graph.input_shape, graph.nodes[-1].shape, dict(graph.outputs)
+        ((224, 224, 3), (1, 1, 1000), {'output': 153})
     """
 
     nodes: tuple[Node, ...]
@@ -57,6 +76,7 @@ class Graph:
 
     @property
     def input_shape(self) -> Shape:
+        """(height, width, channels) of an image."""
         return self.nodes[0].shape
 
     @cached_property
@@ -67,11 +87,27 @@ class Graph:
         return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()[:12]
 
     def in_shapes(self, node: Node) -> list[Shape]:
+        """Shapes that a node reads, in the order of its inputs."""
         return [self.nodes[i].shape for i in node.inputs]
 
 
 def param_shapes(node: Node, inputs: list[Shape]) -> dict[str, tuple[int, ...]]:
-    """Shapes of a node's trainable arrays: conv kernels (kh, kw, in / groups, out), dense kernels (in, out)."""
+    """Shapes of a node's trainable arrays.
+
+    Args:
+        node: The node.
+        inputs: Shapes that it reads.
+
+    Returns:
+        Shape by name: `kernel` (kh, kw, in / groups, out) of a convolution or (in, out) of a dense layer, `bias` (out,) where
+        there is one, `scale` and `bias` (channels,) of a norm; empty for other primitives.
+
+    Example:
+        >>> b = Builder()
+        >>> x = b.conv(b.input((8, 8, 3)), 16, 3, bias=True, name="c")
+        >>> param_shapes(b.nodes[x], [(8, 8, 3)])
+        {'kernel': (3, 3, 3, 16), 'bias': (16,)}
+    """
     attr = node.attr
     if node.op == "conv":
         k, width = attr["kernel"], node.shape[2]
@@ -86,7 +122,18 @@ def param_shapes(node: Node, inputs: list[Shape]) -> dict[str, tuple[int, ...]]:
 
 
 def node_macs(node: Node, inputs: list[Shape]) -> int:
-    """Multiply-adds of one example: convolutions and dense layers only, as the papers count."""
+    """Multiply-adds of one example: convolutions and dense layers only, as the papers count.
+
+    Args:
+        node: The node.
+        inputs: Shapes that it reads.
+
+    Example:
+        >>> b = Builder()
+        >>> x = b.conv(b.input((8, 8, 3)), 16, 3, stride=2, name="c")
+        >>> node_macs(b.nodes[x], [(8, 8, 3)]) == 4 * 4 * 3 * 3 * 3 * 16
+        True
+    """
     if node.op not in ("conv", "dense"):
         return 0
     kernel = param_shapes(node, inputs)["kernel"]
@@ -97,7 +144,21 @@ def node_macs(node: Node, inputs: list[Shape]) -> int:
 
 
 def pads(size: int, kernel: int, stride: int, padding: str | int) -> tuple[int, int]:
-    """(before, after) padding in pixels of one axis; `same` is TensorFlow's, an int is that many on both sides."""
+    """The padding of one axis.
+
+    Args:
+        size: Pixels of the input.
+        kernel: Pixels of the window.
+        stride: Pixels between windows.
+        padding: `same`, as TensorFlow pads, or so many pixels on both sides.
+
+    Returns:
+        Pixels before and after.
+
+    Example:
+        >>> pads(8, 3, 2, "same"), pads(8, 3, 2, 1)
+        ((0, 1), (1, 1))
+    """
     if isinstance(padding, int):
         return padding, padding
     total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
@@ -105,6 +166,16 @@ def pads(size: int, kernel: int, stride: int, padding: str | int) -> tuple[int, 
 
 
 def out_size(size: int, kernel: int, stride: int, padding: str | int, ceil: bool = False) -> int:
+    """Pixels of one axis after a window has passed over it.
+
+    Args:
+        size, kernel, stride, padding: As in `pads`.
+        ceil: Whether a last window that is only partly on the image counts, as PyTorch's `ceil_mode` has it.
+
+    Example:
+        >>> out_size(7, 2, 2, 0), out_size(7, 2, 2, 0, ceil=True)
+        (3, 4)
+    """
     before, after = pads(size, kernel, stride, padding)
     span = size + before + after - kernel
     if not ceil:
@@ -122,7 +193,26 @@ def pool_pads(size: int, kernel: int, stride: int, padding: str | int, ceil: boo
 
 @dataclass
 class Builder:
-    """Appends primitives and infers shapes; block functions call it. Tensors are node indices."""
+    """Appends primitives and infers shapes; block functions call it. Tensors are node indices.
+
+    Every method takes tensors, appends one primitive, or a few, under a `name` that is unique in its scope, and returns the
+    tensor of the result. ValueErrors name the primitive.
+
+    Args:
+        padding: Of windows that state none: `same` (TensorFlow's) or `torch` (half a kernel on both sides).
+        norm_eps: Added to the variance by norms.
+        norm_momentum: Of the moving statistics of norms.
+        scope: The layer that is being built: `stem`, `stages.2.0`, `head`.
+        drop_rate: Stochastic depth of that layer.
+        nodes: What was built so far.
+
+    Example:
+        >>> b = Builder()
+        >>> image = b.input((8, 8, 3))
+        >>> x = b.conv_norm_act(image, 16, kernel=3, stride=2, act="relu", name="a")
+        >>> b.shape(x), [node.name for node in b.nodes]
+        ((4, 4, 16), ['input', 'stem/a.conv', 'stem/a.norm', 'stem/a.act'])
+    """
 
     padding: str = "same"
     norm_eps: float = 1e-3
@@ -132,17 +222,34 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
 
     def shape(self, x: int) -> Shape:
+        """(height, width, channels) of a tensor."""
         return self.nodes[x].shape
 
     def width(self, x: int) -> int:
+        """Channels of a tensor."""
         return self.nodes[x].shape[2]
 
     def input(self, shape: Shape) -> int:
+        """The image; the first node of a graph."""
         return self._add("input", (), shape, "")
 
     def conv(self, x: int, width: int, kernel: int = 1, stride: int = 1, *, groups: int = 1, bias: bool = False,
              padding: str | int | None = None, name: str) -> int:  # fmt: skip
-        """Square convolution. Raises ValueError where groups do not divide or the image is smaller than the kernel."""
+        """Square convolution.
+
+        Args:
+            x: (h, w, c).
+            width: Channels of the result.
+            kernel: Side of the kernel in pixels.
+            stride: Pixels between windows.
+            groups: Parts that the channels are divided into; c for a depthwise convolution.
+            bias: Whether a bias is added.
+            padding: `same`, `torch`, `valid` (none) or pixels on both sides; None: the builder's.
+            name: Of the primitive.
+
+        Raises:
+            ValueError: Where groups do not divide the channels, or the image is smaller than the kernel.
+        """
         h, w, channels = self.shape(x)
         if channels % groups or width % groups:
             raise ValueError(f"{name}: {groups} groups do not divide {channels} input and {width} output channels")
@@ -152,22 +259,39 @@ class Builder:
         return self._add("conv", (x,), shape, name, kernel=kernel, stride=stride, groups=groups, bias=bias, padding=pad)
 
     def depthwise(self, x: int, kernel: int, stride: int, name: str, bias: bool = False) -> int:
+        """A convolution of every channel by itself."""
         return self.conv(x, self.width(x), kernel, stride, groups=self.width(x), bias=bias, name=name)
 
     def norm(self, x: int, name: str) -> int:
+        """Batch norm with scale and bias."""
         return self._add("norm", (x,), self.shape(x), name, eps=self.norm_eps, momentum=self.norm_momentum)
 
     def act(self, x: int, fn: str, name: str = "act") -> int:
+        """An activation, one of `ACTS`; `none` adds nothing."""
         return x if fn == "none" else self._add("act", (x,), self.shape(x), name, fn=fn)
 
     def conv_norm_act(self, x: int, width: int, kernel: int, stride: int, act: str, name: str, *, groups: int = 1,
                       bias: bool = False) -> int:  # fmt: skip
+        """Convolution, batch norm and activation, named `<name>.conv`, `<name>.norm` and `<name>.act`."""
         y = self.conv(x, width, kernel, stride, groups=groups, bias=bias, name=f"{name}.conv")
         return self.act(self.norm(y, f"{name}.norm"), act, f"{name}.act")
 
     def pool(self, x: int, kind: str, kernel: int, stride: int, name: str, *, padding: str | int | None = None,
              ceil: bool = False) -> int:  # fmt: skip
-        """`kind`: max or avg; an average counts only pixels of the image, not the padding."""
+        """Pooling over square windows.
+
+        Args:
+            x: (h, w, c).
+            kind: `max` or `avg`; an average counts only pixels of the image, not the padding.
+            kernel: Side of the window in pixels.
+            stride: Pixels between windows.
+            name: Of the primitive.
+            padding: As in `conv`.
+            ceil: As in `out_size`.
+
+        Raises:
+            ValueError: Where the image is smaller than the window.
+        """
         h, w, channels = self.shape(x)
         pad = self._pad(kernel, padding)
         shape = (out_size(h, kernel, stride, pad, ceil), out_size(w, kernel, stride, pad, ceil), channels)
@@ -175,37 +299,46 @@ class Builder:
         return self._add(f"{kind}_pool", (x,), shape, name, kernel=kernel, stride=stride, padding=pad, ceil=ceil)
 
     def global_pool(self, x: int, name: str = "pool") -> int:
+        """The mean over the image: (h, w, c) to (1, 1, c)."""
         return self._add("global_pool", (x,), (1, 1, self.width(x)), name)
 
     def flatten(self, x: int, name: str = "flatten") -> int:
+        """(h, w, c) to (1, 1, h w c)."""
         h, w, c = self.shape(x)
         return self._add("flatten", (x,), (1, 1, h * w * c), name)
 
     def dense(self, x: int, width: int, name: str, bias: bool = True) -> int:
+        """A dense layer: (1, 1, c) to (1, 1, width)."""
         return self._add("dense", (x,), (1, 1, width), name, bias=bias)
 
     def add(self, x: int, y: int, name: str = "add") -> int:
+        """The sum of two tensors. Raises ValueError where their shapes differ."""
         if self.shape(x) != self.shape(y):
             raise ValueError(f"{name}: shapes {self.shape(x)} and {self.shape(y)} cannot be added")
         return self._add("add", (x, y), self.shape(x), name)
 
     def mul(self, x: int, gate: int, name: str = "mul") -> int:
+        """(h, w, c) times a gate such as (1, 1, c), as in squeeze and excitation."""
         return self._add("mul", (x, gate), self.shape(x), name)
 
     def concat(self, xs: list[int], name: str = "concat") -> int:
+        """Channels of several tensors side by side. Raises ValueError where heights or widths differ."""
         h, w, _ = self.shape(xs[0])
         if any(self.shape(x)[:2] != (h, w) for x in xs):
             raise ValueError(f"{name}: sizes {[self.shape(x) for x in xs]} cannot be put together")
         return self._add("concat", tuple(xs), (h, w, sum(self.width(x) for x in xs)), name)
 
     def channels(self, x: int, start: int, stop: int, name: str) -> int:
+        """Channels start .. stop - 1."""
         h, w, _ = self.shape(x)
         return self._add("channels", (x,), (h, w, stop - start), name, start=start, stop=stop)
 
     def shuffle(self, x: int, groups: int, name: str = "shuffle") -> int:
+        """Channels in another order, so that the next grouped convolution mixes groups (ShuffleNet, arXiv:1707.01083)."""
         return self._add("shuffle", (x,), self.shape(x), name, groups=groups)
 
     def dropout(self, x: int, rate: float, name: str = "dropout") -> int:
+        """Dropout in training; a rate of 0 adds nothing."""
         return x if rate == 0 else self._add("dropout", (x,), self.shape(x), name, rate=rate)
 
     def drop_path(self, x: int, name: str = "drop_path") -> int:

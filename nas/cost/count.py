@@ -23,7 +23,17 @@ IN_PLACE = frozenset({"norm", "act", "add", "mul", "dropout", "drop_path", "flat
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer of the architecture; `peak_activation_bytes` is the most that is alive while it runs."""
+    """What one layer of an architecture costs.
+
+    Args:
+        name: `stem`, `stages.2.0`, `head`.
+        op: The block.
+        output: (height, width, channels) of what it gives.
+        params: Trainable parameters.
+        macs: Multiply-adds of one image.
+        peak_activation_bytes: The most that is alive while it runs.
+        primitives: Nodes of the graph that it is lowered to.
+    """
 
     name: str
     op: str
@@ -36,6 +46,15 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
+    """What a network costs, by the rules at the top of this file.
+
+    Args:
+        params: Trainable parameters.
+        macs: Multiply-adds of one image.
+        peak_activation_bytes: The most that is alive at once.
+        layers: The same, layer by layer.
+    """
+
     params: int
     macs: int
     peak_activation_bytes: int
@@ -43,7 +62,23 @@ class Cost:
 
 
 def cost(arch: Arch) -> Cost:
-    """Exact costs. Raises ValueError, in the words of the architecture's file, where it cannot be lowered."""
+    """Counts what an architecture costs, exactly.
+
+    Args:
+        arch: The architecture.
+
+    Returns:
+        Parameters, multiply-adds and activation memory, of the whole and layer by layer.
+
+    Raises:
+        ValueError: In the words of the architecture's file, where it cannot be lowered.
+
+    Example:
+        >>> from nas import load_arch
+        >>> found = cost(load_arch("mobilenet_v3_large"))
+        >>> found.params, found.macs, found.layers[0].output
+        (5483032, 216589760, (112, 112, 16))
+    """
     graph = lower(arch)
     nodes, alive = graph.nodes, alive_bytes(graph.nodes, graph.outputs.values())
     members: dict[str, list[int]] = {}
@@ -77,7 +112,15 @@ def product(sizes: Iterable[int]) -> int:
 
 
 def alive_bytes(nodes: Sequence[Node], outputs: Iterable[int]) -> list[int]:
-    """Bytes of the tensors alive while each node runs, by the rules at the top of this file; `outputs` are read at the end."""
+    """Bytes of the tensors alive while each node runs, by the rules at the top of this file.
+
+    Args:
+        nodes: In the order of execution.
+        outputs: Numbers of nodes that are read at the end.
+
+    Returns:
+        Bytes for each node, float32 and batch 1.
+    """
     last = list(range(len(nodes)))
     for i, node in enumerate(nodes):
         for j in node.inputs:
@@ -95,7 +138,13 @@ def alive_bytes(nodes: Sequence[Node], outputs: Iterable[int]) -> list[int]:
 
 
 def cost_table(counted: Cost) -> list[tuple[str, ...]]:
-    """Rows of text, a row a layer, the header first and the total last."""
+    """Costs as rows of text, a row a layer, the header first and the total last.
+
+    Example:
+        >>> from nas import load_arch
+        >>> cost_table(cost(load_arch("mobilenet_v3_large")))[1]
+        ('stem', 'conv', '112x112x16', '464', '5.42 M', '1,372.0 KiB')
+    """
     rows: list[tuple[str, ...]] = [("layer", "op", "output", "params", "MACs", "activations")]
     for r in counted.layers:
         size = "x".join(map(str, r.output))
@@ -113,7 +162,15 @@ def _kib(size: int) -> str:
 
 
 def cost_json(arch: Arch, counted: Cost) -> dict[str, object]:
-    """The same as plain data: name, params, macs, peak_activation_bytes, layers."""
+    """Costs as plain data.
+
+    Args:
+        arch: The architecture.
+        counted: What `cost` gives for it.
+
+    Returns:
+        `name`, `params`, `macs`, `peak_activation_bytes` and `layers`.
+    """
     return {
         "name": arch.name,
         "params": counted.params,

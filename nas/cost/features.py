@@ -29,11 +29,24 @@ FUSED = IN_PLACE - {"add", "mul"}
 
 
 def layer_features(graph: Graph) -> dict[str, list[int]]:
-    """The numbers that `FEATURES` lists, in its order, for every layer (`stem`, `stages.0.0` .. `head`) that does anything.
+    """The features of every layer that does anything.
 
     `conv_macs` are those of dense kernels over 1x1, `read_elements` and `written_elements` the tensors that primitives which
     cannot be fused into the one before take and give, `smooth_elements` pass an activation other than ReLU and ReLU6,
     `se_elements` a gate.
+
+    Args:
+        graph: Of a whole network.
+
+    Returns:
+        By layer (`stem`, `stages.0.0` .. `head`) the numbers that `FEATURES` lists, in its order.
+
+    Example:
+        >>> from nas import load_arch
+        >>> from nas.arch.blocks import lower
+        >>> stem = layer_features(lower(load_arch("mobilenet_v2")))["stem"]
+        >>> {name: value for name, value in zip(FEATURES, stem, strict=True) if name in ("conv_macs", "params", "primitives")}
+        {'conv_macs': 10838016, 'params': 928, 'primitives': 3}
     """
     out: dict[str, list[int]] = {}
     for node in graph.nodes[1:]:
@@ -42,7 +55,14 @@ def layer_features(graph: Graph) -> dict[str, list[int]]:
 
 
 def feature_row(nodes: Sequence[Node]) -> list[int]:
-    """`FEATURES` summed over the nodes of a graph, its input node first."""
+    """The features of a whole graph.
+
+    Args:
+        nodes: Of the graph, its input node first.
+
+    Returns:
+        `FEATURES` summed over the nodes.
+    """
     row = [0] * len(FEATURES)
     for node in nodes[1:]:
         add_features(row, node, [nodes[i].shape for i in node.inputs])

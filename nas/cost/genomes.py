@@ -92,7 +92,22 @@ class Costs:
     """Exact costs of the genomes of a space, and the analytic features of its stages.
 
     The first call also looks at random genomes until few new layers turn up, so that the calls after it are fast.
-    Inactive genes may hold anything. Raises ValueError for a genome whose architecture cannot be built.
+    Inactive genes may hold anything.
+
+    Args:
+        space: The space; the genomes of every call are its own.
+
+    Raises:
+        ValueError: In a call, for a genome whose architecture cannot be built.
+
+    Example:
+        >>> import numpy as np
+        >>> from nas import load_space
+        >>> from nas.cost import cost
+        >>> space = load_space("tiny")
+        >>> genome = space.sample(np.random.default_rng(0))
+        >>> int(Costs(space)([genome])["params"][0]) == cost(space.decode(genome)).params
+        True
     """
 
     def __init__(self, space: Space):

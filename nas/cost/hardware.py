@@ -25,10 +25,19 @@ _AT = {name: i for i, name in enumerate(HARDWARE)}
 
 
 def hardware_row(nodes: Sequence[Node]) -> list[float]:
-    """`HARDWARE` summed over the nodes of a graph, its input node first.
+    """What an accelerator makes of a graph.
 
     Rooflines are elements: of each primitive the larger of those it moves and its multiply-adds over the ratio. `kernels`
     counts convolutions and dense layers, `added_elements` those of residual additions.
+
+    Args:
+        nodes: Of the graph, its input node first.
+
+    Returns:
+        `HARDWARE` summed over the nodes.
+
+    Source:
+        Roofline: Williams et al. 2009 (doi:10.1145/1498765.1498785).
     """
     row = [0.0] * len(HARDWARE)
     for node in nodes[1:]:

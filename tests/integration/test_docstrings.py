@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("nas.api", "nas.testing", "nas.space", "nas.arch", "nas.objectives")
+PACKAGES = ("nas.api", "nas.testing", "nas.space", "nas.arch", "nas.objectives", "nas.cost")
 
 
 def modules() -> list[str]:
