@@ -2,7 +2,7 @@
 sums of batch norm.
 
 Written with llvmlite for the processor at hand (nothing to build when nas is installed), called by XLA on its own threads.
-Where it cannot be had (another platform, `NAS_NATIVE=0`), `available` is False and `nas.nn.ops` has other forms.
+Where it cannot be had (another platform, no llvmlite, `NAS_NATIVE=0`), `available` is False and `nas.nn.ops` has other forms.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 from functools import cache
+from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
@@ -22,16 +23,25 @@ _log = logging.getLogger("nas")
 
 @cache
 def available() -> bool:
-    """Whether kernels compile, register and run here; tried once, on one pixel."""
+    """Whether kernels compile, register and compute here what they are for; every kind is tried once."""
     if os.environ.get("NAS_NATIVE", "1") == "0":
         return False
+    if find_spec("llvmlite") is None:
+        return _left_out("llvmlite is not installed")
     try:
+        from nas.nn.native import check
+
         with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.ensure_compile_time_eval():
-            one = jnp.full((1, 1, 1, 1), 2.0, jnp.float32)
-            return float(forward(one, one, 1, ((0, 0), (0, 0)))[0, 0, 0, 0]) == 4
+            wrong = check.wrong()
     except Exception as error:  # whatever a platform lacks, training continues without it
-        _log.warning("depthwise convolutions run in their slower form: %s", str(error).splitlines()[0])
-        return False
+        return _left_out((str(error).splitlines() or [type(error).__name__])[0])
+    return not wrong or _left_out(f"wrong results of {', '.join(wrong)}")
+
+
+def _left_out(reason: str) -> bool:
+    """False, and the one line that says so."""
+    _log.warning("depthwise convolutions and batch norm run in their slower form: %s", reason)
+    return False
 
 
 @cache

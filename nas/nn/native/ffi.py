@@ -17,9 +17,11 @@ from nas.nn.native.emit import I32, I64, PTR, VOID, Emit, Value, compile_module
 
 Kernel = Callable[[Emit, Value, "Buffers", "Buffers"], None]  # (code, chunk number, operands, results)
 
-EXTENSION, API, CONTEXT, ARGS, RETS = 8, 16, 24, 72, 112  # bytes into XLA_FFI_CallFrame; the last two are `void**`
+EXTENSION, API, CONTEXT, STAGE, ARGS, RETS = 8, 16, 24, 32, 72, 112  # bytes into XLA_FFI_CallFrame; the last two are `void**`
+EXECUTE = 3  # of XLA_FFI_ExecutionStage
+TYPE, NEXT_EXTENSION, METADATA_TYPE = 8, 16, 1  # into XLA_FFI_Extension_Base, and what XLA_FFI_Extension_Metadata is
 METADATA, MAJOR, MINOR, TRAITS, STATE = 24, 24, 28, 32, 40  # into the metadata extension, then into XLA_FFI_Metadata
-SCHEDULE, THREADS = 136, 144  # into XLA_FFI_Api
+DESTROY, SCHEDULE, THREADS = 64, 136, 144  # into XLA_FFI_Api
 DATA, DIMS = 24, 40  # into XLA_FFI_Buffer
 VERSION = (0, 3)  # the structures above; a runtime that cannot serve it refuses the handler by name
 
@@ -53,6 +55,13 @@ def _word(e: Emit, job: Value, number: int) -> Value:
 
 def register(name: str, kernel: Kernel, serial: bool = False) -> None:
     """Compiles a kernel and registers it as XLA's CPU target `name`; its chunks are counted by the first result's first size."""
+    capsule = ctypes.pythonapi.PyCapsule_New
+    capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
+    jax.ffi.register_ffi_target(name, capsule(compiled(name, kernel, serial), None, None), platform="cpu")
+
+
+def compiled(name: str, kernel: Kernel, serial: bool = False) -> int:
+    """The address of a kernel's handler, a function of XLA_FFI_CallFrame."""
     module = ir.Module(name)
     chunk = ir.Function(module, ir.FunctionType(VOID, [I64, PTR, PTR]), "chunk")
     e = Emit(chunk)
@@ -60,10 +69,7 @@ def register(name: str, kernel: Kernel, serial: bool = False) -> None:
     e.b.ret_void()
     task = _task(module, chunk)
     _handler(module, task, serial)
-    address = compile_module(module, ["handler"])[0]
-    capsule = ctypes.pythonapi.PyCapsule_New
-    capsule.restype, capsule.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-    jax.ffi.register_ffi_target(name, capsule(address, None, None), platform="cpu")
+    return compile_module(module, ["handler"])[0]
 
 
 def _task(module: ir.Module, chunk: ir.Function) -> ir.Function:
@@ -97,16 +103,37 @@ def _work(e: Emit, job: Value, chunk: ir.Function) -> None:
 def _handler(module: ir.Module, task: ir.Function, serial: bool) -> None:
     handler = ir.Function(module, ir.FunctionType(PTR, [PTR]), "handler")
     e, frame = Emit(handler), handler.args[0]
-    extension = e.b.load(_byte(e, frame, EXTENSION), typ=PTR)
-    asked = e.b.icmp_unsigned("!=", e.b.ptrtoint(extension, I64), e.int(0))
-    with e.b.if_then(asked):
-        _answer(e, extension)
-        e.b.ret(ir.Constant(PTR, None))
+    _answer_if_asked(e, frame)
+    stage = e.b.load(_byte(e, frame, STAGE), typ=I32)
+    with e.b.if_then(e.b.icmp_unsigned("!=", stage, ir.Constant(I32, EXECUTE))):
+        e.b.ret(ir.Constant(PTR, None))  # there is nothing to prepare, and no buffer to touch yet
     job = _new_job(e, module, frame)
     if not serial:
         _offer(e, frame, job, task)
     _finish(e, module, job, task)
     e.b.ret(ir.Constant(PTR, None))
+
+
+def _answer_if_asked(e: Emit, frame: Value) -> None:
+    """Looks for the metadata extension among those of the call; others, which newer runtimes may send, are passed over."""
+    place = e.var(PTR, e.b.load(_byte(e, frame, EXTENSION), typ=PTR))
+    look, found, after = (e.function.append_basic_block(name) for name in ("look", "found", "no_extension"))
+    e.b.branch(look)
+    e.b.position_at_end(look)
+    extension = e.get(place, PTR)
+    e.b.cbranch(_is_null(e, extension), after, found)
+    e.b.position_at_end(found)
+    kind = e.b.load(_byte(e, extension, TYPE), typ=I32)
+    with e.b.if_then(e.b.icmp_unsigned("==", kind, ir.Constant(I32, METADATA_TYPE))):
+        _answer(e, extension)
+        e.b.ret(ir.Constant(PTR, None))
+    e.set(place, e.b.load(_byte(e, extension, NEXT_EXTENSION), typ=PTR))
+    e.b.branch(look)
+    e.b.position_at_end(after)
+
+
+def _is_null(e: Emit, pointer: Value) -> Value:
+    return e.b.icmp_unsigned("==", e.b.ptrtoint(pointer, I64), e.int(0))
 
 
 def _answer(e: Emit, extension: Value) -> None:
@@ -131,13 +158,20 @@ def _offer(e: Emit, frame: Value, job: Value, task: ir.Function) -> None:
     """Schedules the task on all threads of the pool but this one, at most one a chunk."""
     api, context = (e.b.load(_byte(e, frame, offset), typ=PTR) for offset in (API, CONTEXT))
     threads = e.var(I64, e.int(1))
-    _call(e, api, THREADS, [e.int(32), e.int(0), context, threads])
+    _free_error(e, api, _call(e, api, THREADS, [e.int(32), e.int(0), context, threads]))
     spare = e.sub(e.min(e.get(threads, I64), e.get(_word(e, job, TOTAL), I64)), 1)
     with e.loop(0, spare):
         e.b.atomic_rmw("add", _word(e, job, HOLDERS), e.int(1), "acq_rel")
         error = _call(e, api, SCHEDULE, [e.int(40), e.int(0), context, task, job])
-        with e.b.if_then(e.b.icmp_unsigned("!=", e.b.ptrtoint(error, I64), e.int(0))):
+        with e.b.if_then(e.b.not_(_is_null(e, error))):
             e.b.atomic_rmw("sub", _word(e, job, HOLDERS), e.int(1), "acq_rel")
+        _free_error(e, api, error)
+
+
+def _free_error(e: Emit, api: Value, error: Value) -> None:
+    """An error is ours once it is returned. This thread then takes the chunks that no other does."""
+    with e.b.if_then(e.b.not_(_is_null(e, error))):
+        _call(e, api, DESTROY, [e.int(24), e.int(0), error])
 
 
 def _call(e: Emit, api: Value, offset: int, fields: list[Value]) -> Value:
