@@ -17,11 +17,29 @@ def augment(
     images: np.ndarray, rng: np.random.Generator, settings: Augment, fill: int | Sequence[int] = 0, first: int = 0,
     of: int | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """New images of the same shape, (n, h, w, c) uint8.
+    """Augments a batch on the host: crop, flip, policy, cutout, in this order.
 
-    `fill` is what cutout leaves: one level, or one a channel; the paper's is the mean of the training images. Where the
-    images are only a part of a batch of `of`, from number `first` on, they become what they would within the whole batch.
-    Raises ValueError where the padding is too large for the images.
+    Args:
+        images: (n, h, w, c) uint8; they stay as they are.
+        rng: All randomness.
+        settings: What is done, and how strongly.
+        fill: The level that cutout leaves, or one a channel; the paper's is the mean of the training images.
+        first: Number of the first image in the whole batch, where these are a part of it.
+        of: Images in the whole batch; None: these are all. A part becomes what it would within the whole.
+
+    Returns:
+        (n, h, w, c) uint8.
+
+    Raises:
+        ValueError: Where the padding is too large for the images.
+
+    Source:
+        Cutout: DeVries and Taylor 2017 (arXiv:1708.04552). For policies see `nas.data.policies`.
+
+    Example:
+        >>> images = np.arange(16, dtype=np.uint8).reshape(1, 4, 4, 1)
+        >>> augment(images, np.random.default_rng(0), Augment(crop_padding=1)).shape
+        (1, 4, 4, 1)
     """
     whole, mine = of or len(images), slice(first, first + len(images))
     if pad := settings.crop_padding:
@@ -73,9 +91,23 @@ def _cutout(images: np.ndarray, centers: Sequence[np.ndarray], side: int, fill: 
 
 
 def batches(split: Split, batch: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """One epoch of row numbers in random order, `batch` at a time; what is left over is dropped.
+    """One epoch of row numbers in random order.
 
-    A split smaller than one batch gives one batch of all its rows. Raises ValueError for a batch below 1.
+    Args:
+        split: The images.
+        batch: Rows at a time; what is left over is dropped. A split smaller than one batch gives one batch of all its rows.
+        rng: The order.
+
+    Yields:
+        (batch,) row numbers.
+
+    Raises:
+        ValueError: For a batch below 1.
+
+    Example:
+        >>> split = Split(np.zeros((7, 8, 8, 1), np.uint8), np.zeros(7, np.int32))
+        >>> [len(rows) for rows in batches(split, 3, np.random.default_rng(0))]
+        [3, 3]
     """
     if batch < 1:
         raise ValueError(f"batch: expected 1 or more images, got {batch}")

@@ -35,6 +35,11 @@ class Split:
     Args:
         images: (n, h, w, c) uint8, read-only, or `Streamed`, whose rows are read when they are asked for.
         targets: (n, ...) as the dataset's `TargetSpec` has them: (n,) int32 class labels, (n,) float32 numbers.
+
+    Example:
+        >>> split = Split(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 2], np.int32))
+        >>> len(split.take(np.array([0, 2])))
+        2
     """
 
     images: np.ndarray | Streamed
@@ -49,7 +54,7 @@ class Split:
         return len(self.targets)
 
     def take(self, rows: np.ndarray) -> Split:
-        """A part of it."""
+        """The examples with these row numbers, in this order."""
         images = self.images.take(rows) if isinstance(self.images, Streamed) else self.images[rows]
         return Split(images, self.targets[rows])
 
@@ -63,11 +68,19 @@ class Dataset:
     """Images and what is to be predicted from them. Controllers see results on `valid`; `test` is for the final report alone.
 
     Args:
+        name: Of the dataset, for messages and records.
         classes: Names by label; empty where targets are no labels.
+        train: What candidates are trained on.
+        valid: What they are scored on during a search.
+        test: What the final networks are scored on, once.
         resolution: Side of the images in pixels.
+        channels: 1 for gray images, 3 for color.
         mean: Per channel, over `train`, of images / 255.
         std: The same; at least 1/255, so that dividing by it is safe for a channel that is constant.
-        target: What the targets of the three splits are. Raises ValueError where they are something else.
+        target: What the targets of the three splits are.
+
+    Raises:
+        ValueError: Where the targets of a split are not what `target` states.
     """
 
     name: str
@@ -107,9 +120,17 @@ class Part:
 class DatasetSettings(ABC):
     """The settings that every dataset has; a family adds its own fields and `load`.
 
-    train_size: images taken from the training part, in proportion of its classes (None: all); validation is split off
-    these, `valid_size` of them or else the fraction `valid_fraction`. test_size: the same of the test part.
-    resolution: side in pixels to resize to (None: as found).
+    Args:
+        train_size: Images taken from the training part, in proportion of its classes; None: all.
+        test_size: The same of the test part.
+        valid_size: Images that are split off the training part for validation, or taken of a validation part; None: as
+            `valid_fraction` says, or all.
+        valid_fraction: The fraction of the training part that is split off.
+        resolution: Side in pixels that images are resized to; None: as found.
+        split_seed: One seed, one choice of images; the test images do not depend on it.
+
+    Raises:
+        ValueError: For a value out of range, naming the key.
     """
 
     train_size: int | None = None
@@ -138,10 +159,13 @@ class DatasetSettings(ABC):
 
 @dataclass(frozen=True)
 class StreamSettings(DatasetSettings):
-    """Of a dataset that may be larger than memory.
+    """The settings of a dataset that may be larger than memory.
 
-    stream: read images when a batch needs them (None: where they would take more than half of this machine's memory).
-    stream_mib: memory for batches read ahead, and of Parquet files for the row groups that are shuffled together.
+    Args:
+        stream: Whether images are read when a batch needs them; None: where they would take more than half of this
+            machine's memory.
+        stream_mib: Memory in MiB for batches that are read ahead, and of Parquet files for the row groups that are shuffled
+            together.
     """
 
     stream: bool | None = None
@@ -179,6 +203,9 @@ def assemble(
         parts: Images and targets by part.
         classes: Names by label; None: the labels themselves.
         target: What the targets are.
+
+    Returns:
+        The dataset, its images read or `Streamed`.
 
     Raises:
         ValueError: For bad targets, an empty or a single class, sizes that do not fit, and broken images.

@@ -33,7 +33,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Encoded:
-    """One image not yet decoded: bytes in one of `FORMATS` or the path of such a file, and its name for errors."""
+    """One image not yet decoded.
+
+    Args:
+        name: For errors.
+        source: The bytes of a file in one of `FORMATS`, or the path of one.
+    """
 
     name: str
     source: bytes | Path
@@ -44,6 +49,8 @@ Fetched = np.ndarray | Sequence[Encoded]  # (n, h, w, c) uint8, or n encoded ima
 
 @dataclass(frozen=True)
 class Format:
+    """What the header of an image says; sizes in pixels, `channels` 1 (gray) or 3."""
+
     name: str
     height: int
     width: int

@@ -24,18 +24,39 @@ DATASETS: dict[str, type[DatasetSettings]] = {
 
 
 def dataset_settings(settings: Mapping[str, Any], where: str = "dataset") -> DatasetSettings:
-    """The checked settings, without reading any image: `name` chooses the class, the rest are its fields.
+    """Checks the settings of a dataset without reading any image.
 
-    Raises ValueError naming the key: an unknown name or key, a wrong type or value.
+    Args:
+        settings: `name` chooses the class in `DATASETS`, the rest are its fields.
+        where: The place that errors name.
+
+    Raises:
+        ValueError: Naming the key: an unknown name or key, a wrong type or value.
+
+    Example:
+        >>> dataset_settings({"name": "digits", "train_size": 500}).train_size
+        500
     """
     return named(DATASETS, settings, where)
 
 
 def load_dataset(settings: Mapping[str, Any], where: str = "dataset") -> Dataset:
-    """The dataset of settings like `{"name": "digits", "train_size": 500}`, read and split.
+    """Reads a dataset and splits it. A pure function of the settings and the files that they name.
 
-    A pure function of the settings and the files that they name. Raises ValueError, one line naming the key, file or
-    row: all of `dataset_settings`, and whatever is wrong with the data.
+    Args:
+        settings: As `dataset_settings` takes them.
+        where: The place that errors name.
+
+    Returns:
+        The dataset, with training, validation and test splits.
+
+    Raises:
+        ValueError: As `dataset_settings`, and one line that names the file or row where the data are wrong.
+
+    Example:
+        >>> digits = load_dataset({"name": "digits", "train_size": 500, "valid_fraction": 0.2})
+        >>> len(digits.train), len(digits.valid), digits.train.images.shape[1:]
+        (400, 100, (8, 8, 1))
     """
     chosen = dataset_settings(settings, where)
     keys = {field.name for field in fields(chosen)}

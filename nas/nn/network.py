@@ -33,10 +33,25 @@ Outputs: TypeAlias = Array | dict[str, Array]  # one array, or several by name w
 
 
 def init(graph: Graph, seed: int) -> HostVariables:
-    """{"params": ..., "stats": ...} as NumPy arrays; each node's depend on the seed and its name alone.
+    """Initial weights. Those of a node depend on the seed and its name alone.
 
-    Initial values are those of TensorFlow's MnasNet and EfficientNet: convolutions N(0, 2 / (k k out / groups)), dense
-    kernels U(-1, 1) / sqrt(out), biases 0, scales 1. Raises ValueError where two nodes with parameters share a name.
+    They are drawn as TensorFlow's MnasNet and EfficientNet draw them: convolutions N(0, 2 / (k k out / groups)), dense
+    kernels U(-1, 1) / sqrt(out), biases 0, scales 1.
+
+    Args:
+        graph: The network.
+        seed: One seed, one network.
+
+    Returns:
+        `{"params": {node: {array: ..}}, "stats": ..}`, float32 NumPy arrays.
+
+    Raises:
+        ValueError: Where two nodes with parameters share a name.
+
+    Example:
+        >>> from nas import load_arch
+        >>> init(lower(load_arch("mobilenet_v2")), seed=0)["params"]["stem/conv"]["kernel"].shape
+        (3, 3, 3, 32)
     """
     params: HostArrays = {}
     stats: HostArrays = {}
@@ -67,14 +82,36 @@ def _initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.nda
 def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: bool, rng: Array | None = None,
           dtype: DTypeLike = jnp.float32, momentum: Array | float | None = None,
           implementation: Implementation = "auto") -> tuple[Outputs, Stats]:  # fmt: skip
-    """Images (n, h, w, c) -> outputs float32, and the batch statistics after them.
+    """Applies a network to images: a pure function, to be compiled and differentiated.
 
-    The output is (n, classes); a head of several gives a dict by name, each (n, c), or (n, h, w, c) where it has pixels.
+    In training batch norm uses the batch, and its moving averages become m old + (1 - m) batch. In evaluation the averages
+    are used and returned as they are.
 
-    In training batch norm uses the batch, and its moving averages become m old + (1 - m) batch, m being `momentum` or
-    else the node's own; in evaluation the averages are used and returned as they are. `rng` is
-    the key of dropout and stochastic depth, needed in training where the graph has them. `dtype` is what layers compute
-    in; batch statistics and sums stay float32. Raises ValueError for images of another shape, or a missing key.
+    Args:
+        graph: The network.
+        params: Weights, by node and name.
+        stats: Moving averages of norms, by node and name.
+        images: (n, h, w, c), normalized.
+        train: Whether it is trained.
+        rng: Key of dropout and stochastic depth, needed in training where the graph has them.
+        dtype: What layers compute in; batch statistics and sums stay float32.
+        momentum: The m above; None: each norm's own.
+        implementation: Of convolutions and norms, as `nas.nn.ops` has it.
+
+    Returns:
+        The output, (n, classes) float32, and the averages after it. A head of several outputs gives a dict by name, each
+        (n, c), or (n, h, w, c) where it has pixels.
+
+    Raises:
+        ValueError: For images of another shape, or a missing key.
+
+    Example:
+        >>> from nas import load_arch
+        >>> graph = lower(load_arch("mobilenet_v2").with_io(resolution=32))
+        >>> variables = init(graph, seed=0)
+        >>> logits, _ = apply(graph, variables["params"], variables["stats"], jnp.zeros((2, 32, 32, 3)), train=False)
+        >>> logits.shape
+        (2, 1000)
     """
     if tuple(images.shape[1:]) != graph.input_shape:
         raise ValueError(f"images: expected shape (n, {_listed(graph.input_shape)}), got ({_listed(images.shape)})")
@@ -207,14 +244,22 @@ LAYERS: dict[str, Callable[[Attrs, list[Array], Mapping[str, Array], Implementat
 
 
 class Network(nnx.Module):
-    """The Flax face of an architecture: parameters are `nnx.Param`, batch statistics `nnx.BatchStat`.
+    """An architecture as a Flax module: parameters are `nnx.Param`, batch statistics `nnx.BatchStat`.
 
-        network = Network(arch, seed=0)
-        logits = network(images)                                    # evaluation
-        logits = network(images, train=True, rng=jax.random.key(1))   # moves the batch statistics
-        graphdef, state = nnx.split(network)
+    A call takes images (n, h, w, c), normalized, and gives logits (n, classes) float32. With `train=True` it moves the batch
+    statistics; `rng` is as in `apply`. Values are at `params[node name][array name]`.
 
-    `images` are (n, h, w, c), normalized; logits (n, classes) float32. Values are at `params[node name][array name]`.
+    Args:
+        arch: An architecture, or its graph.
+        seed: Of the initial weights.
+        dtype: What layers compute in.
+
+    Example:
+        >>> from nas import load_arch
+        >>> network = Network(load_arch("mobilenet_v2").with_io(resolution=32), seed=0)
+        >>> network(jnp.zeros((2, 32, 32, 3))).shape
+        (2, 1000)
+        >>> graphdef, state = nnx.split(network)
     """
 
     def __init__(self, arch: Arch | Graph, seed: int = 0, *, dtype: DTypeLike = jnp.float32):

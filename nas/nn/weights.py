@@ -22,17 +22,45 @@ HostVariables: TypeAlias = dict[str, HostArrays]
 
 
 def save_weights(path: Path, variables: Variables) -> None:
-    """Writes `{"params": {node: {array: ..}}, "stats": ..}`. Raises ValueError naming a path that cannot be written."""
+    """Writes the weights of a network, whole or not at all.
+
+    Args:
+        path: The file, an .npz.
+        variables: `{"params": {node: {array: ..}}, "stats": ..}`.
+
+    Raises:
+        ValueError: Naming a path that cannot be written.
+
+    Example:
+        >>> save_weights(Path("weights.npz"), {"params": {"head/fc": {"bias": np.zeros(3, np.float32)}}, "stats": {}})
+        >>> load_weights(Path("weights.npz"))
+        {'params': {'head/fc': {'bias': array([0., 0., 0.], dtype=float32)}}}
+    """
     save_arrays(path, flattened(variables))
 
 
 def load_weights(path: Path) -> HostVariables:
-    """The arrays of `save_weights`. Raises ValueError naming a file that is missing or damaged."""
+    """Reads the weights that `save_weights` wrote.
+
+    Args:
+        path: The file.
+
+    Returns:
+        NumPy arrays by collection, node and name; a collection without arrays is not among them.
+
+    Raises:
+        ValueError: Naming a file that is missing or damaged.
+    """
     return nested(load_arrays(path), path)
 
 
 def flattened(variables: Variables) -> dict[str, np.ndarray]:
-    """`{"params": {node: {array: ..}}}` as `{"params|node|array": ..}`."""
+    """Weights with one key an array, as files have them.
+
+    Example:
+        >>> list(flattened({"params": {"head/fc": {"bias": np.zeros(3)}}}))
+        ['params|head/fc|bias']
+    """
     return {
         "|".join((c, n, a)): np.asarray(v)
         for c, nodes in variables.items()

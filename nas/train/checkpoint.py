@@ -52,9 +52,14 @@ class Best(NamedTuple):
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands. curve: an entry for each whole epoch, as `Fit` has it; train_s: seconds of training so far.
+    """Where a training stands.
 
-    losses: of the batches of an epoch that is under way. best: where the recipe has patience, once it has validated.
+    Args:
+        state: Weights, statistics, optimizer and step.
+        curve: An entry for each whole epoch, as `Fit` has it.
+        train_s: Seconds of training so far.
+        losses: Of the batches of an epoch that is under way.
+        best: The best weights so far, where the recipe has patience and has validated.
     """
 
     state: State
@@ -65,17 +70,30 @@ class Progress:
 
     @property
     def epoch(self) -> int:
+        """Whole epochs so far."""
         return len(self.curve)
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where and how often.
+    """Where checkpoints of a training are kept, and how often one is written.
 
-    keep: newest ones that stay. every: epochs between them. within_s: and within an epoch, so many seconds after the last
-    one (None: never). pause_s: and at least so many seconds, so that short trainings
-    do not spend their time on files. last: the end of the training is kept too, whatever `every` and `pause_s` are, for
-    a longer training to continue from.
+    Args:
+        folder: Of this training alone.
+        keep: Newest ones that stay.
+        every: Epochs between them.
+        pause_s: Seconds between them at least, so that short trainings do not spend their time on files.
+        last: Whether the end of the training is kept too, whatever `every` and `pause_s` are, for a longer training to
+            continue from.
+        within_s: Seconds after the last one until one is written within an epoch; None: never.
+
+    Raises:
+        ValueError: For a value out of range.
+
+    Example:
+        >>> hourly = Checkpoints(Path("checkpoints"), keep=2, every=5, within_s=3600)
+        >>> hourly.due(epoch=5, epochs=10, saved_at=0.0), hourly.due(epoch=6, epochs=10, saved_at=0.0)
+        (True, False)
     """
 
     folder: Path
@@ -94,7 +112,13 @@ class Checkpoints:
                 raise ValueError(f"checkpoint.{key}: expected 0 or more seconds, got {value}")
 
     def due(self, epoch: int, epochs: int, saved_at: float) -> bool:
-        """Whether to write after this epoch; `saved_at` is `time.monotonic` of the last one, or of the start."""
+        """Whether to write after an epoch.
+
+        Args:
+            epoch: Whole epochs so far.
+            epochs: Epochs of the training.
+            saved_at: `time.monotonic` of the last checkpoint, or of the start.
+        """
         if epoch == epochs:
             return self.last
         return epoch % self.every == 0 and time.monotonic() - saved_at >= self.pause_s
@@ -104,7 +128,15 @@ class Checkpoints:
         return self.within_s is not None and time.monotonic() - saved_at >= self.within_s
 
     def save(self, progress: Progress, identity: Mapping[str, JSON]) -> None:
-        """Writes a checkpoint and removes those that are over `keep`. Raises ValueError for a folder one cannot write in."""
+        """Writes a checkpoint and removes those that are over `keep`.
+
+        Args:
+            progress: Where the training stands.
+            identity: What a training must have in common to continue from it.
+
+        Raises:
+            ValueError: For a folder that cannot be written in.
+        """
         best, batch = progress.best, len(progress.losses)
         about = {"identity": dict(identity), "curve": progress.curve, "train_s": progress.train_s,
                  "losses": progress.losses, "best": best.epoch if best else None}  # fmt: skip
@@ -122,8 +154,13 @@ class Checkpoints:
     def restore(self, start: State, identity: Mapping[str, JSON], epochs: int) -> Progress:
         """The newest whole checkpoint of at most `epochs` epochs, or the start; one line in the log for each damaged one.
 
-        `start` is the state before the first step, whose form the restored one has. Raises ValueError naming the key in
-        which the training that left the checkpoints differs from this one.
+        Args:
+            start: The state before the first step, whose form the restored one has.
+            identity: Of this training.
+            epochs: Of this training.
+
+        Raises:
+            ValueError: Naming the key in which the training that left the checkpoints differs from this one.
         """
         for path in [path for path, place in self._files() if place <= (epochs, 0)]:
             try:

@@ -22,7 +22,18 @@ from nas.train.score import normalized, resized
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A trained network. mean, std: a channel, what its own images (/ 255) were normalized by; classes: their names, or None."""
+    """A trained network to learn from.
+
+    Args:
+        arch: Its architecture.
+        variables: Its weights and statistics.
+        mean: Per channel, of its own images / 255.
+        std: The same.
+        classes: Their names; None: unknown.
+
+    Source:
+        Distillation: Hinton et al. 2015 (arXiv:1503.02531).
+    """
 
     arch: Arch
     variables: Variables
@@ -61,9 +72,17 @@ class Teacher:
     def outputs(
         self, variables: Variables, images: Array, dataset: Dataset, dtype: str, implementation: Implementation
     ) -> Outputs:
-        """(n, h, w, c), normalized as `dataset` says and mixed -> the network's outputs, without a gradient.
+        """What the teacher says of a batch, without a gradient.
 
-        `variables` are its own, handed in so that a compiled step takes them as an input; images are resized to its size.
+        Args:
+            variables: Its own, handed in so that a compiled step takes them as an input.
+            images: (n, h, w, c) float32, normalized as `dataset` says; they are resized to its size.
+            dataset: Whose mean and std the images were normalized by.
+            dtype: What layers compute in.
+            implementation: Of convolutions, as `nas.nn.ops` has it.
+
+        Returns:
+            The network's outputs, (n, classes) float32 of a classifier.
         """
         mean, std, own_mean, own_std = (
             jnp.array(v, jnp.float32).reshape(1, 1, 1, -1) for v in (dataset.mean, dataset.std, self.mean, self.std)
@@ -87,7 +106,19 @@ class Teacher:
 def agreement(
     teacher: Teacher, graph: Graph, variables: Variables, split: Split, dataset: Dataset, batch: int = 256
 ) -> float:
-    """The fraction of a split's images that a network and its teacher answer alike, as their task has it."""
+    """How often a network and its teacher answer alike, as their task has it.
+
+    Args:
+        teacher: The teacher.
+        graph: Of the network.
+        variables: Of the network.
+        split: The images.
+        dataset: Gives the normalization.
+        batch: Images at a time.
+
+    Returns:
+        A fraction of the images.
+    """
     task = task_of(teacher.arch)
 
     @jax.jit

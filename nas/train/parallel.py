@@ -27,7 +27,18 @@ PATIENCE_S = 100  # after which processes take one that is silent for dead
 
 @dataclass(frozen=True)
 class DeviceMesh:
-    """Who trains together: `hosts` processes with `devices` of each, of which this is number `rank`; number 0 writes files."""
+    """Who trains together.
+
+    Args:
+        devices: Of each process.
+        hosts: Processes.
+        rank: The number of this one; number 0 writes files.
+
+    Example:
+        >>> second = DeviceMesh(devices=2, hosts=2, rank=1)
+        >>> second.size, second.leads, second.mine(64)
+        (4, False, slice(32, 64, None))
+    """
 
     devices: int = 1
     hosts: int = 1
@@ -40,6 +51,7 @@ class DeviceMesh:
 
     @property
     def leads(self) -> bool:
+        """Whether this process writes files."""
         return self.rank == 0
 
     def mine(self, rows: int) -> slice:

@@ -47,7 +47,32 @@ def resized(images: Array, graph: Graph) -> Array:
 
 def evaluate(graph: Graph, variables: Variables, split: Split, dataset: Dataset, batch: int = 256,
              dtype: str = "float32", *, task: Task) -> dict[str, float]:  # fmt: skip
-    """The task's metrics over a split; `dataset` gives the normalization. Compiles one program, of `batch` images."""
+    """Scores a network on a split. Compiles one program, of `batch` images.
+
+    Args:
+        graph: The network.
+        variables: Its weights and statistics.
+        split: The images, (n, h, w, c) uint8, and their targets.
+        dataset: Gives the normalization.
+        batch: Images at a time.
+        dtype: What layers compute in.
+        task: What is scored.
+
+    Returns:
+        The task's metrics by name.
+
+    Example:
+        >>> from nas import load_arch
+        >>> from nas.arch.blocks import lower
+        >>> from nas.data import load_dataset
+        >>> from nas.nn.network import init
+        >>> from nas.tasks import task_of
+        >>> arch = load_arch({"resolution": 8, "channels": 1, "classes": 10, "stem": {"op": "conv", "width": 4},
+        ...                   "stages": [{"op": "conv", "width": 8, "stride": 2}], "head": {"op": "classifier"}})
+        >>> graph, digits = lower(arch), load_dataset({"name": "digits", "train_size": 100})
+        >>> sorted(evaluate(graph, init(graph, seed=0), digits.valid, digits, task=task_of(arch)))
+        ['accuracy', 'loss']
+    """
     rows = min(batch, len(split))
     return run_score(
         compile_score(graph, variables, dataset, rows, dtype, task), variables, split, rows, task

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-PACKAGES = ("nas.api", "nas.testing", "nas.space", "nas.arch", "nas.objectives", "nas.cost")
+PACKAGES = (
+    "nas.api",
+    "nas.testing",
+    "nas.space",
+    "nas.arch",
+    "nas.objectives",
+    "nas.cost",
+    "nas.data",
+    "nas.train",
+    "nas.nn",
+)
 
 
 def modules() -> list[str]:

@@ -71,7 +71,17 @@ def _call(kind: str, shape: tuple[int, ...], size: int, stride: int, operands: t
 
 
 def forward(x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
-    """(n, h, w, c), (k, k, 1, c) -> (n, rows, columns, c)."""
+    """Depthwise convolution.
+
+    Args:
+        x: (n, h, w, c) float32.
+        kernel: (k, k, 1, c) float32.
+        stride: Pixels between windows.
+        pad: (before, after) of rows and of columns.
+
+    Returns:
+        (n, rows, columns, c) float32.
+    """
     n, h, w, c = x.shape
     size = kernel.shape[0]
     rows, columns = ((side + sum(p) - size) // stride + 1 for side, p in zip((h, w), pad, strict=True))
@@ -79,19 +89,51 @@ def forward(x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
 
 
 def input_gradient(g: Array, kernel: Array, shape: tuple[int, ...], stride: int, pad: Pads) -> Array:
-    """The gradient of an x of that shape from that of y."""
+    """The gradient of the images of `forward`.
+
+    Args:
+        g: (n, rows, columns, c), the gradient of its result.
+        kernel: (k, k, 1, c).
+        shape: (n, h, w, c) of the images.
+        stride: As in `forward`.
+        pad: As in `forward`.
+
+    Returns:
+        (n, h, w, c) float32.
+    """
     return _call("input_gradient", shape, kernel.shape[0], stride, (g, kernel), pad)
 
 
 def kernel_gradient(x: Array, g: Array, size: int, stride: int, pad: Pads) -> Array:
-    """The gradient of the kernel (k, k, 1, c)."""
+    """The gradient of the kernel of `forward`.
+
+    Args:
+        x: (n, h, w, c), its images.
+        g: (n, rows, columns, c), the gradient of its result.
+        size: k.
+        stride: As in `forward`.
+        pad: As in `forward`.
+
+    Returns:
+        (k, k, 1, c) float32; the sum does not depend on the number of threads.
+    """
     c, groups = x.shape[3], min(GROUPS, len(x))
     parts = _call("kernel_gradient", (groups, size, size, c), size, stride, (x, g), pad)
     return parts.sum(0).reshape(size, size, 1, c)
 
 
 def moments(x: Array) -> tuple[Array, Array]:
-    """Mean and biased variance of each channel of (n, h, w, c), from each image's own (Chan et al., 1983)."""
+    """The sums of batch norm, put together from those of each image.
+
+    Args:
+        x: (n, h, w, c) float32.
+
+    Returns:
+        Mean and biased variance of each channel, (c,) each.
+
+    Source:
+        Chan, Golub and LeVeque 1983, Algorithms for computing the sample variance.
+    """
     n, h, w, c = x.shape
     call = jax.ffi.ffi_call(_sums(None), jax.ShapeDtypeStruct((n, 2, c), jnp.float32), vmap_method="sequential")
     totals, squares = jnp.moveaxis(call(x), 1, 0)
@@ -101,7 +143,19 @@ def moments(x: Array) -> tuple[Array, Array]:
 
 
 def norm_gradient_sums(x: Array, g: Array, mean: Array, factor: Array, shift: Array, fn: str) -> tuple[Array, Array]:
-    """Sums over the batch of dz and of dz (x - mean), where z = factor x + shift and g is the gradient of fn(z)."""
+    """The sums that the gradient of batch norm and its activation needs.
+
+    Args:
+        x: (n, h, w, c), the images that were normalized.
+        g: (n, h, w, c), the gradient of fn(z), where z = factor x + shift.
+        mean: (c,) of x.
+        factor: (c,).
+        shift: (c,).
+        fn: The activation, one of `FUSED`.
+
+    Returns:
+        Sums over the batch of dz and of dz (x - mean), (c,) each.
+    """
     rows = jnp.stack([mean, factor, shift])
     shape = jax.ShapeDtypeStruct((len(x), 2, x.shape[3]), jnp.float32)
     sums = jax.ffi.ffi_call(_sums(fn), shape, vmap_method="sequential")(x, g, rows).sum(0)
