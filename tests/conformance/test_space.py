@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from nas.arch import arch_from_dict
 from nas.arch.blocks import BLOCKS, PRIVATE, lower, refuse_private, register_block
+from nas.arch.builder import Builder
 from nas.arch.files import space_names
-from nas.arch.graph import Builder
 from nas.core.yamlio import dump_yaml, parse_yaml
 from nas.space import Space, load_space
 

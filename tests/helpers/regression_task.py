@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nas.arch import Arch
-from nas.arch.graph import Builder
+from nas.arch.builder import Builder
 from nas.data import Dataset, DatasetSettings
 from nas.data.dataset import Part, assemble
 from nas.objectives import Direction

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from nas.arch.blocks import lower
+from nas.arch.builder import Builder
 from nas.arch.files import load_arch
-from nas.arch.graph import ACTS, Builder, Graph, Node
+from nas.arch.graph import ACTS, Graph, Node
 from nas.convert import folded, onnx_bytes, tflite, tflite_bytes
 from nas.convert.onnx import WRITERS
 from nas.convert.tflite import ConversionError

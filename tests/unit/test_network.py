@@ -13,7 +13,8 @@ from flax import nnx
 
 from nas.arch import Arch, Block, Stage
 from nas.arch.blocks import lower
-from nas.arch.graph import Builder, Graph, node_macs, param_shapes
+from nas.arch.builder import Builder
+from nas.arch.graph import Graph, node_macs, param_shapes
 from nas.nn.network import Network, apply, init
 from nas.space import load_space
 from nas.tasks import single

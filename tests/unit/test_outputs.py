@@ -6,7 +6,7 @@ import pytest
 
 from nas.arch import Arch, Block, Stage
 from nas.arch.blocks import HEADS, lower
-from nas.arch.graph import Builder
+from nas.arch.builder import Builder
 from nas.convert import folded, onnx_bytes
 from nas.cost import cost
 from nas.nn.network import apply, init

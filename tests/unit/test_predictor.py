@@ -86,7 +86,8 @@ def test_layers_of_genomes_are_those_of_their_architectures():
 
 
 def test_hardware_features_by_hand():
-    from nas.arch.graph import Builder, Graph
+    from nas.arch.builder import Builder
+    from nas.arch.graph import Graph
 
     g = Builder()
     x = g.input((4, 4, 12))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas.arch.blocks.parts import shortcut, squeeze_excite
-from nas.arch.graph import Builder
+from nas.arch.builder import Builder
 
 
 def residual(g: Builder, x: int, *, stride: int = 1, width: int, kernel: int = 3, act: str = "relu", bias: bool = False,

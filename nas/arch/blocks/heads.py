@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.arch.graph import Builder
+from nas.arch.builder import Builder
 
 
 def classifier(g: Builder, x: int, *, classes: int, width: int = 0, act: str = "relu", dropout: float = 0,

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from nas.arch import Arch, Block, Knob
 from nas.arch.blocks.registry import BLOCKS, HEADS, knobs_of, resolve
-from nas.arch.graph import Builder, Graph, Shape
+from nas.arch.builder import Builder
+from nas.arch.graph import Graph, Shape
 from nas.core.settings import nearest
 
 

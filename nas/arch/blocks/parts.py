@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nas.arch.graph import Builder
+from nas.arch.builder import Builder
 
 SKIPS = ("none", "identity", "pool")
 
