@@ -8,11 +8,22 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Augment:
-    """crop_padding: pixels of `padding` added on each side before a crop of the own size at a random place (0: none).
+    """How training images are changed at random.
 
-    flip: mirror left and right, every second image. cutout: side in pixels of a square blanked around a random point,
-    cut off at the border (arXiv:1708.04552; 0: none). policy: after crop and flip, AutoAugment (ImageNet's) or RandAugment
-    of `layers` operations at `magnitude` (0 to 30); see `nas.data.policies`.
+    Args:
+        crop_padding: Pixels that are added on each side before a crop of the image's own size at a random place; 0: none.
+        padding: What is added: zeros, or the image mirrored.
+        flip: Whether every second image, at random, is mirrored left and right.
+        cutout: Side in pixels of a square that is blanked around a random point, cut off at the border; 0: none.
+        policy: After crop and flip, AutoAugment (ImageNet's) or RandAugment; see `nas.data.policies`.
+        layers: Operations of RandAugment.
+        magnitude: Of RandAugment, 0 to 30.
+
+    Raises:
+        ValueError: For a value out of range, naming the key.
+
+    Source:
+        Cutout: DeVries and Taylor 2017 (arXiv:1708.04552).
     """
 
     crop_padding: int = 0
@@ -35,26 +46,50 @@ class Augment:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings of one training.
+    """The settings of one training.
 
-    epochs: passes over the training images; what does not fill a batch is left out of a pass.
-    batch: images a step; lr: the highest learning rate, at this batch (it is not scaled to it).
-    optimizer: sgd with momentum; rmsprop as TensorFlow 1 has it (decay 0.9, epsilon 0.001 inside the root, accumulator
-    from 1, learning rate inside the momentum buffer); adamw with `momentum` as its b1.
-    warmup_epochs: linear rise from 0. schedule: cosine to 0; staircase, lr * decay_rate ^ floor(epoch / decay_epochs)
-    counted from the first step; constant. schedule_epochs: epochs that the cosine is laid out for, of which `epochs` are
-    run (None: all of them), so that a short training is the beginning of a longer one.
-    weight_decay: of convolution and dense kernels only: L2 added to the loss for sgd and rmsprop, decoupled for adamw.
-    ema: decay of a moving average of weights and batch statistics that is validated and returned instead of them
-    (0: none); after t updates it is min(ema, (1 + t) / (10 + t)). norm_warmup: the same ramp for the momentum of batch
-    norm's averages, without which a short training leaves them near their initial values.
-    validate_every: epochs between validations on the way (0: at the end alone). patience: it ends after so many of them
-    without a better accuracy, and the weights of the best one are kept (0: it never does, and the last ones are).
-    accumulate: batches whose mean gradient makes one update, so that batch * accumulate images count as one batch.
-    mixup, cutmix: a of the Beta(a, a) that the fractions of two images are drawn from (arXiv:1710.09412, arXiv:1905.04899;
-    0: none); with both set each step takes one of the two.
-    distill: of a training with a teacher: the weight of the teacher's answers in the loss, the labels keep the rest.
-    temperature: what logits are divided by where the two are compared (arXiv:1503.02531).
+    Args:
+        epochs: Passes over the training images; what does not fill a batch is left out of a pass.
+        batch: Images a step.
+        optimizer: `sgd` with momentum; `rmsprop` as TensorFlow 1 has it (decay 0.9, epsilon 0.001 inside the root,
+            accumulator from 1, learning rate inside the momentum buffer); `adamw` with `momentum` as its b1.
+        lr: The highest learning rate, at this batch (it is not scaled to it).
+        momentum: Of the optimizer.
+        warmup_epochs: Epochs of a linear rise from 0.
+        schedule: `cosine` to 0; `staircase`, lr * decay_rate ^ floor(epoch / decay_epochs) counted from the first step;
+            `constant`.
+        decay_rate: Of the staircase.
+        decay_epochs: Of the staircase.
+        schedule_epochs: Epochs that the cosine is laid out for, of which `epochs` are run, so that a short training is the
+            beginning of a longer one; None: all of them.
+        weight_decay: Of convolution and dense kernels only: L2 added to the loss for sgd and rmsprop, decoupled for adamw.
+        label_smoothing: Fraction of a label that is spread over all classes.
+        ema: Decay of a moving average of weights and batch statistics that is validated and returned instead of them;
+            after t updates it is min(ema, (1 + t) / (10 + t)). 0: none.
+        norm_warmup: Whether the momentum of batch norm's averages has the same ramp, without which a short training leaves
+            them near their initial values.
+        dtype: What layers compute in.
+        validate_every: Epochs between validations on the way; 0: at the end alone.
+        patience: Validations without a better result after which a training ends with the weights of the best one; 0: it
+            runs to its end and keeps the last weights.
+        accumulate: Batches whose mean gradient makes one update, so that batch * accumulate images count as one batch.
+        mixup: a of the Beta(a, a) that the fractions of two images are drawn from; 0: none. With cutmix set too, each step
+            takes one of the two.
+        cutmix: The same of CutMix.
+        distill: With a teacher, the weight of its answers in the loss; the labels keep the rest.
+        temperature: What logits are divided by where the two are compared.
+        augment: How images are changed.
+
+    Raises:
+        ValueError: For a value out of range, naming the key.
+
+    Source:
+        Mixup: Zhang et al. 2017 (arXiv:1710.09412). CutMix: Yun et al. 2019 (arXiv:1905.04899). Distillation: Hinton et al.
+        2015 (arXiv:1503.02531).
+
+    Example:
+        >>> Recipe(epochs=3, schedule_epochs=10).horizon
+        10
     """
 
     epochs: int = 5

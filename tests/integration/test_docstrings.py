@@ -19,6 +19,7 @@ PACKAGES = (
     "nas.data",
     "nas.train",
     "nas.nn",
+    "nas.recipe",
 )
 
 
