@@ -43,6 +43,8 @@ def _lines(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['run']}: {found['state']}{who}{again}"]
     counts = ", ".join(f"{count} {outcome}" for outcome, count in found["trials"].items()) or "no trials yet"
     lines.append(f"{counts}; goal {found['goal']}; {found['losses']} lost and tried again; {duration(found['wall_s'])} so far")
+    if (prepared := found["preparation"])["done"] < prepared["jobs"]:
+        lines.append(f"preparation: {prepared['done']} of {prepared['jobs']} jobs done")
     if found["running"]:
         lines.append(f"{len(found['running'])} of {found['capacity']} workers busy:")
     for r in found["running"]:

@@ -7,11 +7,13 @@ from typing import Any
 
 from nas.journal import Journal, Lease
 from nas.report import summarize
+from nas.workflows.search.preparation import KEY
 
 
 def status_of(journal: Journal) -> dict[str, Any]:
     """State, driver, trials and workers of a run, as plain data, at any time."""
     lease, status = journal.lease(), journal.get("status") or {}
+    preparation = journal.get(KEY, [])
     summary, starts = summarize(journal), journal.events("start")
     alive = lease is not None and lease.alive
     return {
@@ -20,6 +22,7 @@ def status_of(journal: Journal) -> dict[str, Any]:
         "driver": asdict(lease) if lease else None,
         "goal": starts[-1].data.get("trials") if starts else None,
         "trials": dict(summary.counts),
+        "preparation": {"done": sum(job["result"] is not None for job in preparation), "jobs": len(preparation)},
         "losses": len(journal.events("retry")),
         "sessions": summary.sessions,
         "wall_s": summary.wall_s,

@@ -12,6 +12,7 @@ import pytest
 
 import nas
 from commands import environment
+from nas.cli import run
 from nas.journal import Journal, diff
 from nas.testing import check_evaluator
 from nas.workflows.search.result import SearchResult
@@ -98,10 +99,15 @@ def test_a_job_whose_worker_died_runs_again(here: Path) -> None:
         assert [entry["attempts"] for entry in found.get("preparation")] == [1, 0]
 
 
-def test_a_failure_ends_the_search_in_one_line_and_the_same_call_tries_again(here: Path) -> None:
+def test_a_failure_ends_the_search_in_one_line_and_the_same_call_tries_again(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = r"^evaluator: its preparation failed \(error\): ValueError: made up; log.txt of the run has more"
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"^evaluator: its preparation failed \(error\): ValueError: made up"):
+        with pytest.raises(ValueError, match=line):
             search({"fail": 1})
+    assert run(["status", "run=r"]) == 0
+    assert "preparation: 1 of 2 jobs done" in capsys.readouterr().out
     (here / "r" / "mended").touch()
     assert len(search({"fail": 1}).trials) == 3
     assert starts(here / "r") == ["0", "1", "1", "1"]

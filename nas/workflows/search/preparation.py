@@ -92,7 +92,7 @@ class _Kept:
             return
         self._put(job.number, attempts=0)
         self._journal.add_event("prepare_failed", number=job.number, outcome=outcome.outcome, error=outcome.error)
-        raise ValueError(f"evaluator: its preparation failed ({outcome.outcome}): {outcome.error}")
+        raise ValueError(f"evaluator: its preparation failed ({outcome.outcome}): {outcome.error}; log.txt of the run has more")
 
     def _put(self, number: int, **changes: JSON) -> None:
         self._entries[number] |= changes
