@@ -56,11 +56,16 @@ def augment(
     return images
 
 
+def check_padding(pad: int, padding: str, height: int, width: int) -> None:
+    """Raises ValueError where the padding is too large for the images."""
+    if pad > MAX_PADDING or (padding == "reflect" and pad >= min(height, width)):
+        raise ValueError(f"crop_padding: {pad} pixels are too many for images of {width}x{height}")
+
+
 def _crop(images: np.ndarray, corners: np.ndarray, pad: int, padding: str) -> np.ndarray:
     """`corners`: (2, n), the top and left of each crop in its padded image."""
     n, h, w, c = images.shape
-    if pad > MAX_PADDING or (padding == "reflect" and pad >= min(h, w)):
-        raise ValueError(f"crop_padding: {pad} pixels are too many for images of {w}x{h}")
+    check_padding(pad, padding, h, w)
     if padding == "reflect":
         padded = np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
     else:

@@ -252,6 +252,11 @@ def training_loss(task: Task, recipe: Recipe, outputs: Outputs, batch: Mixed) ->
     return batch.fraction * total(batch.targets) + (1 - batch.fraction) * total(batch.others)
 
 
+def augments_images_alone(task: Task) -> bool:
+    """Whether the task's augmentation is the common one, which changes no target, so that a compiled step can have it."""
+    return isinstance(task, BaseTask) and type(task).augment is BaseTask.augment
+
+
 def single(outputs: Outputs) -> Array:
     """The only output of a network, for tasks whose heads have one."""
     assert not isinstance(outputs, Mapping), "the heads of this task have one output"

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.data.dataset import Dataset, Split
@@ -26,7 +28,6 @@ from nas.train.checkpoint import Best, Checkpoints, Progress
 from nas.train.distill import Teacher
 from nas.train.optim import Layout, optimizer
 from nas.train.parallel import ALONE, DeviceMesh
-from nas.train.score import run_score
 from nas.train.state import State
 from nas.train.trainer import Program, Trainer
 
@@ -75,7 +76,7 @@ def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
 
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
         task: Task | None = None, variables: Variables | None = None, checkpoint: Checkpoints | None = None,
-        mesh: DeviceMesh = ALONE, teacher: Teacher | None = None) -> Fit:  # fmt: skip
+        mesh: DeviceMesh = ALONE, teacher: Teacher | None = None, dispatch: int | None = None) -> Fit:  # fmt: skip
     """Trains a network and validates it; `variables` are the values to start from (None: initial values from the seed).
 
     `task`: that of the architecture's head where none is given.
@@ -83,6 +84,8 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     With `checkpoint` it resumes where an earlier call was killed, or from a shorter training; the result is that of a call
     that was not killed, bit for bit on a CPU. `mesh`: devices, and processes, that share each batch, batch norm's statistics
     being those of the whole batch; one process writes. `teacher`: a trained network whose answers the loss follows too.
+    `dispatch`: steps that one dispatch runs, on images that lie on the device; 0: the host makes every batch; None: the first
+    on an accelerator where the images fit, and else the second. Both draw from the same distribution, but not the same draws.
     `report(step, steps, metrics)` is called after every epoch, then with the key `epoch`, and about once a second; True from
     it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite, ValueError
     where the architecture's, or the teacher's, channels or classes are not the dataset's.
@@ -95,7 +98,7 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     graph = lower(arch)
     start: Variables = init(graph, seed) if variables is None else variables
     layouts = Layout.of(start["params"]), Layout.of(start["stats"])
-    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, mesh, teacher)
+    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, mesh, teacher).dispatching(dispatch)
     update = optimizer(recipe, trainer.steps_per_epoch)
     state = trainer.start(start, update)
     program = trainer.compile(state, start, update)
@@ -172,17 +175,20 @@ class _Run:
     def _epoch(self, epoch: int) -> bool:
         """Whether `report` ended it. A loss is read when the device is some steps further."""
         trainer, kept, state, losses = self._trainer, self._written, self.now.state, list(self.now.losses)
-        before, pending, stopped, reported_at = (epoch - 1) * trainer.steps_per_epoch, deque[Array](), False, time.monotonic()
+        before, stopped, reported_at = (epoch - 1) * trainer.steps_per_epoch, False, time.monotonic()
+        pending = deque[tuple[int, Array]]()
 
         def settle(keep: int) -> None:
             while len(pending) > keep:
-                losses.append(float(pending.popleft()))
-                _check_finite(losses[-1], before + len(losses), "training loss")
+                count, loss = pending.popleft()
+                for value in np.asarray(loss).reshape(-1)[:count].tolist():
+                    losses.append(value)
+                    _check_finite(value, before + len(losses), "training loss")
 
-        with contextlib.closing(trainer.batches(epoch, len(losses))) as batches:
-            for images, targets in batches:
-                state, loss = self._program.step(state, images, targets)
-                pending.append(loss)
+        with contextlib.closing(trainer.feed.batches(epoch, len(losses))) as batches:
+            for count, batch in batches:
+                state, loss = self._program.step(state, *batch)
+                pending.append((count, loss))
                 settle(IN_FLIGHT)
                 if kept and kept.due_within(self._saved_at):
                     settle(0)
@@ -219,7 +225,7 @@ def _validate(trainer: Trainer, program: Program, state: State) -> dict[str, flo
     weights = trainer.scored(state)
 
     def score(split: Split) -> MetricState:
-        return run_score(program.score, weights, split, trainer.valid_rows, trainer.task)
+        return trainer.score(program.score, weights, split)
 
     metrics = trainer.mesh.metrics(trainer.dataset.valid, score, trainer.task)
     for name, value in metrics.items():

@@ -9,6 +9,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jax.sharding import Sharding
 
 from nas.arch.graph import Graph
@@ -19,9 +20,10 @@ from nas.nn.ops import Array
 from nas.nn.weights import AnyArray, Variables
 from nas.tasks import MetricState, Task
 from nas.train.optim import Tree
+from nas.train.resident import resident
 
 # (weights, images, targets, which of them are valid) -> `Task.reduce` of the outputs
-Score: TypeAlias = Callable[[Tree, AnyArray, AnyArray, AnyArray], Mapping[str, Array]]
+Score: TypeAlias = Callable[..., Mapping[str, Array]]
 Shaped: TypeAlias = jax.ShapeDtypeStruct
 IN_FLIGHT = 2  # batches given to the device ahead of the one whose results are read
 
@@ -80,14 +82,20 @@ def evaluate(graph: Graph, variables: Variables, split: Split, dataset: Dataset,
 
 
 def compile_score(graph: Graph, variables: Variables, dataset: Dataset, rows: int, dtype: str, task: Task) -> Score:
-    """(variables, images, targets, which of them are valid) -> `task.reduce` of the outputs, for `rows` images."""
+    """`score_function`, compiled for `rows` images."""
+    score = score_function(graph, dataset, dtype, task)
+    return jax.jit(score).lower(variables, *batch_shapes(task, dataset, rows), valid_shape(rows)).compile()
+
+
+def score_function(graph: Graph, dataset: Dataset, dtype: str, task: Task) -> Score:
+    """(variables, images, targets, which of them are valid) -> `task.reduce` of the outputs; pure."""
 
     def score(variables: Variables, images: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
         inputs = prepare(images, graph, dataset)
         outputs, _ = apply(graph, variables["params"], variables["stats"], inputs, train=False, dtype=jnp.dtype(dtype))
         return task.reduce(outputs, targets, valid)
 
-    return jax.jit(score).lower(variables, *batch_shapes(task, dataset, rows), valid_shape(rows)).compile()
+    return score
 
 
 def batch_shapes(task: Task, dataset: Dataset, rows: int, sharding: Sharding | None = None) -> tuple[Shaped, Shaped]:
@@ -121,6 +129,32 @@ def run_score(score: Score, weights: Tree, split: Split, rows: int, task: Task) 
         pending.append((score(on_device, images, targets, valid), targets[: int(valid.sum())]))
         settle(IN_FLIGHT)
     settle(0)
+    return state
+
+
+def whole_score(score: Score) -> Score:
+    """(weights, images, targets, rows (b, n), which are valid (b, n)) -> what `score` gives of each batch, (b, ...); pure."""
+
+    def scores(weights: Tree, images: Array, targets: Array, rows: Array, valid: Array) -> Mapping[str, Array]:
+        return lax.map(lambda one: score(weights, images[one[0]], targets[one[0]], one[1]), (rows, valid))
+
+    return scores
+
+
+def whole_split(split: Split, rows: int) -> tuple[AnyArray, ...]:
+    """What `whole_score` takes after the weights: a split on the device, in batches of `rows`."""
+    batches = -(-len(split) // rows)
+    numbers = np.arange(batches * rows, dtype=np.int32).reshape(batches, rows)
+    valid = numbers < len(split)
+    return *resident(split), np.where(valid, numbers, 0), valid
+
+
+def run_whole_score(score: Score, weights: Tree, split: Split, rows: int, task: Task) -> MetricState:
+    """Metrics of a split by a compiled `whole_score`: one dispatch, and one read."""
+    state, batch = task.new_metrics(), whole_split(split, rows)
+    parts = {name: np.asarray(value) for name, value in score(weights, *batch).items()}
+    for i, start in enumerate(range(0, len(split), rows)):
+        state.update({name: value[i] for name, value in parts.items()}, split.targets[start : start + rows])
     return state
 
 

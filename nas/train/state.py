@@ -8,7 +8,6 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from nas.nn.ops import Array
-from nas.nn.weights import AnyArray
 from nas.train.optim import Tree
 
 Count: TypeAlias = "Array | np.int32"  # of steps
@@ -29,4 +28,4 @@ class State(NamedTuple):
     key: Array
 
 
-Step: TypeAlias = Callable[[State, AnyArray, AnyArray], tuple[State, Array]]  # (state, images, targets) -> (state, loss)
+Step: TypeAlias = Callable[..., tuple[State, Array]]  # (state, *a batch of the feed) -> (state, a loss, or one a step)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
 
 import jax
 import jax.numpy as jnp
@@ -15,25 +15,40 @@ import optax
 
 from nas.arch.graph import Graph
 from nas.data.augment import batches
-from nas.data.dataset import Dataset
-from nas.data.stream import prefetched
+from nas.data.dataset import Dataset, Split
 from nas.nn.network import Outputs, Stats, apply
 from nas.nn.ops import Array, Implementation
 from nas.nn.weights import AnyArray, Arrays, HostVariables, Variables
 from nas.recipe import Recipe
 from nas.records import JSON
-from nas.tasks import Mixed, Task, training_loss
+from nas.tasks import MetricState, Mixed, Task, training_loss
 from nas.train.checkpoint import Checkpoints, identity_of
 from nas.train.distill import Teacher
+from nas.train.feed import DeviceFeed, Feed, HostFeed, steps_of_dispatch
 from nas.train.optim import Packed, Packing, Tree, learning_rate, mix, ramp
 from nas.train.parallel import ALONE, DeviceMesh
-from nas.train.score import Score, batch_shapes, compile_score, normalized, resized
+from nas.train.resident import can_reside
+from nas.train.score import (
+    Score,
+    batch_shapes,
+    compile_score,
+    normalized,
+    resized,
+    run_score,
+    run_whole_score,
+    score_function,
+    whole_score,
+    whole_split,
+)
 from nas.train.state import Count, State, Step
 
 
 @dataclass(frozen=True)
 class Trainer:
-    """Everything that stays the same during a training."""
+    """Everything that stays the same during a training.
+
+    dispatch: steps a dispatch, on images that lie on the device; 0: the host makes each batch.
+    """
 
     graph: Graph
     dataset: Dataset
@@ -45,6 +60,27 @@ class Trainer:
     checkpoint: Checkpoints | None = None
     mesh: DeviceMesh = ALONE
     teacher: Teacher | None = None
+    dispatch: int = 0
+
+    def dispatching(self, steps: int | None) -> Self:
+        """The same with so many steps a dispatch; None: what suits the platform."""
+        if steps is None:
+            alone = self.mesh.size == 1 and can_reside(self.dataset, self.recipe, self.task)
+            steps = steps_of_dispatch(self.graph, self.rows, self.steps_per_epoch) if alone else 0
+        return replace(self, dispatch=steps)
+
+    @property
+    def feed(self) -> Feed:
+        if self.dispatch:
+            split, augmented = self.dataset.train, self.recipe.augment
+            return DeviceFeed(split, self.rows, self.order, self.dispatch, augmented, self.fill)
+        shapes = batch_shapes(self.task, self.dataset, self.rows, self.mesh.shared())
+        return HostFeed(self.dataset.train.images, self.rows, self.order, self._placed, shapes)
+
+    @property
+    def fill(self) -> list[int]:
+        """What cutout leaves: the mean of the training images, a channel."""
+        return [round(255 * mean) for mean in self.dataset.mean]
 
     @property
     def rows(self) -> int:
@@ -111,28 +147,48 @@ class Trainer:
 
     def compile(self, state: State, variables: Variables, update: optax.GradientTransformation) -> Program:
         start = time.perf_counter()
-        shapes = batch_shapes(self.task, self.dataset, self.rows, self.mesh.shared())
+        feed = self.feed
         known = [self.mesh.replicated(jax.device_put(self.teacher.variables))] if self.teacher else []
-        jitted = jax.jit(self.step(update), donate_argnums=0, out_shardings=self.mesh.everywhere())
-        compiled = jitted.lower(state, *shapes, *known).compile()
+        jitted = jax.jit(feed.wrap(self.step(update)), donate_argnums=0, out_shardings=self.mesh.everywhere())
+        compiled = jitted.lower(state, *feed.shapes(), *known).compile()
 
-        def step(state: State, images: AnyArray, targets: AnyArray) -> tuple[State, Array]:
-            return compiled(state, *self.mesh.batch(images, targets), *known)
+        def step(state: State, *batch: AnyArray) -> tuple[State, Array]:
+            return compiled(state, *batch, *known)
 
-        score = compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
+        score = self._compile_score(state, variables)
         return Program(step, score, time.perf_counter() - start, memory_bytes(compiled))
 
-    def batches(self, epoch: int, start: int = 0) -> Generator[tuple[np.ndarray, np.ndarray]]:
-        """One epoch of (images uint8, targets), shuffled and augmented, from batch number `start` on; this process' part.
+    def _compile_score(self, state: State, variables: Variables) -> Score:
+        if not self.dispatch:
+            return compile_score(self.graph, variables, self.dataset, self.valid_rows, self.recipe.dtype, self.task)
+        score = score_function(self.graph, self.dataset, self.recipe.dtype, self.task)
+
+        def scores(weights: Tree, *batches: Array) -> Mapping[str, Array]:
+            params, stats = weights
+            unpacked = {"params": self.params.unpack(params), "stats": self.stats.unpack(stats)}
+            return whole_score(score)(unpacked, *batches)
+
+        whole = whole_split(self.dataset.valid, self.valid_rows)
+        return jax.jit(scores).lower(self.scored(state), *whole).compile()
+
+    def score(self, score: Score, weights: Tree, split: Split) -> MetricState:
+        """The metrics of a split; where images lie on the device, of the whole split in one dispatch."""
+        run = run_whole_score if self.dispatch else run_score
+        return run(score, weights, split, self.valid_rows, self.task)
+
+    def order(self, epoch: int) -> Iterator[np.ndarray]:
+        """The rows of each batch of an epoch."""
+        return batches(self.dataset.train, self.rows, np.random.default_rng([self.seed, 0, epoch]))
+
+    def _placed(self, epoch: int, number: int, rows: np.ndarray) -> Sequence[AnyArray]:
+        return self.mesh.batch(*self.batch(epoch, number, rows))
+
+    def batch(self, epoch: int, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(images uint8, targets), augmented; this process' part.
 
         Each batch has random numbers of its own, so that an epoch can resume within it.
         """
-        train, rng = self.dataset.train, np.random.default_rng([self.seed, 0, epoch])
-        expected = islice(enumerate(batches(train, self.rows, rng)), start, None)
-        return prefetched(train.images, self.rows, lambda one: self.batch(epoch, *one), expected)
-
-    def batch(self, epoch: int, number: int, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        train, fill = self.dataset.train, [round(255 * mean) for mean in self.dataset.mean]
+        train, fill = self.dataset.train, self.fill
         rng, mine = np.random.default_rng([self.seed, 0, epoch, number]), self.mesh.mine(len(rows))
         images, targets = train.images[rows[mine]], train.targets[rows[mine]]
         return self.task.augment(images, targets, rng, self.recipe.augment, fill=fill, first=mine.start, of=len(rows))
@@ -143,13 +199,14 @@ class Trainer:
         return {"params": self.params.unpack(params), "stats": self.stats.unpack(stats)}
 
     def scored(self, state: State) -> Tree:
-        """What the compiled score takes as its weights."""
-        return self.result(state)
+        """What the compiled score takes as its weights: on the device as they are, or else unpacked."""
+        return (state.ema or (state.params, state.stats)) if self.dispatch else self.result(state)
 
     def identity(self, state: State) -> dict[str, JSON]:
         """What a checkpoint must agree in; `state` is that before the first step."""
         digest = self.teacher.digest if self.teacher else None
-        return identity_of(self.graph.id, self.dataset, self.recipe, self.seed, state, digest)
+        known = identity_of(self.graph.id, self.dataset, self.recipe, self.seed, state, digest)
+        return known | ({"augmented on": "the device"} if self.dispatch else {})
 
     def progress(self, step: int, losses: list[float]) -> dict[str, float]:
         rate = learning_rate(self.recipe, self.steps_per_epoch, step - 1, np)

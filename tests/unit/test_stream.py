@@ -46,10 +46,10 @@ def test_streamed_is_what_is_in_memory(make: Callable[[Path], dict[str, Any]], t
     assert np.array_equal(streamed.train.images[rows], held.train.images[rows])
     assert np.array_equal(streamed.train.take(rows[1:3]).images[:], held.train.images[[0, 5]])
     for epoch in (1, 2):
-        ours, theirs = (list(trainer_of(data).batches(epoch)) for data in (held, streamed))
+        ours, theirs = (list(trainer_of(data).feed.batches(epoch, 0)) for data in (held, streamed))
         assert len(ours) == len(held.train) // 8
         assert equal(ours, theirs)
-        assert equal(list(trainer_of(streamed).batches(epoch, 2)), ours[2:])
+        assert equal(list(trainer_of(streamed).feed.batches(epoch, 2)), ours[2:])
 
 
 def test_a_training_on_streamed_images_gives_the_same_weights(tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ def test_what_is_broken_later_is_named(make: Callable[[Path], dict[str, Any]], t
     file = next(path for path in sorted(tmp_path.rglob("*")) if path.is_file() and "train" in str(path))
     spoil(file, lambda content: content[:60] + bytes(len(content) - 60))
     with pytest.raises(ValueError, match=file.name):
-        list(trainer_of(fresh).batches(1))
+        list(trainer_of(fresh).feed.batches(1, 0))
     assert file.name in error_of(settings)
 
 

@@ -37,7 +37,7 @@ from nas.train.checkpoint import Checkpoints
 from nas.train.compilation.switched_plan import PARTS, Choice, Group, Piece, PositionPlan, SpacePlan, Step, plan_space
 from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import Packed, Tree, mix, optimizer, ramp
-from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape
+from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape, whole_score, whole_split
 from nas.train.state import State
 from nas.train.trainer import Program, Trainer, averaged, memory_bytes
 
@@ -185,6 +185,7 @@ class SpaceProgram:
     score: Callable[..., Mapping[str, Array]]
     compile_s: float
     peak_memory_bytes: int | None
+    dispatch: int = 0  # steps, as `Trainer` has it
 
     def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None) -> Fit:
         """What `nas.train.fit` gives, with `compile_s` 0. Raises ValueError where the architecture is not in the space."""
@@ -192,18 +193,18 @@ class SpaceProgram:
         graph = lower(arch)
         choice = self.plan.choice(arch, graph)
         trainer = SpaceTrainer(
-            graph, self.dataset, self.recipe, seed, self.task, choice.params, choice.stats, checkpoint
+            graph, self.dataset, self.recipe, seed, self.task, choice.params, choice.stats, checkpoint, dispatch=self.dispatch
         )
         variables = init(graph, seed)
         word = np.random.SeedSequence([seed, 1]).generate_state(1)[0]
         state = self.start(choice.params.pack(variables["params"]), choice.stats.pack(variables["stats"]), word)
         inputs = jax.device_put(_inputs(choice, trainer))
 
-        def step(state: State, images: AnyArray, targets: AnyArray) -> tuple[State, Array]:
-            return self.step(state, inputs, images, targets)
+        def step(state: State, *batch: AnyArray) -> tuple[State, Array]:
+            return self.step(state, *batch, inputs)
 
-        def score(weights: Tree, images: AnyArray, targets: AnyArray, valid: AnyArray) -> Mapping[str, Array]:
-            return self.score(weights, inputs, images, targets, valid)
+        def score(weights: Tree, *batch: AnyArray) -> Mapping[str, Array]:
+            return self.score((weights, inputs), *batch)
 
         return finish(trainer, Program(step, score, 0.0, self.peak_memory_bytes), state, report)
 
@@ -213,8 +214,10 @@ def _inputs(choice: Choice, trainer: Trainer) -> dict[str, Tree]:
     return {**{name: getattr(choice, name) for name in names}, "momentum": trainer.momentum()}
 
 
-def compile_space(space: Space, dataset: Dataset, recipe: Recipe, task: Task | None = None) -> SpaceProgram:
-    """Raises ValueError naming the gene where the space's widths are not fixed."""
+def compile_space(
+    space: Space, dataset: Dataset, recipe: Recipe, task: Task | None = None, dispatch: int | None = None
+) -> SpaceProgram:
+    """`dispatch`: steps a dispatch, as `nas.train.fit` has it. Raises ValueError naming the gene where the space's widths are not fixed."""
     began = time.perf_counter()
     plan = plan_space(space)
     arch = space.decode(space.canonical([0] * len(space.genes)))
@@ -223,20 +226,23 @@ def compile_space(space: Space, dataset: Dataset, recipe: Recipe, task: Task | N
     check_recipe(task, recipe)
     graph = lower(arch)
     choice = plan.choice(arch, graph)
-    trainer = SpaceTrainer(graph, dataset, recipe, 0, task, choice.params, choice.stats)
+    trainer = SpaceTrainer(graph, dataset, recipe, 0, task, choice.params, choice.stats).dispatching(dispatch)
     update = optimizer(recipe, trainer.steps_per_epoch)
     functions = _Functions(plan, trainer, update)
     inputs = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, _inputs(choice, trainer)))
     zeros = choice.params.empty(), choice.stats.empty()
     start = jax.jit(functions.start).lower(*zeros, np.uint32(0)).compile()
     state = jax.eval_shape(functions.start, *zeros, np.uint32(0))
-    batch = batch_shapes(task, dataset, trainer.rows)
-    step = jax.jit(functions.step, donate_argnums=0).lower(state, inputs, *batch).compile()
-    rows = trainer.valid_rows
-    valid = *batch_shapes(task, dataset, rows), valid_shape(rows)
-    score = jax.jit(functions.score).lower((state.params, state.stats), inputs, *valid).compile()
+    feed, rows = trainer.feed, trainer.valid_rows
+    step = jax.jit(feed.wrap(functions.step), donate_argnums=0).lower(state, *feed.shapes(), inputs).compile()
+    weights = (state.params, state.stats), inputs
+    if trainer.dispatch:
+        score = jax.jit(whole_score(functions.score)).lower(weights, *whole_split(dataset.valid, rows)).compile()
+    else:
+        valid = *batch_shapes(task, dataset, rows), valid_shape(rows)
+        score = jax.jit(functions.score).lower(weights, *valid).compile()
     took = time.perf_counter() - began
-    return SpaceProgram(plan, dataset, recipe, task, start, step, score, took, memory_bytes(step))
+    return SpaceProgram(plan, dataset, recipe, task, start, step, score, took, memory_bytes(step), trainer.dispatch)
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,7 +258,7 @@ class _Functions:
         state = State(params, stats, self.update.init(params), ema, np.int32(0), jax.random.key(word))
         return jax.tree.map(lambda a: jnp.array(a, copy=True), state)
 
-    def step(self, state: State, inputs: Inputs, images: Array, targets: Array) -> tuple[State, Array]:
+    def step(self, state: State, images: Array, targets: Array, inputs: Inputs) -> tuple[State, Array]:
         recipe, task, plan = self.trainer.recipe, self.trainer.task, self.plan
         key = jax.random.fold_in(state.key, state.step)
         pairs = task.mix(recipe, normalized(images, self.trainer.dataset), targets, key)
@@ -274,8 +280,10 @@ class _Functions:
         ema = averaged(recipe, state.ema, (params, stats), count) if state.ema else ()
         return State(params, stats, opt, ema, count, state.key), loss
 
-    def score(self, weights: tuple[Packed, Packed], inputs: Inputs, images: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
-        trainer, (params, stats) = self.trainer, weights
+    def score(
+        self, weights: tuple[tuple[Packed, Packed], Inputs], images: Array, targets: Array, valid: Array
+    ) -> Mapping[str, Array]:
+        trainer, ((params, stats), inputs) = self.trainer, weights
         x = prepare(images, trainer.graph, trainer.dataset)
         mode = Mode(False, jnp.dtype(trainer.recipe.dtype))
         logits, _ = forward(self.plan, self.areas(params, stats), inputs, x, None, mode)
