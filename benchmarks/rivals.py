@@ -154,24 +154,37 @@ def has_torch() -> bool:
 def pytorch(graph: Graph, images: np.ndarray, labels: np.ndarray) -> Step:
     """Eager, channels_last, threads as `torch.set_num_threads` says."""
     torch = importlib.import_module("torch")
-    layers = {node.name: _torch_layer(torch, graph, node) for node in graph.nodes[1:]}
-    modules = torch.nn.ModuleList([layer for layer in layers.values() if isinstance(layer, torch.nn.Module)])
-    modules = modules.to(memory_format=torch.channels_last).train()
-    sgd = torch.optim.SGD(modules.parameters(), lr=RECIPE.lr, momentum=0.9, weight_decay=RECIPE.weight_decay)
+    model = torch_network(torch, graph).to(memory_format=torch.channels_last).train()
+    sgd = torch.optim.SGD(model.parameters(), lr=RECIPE.lr, momentum=0.9, weight_decay=RECIPE.weight_decay)
     inputs = torch.from_numpy(normalized(images)).permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
     targets = torch.from_numpy(labels.astype(np.int64))
 
     def step() -> float:
-        values = [inputs]
-        for node in graph.nodes[1:]:
-            values.append(layers[node.name](*(values[i] for i in node.inputs)))
-        loss = torch.nn.functional.cross_entropy(values[-1].flatten(1), targets)
+        loss = torch.nn.functional.cross_entropy(model(inputs), targets)
         sgd.zero_grad(set_to_none=True)
         loss.backward()
         sgd.step()
         return loss.item()
 
     return step
+
+
+def torch_network(torch: Any, graph: Graph) -> Any:
+    """The graph as a module: (n, c, h, w) -> (n, classes)."""
+    layers = {node.name: _torch_layer(torch, graph, node) for node in graph.nodes[1:]}
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.parts = torch.nn.ModuleList([one for one in layers.values() if isinstance(one, torch.nn.Module)])
+
+        def forward(self, images: Any) -> Any:
+            values = [images]
+            for node in graph.nodes[1:]:
+                values.append(layers[node.name](*(values[i] for i in node.inputs)))
+            return values[-1].flatten(1)
+
+    return Network()
 
 
 def _torch_layer(torch: Any, graph: Graph, node: Node) -> Callable[..., Any]:

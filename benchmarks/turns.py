@@ -6,18 +6,22 @@ They answer one at a time, so that turns can alternate and a ratio compares neig
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 
 class Arm:
     """A child process that runs `serve` of the same script; `ready` is its first answer."""
 
-    def __init__(self, script: str, arguments: Sequence[object]):
+    def __init__(self, script: str, arguments: Sequence[object], environment: Mapping[str, str] | None = None):
         command = [sys.executable, script, "--serve", *map(str, arguments)]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        given = os.environ | dict(environment or {})
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=given
+        )
         self.ready = self._answer()
 
     def turn(self, what: object = None) -> Any:

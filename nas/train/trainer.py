@@ -47,7 +47,8 @@ from nas.train.state import Count, State, Step
 class Trainer:
     """Everything that stays the same during a training.
 
-    dispatch: steps a dispatch, on images that lie on the device; 0: the host makes each batch.
+    dispatch: steps a dispatch, on images that lie on the device; 0: the host makes each batch. implementation: of
+    convolutions, as `nas.nn.ops` has it, where one device trains.
     """
 
     graph: Graph
@@ -61,6 +62,7 @@ class Trainer:
     mesh: DeviceMesh = ALONE
     teacher: Teacher | None = None
     dispatch: int = 0
+    implementation: Implementation = "auto"
 
     def dispatching(self, steps: int | None) -> Self:
         """The same with so many steps a dispatch; None: what suits the platform."""
@@ -111,7 +113,7 @@ class Trainer:
         graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
         momentum = self.momentum()
         # XLA cannot distribute our own machine code among devices
-        implementation: Implementation = "auto" if self.mesh.size == 1 else "slices"
+        implementation: Implementation = self.implementation if self.mesh.size == 1 else "slices"
 
         def loss_of(tree: Arrays, batch: Mixed, key: Array, taught: Outputs | None) -> tuple[Array, Stats]:
             outputs, batch_stats = apply(
