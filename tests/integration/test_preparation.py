@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ import nas
 from commands import environment
 from nas.cli import run
 from nas.journal import Journal, diff
+from nas.records import Job, Outcome
 from nas.testing import check_evaluator
+from nas.workflows.progress import SILENT
+from nas.workflows.search.preparation import prepare, prepared
 from nas.workflows.search.result import SearchResult
+from search_fakes import Killed, Shuffled
 
 COMMON: dict[str, Any] = {
     "objective": "params",
@@ -113,6 +118,40 @@ def test_a_failure_ends_the_search_in_one_line_and_the_same_call_tries_again(
     assert starts(here / "r") == ["0", "1", "1", "1"]
 
 
+def test_jobs_that_are_lost_and_drivers_that_are_killed_end_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    jobs, kills = [Job(i, "prepare", seed=i) for i in range(6)], 0
+    done: list[int] = []
+    lost: list[int] = []
+    make = partial(finished, done)
+    for kill in range(100):
+        executor = Shuffled(kill, 2, lose=0.3, polls=3, make=make)
+        with Journal.open(tmp_path / "j") if kill else Journal.create(tmp_path / "j") as found:
+            try:
+                prepare(jobs, found, executor, retries=99, progress=SILENT)
+            except Killed:
+                kills += 1
+                continue
+            assert [one["seed"] for one in prepared(found)] == list(range(6))
+            lost = [event.data["number"] for event in found.events("prepare_retry")]
+            assert [entry["attempts"] for entry in found.get("preparation")] == [lost.count(i) for i in range(6)]
+            break
+    assert sorted(done) == list(range(6))
+    assert kills > 1
+    assert lost
+
+
+def finished(done: list[int], job: Job) -> Outcome:
+    done.append(job.number)
+    return Outcome(job.number, "ok", data={"seed": job.seed})
+
+
+def test_a_job_that_is_lost_too_often_ends_the_search(tmp_path: Path) -> None:
+    with Journal.create(tmp_path / "j") as found:
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"^evaluator: its preparation failed \(lost\): made up \(3 times\)"):
+                prepare([Job(0, "prepare")], found, Shuffled(0, 1, lose=1.1), retries=2, progress=SILENT)
+
+
 def test_another_preparation_is_refused(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Settings are compared as those of every run; a change of the code shows in the jobs."""
     search({"parts": 2})
@@ -138,8 +177,6 @@ def test_results_that_are_no_plain_data_are_refused(here: Path, monkeypatch: pyt
 
 
 def nas_outcome(number: int) -> Any:
-    from nas.records import Outcome
-
     return Outcome(number, "ok", data={"path": Path("x")})
 
 
