@@ -21,8 +21,14 @@ from nas.space import Space
 from nas.tasks import TASKS
 from nas.tasks.classification import Classification
 from nas.testing import check_block, check_controller, check_dataset, check_evaluator, check_task
-from small_space import SPACE
 
+PLAIN = {
+    "name": "plain",
+    "resolution": 8,
+    "stem": {"op": "conv", "width": 4},
+    "stages": [{"op": "conv", "width": {"one_of": [4, 8]}, "stride": 2}],
+    "head": {"op": "classifier"},
+}
 
 @pytest.fixture(autouse=True)
 def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +43,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_evaluators_keep_the_laws() -> None:
     check_evaluator({"name": "formula"}, jobs=3)
-    check_evaluator({"name": "scratch"}, space=Space.from_dict(SPACE, "small"), jobs=1)
+    check_evaluator({"name": "scratch"}, space=Space.from_dict(PLAIN, "plain"), jobs=1)
 
 
 def test_tasks_keep_the_laws() -> None:
