@@ -13,6 +13,7 @@ import pytest
 
 from nas.arch import Arch
 from nas.arch.blocks import arch_id
+from nas.cli import run
 from nas.journal import Journal
 from nas.latency import DeviceError, fit_predictor, load_predictor, make_device
 from nas.latency.devices.energy import energy_mj
@@ -304,30 +305,29 @@ class Nothing:
 # The command.
 
 
-def test_profile_measures_fits_and_resumes(run_nas: Any, tmp_path: Path):
+def test_profile_measures_fits_and_resumes(run_nas: Any, here: Path, capsys: pytest.CaptureFixture[str]):
     args = ("profile", "space=tiny", "device=onnxruntime", "resolution=8", "channels=1", "classes=10", "holdout=4", "run=p",
             "device.onnxruntime.rounds=4", "device.onnxruntime.limit_s=0.05", "out=mine.json")  # fmt: skip
     done = run_nas(*args, "samples=6")
     assert done.returncode == 0, done.stderr
     assert "measured twice (the noise floor): tau" in done.stdout
-    page = (tmp_path / "p" / "profile-onnxruntime.html").read_text()
+    page = (here / "p" / "profile-onnxruntime.html").read_text()
     assert "measured before" in page
-    more = run_nas(*args, "samples=8")
-    assert more.returncode == 0, more.stderr
-    with Journal.open(tmp_path / "p" / "journal.sqlite", read_only=True) as journal:
+    assert run([*args, "samples=8"]) == 0, capsys.readouterr().err
+    with Journal.open(here / "p" / "journal.sqlite", read_only=True) as journal:
         assert len(journal.measurements()) == 8 + 2 * 4
-    data = json.loads((tmp_path / "mine.json").read_text())
+    data = json.loads((here / "mine.json").read_text())
     assert (data["kind"], len(data["ms"])) == ("learned", 8)
-    result = json.loads((tmp_path / "p" / "profile-onnxruntime.json").read_text())
+    result = json.loads((here / "p" / "profile-onnxruntime.json").read_text())
     assert (result["samples"], result["holdout"]) == (8, 4)
-    assert run_nas(*args, "samples=8", "seed=1").returncode == 2
+    assert run([*args, "samples=8", "seed=1"]) == 2
 
 
-def test_a_killed_profile_loses_nothing_measured(run_nas: Any, tmp_path: Path):
+def test_a_killed_profile_loses_nothing_measured(here: Path):
     args = ["profile", "space=tiny", "device=onnxruntime", "resolution=8", "channels=1", "classes=10", "holdout=2", "samples=12",
             "run=p", "device.onnxruntime.limit_s=0.02"]  # fmt: skip
     process = subprocess.Popen(
-        [sys.executable, "-m", "nas", *args], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [sys.executable, "-m", "nas", *args], cwd=here, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )
     try:
         assert process.stdout
@@ -338,11 +338,11 @@ def test_a_killed_profile_loses_nothing_measured(run_nas: Any, tmp_path: Path):
         process.kill()
         process.wait()
         process.stdout.close()  # type: ignore[union-attr]
-    with Journal.open(tmp_path / "p" / "journal.sqlite", read_only=True) as journal:
+    with Journal.open(here / "p" / "journal.sqlite", read_only=True) as journal:
         before = [(m.arch_id, m.median_ms) for m in journal.measurements()]
     assert before
-    assert run_nas(*args).returncode == 0
-    with Journal.open(tmp_path / "p" / "journal.sqlite", read_only=True) as journal:
+    assert run(args) == 0
+    with Journal.open(here / "p" / "journal.sqlite", read_only=True) as journal:
         after = [(m.arch_id, m.median_ms) for m in journal.measurements()]
     assert after[: len(before)] == before
     assert len(after) == 12 + 2 * 2
