@@ -21,6 +21,7 @@ from nas.journal import Journal, diff
 from .cluster import FakeCluster
 
 ROOT = Path(__file__).parents[2]
+LOOK_S = 0.05
 KINDS, FRACTIONS = ("worker", "node", "driver"), (0.5, 0.25, 0.25)
 SEARCH = [
     "plugins=[made_up]", "evaluator=formula", "evaluator.fail=0.1", "device=[]", "objective=params", "controller=evolution",
@@ -77,7 +78,7 @@ def disturbed(
                 story.killed[kind] += 1
                 report(f"{done} trials done: killed {victim}")
         else:
-            time.sleep(0.05)
+            time.sleep(LOOK_S)  # the driver commits to its journal and tells nobody: this asks again, and no result depends on when
     assert not plan, f"the search ended before {len(plan)} of its kills"
     return story
 
