@@ -121,7 +121,7 @@ def bench(macro: Path, *more: str) -> list[str]:
     return ["bench", f"path={macro}", "controllers=[random,{name: local, start: 5}]", "evaluations=20", "seeds=2", "workers=1", *more]
 
 
-def test_bench_writes_its_page_and_goes_on(macro: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bench_writes_its_page_and_resumes(macro: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "b"
     assert run(bench(macro, f"run={folder}")) == 0
     text = capsys.readouterr().out

@@ -145,7 +145,7 @@ def test_constraints_that_no_network_meets_are_refused_before_anything_is_measur
     assert not (here / "r").exists()
 
 
-def test_a_search_leaves_everything_and_goes_on(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_search_leaves_everything_and_resumes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["search", *FAST, "trials=8", "run=my runs/a=b (1)"]) == 0, capsys.readouterr().err
     folder = here / "my runs" / "a=b (1)"
     for name in ("journal.sqlite", "report.html", "front.csv", "best.yaml", "config.yaml", "log.txt"):

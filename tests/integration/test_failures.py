@@ -194,7 +194,7 @@ def test_folders_and_files_that_will_not_do(trained: Path, capsys: pytest.Captur
     assert sorted(str(path) for path in trained.rglob("*")) == before
 
 
-def test_scale_on_a_full_disk_goes_on_with_room(trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scale_on_a_full_disk_resumes_with_room(trained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     args = ["scale", "arch=net/arch.yaml", "phi=[0]", "train=true", "executor=local", "dataset=npz", "dataset.path=images.npz",
             "recipe.epochs=1", "recipe.warmup_epochs=0", "recipe.batch=8", "run=f"]  # fmt: skip
     with monkeypatch.context() as patch:

@@ -64,7 +64,7 @@ def test_published_times_are_axes_limits_and_targets(search, accel: Path, tmp_pa
     assert all(float(row["predicted_ms/zcu102"]) <= limit for row in rows)
 
 
-def test_a_run_that_goes_on_is_that_of_one_go(search, tmp_path: Path) -> None:
+def test_a_resumed_run_is_that_of_one_go(search, tmp_path: Path) -> None:
     assert search("parts", "trials=4") == search("parts", "trials=9") == search("whole", "trials=9") == 0
     paths = [tmp_path / name / "journal.sqlite" for name in ("parts", "whole")]
     with Journal.open(paths[0], read_only=True) as parts, Journal.open(paths[1], read_only=True) as whole:

@@ -67,7 +67,7 @@ def test_another_number_in_flight_is_another_sequence(tmp_path: Path) -> None:
         assert diff(a, b) != []
 
 
-def test_more_trials_go_on_as_if_asked_for_at_once(tmp_path: Path) -> None:
+def test_more_trials_resume_as_if_asked_for_at_once(tmp_path: Path) -> None:
     run(tmp_path / "once", Shuffled(0, 2), trials=30)
     run(tmp_path / "twice", Shuffled(1, 3), trials=13)
     run(tmp_path / "twice", Shuffled(2, 1), trials=30)

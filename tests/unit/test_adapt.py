@@ -194,7 +194,7 @@ def test_it_steps_to_the_target_and_takes_the_same_steps_again(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("left", [0, 1, 5, 12])
-def test_killed_and_called_again_it_goes_on(tmp_path: Path, left: int) -> None:
+def test_killed_and_called_again_it_resumes(tmp_path: Path, left: int) -> None:
     steps, seen = adapted(tmp_path / "undisturbed", 0.6)
     with pytest.raises(Stop):
         adapted(tmp_path / "killed", 0.6, left)

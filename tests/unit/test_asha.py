@@ -1,4 +1,4 @@
-"""Multi-fidelity: promotions by rank on the told prefix, trainings that go on from checkpoints, and the proxy report."""
+"""Multi-fidelity: promotions by rank on the told prefix, trainings that resume from checkpoints, and the proxy report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def accuracy(number: int, genome: Genome) -> Mapping[str, Any]:
     return {"outcome": "ok", "metrics": {"accuracy": 0.5 + 0.01 * sum(genome), "params": 1.0}}
 
 
-def test_a_third_of_each_rung_goes_on() -> None:
+def test_a_third_of_each_rung_is_promoted() -> None:
     trials = search(make_controller(ASHA), problem_of("large"), 90, in_flight=2, outcome=accuracy)
     fidelities = [[t for t in trials if t.fidelity == k] for k in range(3)]
     assert len(fidelities[0]) > 55
@@ -42,7 +42,7 @@ def test_a_third_of_each_rung_goes_on() -> None:
     assert mean[0] < mean[1] < mean[2]
 
 
-def test_failed_trials_do_not_go_on() -> None:
+def test_failed_trials_are_not_promoted() -> None:
     def outcome(number: int, genome: Genome) -> Mapping[str, Any]:
         return {"outcome": "nan", "metrics": {}} if sum(genome) % 2 else accuracy(number, genome)
 
@@ -51,7 +51,7 @@ def test_failed_trials_do_not_go_on() -> None:
 
 
 def test_promotions_go_by_front_not_by_one_axis() -> None:
-    """A cheap trial on the front goes on beside the most accurate one."""
+    """A cheap trial on the front is promoted beside the most accurate one."""
     controller = make_controller(ASHA)
     given = problem_of("large")
     state, rng = controller.init(given, 0), np.random.default_rng(0)
@@ -108,7 +108,7 @@ def test_a_killed_search_proposes_the_same(tmp_path: Path) -> None:
     assert {t.fidelity for t in whole} == {0, 1, 2}
 
 
-def test_a_repeat_goes_on_from_the_training_that_answered_it() -> None:
+def test_a_repeat_resumes_the_training_that_answered_it() -> None:
     trials = [Trial(0, (1,), "a"), Trial(1, (2,), "a", repeat_of=0), Trial(2, (2,), "a", 1, 1), Trial(3, (2,), "a", 2, 2)]
     assert [root_of(trials, trial) for trial in trials] == [0, 1, 0, 0]
 
@@ -127,7 +127,7 @@ def test_jobs_say_what_their_rung_is() -> None:
     assert Training.of(training_of((), 0, 7)) is None
 
 
-def test_a_promoted_trial_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
+def test_a_promoted_trial_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     """Its result is that of the whole training, and its first epochs are not trained again."""
     settings = {
         "dataset": {"name": "digits", "train_size": 260, "valid_size": 60}, "recipe": {"epochs": 5, "batch": 50},

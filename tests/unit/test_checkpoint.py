@@ -156,7 +156,7 @@ def test_a_training_that_ends_early_keeps_its_best_weights(tmp_path: Path, kills
 
 
 @pytest.mark.parametrize("schedule", [{"schedule": "staircase"}, {"schedule": "cosine", "schedule_epochs": 6}])
-def test_more_epochs_go_on_as_if_there_had_been_no_stop(tmp_path: Path, schedule: dict[str, Any]) -> None:
+def test_more_epochs_resume_as_if_there_had_been_no_stop(tmp_path: Path, schedule: dict[str, Any]) -> None:
     long = dataclasses.replace(EVERYTHING, epochs=4, **schedule)
     short = run(tmp_path, dataclasses.replace(long, epochs=2))
     longer = run(tmp_path, long)
