@@ -14,28 +14,37 @@ from typing import Any
 
 
 class Arm:
-    """A child process that runs `serve` of the same script; `ready` is its first answer."""
+    """A child process that runs `serve` of the same script; `ready` is its first answer.
 
-    def __init__(self, script: str, arguments: Sequence[object], environment: Mapping[str, str] | None = None):
+    wait: for that answer; otherwise the caller takes it by `answer`, and may `kill` the process that gives none.
+    """
+
+    def __init__(
+        self, script: str, arguments: Sequence[object], environment: Mapping[str, str] | None = None, wait: bool = True
+    ):
         command = [sys.executable, script, "--serve", *map(str, arguments)]
         given = os.environ | dict(environment or {})
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=given
         )
-        self.ready = self._answer()
+        self.ready = self.answer() if wait else None
 
     def turn(self, what: object = None) -> Any:
         assert self._process.stdin
         self._process.stdin.write(json.dumps(what) + "\n")
         self._process.stdin.flush()
-        return self._answer()
+        return self.answer()
 
-    def _answer(self) -> Any:
+    def answer(self) -> Any:
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
             raise SystemExit(f"an arm ended early with code {self._process.wait()}; its message stands above")
         return json.loads(line)
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
     def close(self) -> None:
         self._process.communicate()
