@@ -32,7 +32,7 @@ def available() -> bool:
         from nas.nn.native import check
 
         with jax.default_device(jax.local_devices(backend="cpu")[0]), jax.ensure_compile_time_eval():
-            wrong = check.wrong()
+            wrong = check.wrong(check.Kernels(forward, input_gradient, kernel_gradient, moments, norm_gradient_sums))
     except Exception as error:  # whatever a platform lacks, training continues without it
         return _left_out((str(error).splitlines() or [type(error).__name__])[0])
     return not wrong or _left_out(f"wrong results of {', '.join(wrong)}")

@@ -6,12 +6,12 @@ A kernel runs over channels in vectors of several registers, of one, of eight fl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nas.nn import native
 from nas.nn.native import emit, norm
 
 SIZE, STRIDE, PAD = 3, 1, ((1, 1), (1, 1))
@@ -24,14 +24,25 @@ SLOPES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def wrong() -> list[str]:
+@dataclass(frozen=True)
+class Kernels:
+    """The functions of the package that call kernels."""
+
+    forward: Callable[..., jax.Array]
+    input_gradient: Callable[..., jax.Array]
+    kernel_gradient: Callable[..., jax.Array]
+    moments: Callable[..., tuple[jax.Array, jax.Array]]
+    norm_gradient_sums: Callable[..., tuple[jax.Array, jax.Array]]
+
+
+def wrong(kernels: Kernels) -> list[str]:
     """The kinds of kernel whose results are wrong here, at the width of a register or over it."""
     counts = (emit.width(), norm.REGISTERS * emit.width() + emit.width() + 9)
-    found = [_compared(channels) for channels in counts]
+    found = [_compared(kernels, channels) for channels in counts]
     return list(dict.fromkeys(name for kinds in found for name, right in kinds.items() if not right))
 
 
-def _compared(channels: int) -> dict[str, bool]:
+def _compared(kernels: Kernels, channels: int) -> dict[str, bool]:
     rng = np.random.default_rng(channels)
     x, g = (rng.standard_normal((*SHAPE, channels), np.float32) for _ in range(2))
     kernel = rng.standard_normal((SIZE, SIZE, 1, channels), np.float32)
@@ -40,17 +51,19 @@ def _compared(channels: int) -> dict[str, bool]:
         "forward": _forward(x, kernel), "input_gradient": _forward(g, kernel[::-1, ::-1]), "kernel_gradient": _kernel_gradient(x, g),
         "moments": np.stack([x.mean((0, 1, 2)), x.var((0, 1, 2))]), **{fn: _sums(x, g, rows, fn) for fn in SLOPES},
     }  # fmt: skip
-    got = jax.jit(lambda *arrays: _results(*arrays))(x, g, kernel, rows)  # no cache: what is compiled now is what runs
+    got = jax.jit(lambda *arrays: _results(kernels, *arrays))(x, g, kernel, rows)  # no cache: what is compiled now is what runs
     return {name: np.allclose(np.asarray(got[name]), value, rtol=1e-3, atol=1e-3) for name, value in expected.items()}
 
 
-def _results(x: jax.Array, g: jax.Array, kernel: jax.Array, rows: jax.Array) -> dict[str, jax.Array]:
+def _results(
+    kernels: Kernels, x: jax.Array, g: jax.Array, kernel: jax.Array, rows: jax.Array
+) -> dict[str, jax.Array]:
     return {
-        "forward": native.forward(x, kernel, STRIDE, PAD),
-        "input_gradient": native.input_gradient(g, kernel, x.shape, STRIDE, PAD),
-        "kernel_gradient": native.kernel_gradient(x, g, SIZE, STRIDE, PAD),
-        "moments": jnp.stack(native.moments(x)),
-        **{fn: jnp.stack(native.norm_gradient_sums(x, g, rows[0], rows[1], rows[2], fn)) for fn in SLOPES},
+        "forward": kernels.forward(x, kernel, STRIDE, PAD),
+        "input_gradient": kernels.input_gradient(g, kernel, x.shape, STRIDE, PAD),
+        "kernel_gradient": kernels.kernel_gradient(x, g, SIZE, STRIDE, PAD),
+        "moments": jnp.stack(kernels.moments(x)),
+        **{fn: jnp.stack(kernels.norm_gradient_sums(x, g, rows[0], rows[1], rows[2], fn)) for fn in SLOPES},
     }
 
 
