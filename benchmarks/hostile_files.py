@@ -1,8 +1,9 @@
-"""Seconds and memory that `nas cost` takes to refuse hostile files, each in a process of its own.
+"""Hostile files over all that commands read: whether anything of them is executed, ends in a traceback, or takes long.
 
-    python benchmarks/hostile_files.py [--json FILE]
+    python benchmarks/hostile_files.py [KIND ..] [--json FILE] [--workers 2]
 
-The last line gives the slowest and the largest; a refusal is one line on standard error and exit code 2.
+Each case (hostile_cases.py) is a command in a process and a folder of its own. A refusal is one line on standard error and exit
+code 2. The last line counts: what was executed, tracebacks and internal errors, other ends, the slowest and the largest.
 """
 
 from __future__ import annotations
@@ -10,82 +11,97 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-HEAD = "name: x\nresolution: 32\nstem: {op: conv, width: 8}\nhead: {op: classifier}\n"
-STAGE = "{op: mbconv, width: 8, expand: 2}"
+from hostile_cases import Case, cases, usual
+
+# In between, because Linux counts what this process holds when it forks as the child's.
+LAUNCHER = """
+import resource, subprocess, sys
+code = subprocess.run([sys.executable, "-m", "nas", *sys.argv[1:]], stdout=subprocess.DEVNULL).returncode
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
 
 
-def bomb(levels: int = 30) -> str:
-    """Aliases that would be 2^30 values written out."""
-    rows = ["a0: &a0 [1, 2]"] + [f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, levels)]
-    return "\n".join(rows) + f"\nstages: *a{levels - 1}\n" + HEAD
+@dataclass(frozen=True)
+class Row:
+    """What a case ended with; `how` is refused, fine, executed, traceback, or what else it was."""
+
+    kind: str
+    name: str
+    how: str
+    seconds: float
+    megabytes: float
+    code: int
+    line: str
 
 
-FILES = {
-    "alias bomb": bomb(),
-    "100 MB": HEAD + "stages: [" + ", ".join([STAGE] * 3_000_000) + "]\n",
-    "a billion repeats": HEAD + "stages: [{op: conv, width: 8, repeat: 1000000000}]\n",
-    "a billion layers in stages": HEAD + "stages: [" + ", ".join(["{op: conv, width: 8, repeat: 999}"] * 90) + "]\n",
-    "nested 100,000 deep": "stages: " + "[" * 100_000 + "]" * 100_000 + "\n" + HEAD,
-    "nested 100,000 deep, dashes": "stages:\n" + "- " * 100_000 + "\n" + HEAD,
-    "nested 100,000 deep, keys": HEAD + "stages: " + "{a: " * 100_000 + "\n",
-    "wrong types": HEAD + "stages: {op: 3}\n",
-    "negative width": HEAD + "stages: [{op: conv, width: -8}]\n",
-    "unknown op": HEAD + "stages: [{op: cnov, width: 8}]\n",
-    "a number of a megabyte": HEAD + "stages: [{op: conv, width: " + "9" * 900_000 + "}]\n",
-    "not text": "\x00\x01\x02",
-    "a million primitives": HEAD + "stages: [{op: xception, width: 8, depth: 64, repeat: 1000}]\n",
-    "empty": "",
-}
-
-
-def refuse(path: Path) -> tuple[float, float, int, str]:
-    """(seconds, MB, exit code, line) of `nas cost arch=<path>`."""
+def tried(case: Case, base: Path, folder: Path) -> Row:
+    """Runs a case in a copy of the usual files."""
+    shutil.copytree(base, folder)
+    case.spoil(folder)
+    before = set(folder.parent.rglob("RAN*"))
     start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "nas", "cost", f"arch={path}"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    return time.perf_counter() - start, usage.ru_maxrss / 1024, os.waitstatus_to_exitcode(status), said.strip()
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "NAS_CACHE": str(base.parent / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCHER, *case.command], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        errors="replace", env=environment, check=False,
+    )  # fmt: skip
+    seconds, said = time.perf_counter() - start, done.stderr
+    code, kilobytes = map(int, done.stdout.split())
+    ran = set(folder.parent.rglob("RAN*")) - before
+    shutil.rmtree(folder)
+    lines = said.strip().splitlines()
+    how = _how(case, code, said, bool(ran), lines)
+    return Row(case.kind, case.name, how, seconds, kilobytes / 1024, code, (lines or [""])[-1])
+
+
+def _how(case: Case, code: int, said: str, ran: bool, lines: Sequence[str]) -> str:
+    if ran:
+        return "executed"
+    if "Traceback" in said or "internal error" in said:
+        return "traceback"
+    if code == 2:
+        return "refused" if len(lines) == 1 else f"{len(lines)} lines"
+    return "fine" if code == 0 and case.fine else f"exit {code}"
+
+
+def counts(rows: Sequence[Row]) -> Mapping[str, int]:
+    """How many cases ended which way; the two that must not be are always there."""
+    found = {"executed": 0, "traceback": 0}
+    for row in rows:
+        found[row.how] = found.get(row.how, 0) + 1
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("kinds", nargs="*")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "hostile.yaml")
-        path.write_text(HEAD + f"stages: [{STAGE}]\n")
-        refuse(path)  # warms the file cache
-        for name, text in FILES.items():
-            path.write_text(text)
-            seconds, megabytes, code, line = refuse(path)
-            rows.append(
-                {
-                    "file": name,
-                    "seconds": seconds,
-                    "megabytes": megabytes,
-                    "code": code,
-                    "lines": len(line.splitlines()),
-                }
-            )
-            print(
-                f"{name:<28} {seconds:5.2f} s {megabytes:6.0f} MB  exit {code}  {line.replace(str(path), 'FILE')[:90]}"
-            )
-    print(f"slowest {max(r['seconds'] for r in rows):.2f} s, largest {max(r['megabytes'] for r in rows):.0f} MB")
+    chosen = [case for case in cases() if not arguments.kinds or case.kind in arguments.kinds]
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(arguments.workers) as pool:
+        base = Path(name, "usual")
+        base.mkdir()
+        usual(base)
+        folders = [Path(name, f"case-{i}", "w") for i in range(len(chosen))]
+        for row in pool.map(lambda case, folder: tried(case, base, folder), chosen, folders):
+            rows.append(row)
+            print(f"{row.kind:<9} {row.name:<44} {row.how:<9} {row.seconds:6.2f} s {row.megabytes:6.0f} MB  {row.line[:80]}", flush=True)
+    ends = ", ".join(f"{count} {how}" for how, count in counts(rows).items())
+    print(f"{len(rows)} cases: {ends}; slowest {max(r.seconds for r in rows):.1f} s, largest {max(r.megabytes for r in rows):.0f} MB")
     if arguments.json:
-        arguments.json.write_text(json.dumps(rows, indent=1) + "\n")
+        arguments.json.write_text(json.dumps([asdict(row) for row in rows], indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue, OmegaConfBaseException
 
 from nas.arch import shown
 from nas.cli.invocation import Invocation
@@ -135,6 +136,8 @@ def explain(command: str, error: Exception) -> str | None:
     """One line for the user's mistakes; None for a fault of ours."""
     if isinstance(error, HydraException | OmegaConfBaseException):
         return _hydra_line(command, error)
+    if isinstance(error, yaml.YAMLError):  # of a file that --config-dir names
+        return f"not YAML: {' '.join(str(error).split())[:300]}"
     if isinstance(error, ValueError):
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno is not None:
@@ -143,7 +146,9 @@ def explain(command: str, error: Exception) -> str | None:
 
 
 def _hydra_line(command: str, error: Exception) -> str:
-    text = str(error)
+    text = str(error) or str(error.__cause__ or type(error).__name__)
+    if isinstance(error, InstantiationException | InterpolationResolutionError):
+        return " ".join(text.split())[:300]
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
         return _unknown(name, choices(group), f"{group}={name}: no such {group}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.core.npzio import read_header
 from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, DatasetSettings, Part, assemble, existing_path
 from nas.data.images import check_memory
@@ -59,9 +60,7 @@ def _check_member(path: Path, archive: zipfile.ZipFile, name: str, size: int) ->
     """Holds the header of one array against its size, for NumPy allocates what the header says before it reads."""
     try:
         with archive.open(f"{name}.npy") as file:
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(file)
+            shape, dtype = read_header(file)
     except (ValueError, KeyError) as error:
         raise ValueError(f"{path}: {name}: not a NumPy array: {str(error).splitlines()[0]}") from error
     if dtype.hasobject:

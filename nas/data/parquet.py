@@ -5,7 +5,6 @@ The label column is read first and rows are chosen by it; of the images only tho
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from nas.core.jsonio import parse_json
 from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
 from nas.data.images import Encoded
@@ -74,7 +74,7 @@ def _guarded(path: Path, use: Callable[[Any], T]) -> T:
 def _features(schema: pa.Schema) -> dict[str, Any]:
     """Column -> its Hugging Face description (with `names` for class labels), where the file carries one."""
     try:
-        described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+        described = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"))
         return dict(described["info"]["features"])
     except (ValueError, KeyError, TypeError):
         return {}

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+from nas.journal import shapes
 from nas.journal.database import (
     JournalError,
     beside,
@@ -94,10 +95,13 @@ class Journal:
         self.close()
 
     def get(self, key: str, default: JSON = None) -> JSON:
-        """The value kept under a key of the run's own: identity, settings, versions, predictor, ..."""
+        """The value kept under a key of the run's own: identity, settings, versions, predictor, .. Raises JournalError."""
         with clear_errors(self.path):
             row = self._database.execute("SELECT value FROM meta WHERE key = ?", [key]).fetchone()
-            return from_json(row[0]) if row else default
+        try:
+            return shapes.checked(key, from_json(row[0])) if row else default
+        except ValueError as error:
+            raise JournalError(f"{self.path}: {error}") from None
 
     def put(self, key: str, value: JSON) -> None:
         with self._transaction() as database:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from nas.journal import shapes
 from nas.journal.database import JournalError, connect
 from nas.journal.rows import from_json, insert, put, to_json
 from nas.records import JSON, Event
@@ -45,7 +46,10 @@ class Lease:
 def read_lease(database: sqlite3.Connection) -> Lease | None:
     """The lease as it stands; None where the last writer gave it back."""
     row = database.execute("SELECT value FROM meta WHERE key = 'lease'").fetchone()
-    return Lease(**from_json(row[0])) if row else None
+    try:
+        return Lease(**shapes.checked("lease", from_json(row[0]))) if row else None
+    except (TypeError, ValueError) as error:
+        raise JournalError(f"the lease is damaged: {error}") from None
 
 
 def take(path: Path, database: sqlite3.Connection, locked: bool) -> Holder:

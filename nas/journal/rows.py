@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
+from nas.core.jsonio import parse_json
+from nas.journal import shapes
 from nas.records import JSON, Evaluation, Event, Measurement, Record, Trial
 
 # Columns stand in the order of the dataclasses' fields.
@@ -86,7 +88,7 @@ def _tag_floats(value: JSON) -> JSON:
 
 
 def from_json(text: str) -> JSON:
-    return json.loads(text, object_hook=_untag_float if '"$float"' in text else None)
+    return parse_json(text, object_hook=_untag_float if '"$float"' in text else None)
 
 
 def _from_jsons(column: Sequence[str]) -> list[JSON]:
@@ -130,7 +132,9 @@ def _genomes(column: Sequence[str]) -> list[tuple[int, ...]]:
 _ENCODERS = dict.fromkeys(("genome", "note", "info", "data"), to_json) | {"metrics": metrics_json}
 # Whole columns at once.
 _DECODERS: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
-    **dict.fromkeys(("note", "metrics", "info", "data"), _from_jsons),
+    "note": _from_jsons,
+    "metrics": lambda column: shapes.metrics(_from_jsons(column)),
+    **dict.fromkeys(("info", "data"), lambda column: shapes.mappings(_from_jsons(column))),
     **dict.fromkeys(("compile_s", "train_s", "latency_ms", "median_ms", "p95_ms"), _reals),
     "genome": _genomes,
 }

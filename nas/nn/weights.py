@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from nas.core.npzio import check_members
+
 if TYPE_CHECKING:
     import jax
 
@@ -102,8 +104,9 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with open(path, "rb") as file:  # opened here, because np.load leaves a file that is no zip open
             arrays = np.load(file, allow_pickle=False)
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
+            if not isinstance(arrays, np.lib.npyio.NpzFile) or arrays.zip is None:
                 raise ValueError("one array, expected a zip of named ones")
+            check_members(arrays.zip)
             return {key: arrays[key] for key in arrays.files}
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None

@@ -112,8 +112,12 @@ def summarize(journal: Journal) -> Summary:
         The summary.
     """
     trials, events = journal.trials(), journal.events()
-    task = TaskMetrics.of(journal.get("task"))
-    objectives = read_objectives(journal.get("objectives"), task)
+    kept = {key: journal.get(key) for key in ("task", "objectives")}
+    try:
+        task = TaskMetrics.of(kept["task"])
+        objectives = read_objectives(kept["objectives"], task)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{journal.path}: damaged: task or objectives: {error}") from None
     measurements = journal.measurements()
     rows = _trial_rows(journal, trials, objectives)
     members = front_rows(trials, objectives, measurements, journal.evaluations("test"), task)

@@ -11,6 +11,7 @@ from typing import Any, TypedDict
 
 from nas.arch import SCALARS, Arch, Block, Knob, shown
 from nas.arch.blocks import BlockFn, lower, make_divisible, register_block
+from nas.core.jsonio import parse_json
 from nas.space.checking import check
 from nas.space.decoding import Template
 from nas.space.reading import read_template
@@ -76,7 +77,7 @@ class Space(Template):
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> Space:
         """The space that `to_plain` described."""
-        space = cls.from_dict(json.loads(data["source"]), data["name"])
+        space = cls.from_dict(parse_json(data["source"]), data["name"])
         blocks = tuple((op, function, version) for op, function, version in data["blocks"])
         return dataclasses.replace(space.with_divisor(data["divisor"]).fit(*data["io"]), blocks=blocks)
 

@@ -6,7 +6,6 @@ extrapolations. The published file is `anb_dataset_jsons.tar.gz` (github.com/afz
 
 from __future__ import annotations
 
-import json
 import math
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau
 
+from nas.core.jsonio import parse_json
 from nas.core.settings import did_you_mean
 from nas.cost import Costs
 from nas.objectives import PREDICTED
@@ -74,7 +74,7 @@ def read(path: Path, space: Space) -> Iterator[tuple[Genome, Mapping[str, Any]]]
     with tarfile.open(file) as archive:
         for member in archive:
             if (content := archive.extractfile(member)) is not None:
-                record = json.load(content)
+                record = parse_json(content.read())
                 yield tuple(_option(gene.name, gene.options, record["architecture"]) for gene in space.genes), record
 
 

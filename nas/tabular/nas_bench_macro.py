@@ -5,11 +5,11 @@ The published file is `nas-bench-macro_cifar10.json` (github.com/xiusu/NAS-Bench
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 
+from nas.core.jsonio import parse_json
 from nas.cost import Costs
 from nas.space import Genome, load_space
 from nas.tabular.base import Table
@@ -35,7 +35,10 @@ def load(path: Path) -> Table:
     file = path / FILE if path.is_dir() else path
     if not file.is_file():
         raise ValueError(f"path: no file {file}; expected the folder that holds the published {FILE}")
-    records = json.loads(file.read_text())
+    try:
+        records = parse_json(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"path: {file}: no table of NAS-Bench-Macro: {error}") from None
     runs: dict[str, list[float]] = {}
     for key, record in records.items():
         runs.setdefault(canonical(tuple(map(int, key))), []).extend(record["test_acc"])

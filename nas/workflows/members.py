@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from nas.arch import Arch
 from nas.arch.blocks import arch_id
 from nas.arch.find import find_arch
+from nas.core.jsonio import parse_json
 from nas.cost import cost
 from nas.journal import Journal
 from nas.latency import LayerwisePredictor
@@ -62,7 +62,7 @@ def read_member(folder: Path, journal: Journal, key: str) -> TrainedMember:
     arch = find_arch(str(folder / "arch.yaml"))
     primary = task_of(arch).primary
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = parse_json(path.read_text(encoding="utf-8"))
         value, dataset = float(result["valid"][primary]), result["dataset"]["name"]
         recipe, measured = dict(result["recipe"]), dict(result.get("measured", {}))
         test = float(result.get("test", {}).get(primary, math.nan)) if isinstance(result.get("test"), dict) else math.nan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,8 +10,9 @@ import numpy as np
 
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
+from nas.core.jsonio import parse_json
 from nas.workflows.export import Bundle, load_bundle
-from nas.workflows.export.bundle import INDEX
+from nas.workflows.export.bundle import INDEX, meaning
 from nas.workflows.export.formats import Trained
 from nas.workflows.export.images import answers, image_files, read_image
 from nas.workflows.export.sources import whole_weights
@@ -124,9 +124,8 @@ def trained_bundle(folder: Path) -> Bundle:
     """
     arch = load_arch(str(folder / "arch.yaml"))
     try:
-        record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
-        classes, mean, std = (tuple(record[key]) for key in ("classes", "mean", "std"))
-        resolution = int(record.get("resolution", arch.resolution))
+        record = parse_json((folder / RESULT).read_text(encoding="utf-8"))
+        classes, mean, std, resolution = meaning({"resolution": arch.resolution, **record})
     except OSError as error:
         raise ValueError(f"{folder / RESULT}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from nas.arch import Arch, arch_from_dict
 from nas.arch.files import load_arch
 from nas.arch.find import find_arch
+from nas.core.jsonio import parse_json
 from nas.data import Dataset
 from nas.journal import Journal
 from nas.records import JSON
@@ -90,7 +90,7 @@ def _weights(run: Path, number: int) -> Path:
 def _meaning(path: Path) -> Mapping[str, JSON]:
     """The record of a training on its images and classes; empty where there is none."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        record = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
         return {key: record[key] for key in ("mean", "std", "classes") if key in record}
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path}: not a result of nas train: {error}") from None

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nas.arch import Arch
+from nas.core.jsonio import parse_json
 from nas.core.yamlio import dump_yaml, read_yaml, write_text
 from nas.nn.weights import Variables, save_weights
 from nas.records import JSON
@@ -41,7 +42,7 @@ def finished(folder: Path, settings: Mapping[str, JSON]) -> dict[str, JSON] | No
     if not (folder / RESULT).exists():
         return None
     try:
-        record = json.loads((folder / RESULT).read_text(encoding="utf-8"))
+        record = parse_json((folder / RESULT).read_text(encoding="utf-8"))
         arch = read_yaml(folder / "arch.yaml")
         same = {"arch": arch, **{key: record[key] for key in settings if key != "arch"}}
         summary(record)

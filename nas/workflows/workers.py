@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from nas.core.jsonio import parse_json
 from nas.core.plugins import module_path
 from nas.core.settings import build
 from nas.core.yamlio import write_text
@@ -152,7 +153,7 @@ def _read(name: str, path: str | None) -> JSON:
     if path is None:
         return None
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"device.{name}.predictor: {path}: {error.strerror}") from None
     except ValueError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nas.controllers import make_controller
+from nas.core.jsonio import parse_json
 from nas.core.paths import CONF
 from nas.core.plugins import load_plugins
 from nas.core.settings import check_ranges, did_you_mean
@@ -96,7 +97,7 @@ def _yardstick(contest: Contest, folder: Path, message: Callable[[str], object])
     """Made once, kept in the folder; it costs a minute on a large space."""
     file, asked = folder / "yardstick.json", json.loads(json.dumps(asdict(contest)))
     if file.exists():
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        kept = parse_json(file.read_text(encoding="utf-8"))
         if kept["contest"] != asked:
             key = next(k for k in asked if kept["contest"].get(k) != asked[k])
             raise ValueError(f"{key}: the results in {folder} are of {kept['contest'].get(key)}; run=<another folder> starts anew")

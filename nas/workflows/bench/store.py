@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.core.jsonio import parse_json
 from nas.core.process import environment_kept
 from nas.records import JSON
 
@@ -49,7 +50,7 @@ class Store:
 
 def _read(line: str) -> Record:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError:
         return {}
     return record if isinstance(record, dict) else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,8 +18,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.arch import Arch, arch_from_dict
+from nas.arch import MAX_RESOLUTION, Arch, arch_from_dict, whole
 from nas.arch.blocks import arch_id, lower, refuse_private
+from nas.core.jsonio import parse_json
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, parse_yaml
 from nas.cost import cost
@@ -222,17 +224,26 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def meaning(record: Mapping[str, JSON]) -> tuple[tuple[str, ...], tuple[float, ...], tuple[float, ...], int]:
+    """Classes, mean, std and resolution that a record names. Raises ValueError, KeyError or TypeError for anything else."""
+    classes, mean, std = (tuple(record[key]) for key in ("classes", "mean", "std"))
+    if not all(isinstance(name, str) for name in classes):
+        raise ValueError("classes: expected names")
+    if not all(isinstance(value, int | float) and math.isfinite(value) for value in (*mean, *std)) or 0 in std:
+        raise ValueError("mean, std: expected numbers, std other than 0")
+    return classes, mean, std, whole(record["resolution"], 1, MAX_RESOLUTION, "resolution")
+
+
 def load_bundle(folder: Path) -> Bundle:
     """Raises ValueError naming the file that is missing, changed or not what it should be."""
     from nas.nn.network import init
 
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = parse_json((folder / INDEX).read_text(encoding="utf-8"))
         if index["version"] != VERSION:
             raise ValueError(f"of version {index['version']}, this nas reads {VERSION}")
         digests = dict(index["sha256"])
-        classes, mean, std = (tuple(index[key]) for key in ("classes", "mean", "std"))
-        resolution = int(index["resolution"])
+        classes, mean, std, resolution = meaning(index)
     except OSError as error:
         raise ValueError(f"{folder / INDEX}: {error.strerror}; expected a folder of nas export") from None
     except (ValueError, KeyError, TypeError) as error:

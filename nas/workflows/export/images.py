@@ -48,7 +48,7 @@ def read_image(path: Path, side: int, channels: int) -> np.ndarray:
         if str(error).startswith("image: "):
             raise
         raise ValueError(f"image: {path}: not an image that can be read: {error}") from None
-    except BROKEN as error:
+    except (*BROKEN, Image.DecompressionBombError) as error:
         raise ValueError(f"image: {path}: not an image that can be read: {' '.join(str(error).split())}") from None
 
 

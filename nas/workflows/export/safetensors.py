@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from nas.core.jsonio import parse_json
 from nas.nn.weights import HostVariables, Variables
 
 TYPES = {"F32": "<f4"}
@@ -32,7 +33,7 @@ def from_bytes(data: bytes, where: str) -> dict[str, np.ndarray]:
         size = int.from_bytes(data[:8], "little")
         if not 0 < size <= min(MAX_HEADER, len(data) - 8):
             raise ValueError("its header is cut off")
-        header, body = json.loads(data[8 : 8 + size]), memoryview(data)[8 + size :]
+        header, body = parse_json(data[8 : 8 + size]), memoryview(data)[8 + size :]
         out = {}
         for name, entry in header.items():
             if name != "__metadata__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
@@ -10,6 +9,7 @@ from typing import Protocol
 from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.find import find_arch
+from nas.core.jsonio import parse_json
 from nas.data import Dataset, load_dataset
 from nas.latency import make_device
 from nas.nn.weights import Variables
@@ -66,7 +66,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
 
 def _record(path: Path) -> Mapping[str, JSON]:
     try:
-        record = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        record = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not a result of nas train: {error}") from None
     return record if isinstance(record, dict) else {}
