@@ -1,4 +1,4 @@
-"""Short trainings first, or all of them long: fronts found in the same seconds of training, with and without halving.
+"""Short trainings first, or all of them long: fronts found in the same seconds of training, with and without successive halving.
 
     python benchmarks/asha.py --out runs/asha --seeds 3 --json FILE
 
@@ -102,7 +102,7 @@ def share(found: Run, spent: np.ndarray, budget: float, reference: Sequence[floa
 
 
 def compared(runs: Mapping[tuple[str, bool, int], Run]) -> list[dict[str, Any]]:
-    """A row for each base, unit and share of what both had spent: the two shares of the best hypervolume by seed."""
+    """A row for each base, unit and fraction of what both had spent: the two fractions of the best hypervolume by seed."""
     every = np.concatenate([one.values for one in runs.values()])
     every = every[np.isfinite(every).all(axis=1)]
     reference = (-FLOOR, float(every[:, 1].max()))

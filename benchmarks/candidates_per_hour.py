@@ -124,11 +124,11 @@ def show(result: dict[str, Any], networks: int) -> None:
     print("arm           wall s a network (min, median, max)   once s   an hour: wall, processor   peak MiB: first, last")
     for name, times in result["times"].items():
         walls = [one["wall_s"] for one in times]
-        spread = f"{min(walls):8.2f} {statistics.median(walls):8.2f} {max(walls):8.2f}"
+        summary = f"{min(walls):8.2f} {statistics.median(walls):8.2f} {max(walls):8.2f}"
         rates = [per_hour(result, name, networks, clock) for clock in ("wall_s", "cpu_s")]
         note = f"   from {len(times)} networks" if len(times) < networks else ""
         once, peaks = result["build"][name]["wall_s"], [times[i]["peak_mib"] for i in (0, -1)]
-        print(f"{name:12} {spread} {once:18.1f} {rates[0]:14.0f} {rates[1]:9.0f} {peaks[0]:14.0f} {peaks[1]:6.0f}{note}")
+        print(f"{name:12} {summary} {once:18.1f} {rates[0]:14.0f} {rates[1]:9.0f} {peaks[0]:14.0f} {peaks[1]:6.0f}{note}")
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python benchmarks/controller_seconds.py [controllers=evolution,bayesian] [trials=10000] [guided_trials=1000] [space=accel_nasbench]
 
 Results are made up (a sum of random effects of genes). Counted is processor time, which other programs do not disturb.
-Each is told what it asked for. Printed is the median of the last 100 trials' ask + tell, their 95th percentile and the average.
+Each observes what it asked for. Printed is the median of the last 100 trials' ask + tell, their 95th percentile and the average.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def busy(workers: int, each: int) -> dict[str, float]:
         watch = Watch()
         go((2 + each) * workers, watch)
         seconds = watch.last - watch.first
-    return {"workers": workers, "trials": each * workers, "seconds": seconds, "share_of_ideal": each / seconds}
+    return {"workers": workers, "trials": each * workers, "seconds": seconds, "fraction_of_ideal": each / seconds}
 
 
 def tune_rate(python: str | None) -> dict[str, Any] | None:
@@ -114,8 +114,8 @@ def growth(memory: list[tuple[int, int]]) -> float:
     """Bytes a trial, from the line through the second half of the measurements."""
     half = memory[len(memory) // 2 :]
     n, mean_x, mean_y = len(half), sum(x for x, _ in half) / len(half), sum(y for _, y in half) / len(half)
-    spread = sum((x - mean_x) ** 2 for x, _ in half)
-    return sum((x - mean_x) * (y - mean_y) for x, y in half) / spread if n > 1 else 0.0
+    squares = sum((x - mean_x) ** 2 for x, _ in half)
+    return sum((x - mean_x) * (y - mean_y) for x, y in half) / squares if n > 1 else 0.0
 
 
 def main() -> None:
@@ -137,7 +137,7 @@ def main() -> None:
         row["times_tune"] = row["ray"] / row["tune"]["rate"]
         print(f"Ray Tune: {row['tune']['rate']:.1f} trials a second; ours through Ray is {row['times_tune']:.1f} times that", flush=True)
     row["sleeping"] = busy(8, arguments.each)
-    print(f"one-second trials on 8 workers: {100 * row['sleeping']['share_of_ideal']:.1f} % of ideal", flush=True)
+    print(f"one-second trials on 8 workers: {100 * row['sleeping']['fraction_of_ideal']:.1f} % of ideal", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(row, indent=1) + "\n")
 

@@ -59,8 +59,8 @@ class Column:
         """Root mean square and median of the relative deviation of a measurement, and the pairs that they come from."""
         _, group, count = np.unique(self.genomes, axis=0, return_inverse=True, return_counts=True)
         twice = [self.ms[group.reshape(-1) == g] for g in np.flatnonzero(count == 2)]
-        spread = np.array([abs(a - b) / 2**0.5 / (0.5 * (a + b)) for a, b in twice])
-        return float(np.sqrt(np.mean(spread**2))), float(np.median(spread)), len(spread)
+        errors = np.array([abs(a - b) / 2**0.5 / (0.5 * (a + b)) for a, b in twice])
+        return float(np.sqrt(np.mean(errors**2))), float(np.median(errors)), len(errors)
 
 
 def columns_of(path: Path) -> dict[str, Column]:

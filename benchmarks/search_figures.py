@@ -67,8 +67,8 @@ def cell(values: Sequence[float], kind: str) -> str:
     if not values:
         return "-"
     digits = 3 if kind == "front" else 2
-    low, middle, high = (f"{q:.{digits}f}".removeprefix("0") for q in np.percentile(values, [25, 50, 75]))
-    return middle if len(values) < 3 else f"{middle} ({low}-{high})"
+    low, median, high = (f"{q:.{digits}f}".removeprefix("0") for q in np.percentile(values, [25, 50, 75]))
+    return median if len(values) < 3 else f"{median} ({low}-{high})"
 
 
 def plot(runs: Mapping[str, Sequence[Record]], kind: str) -> str:

@@ -4,9 +4,9 @@
                                         [seeds=20] [slow_seeds=5] [first_seed=0] [jobs=2] [in_flight=0] [show=no]
 
 The folder holds the published files in `accel_nasbench/` and `nas_bench_macro/`. Problems are `<surrogate>/<device>` (accuracy
-and time, the time known before training), with `/noise` (the accuracy is told with the noise of one training and scored
+and time, the time known before training), with `/noise` (the accuracy is observed with the noise of one training and scored
 without) or `/learned` (the time is learned too); `accuracy` (pairs, accuracy alone); `macro` (NAS-Bench-Macro). Fronts are scored
-as a share of the hypervolume that make_front.py found. A result is a line of FILE as soon as it is there; the same command goes
+as a fraction of the hypervolume that make_front.py found. A result is a line of FILE as soon as it is there; the same command goes
 on after it was killed, and `show=yes` prints what FILE has without running anything. Rivals take part where they are
 installed: Optuna's samplers (`pip install optuna`; its GP needs torch) and pymoo's NSGA-II (`pip install pymoo`).
 Accuracies over 67.05 % are extrapolations of the surrogates.
@@ -83,7 +83,7 @@ def problem_of(table: Table, name: str) -> Problem:
 
 
 def scores(values: np.ndarray, problem: str, table: Table, budgets: Sequence[int]) -> list[float]:
-    """Share of the hypervolume, best accuracy in %, or regret in points of accuracy, after each budget."""
+    """Fraction of the hypervolume, best accuracy in %, or regret in points of accuracy, after each budget."""
     if kind_of(problem) == "front":
         stored = json.loads(Path(__file__).with_name("fronts.json").read_text())["/".join(problem.split("/")[:2])]
         return hypervolume_fractions(values, stored["reference"], stored["hypervolume"], budgets)
@@ -96,19 +96,19 @@ def scores(values: np.ndarray, problem: str, table: Table, budgets: Sequence[int
 
 def pymoo_race(problem: Problem, table: Table, evaluations: int, seed: int, noise: float) -> Race:
     """pymoo's NSGA-II as its guide sets it up for integers, population 50, duplicates left out."""
-    told, true, counts = problem.objectives, [], problem.space.option_counts
+    observed, true, counts = problem.objectives, [], problem.space.option_counts
 
     def part(module: str, name: str) -> Any:
         return getattr(importlib.import_module(f"pymoo.{module}"), name)
 
     class Search(part("core.problem", "Problem")):
         def __init__(self) -> None:
-            super().__init__(n_var=len(counts), n_obj=len(told.names), xl=0 * counts, xu=counts - 1, vtype=int)
+            super().__init__(n_var=len(counts), n_obj=len(observed.names), xl=0 * counts, xu=counts - 1, vtype=int)
 
         def _evaluate(self, x: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
             rows = [tuple(row) for row in x.tolist()]
             shown, real = table.metrics(rows, noise, seed), table.metrics(rows)
-            as_values = [[told.values({k: float(v[i]) for k, v in m.items()}) for i in range(len(rows))] for m in (shown, real)]
+            as_values = [[observed.values({k: float(v[i]) for k, v in m.items()}) for i in range(len(rows))] for m in (shown, real)]
             true.extend(as_values[1])
             out["F"] = np.array(as_values[0])
 
@@ -171,7 +171,7 @@ def tasks_of(options: Mapping[str, str], problems: Sequence[str], names: Sequenc
 
 
 def show(records: Sequence[Mapping[str, Any]], problems: Sequence[str], names: Sequence[str], budgets: Mapping[str, Any]) -> None:
-    units = {"front": "share of the hypervolume", "accuracy": "best accuracy, %", "macro": "regret, points of accuracy"}
+    units = {"front": "fraction of the hypervolume", "accuracy": "best accuracy, %", "macro": "regret, points of accuracy"}
     for problem in problems:
         kind = kind_of(problem)
         print(f"\n{problem}: {units[kind]} after {', '.join(map(str, budgets[kind]))} evaluations: median (quartiles)")
@@ -188,8 +188,8 @@ def _cell(column: Sequence[float | None]) -> str:
     known = [value for value in column if value is not None]
     if not known:
         return f"{'-':>22s}"
-    low, middle, high = np.percentile(known, [25, 50, 75])
-    return f"{middle:7.3f} ({low:.3f}-{high:.3f})"
+    low, median, high = np.percentile(known, [25, 50, 75])
+    return f"{median:7.3f} ({low:.3f}-{high:.3f})"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -80,7 +80,7 @@ def serve_steps(name: str, arm: str, batch: int, steps: int, threads: int) -> No
     serve(built, turn)
 
 
-def spread(values: Sequence[float]) -> str:
+def summary(values: Sequence[float]) -> str:
     return f"{min(values):8.2f} {statistics.median(values):8.2f} {max(values):8.2f}"
 
 
@@ -92,7 +92,7 @@ def show(result: dict[str, Any]) -> None:
             if "ours" in result["ms"]
             else 0
         )
-        print(f"  {arm:6} {spread(turns)}   x {ratio:5.2f}   {result['build_s'][arm]:6.1f} s")
+        print(f"  {arm:6} {summary(turns)}   x {ratio:5.2f}   {result['build_s'][arm]:6.1f} s")
 
 
 def main() -> None:

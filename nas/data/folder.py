@@ -18,7 +18,7 @@ PART_FOLDERS = {"train": "train", "test": "test", "valid": "valid", "validation"
 
 @dataclass(frozen=True)
 class Folder(StreamSettings):
-    """One's own images. With <path>/train/<class> there may be test/<class> and valid/<class> beside it."""
+    """The user's own images. With <path>/train/<class> there may be test/<class> and valid/<class> beside it."""
 
     path: str | None = None
 

@@ -1,4 +1,4 @@
-"""What stands under the keys of a journal's meta table, so that a damaged one is told by its place where it is read."""
+"""What stands under the keys of a journal's meta table, so that a damaged one is named by its place where it is read."""
 
 from __future__ import annotations
 

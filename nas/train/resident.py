@@ -14,7 +14,7 @@ from nas.nn.ops import Array
 from nas.recipe import Recipe
 from nas.tasks import Task, augments_images_alone
 
-RESIDENT_SHARE = 0.25  # of the device's memory, that images may take
+RESIDENT_FRACTION = 0.25  # of the device's memory, that images may take
 
 _RESIDENT: WeakKeyDictionary[Split, tuple[Array, Array]] = WeakKeyDictionary()
 
@@ -29,7 +29,7 @@ def resident(split: Split) -> tuple[Array, Array]:
 def can_reside(dataset: Dataset, recipe: Recipe, task: Task, platform: str | None = None) -> bool:
     """Whether a training's images may stay on the device and be augmented there.
 
-    False on a CPU, whose memory is the host's; for streamed datasets, and those over `RESIDENT_SHARE` of the device's memory;
+    False on a CPU, whose memory is the host's; for streamed datasets, and those over `RESIDENT_FRACTION` of the device's memory;
     for AutoAugment and RandAugment, and for tasks whose augmentation moves targets.
     """
     if (platform or jax.default_backend()) == "cpu" or not supports(recipe.augment) or not augments_images_alone(task):
@@ -38,7 +38,7 @@ def can_reside(dataset: Dataset, recipe: Recipe, task: Task, platform: str | Non
     if any(isinstance(one, Streamed) for one in images):
         return False
     memory = device_memory()
-    return not memory or sum(one.nbytes for one in images) <= RESIDENT_SHARE * memory
+    return not memory or sum(one.nbytes for one in images) <= RESIDENT_FRACTION * memory
 
 
 def device_memory() -> int:

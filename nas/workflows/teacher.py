@@ -24,7 +24,7 @@ from nas.workflows.export.sources import whole_weights
 if TYPE_CHECKING:
     from nas.train import Teacher
 
-WANTED = "a bundle, a folder of nas train or nas search, a file of its front/, or a network with teacher_weights="
+EXPECTED = "a bundle, a folder of nas train or nas search, a file of its front/, or a network with teacher_weights="
 
 
 def find_teacher(source: str, weights: str | None, dataset: Dataset) -> Teacher:
@@ -68,7 +68,7 @@ def _kept(path: Path) -> tuple[Arch, str]:
     if path.is_file() and (found := re.match(rf"{MARKS[0]}(\d+) ", path.read_text(encoding="utf-8", errors="replace"))):
         run = next((folder for folder in path.parents[:2] if (folder / "journal.sqlite").is_file()), path.parent)
         return load_arch(str(path)), str(_weights(run, int(found[1])))
-    raise ValueError(f"{path}: no trained network; expected {WANTED}")
+    raise ValueError(f"{path}: no trained network; expected {EXPECTED}")
 
 
 def _most_accurate(run: Path) -> tuple[Arch, str]:

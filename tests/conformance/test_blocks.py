@@ -100,13 +100,13 @@ def test_params_by_hand(block: dict[str, Any], expected: int):
 
 def test_stride_of_a_bottleneck():
     first = lower(network_of({"op": "bottleneck", "width": 24, "stride_at": "first"}, 2))
-    middle = lower(network_of({"op": "bottleneck", "width": 24}, 2))
+    between = lower(network_of({"op": "bottleneck", "width": 24}, 2))
 
     def strides(graph: Graph) -> list[int]:
         return [n.attr["stride"] for n in graph.nodes if n.op == "conv" and n.scope == "stages.0.0"]
 
     assert strides(first) == [2, 1, 1, 2]
-    assert strides(middle) == [1, 2, 1, 2]
+    assert strides(between) == [1, 2, 1, 2]
 
 
 def test_skips():

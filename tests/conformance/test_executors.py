@@ -1,4 +1,4 @@
-"""One conformance suite for all executors: same jobs, same outcomes; a dead worker is told; a killed ticket is gone."""
+"""One conformance suite for all executors: same jobs, same outcomes; a dead worker is reported; a killed ticket is gone."""
 
 from __future__ import annotations
 

@@ -61,9 +61,9 @@ class FirstNew:
         return tuple(genomes[i] for i in order), frozenset()
 
     def ask(self, state: Any, pending: Sequence[Proposal], rng: np.random.Generator) -> Proposal:
-        deck, told = state
+        deck, observed = state
         busy = {p.genome for p in pending}
-        return Proposal(next((g for g in deck if g not in told and g not in busy), deck[0]))
+        return Proposal(next((g for g in deck if g not in observed and g not in busy), deck[0]))
 
     def tell(self, state: Any, trial: Any, rng: np.random.Generator) -> Any:
         return state[0], state[1] | {trial.genome}
@@ -73,7 +73,7 @@ class FirstNew:
 class Formula(EvaluatorSettings):
     """Accuracy from a hash and the MACs of the architecture.
 
-    `fail`: share of architectures that fail by nan; `kill`: the first time that a worker gets one of this share of
+    `fail`: fraction of architectures that fail by nan; `kill`: the first time that a worker gets one of this fraction of
     trials, it kills itself; `seconds`: how long a trial takes, after the first `quick` ones; `eats`: trial 0 takes all the memory it gets;
     `full`: there is no room on the disk, until a file `room` is in the storage.
     """

@@ -23,7 +23,7 @@ class Killed(Exception):
 
 
 class Shuffled:
-    """Ends jobs in an order of its own, as `make` says; loses a share of them; raises Killed after `polls`."""
+    """Ends jobs in an order of its own, as `make` says; loses some of them; raises Killed after `polls`."""
 
     dashboard = ""
 

@@ -66,9 +66,9 @@ def test_killed_it_ends_where_it_would_have(more: list[str], kills: list[int], f
     assert run([*ARGS, *more, "run=calm"]) == 0, capsys.readouterr().err
     made = {"arch.yaml", "checkpoints", "curve.svg", RESULT, "weights.npz"}
     assert {path.name for path in Path("calm").iterdir()} == made
-    told = json.loads(Path("calm", RESULT).read_text())
-    seen = [entry.get("accuracy", 0) for entry in told["curve"]]
-    assert told["epoch"] == (1 + seen.index(max(seen)) if more else 7)
+    result = json.loads(Path("calm", RESULT).read_text())
+    seen = [entry.get("accuracy", 0) for entry in result["curve"]]
+    assert result["epoch"] == (1 + seen.index(max(seen)) if more else 7)
     for epoch in kills:
         killed([*ARGS, *more, "run=rough"], epoch)
     capsys.readouterr()
@@ -76,7 +76,7 @@ def test_killed_it_ends_where_it_would_have(more: list[str], kills: list[int], f
     assert "\nepoch 1 " not in capsys.readouterr().out
     assert equal(*(load_weights(Path(name, "weights.npz")) for name in ("calm", "rough")))
     again = json.loads(Path("rough", RESULT).read_text())
-    assert [again[key] for key in ("curve", "test", "epoch")] == [told[key] for key in ("curve", "test", "epoch")]
+    assert [again[key] for key in ("curve", "test", "epoch")] == [result[key] for key in ("curve", "test", "epoch")]
 
 
 def test_a_finished_training_is_told_and_another_refused(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

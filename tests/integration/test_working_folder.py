@@ -27,8 +27,8 @@ NAMES = ("yaml", "hydra", "omegaconf", "numpy", "scipy", "sklearn", "jax", "jaxl
 def trapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working folder, full of modules that tell when they are imported."""
     for name in NAMES:
-        told = f"import os\nopen({str(tmp_path / 'RAN')!r}, 'a').write({name!r} + ' ')\nraise ImportError\n"
-        (tmp_path / f"{name}.py").write_text(told)
+        script = f"import os\nopen({str(tmp_path / 'RAN')!r}, 'a').write({name!r} + ' ')\nraise ImportError\n"
+        (tmp_path / f"{name}.py").write_text(script)
     (tmp_path / "mine.py").write_text("import jax\nBLOCKS = {'mine': lambda *args: None}\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path

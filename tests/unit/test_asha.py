@@ -1,4 +1,4 @@
-"""Multi-fidelity: promotions by rank on the told prefix, trainings that resume from checkpoints, and the proxy report."""
+"""Multi-fidelity: promotions by rank on the completed prefix, trainings that resume from checkpoints, and the proxy report."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ def test_a_killed_search_proposes_the_same(tmp_path: Path) -> None:
         raise AssertionError
 
     whole, killed = trials_of("a", 1, 0, (None,)), trials_of("b", 5, 9, (13, 20, None))
-    told = [(t.genome, t.fidelity, t.parent, t.outcome, dict(t.metrics)) for t in whole]
-    assert told == [(t.genome, t.fidelity, t.parent, t.outcome, dict(t.metrics)) for t in killed]
+    observed = [(t.genome, t.fidelity, t.parent, t.outcome, dict(t.metrics)) for t in whole]
+    assert observed == [(t.genome, t.fidelity, t.parent, t.outcome, dict(t.metrics)) for t in killed]
     assert {t.fidelity for t in whole} == {0, 1, 2}
 
 
@@ -148,9 +148,9 @@ def test_a_promoted_trial_resumes_from_its_checkpoint(tmp_path: Path) -> None:
     run("chain", 0, 0, 0)
     assert max(step for n, step in steps if n == 0) == 2  # an epoch of half the images
     run("chain", 4, 1, 0)
-    went_on = run("chain", 9, 2, 0)
+    continued = run("chain", 9, 2, 0)
     assert min(step for n, step in steps if n == 9) == 8  # two epochs of four steps stand already
-    assert went_on == run("whole", 9, 2, 9)
+    assert continued == run("whole", 9, 2, 9)
     assert not list((tmp_path / "chain").rglob("epoch-*"))
 
 

@@ -19,7 +19,7 @@ from nas.surrogates.process import Process, Term, choose, standardized
 from nas.testing.searching import problem_of, search, space_of
 
 
-def told(number: int, genome: Genome, accuracy: float = 0.5) -> Trial:
+def observed(number: int, genome: Genome, accuracy: float = 0.5) -> Trial:
     return Trial(number, genome, "a", outcome="ok", metrics={"accuracy": accuracy, "params": 1.0})
 
 
@@ -93,7 +93,7 @@ def test_pending_ones_count() -> None:
     state = controller.init(problem, 0)
     for number in range(15):
         genome = problem.space.sample(rng)
-        state = controller.tell(state, told(number, genome, 0.01 * sum(genome)), np.random.default_rng([0, number, 1]))
+        state = controller.tell(state, observed(number, genome, 0.01 * sum(genome)), np.random.default_rng([0, number, 1]))
     first = controller.ask(state, [], np.random.default_rng(5))
     second = controller.ask(state, [Proposal(first.genome)], np.random.default_rng(5))
     assert first.genome != second.genome
@@ -104,8 +104,8 @@ def test_histories_that_part_share_only_their_past() -> None:
     genomes = [problem.space.sample(rng) for _ in range(100)]
     start = History(problem)
     for number, genome in enumerate(genomes[:70]):
-        start = start.add(told(number, genome, 0.01 * number))
-    one, other = start.add(told(70, genomes[70], 0.9)), start.add(told(70, genomes[71], 0.1))
+        start = start.add(observed(number, genome, 0.01 * number))
+    one, other = start.add(observed(70, genomes[70], 0.9)), start.add(observed(70, genomes[71], 0.1))
     assert (len(start), len(one), len(other)) == (70, 71, 71)
     assert one.genomes[-1] != other.genomes[-1]
     assert one.genomes[:70] == other.genomes[:70] == start.genomes == genomes[:70]

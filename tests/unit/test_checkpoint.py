@@ -63,7 +63,7 @@ def test_killed_ones_end_where_the_undisturbed_one_does(
     heard: list[float] = []
     again = run(tmp_path, EVERYTHING, heard=heard)
     assert same(again, undisturbed)
-    assert heard == [*range(kills[-1], 5)], "an epoch that is on disk is told again, not trained again"
+    assert heard == [*range(kills[-1], 5)], "an epoch that is on disk is reported again, not trained again"
     assert again.steps == undisturbed.steps
     assert sorted(path.name for path in tmp_path.iterdir()) == ["epoch-000003.npz", "epoch-000004.npz"]
 

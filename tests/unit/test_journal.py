@@ -166,15 +166,15 @@ def test_numbers_json_does_not_know(journal, path):
         "array": np.arange(2),
         "proxy": MappingProxyType({}),
     }
-    told = journal.settle(trial(0, outcome="nan", metrics=metrics, note=note), [evaluation(0)])
+    settled = journal.settle(trial(0, outcome="nan", metrics=metrics, note=note), [evaluation(0)])
     journal.add_measurement(Measurement("a", "host", "f", 1.0, NAN, INF, 0))
     journal.put("limits", [INF])
     with Journal.open(path, read_only=True) as reader:
-        assert repr(reader.trials()) == repr([told])
-        assert repr(told.metrics) == repr(
+        assert repr(reader.trials()) == repr([settled])
+        assert repr(settled.metrics) == repr(
             {"accuracy": NAN, "loss": INF, "gain": -INF, "params": float(np.float32(0.1)), "macs": 3.0}
         )
-        assert repr(told.note) == repr({"policy": [0.5, NAN, {"deep": [-INF, INF]}], "array": [0, 1], "proxy": {}})
+        assert repr(settled.note) == repr({"policy": [0.5, NAN, {"deep": [-INF, INF]}], "array": [0, 1], "proxy": {}})
         assert math.isnan(reader.measurements()[0].median_ms)
         assert reader.measurements()[0].p95_ms == INF
         assert reader.get("limits") == [INF]
@@ -186,8 +186,8 @@ def test_our_own_mark_for_floats_may_be_anybodys_key(journal, note):
 
 
 def test_text_that_utf8_cannot_hold(journal):
-    told = journal.settle(trial(0, outcome="error", error="bad \udcff name\0!"))
-    assert told.error == "bad \\udcff name\\0!"
+    settled = journal.settle(trial(0, outcome="error", error="bad \udcff name\0!"))
+    assert settled.error == "bad \\udcff name\\0!"
 
 
 JSONS = st.recursive(

@@ -209,14 +209,14 @@ def test_a_space_of_size_one_has_no_held_out_error():
 
 
 def test_progress_is_told():
-    told: list[tuple[str, int, int]] = []
+    reported: list[tuple[str, int, int]] = []
     bench = FakeBench()
 
     def tell(what: str, done: int, total: int) -> None:
-        told.append((what, done, total))
+        reported.append((what, done, total))
 
     fit_layerwise(tiny(), 0, bench, Budget(5, 2, 1e9), "fake", "f", {}, tell, bench.clock)
-    assert [t for t in told if t[1] == t[2]] == [
+    assert [t for t in reported if t[1] == t[2]] == [
         ("compile networks", 2, 2),
         ("compile layers", 5, 5),
         ("measure", 1, 1),

@@ -124,8 +124,8 @@ def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     environment = {**os.environ, "FILL": FILL, "PYTHONPATH": str(ROOT)}
     ran = subprocess.run(["unshare", "-rm", "sh", "-c", command], env=environment, capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stderr
-    said, told, kept, pending = json.loads(ran.stdout)
+    said, acknowledged, kept, pending = json.loads(ran.stdout)
     assert said.endswith("journal.sqlite: the disk is full")
-    assert told > 10
-    assert kept == told  # what was acknowledged is there, and nothing else counts as done
+    assert acknowledged > 10
+    assert kept == acknowledged  # what was acknowledged is there, and nothing else counts as done
     assert pending <= 1

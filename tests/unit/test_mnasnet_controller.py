@@ -185,7 +185,7 @@ def problem_of(space: Space) -> Problem:
     return Problem(space, objectives, lambda genomes: {"params": np.ones(len(genomes))})
 
 
-def told(settings: Mnasnet, space: Space, rewards: Sequence[float | None]) -> State:
+def observed(settings: Mnasnet, space: Space, rewards: Sequence[float | None]) -> State:
     """The state after trials with these rewards; None is a failed one."""
     state = settings.init(problem_of(space), 0)
     for n, (genome, reward) in enumerate(zip(space.enumerate(), rewards, strict=False)):
@@ -212,14 +212,14 @@ def trial_of(number: int, genome: Genome, reward: float | None) -> Trial:
 def test_the_baseline_is_an_average_that_decays(
     space: Space, rewards: list[float | None], baseline: float | None
 ) -> None:
-    state = told(Mnasnet(batch=2, window=2, passes=1, baseline=0.5), space, rewards)
+    state = observed(Mnasnet(batch=2, window=2, passes=1, baseline=0.5), space, rewards)
     assert state.baseline == (None if baseline is None else pytest.approx(baseline))
 
 
 @pytest.mark.parametrize("failed, expected", [("worst", [0.5, 0.3, 0.3, 0.6]), (0.0, [0.5, 0.0, 0.3, 0.6])])
 def test_failed_trials_count_as_set(space: Space, failed: float | Literal["worst"], expected: list[float]) -> None:
     settings = Mnasnet(failed=failed)
-    state = told(settings, space, [0.5, None, 0.3, 0.6])
+    state = observed(settings, space, [0.5, None, 0.3, 0.6])
     assert settings._rewards(state.history).tolist() == expected
 
 

@@ -363,11 +363,11 @@ def test_global_pool_and_flatten() -> None:
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_dropping_keeps_the_expectation(rate: float) -> None:
     x = jnp.ones((4000, 2, 2, 1))
-    spread = math.sqrt(rate / (1 - rate))
+    deviation = math.sqrt(rate / (1 - rate))
     paths = np.asarray(ops.drop_path(x, rate, jax.random.key(0)))
     assert np.all(paths == paths[:, :1, :1])  # whole examples
     values = np.asarray(ops.dropout(x, rate, jax.random.key(1)))
     assert not np.all(values == values[:, :1, :1])
     for got, count in ((paths, 4000), (values, 16000)):
         np.testing.assert_allclose(np.unique(got), [0, 1 / (1 - rate)], rtol=1e-6)
-        assert abs(got.mean() - 1) < 5 * spread / math.sqrt(count)
+        assert abs(got.mean() - 1) < 5 * deviation / math.sqrt(count)

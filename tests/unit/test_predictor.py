@@ -351,11 +351,11 @@ def test_chosen_networks_cover_what_random_ones_leave_open():
     genomes = drawn(12)
     pool = drawn(200, seed=21)
     chosen = np.array(next_to_measure(space(), genomes, device_ms(genomes), np.random.default_rng(3), 15, counts=counts()))
-    spreads = []
+    deviations = []
     for more in (chosen, drawn(15, seed=22)):
         rows = np.concatenate([genomes, more])
-        spreads.append(fit_predictor(space(), rows, device_ms(rows), counts=counts()).std(pool).mean())
-    assert spreads[0] < 1.1 * spreads[1]
+        deviations.append(fit_predictor(space(), rows, device_ms(rows), counts=counts()).std(pool).mean())
+    assert deviations[0] < 1.1 * deviations[1]
 
 
 def test_enough_is_said_by_held_out_networks():
