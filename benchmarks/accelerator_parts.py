@@ -40,14 +40,12 @@ from nas.train.trainer import Trainer
 
 RECIPE = Recipe(epochs=2, batch=128, lr=0.05, dtype="bfloat16", augment=Augment(crop_padding=4, flip=True, cutout=8))
 NETWORKS = {"nas_bench_macro_11221122": (32, 128, 60), "mobilenet_v3_large": (224, 128, 20)}  # side, images a step, steps a turn
-QUICK = "--xla_gpu_autotune_level=0"
-GRAPHS = "--xla_gpu_enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,WHILE"
+# Without autotuning cuDNN's first algorithm runs: 157 ms a step on an H100, where the autotuned one took less than 5.
 ARMS: dict[str, dict[str, str]] = {
-    "ours": {"XLA_FLAGS": QUICK}, "ours, autotuned": {}, "ours, CUDA graphs": {"XLA_FLAGS": f"{QUICK} {GRAPHS}"},
-    "ours, level O1": {"XLA_FLAGS": QUICK, "JAX_OPTIMIZATION_LEVEL": "O1"}, "ours, a step a dispatch": {"XLA_FLAGS": QUICK},
+    "ours": {}, "ours, a step a dispatch": {}, "ours, no autotuning": {"XLA_FLAGS": "--xla_gpu_autotune_level=0"},
     "flax, one jit": {}, "torch, eager": {}, "torch.compile": {},
 }  # fmt: skip
-FEW = ("ours", "ours, autotuned", "torch, eager", "torch.compile")  # of the large network
+FEW = ("ours", "torch, eager", "torch.compile")  # of the large network
 
 
 def row(part: str, what: str, **values: Any) -> None:
