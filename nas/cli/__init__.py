@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 def run(argv: list[str]) -> int:
     """Runs one command line and returns its exit code."""
+    _print_anything()
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -44,6 +46,13 @@ def run(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, _terminate)
     _settle_environment()
     return _call(name, argv[1:])
+
+
+def _print_anything() -> None:
+    """A name in letters that a terminal lacks is shown by its code, and ends no command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _settle_environment() -> None:

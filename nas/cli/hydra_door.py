@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
@@ -25,6 +27,7 @@ from nas.cli.invocation import Invocation
 from nas.cli.process import settle_process
 from nas.core.paths import CONF
 from nas.core.plugins import load_plugins
+from nas.core.process import platform_fault
 from nas.core.settings import nearest
 
 PATH_KEYS = ("run", "runs", "arch", "space", "out", "storage", "path", "weights", "image", "predictor", "teacher", "teacher_weights")
@@ -45,6 +48,7 @@ def with_config(command: str, args: Sequence[str], function: Callable[[Invocatio
 
     Hydra's flags (`--cfg job`, `-m`, `--config-dir`) work as they do everywhere. Exceptions come through as they are.
     """
+    check_spaces(args)
     load_named_plugins(args)
     sys.argv = [f"nas {command}", *flags_first(args), *QUIET]
     before, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
@@ -70,6 +74,16 @@ def with_config(command: str, args: Sequence[str], function: Callable[[Invocatio
             del os.environ["HYDRA_FULL_ERROR"]
         else:
             os.environ["HYDRA_FULL_ERROR"] = before
+
+
+def check_spaces(args: Sequence[str]) -> None:
+    """A blank around `=` makes two words of one. Raises ValueError that shows the one."""
+    for i, (word, following) in enumerate(itertools.pairwise(args)):
+        key, value = word.removesuffix("="), following.removeprefix("=")
+        if "=" in key or "=" in value or key[:1] in ("", "-") or value[:1] in ("-", "+", "~") or word + following == key + value:
+            continue
+        value = value or next(iter(args[i + 2 :]), "")
+        raise ValueError(f"{key}: no blanks around =, as in {shlex.quote(f'{key}={value}')}")
 
 
 def flags_first(args: Sequence[str]) -> list[str]:
@@ -142,7 +156,7 @@ def explain(command: str, error: Exception) -> str | None:
         return " ".join(str(error).split())
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.filename or 'file'}: {error.strerror}"
-    return None
+    return platform_fault() if isinstance(error, RuntimeError | AssertionError) else None
 
 
 def _hydra_line(command: str, error: Exception) -> str:

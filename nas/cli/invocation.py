@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -20,8 +21,8 @@ class Invocation:
 
     @property
     def again(self) -> str:
-        """The command line that resumes it."""
-        return " ".join(["nas", self.command, *self.overrides])
+        """The command line that resumes it, as a shell reads it."""
+        return shlex.join(["nas", self.command, *self.overrides])
 
     def run(self, run: str | None) -> Run:
         """The run that `run=` names; by default its folder is named after the command and the keys that were set."""

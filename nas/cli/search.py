@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from nas.cli.console import Console
 from nas.cli.invocation import Invocation
 from nas.core.settings import build
@@ -15,4 +17,5 @@ def search(call: Invocation) -> None:
     run = call.run(command.run)
     found = run_search(command, run, Console())
     print(found)
-    print(f"\nreport  {run.shown}/report.html\nbest    {run.shown}/best.yaml   (nas train arch={run.shown}/best.yaml)")
+    train = shlex.join(["nas", "train", f"arch={run.shown}/best.yaml"])
+    print(f"\nreport  {run.shown}/report.html\nbest    {run.shown}/best.yaml   ({train})")

@@ -11,6 +11,7 @@ packages of the extra `mobile`.
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -31,7 +32,7 @@ def tflite_bytes(graph: Graph, variables: Variables, batch: int = 1, timeout_s: 
     """The model for `batch` images. Raises ConversionError with the converter's words, ValueError where it is missing."""
     if find_spec("litert_converter") is None:
         raise ValueError("tflite: needs the package litert-converter: pip install 'nas[mobile]'")
-    command = [sys.executable, "-P", str(PROCESS)]
+    command = [sys.executable, "-P", str(PROCESS), str(os.getpid())]
     try:
         done = subprocess.run(
             command, input=stablehlo(graph, variables, batch), capture_output=True, timeout=timeout_s, check=False

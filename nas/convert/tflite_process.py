@@ -1,11 +1,24 @@
 """Run as a script by `nas.convert.tflite`: MLIR bytecode of StableHLO on standard input, a .tflite file on standard output."""
 
+import ctypes
 import os
+import signal
 import sys
 from importlib import import_module
 
+PR_SET_PDEATHSIG = 1
+
+
+def end_with_parent(parent: int) -> None:
+    """Has the system kill this process when the one that started it ends, however that is; on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it ended before
+            os._exit(1)
+
 
 def main() -> None:
+    end_with_parent(int(sys.argv[1]))
     # The converter's C++ prints to file descriptor 1 as it pleases; only the file may stand there.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)

@@ -143,6 +143,23 @@ def use_compile_cache() -> Path | None:
     return folder
 
 
+def platform_fault() -> str | None:
+    """Whether JAX can start what `JAX_PLATFORMS` names; it is started by the question.
+
+    Returns:
+        One line on what is wrong; None if nothing is, or JAX is not loaded here.
+    """
+    jax = sys.modules.get("jax")
+    if jax is None:
+        return None
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # the latter where the package of a known backend is not installed
+        chosen, reason = jax.config.jax_platforms or "", (str(error).splitlines() or ["it is not installed"])[0]
+        return f"JAX_PLATFORMS={chosen}: no such backend here: {reason}"
+    return None
+
+
 def _has(module: str) -> bool:
     from importlib.util import find_spec
 

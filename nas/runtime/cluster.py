@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -174,7 +175,12 @@ class Cluster:
             context = self.ray.init(
                 address=address or "local", log_to_driver=False, logging_level=logging.ERROR, **options
             )
-        except (ConnectionError, RuntimeError, ValueError, TimeoutError, ImportError) as error:
+        except (OSError, RuntimeError, ValueError, TimeoutError, ImportError) as error:
+            if "AF_UNIX path length" in str(error):
+                raise ValueError(
+                    f"executor: the path of Ray's sockets under {tempfile.gettempdir()} is longer than the system allows; "
+                    "set TMPDIR or RAY_TMPDIR to a folder with a short path"
+                ) from None
             at = address or "a local cluster"
             hint = "; ray:// needs pip install 'nas[cluster]'" if isinstance(error, ImportError) else ""
             raise ValueError(f"executor.address: cannot reach {at}: {str(error).splitlines()[0]}{hint}") from error

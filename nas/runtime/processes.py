@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -158,6 +159,8 @@ class ProcessExecutor(Pool[_Child]):
     def _end(self, member: _Child) -> None:
         self._selector.unregister(member.stdout)
         member.process.kill()
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # what it started, such as a converter, is of its group
+            os.killpg(member.process.pid, signal.SIGKILL)
         for pipe in (member.stdin, member.stdout):
             with contextlib.suppress(BrokenPipeError):
                 pipe.close()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.core.plugins import load_plugins
-from nas.core.process import keep_memory, use_compile_cache
+from nas.core.process import keep_memory, platform_fault, use_compile_cache
 from nas.data import Dataset
 from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded
@@ -74,7 +74,7 @@ class Worker:
             return self._given
         evaluator = evaluator_settings(self._spec.settings["evaluator"]).make(self._context)
         if "jax" in sys.modules:  # tables need none, and loading it takes a second
-            use_compile_cache()
+            _start_jax()
         return evaluator
 
     @cached_property
@@ -82,9 +82,11 @@ class Worker:
         return Space.from_plain(self._spec.space)
 
     def _device(self, name: str) -> Device:
+        import jax as jax
+
         from nas.latency import make_device
 
-        use_compile_cache()
+        _start_jax()
         return make_device(self._spec.settings["device"][name], f"device.{name}").bind(self._space)
 
     def _fit_latency(self, job: Job, report: Report) -> Outcome:
@@ -116,6 +118,13 @@ class Worker:
         measured = [dataclasses.replace(m, device=job.data["device"]) for m in measured]
         data = {"measurements": [dataclasses.asdict(m) for m in measured], "failures": failures, **about}
         return Outcome(job.number, "ok", data=data, worker=self._context.worker)
+
+
+def _start_jax() -> None:
+    """Raises ValueError where JAX cannot start the platform that the user named."""
+    if fault := platform_fault():
+        raise ValueError(fault)
+    use_compile_cache()
 
 
 def _forget_programs() -> None:

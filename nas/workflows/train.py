@@ -235,6 +235,8 @@ def _trained(command: TrainCommand, executor: ExecutorSettings, arch: Arch, data
         return _distributed(command, executor.cluster, work, dataset, run.folder, epochs)
     except KeyboardInterrupt:
         raise run.stopped(f"stopped after epoch {epochs.last}") from None
+    except ArithmeticError as error:
+        raise ValueError(f"recipe: the training diverged: {error}; a smaller lr (now {recipe.lr:g}) or a longer warm-up helps") from None
 
 
 def _distributed(command: TrainCommand, cluster: ClusterSettings, work: Mapping[str, JSON], dataset: Dataset, folder: Path,
