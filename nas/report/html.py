@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from string import Template
 
+from nas.arch import arch_from_dict
 from nas.objectives import MEASURED
 from nas.report import svg
 from nas.report.curves import SQUARE, document, hypervolume_plot, latency_error, latency_plot, reward_plot
+from nas.report.drawing import architecture_plot
 from nas.report.format import duration, label, many, number, show
 from nas.report.front import FrontRow
 from nas.report.plots import Reference, Series, front_plot, plot_costs, series_of
@@ -49,6 +51,7 @@ def page(summary: Summary, references: Sequence[Reference] = ()) -> str:
         _head(summary),
         _tiles(summary),
         fronts(summary, runs, references, front_legend(summary, references)),
+        _best(summary),
         _over_trials(summary),
         _latency(summary),
         section("The front", front_table(summary)) if summary.front else "",
@@ -245,6 +248,18 @@ def _latency(summary: Summary) -> str:
         listed = latency_table(rows) if len(rows) <= SHORT else _details("all measurements", latency_table(rows))
         parts.append(f'<p>{escape(text)}.</p><div class="latency">{figure}{listed}</div>')
     return section("Latency, predicted and measured", "".join(parts)) if parts else ""
+
+
+def _best(summary: Summary) -> str:
+    """The drawing of the best network."""
+    best = summary.best
+    if best is None or not best.arch:
+        return ""
+    markup, *size = architecture_plot(arch_from_dict(dict(best.arch)))
+    plot = document(markup, f"the architecture of {best.title}", (size[0], size[1]))
+    note = "Each box is a block: kernel, channels, expansion, activation, and the ratio of squeeze-excite where it has one."
+    figure = svg.tag("figure", plot, style=f"max-width:{size[0]}px")
+    return section(f"The best network, {best.title}", f'<p class="note">{note}</p>{figure}')
 
 
 def _proxies(summary: Summary) -> str:
