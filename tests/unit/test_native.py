@@ -159,16 +159,14 @@ import jax, jax.numpy as jnp
 import nas.nn.native
 from nas.nn import ops
 x, w = jnp.ones((1, 3, 3, 2)), jnp.ones((3, 3, 1, 2))
-for _ in range(2):
-    print(nas.nn.native.available(), float(ops.conv(x, w, groups=2)[0, 1, 1, 0]))
-print(float(ops.norm_train(x, x[0, 0, 0], x[0, 0, 0], 1e-3, "relu")[1][0]))
+print(nas.nn.native.available(), float(jax.jit(lambda x: ops.conv(x, w, groups=2))(x)[0, 1, 1, 0]), nas.nn.native.available())
 """
 
 
 def test_without_llvmlite_everything_runs_and_one_line_says_so() -> None:
     done = subprocess.run([sys.executable, "-c", WITHOUT], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["False", "9.0", "False", "9.0", "1.0"]
+    assert done.stdout.split() == ["False", "9.0", "False"]
     assert done.stderr.splitlines() == [
         "depthwise convolutions and batch norm run in their slower form: llvmlite is not installed"
     ]

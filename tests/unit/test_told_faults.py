@@ -8,7 +8,6 @@ import select
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 
 from nas.cli import run
-from nas.cli.hydra_door import check_spaces
+from nas.cli.hydra_door import check_spaces, explain
 from nas.cli.invocation import Invocation
 from nas.core import process
 from nas.records import Job
@@ -88,11 +87,11 @@ def test_a_platform_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, 
     assert process.platform_fault() == (words and f"JAX_PLATFORMS=cuda: no such backend here: {words}")
 
 
-def test_a_platform_that_is_not_there_ends_a_command(run_nas: Callable[..., Any], tmp_path: Path) -> None:
-    (tmp_path / "net.yaml").write_text(ARCH)
-    done = run_nas("train", "arch=net.yaml", "dataset=digits", "recipe=quick", env={"JAX_PLATFORMS": "rocm"})
-    (line,) = done.stderr.splitlines()
-    assert (done.returncode, line.partition(": Unable")[0]) == (2, "nas: JAX_PLATFORMS=rocm: no such backend here")
+def test_a_platform_that_is_not_there_explains_what_a_command_ends_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "jax", jax_that(RuntimeError("Unable to initialize")))
+    assert explain("train", RuntimeError("anything")) == "JAX_PLATFORMS=cuda: no such backend here: Unable to initialize"
+    monkeypatch.setitem(sys.modules, "jax", jax_that(None))
+    assert explain("train", RuntimeError("anything")) is None, "a fault of ours stays one"
 
 
 def test_a_training_that_diverges(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
