@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nas.data.images import Fetched, Format, common_form, formats_of, machine_memory, read_images
+from nas.core.memory import machine_memory
+from nas.data.images import Fetched, Format, common_form, formats_of, read_images
 from nas.data.split import split_off, subset
 from nas.data.statistics import SURVEYED, channel_statistics, evenly, pieces
 from nas.data.stream import MIB, Groups, Streamed

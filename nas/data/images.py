@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 import struct
 import warnings
 import zlib
@@ -20,6 +19,8 @@ from typing import TypeVar
 
 import numpy as np
 from PIL import Image
+
+from nas.core.memory import machine_memory
 
 GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 COLOR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
@@ -98,21 +99,13 @@ def common_form(formats: Sequence[Format], resolution: int | None) -> tuple[int,
 
 
 def check_memory(wanted_bytes: int, what: str) -> None:
-    """Raises ValueError where `wanted_bytes` are more than this machine's memory."""
+    """Raises ValueError where `wanted_bytes` are more than this machine, or this container, has."""
     limit = machine_memory()
     if wanted_bytes > limit:
         raise ValueError(
             f"{what} need {wanted_bytes / 2**30:,.1f} GiB, this machine has {limit / 2**30:,.1f}; "
             "lower dataset.train_size, dataset.test_size or dataset.resolution"
         )
-
-
-def machine_memory() -> int:
-    """Bytes."""
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return 64 * 2**30
 
 
 def formats_of(name: str, part: Fetched) -> list[Format]:

@@ -29,11 +29,12 @@ def resident_bytes() -> int:
         return peak if sys.platform == "darwin" else peak * 1024
 
 
-def run_within(limit: int, jobs: Sequence[Job], work: Callable[[], Sequence[Outcome]]) -> tuple[list[Outcome], bool]:
-    """Runs `work` in a thread, and abandons it as soon as the process holds more than `limit` bytes.
+def run_within(limit: int, jobs: Sequence[Job], work: Callable[[], Sequence[Outcome]], before: int = 0) -> tuple[list[Outcome], bool]:
+    """Runs `work` in a thread, and abandons it as soon as the process holds `limit` bytes more than before.
 
     Args:
         limit: Bytes; 0 is no limit.
+        before: Bytes that the process held when it had done no work yet.
         jobs: What `work` does.
         work: Returns the outcomes of the jobs.
 
@@ -54,7 +55,7 @@ def run_within(limit: int, jobs: Sequence[Job], work: Callable[[], Sequence[Outc
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
     while thread.is_alive():
-        if (held := resident_bytes()) > limit:
+        if (held := resident_bytes() - before) > limit:
             error = f"took {held / GIB:.3g} GiB of memory, the limit is {limit / GIB:.3g}"
             return [Outcome(job.number, "oom", error) for job in jobs], True
         thread.join(LOOK_S)

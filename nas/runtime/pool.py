@@ -8,17 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from nas.records import Job
+from nas.records import Job, Outcome
 from nas.runtime.base import JobEvent
 
 
 @dataclass
 class Member:
-    """A worker and the ticket that it works on; `name` is shown to people."""
+    """A worker and the ticket that it works on; `name` is shown to people, `given` counts its tickets so far."""
 
     name: str = ""
     ticket: int | None = None
     jobs: Sequence[Job] = field(default_factory=tuple)
+    given: int = 0
 
 
 W = TypeVar("W", bound=Member)
@@ -32,6 +33,7 @@ class Pool(ABC, Generic[W]):
         self._queue: deque[tuple[int, Sequence[Job]]] = deque()
         self._events: list[JobEvent] = []
         self._tickets = 0
+        self._alone: set[int] = set()  # tickets for a worker that has done nothing yet
 
     @abstractmethod
     def _free(self) -> W | None:
@@ -53,6 +55,7 @@ class Pool(ABC, Generic[W]):
 
     def kill(self, ticket: int) -> None:
         self._queue = deque(item for item in self._queue if item[0] != ticket)
+        self._alone.discard(ticket)
         for member in [m for m in self._members if m.ticket == ticket]:
             self._bury(member)
 
@@ -63,9 +66,24 @@ class Pool(ABC, Generic[W]):
 
     def _feed(self) -> None:
         while self._queue and (member := self._free()) is not None:
+            if self._queue[0][0] in self._alone and member.given:
+                self._bury(member)
+                continue
             member.ticket, member.jobs = self._queue.popleft()
+            member.given += 1
             self._events.append(JobEvent(member.ticket, "started", worker=member.name, number=member.jobs[0].number))
             self._give(member, member.jobs)
+
+    def _spent(self, member: W, ticket: int, outcomes: Sequence[Outcome]) -> list[JobEvent]:
+        """The end of a worker that exceeded its memory. What earlier trials left in it is not the trial's: where there were any,
+        the trial runs once more in a fresh worker, and what happens there counts."""
+        self._bury(member)
+        if member.given > 1 and ticket not in self._alone:
+            self._alone.add(ticket)
+            self._queue.appendleft((ticket, member.jobs))
+            return []
+        self._alone.discard(ticket)
+        return [JobEvent(ticket, "done", tuple(outcomes))]
 
     def _bury(self, member: W) -> None:
         self._members.remove(member)

@@ -145,9 +145,10 @@ class ProcessExecutor(Pool[_Child]):
         ticket, child.ticket = child.ticket, None
         if "error" in message:
             return JobEvent(ticket, "lost", error=message["error"], cause=message["cause"])
+        outcomes = tuple(Outcome(**outcome) for outcome in message["outcomes"])
         if message["spent"]:
-            self._bury(child)
-        return JobEvent(ticket, "done", tuple(Outcome(**outcome) for outcome in message["outcomes"]))
+            return next(iter(self._spent(child, ticket, outcomes)), None)
+        return JobEvent(ticket, "done", outcomes)
 
     def _died(self, child: _Child) -> list[JobEvent]:
         ticket, code = child.ticket, child.process.wait()

@@ -160,9 +160,8 @@ class RayExecutor(Pool[_Actor]):
             what = f"the node of worker {actor.name}" if cause == "node" else f"the Ray worker {actor.name}"
             return [JobEvent(ticket, "lost", error=f"{what} died: {_first_line(error)}", cause=cause)]
         actor.ticket = actor.run = actor.talk = None
-        if spent:
-            self._bury(actor)
-        return [JobEvent(ticket, "done", tuple(Outcome(**outcome) for outcome in outcomes))]
+        found = tuple(Outcome(**outcome) for outcome in outcomes)
+        return self._spent(actor, ticket, found) if spent else [JobEvent(ticket, "done", found)]
 
     def _cause(self, actor: _Actor, error: Exception) -> Cause:
         if isinstance(error, self._errors.OutOfMemoryError) or "OutOfMemory" in str(error):

@@ -26,7 +26,7 @@ from nas.data import Dataset
 from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded
 from nas.records import JSON, DiskFullError, Job, Outcome, Report
-from nas.runtime.memory import run_within
+from nas.runtime.memory import resident_bytes, run_within
 from nas.runtime.spec import WorkerSpec
 from nas.space import Space
 
@@ -46,6 +46,7 @@ class Worker:
     def __init__(self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None):
         self._spec, self._given = spec, evaluator
         keep_memory()
+        self._before = resident_bytes()
         load_plugins(spec.plugins, spec.path)
         self._context = Context(
             spec.settings, Path(spec.storage), f"{socket.gethostname()}/{os.getpid()}", spec.space, dataset
@@ -53,7 +54,7 @@ class Worker:
 
     def run_within(self, jobs: Sequence[Job], report: Report) -> tuple[list[Outcome], bool]:
         """Runs jobs within the memory that the spec allows. Returns their outcomes, and whether this process must end now."""
-        return run_within(self._spec.memory_bytes, jobs, lambda: self.run(jobs, report))
+        return run_within(self._spec.memory_bytes, jobs, lambda: self.run(jobs, report), self._before)
 
     def run(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         """Runs jobs of one kind. Returns their outcomes in order. Raises DiskFullError, which is no outcome."""

@@ -109,6 +109,13 @@ def test_a_trial_that_eats_memory_is_ended_and_the_next_one_runs(kind: str, star
     assert outcome.outcome == "ok"
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("kind", APART)
+def test_what_earlier_trials_left_in_a_worker_is_not_the_trials(kind: str, start: Any) -> None:
+    executor = start(kind, memory_gib=0.7, leaves=0.3)
+    assert [outcome.outcome for outcome in run_all(executor, jobs(6), retries=0)] == ["ok"] * 6
+
+
 @pytest.mark.parametrize("kind", ALL)
 def test_a_full_disk_stops_the_run_and_is_no_outcome(kind: str, start: Any, tmp_path: Path) -> None:
     executor = start(kind, full=True)

@@ -75,7 +75,7 @@ class Formula(EvaluatorSettings):
 
     `fail`: fraction of architectures that fail by nan; `kill`: the first time that a worker gets one of this fraction of
     trials, it kills itself; `seconds`: how long a trial takes, after the first `quick` ones; `eats`: trial 0 takes all the memory it gets;
-    `full`: there is no room on the disk, until a file `room` is in the storage.
+    `leaves`: GiB that a trial leaves in its worker; `full`: there is no room on the disk, until a file `room` is in the storage.
     """
 
     fail: float = 0.0
@@ -83,12 +83,16 @@ class Formula(EvaluatorSettings):
     seconds: float = 0.0
     quick: int = 0
     eats: bool = False
+    leaves: float = 0.0
     full: bool = False
 
     capabilities: ClassVar[Capabilities] = Capabilities(fidelities=True, metrics={"margin": "max"})
 
     def make(self, context: Context) -> Any:
         return _Formula(self, context)
+
+
+LEFT: list[np.ndarray] = []
 
 
 class _Formula:
@@ -106,6 +110,7 @@ class _Formula:
             os.kill(os.getpid(), signal.SIGKILL)
         if self._settings.full and not Path(self._context.storage, "room").exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        LEFT.append(np.ones(int(self._settings.leaves * 2**27)))
         hoard = []
         while self._settings.eats and job.number == 0:
             hoard.append(np.ones(2**22))

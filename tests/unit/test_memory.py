@@ -1,0 +1,112 @@
+"""Memory: what a container may have counts where it is less, and a trial is measured by what it took itself."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from nas.core.memory import machine_memory
+from nas.records import Job, Outcome
+from nas.runtime import memory
+from nas.runtime.base import JobEvent
+from nas.runtime.memory import run_within
+from nas.runtime.pool import Member, Pool
+
+GIB = 2**30
+NONE = "9223372036854771712"
+
+
+@pytest.mark.parametrize(
+    "files, gib",
+    [
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": f"{GIB}\n"}, 1),
+        ({"proc/self/cgroup": "0::/a/b\n", "sys/fs/cgroup/a/memory.max": f"{GIB}\n", "sys/fs/cgroup/a/b/memory.max": "max\n"}, 1),
+        ({"proc/self/cgroup": "0::/of/the/host\n", "sys/fs/cgroup/memory.max": f"{GIB}\n"}, 1),
+        ({"proc/self/cgroup": "0::/../../x\n", "sys/fs/cgroup/memory.max": f"{GIB}\n", "memory.max": "1\n"}, 1),
+        ({"proc/self/cgroup": "3:cpu,memory:/a\n", "sys/fs/cgroup/memory/a/memory.limit_in_bytes": f"{GIB}\n"}, 1),
+        ({"proc/self/cgroup": "3:memory:/docker/x\n1:name=systemd:/\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{GIB}\n"}, 1),
+        ({"proc/self/cgroup": "3:memory:/\n", "sys/fs/cgroup/memory/memory.limit_in_bytes": f"{NONE}\n"}, None),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "max\n"}, None),
+        ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/memory.max": "what?\n"}, None),
+        ({"proc/self/cgroup": "nothing\n"}, None),
+        ({}, None),
+    ],
+)  # fmt: skip
+def test_limits_of_control_groups_count(tmp_path: Path, files: Mapping[str, str], gib: int | None) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    usual = machine_memory(tmp_path / "nowhere")
+    assert machine_memory(tmp_path) == (usual if gib is None else min(gib * GIB, usual))
+
+
+@dataclass(kw_only=True)
+class Fake(Member):
+    """A worker in which each trial leaves what it took."""
+
+    held: int = 0
+
+
+class FakePool(Pool[Fake]):
+    """One worker, replaced when it has ended; a trial takes `sizes[number]`, and more than `limit` in a worker is too much."""
+
+    def __init__(self, sizes: Sequence[int], limit: int):
+        super().__init__()
+        self._sizes, self._limit, self._names = sizes, limit, itertools.count()
+
+    def _free(self) -> Fake | None:
+        if not self._members:
+            self._members.append(Fake(name=str(next(self._names))))
+        return next((member for member in self._members if member.ticket is None), None)
+
+    def _give(self, member: Fake, jobs: Sequence[Job]) -> None:
+        ticket, job = member.ticket or 0, jobs[0]
+        member.ticket, member.held = None, member.held + self._sizes[job.number]
+        spent = member.held > self._limit
+        outcomes = (Outcome(job.number, "oom" if spent else "ok", worker=member.name),)
+        self._events += self._spent(member, ticket, outcomes) if spent else [JobEvent(ticket, "done", outcomes)]
+
+    def _end(self, member: Fake) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "sizes, expected",
+    [
+        ([1, 1, 1], "0 ok, 0 ok, 0 ok"),
+        ([3, 3, 3], "0 ok, 1 ok, 2 ok"),
+        ([1, 9, 1], "0 ok, 1 oom, 2 ok"),
+        ([9, 1], "0 oom, 1 ok"),
+        ([9, 9], "0 oom, 1 oom"),
+        ([2, 2, 9, 4], "0 ok, 0 ok, 1 oom, 2 ok"),
+    ],
+)
+def test_a_trial_runs_once_more_in_a_fresh_worker_before_it_is_too_large(sizes: Sequence[int], expected: str) -> None:
+    pool = FakePool(sizes, 4)
+    for number in range(len(sizes)):
+        pool.submit([Job(number, "train")])
+    done = [event.outcomes[0] for event in pool._taken_events() if event.kind == "done"]
+    assert ", ".join(f"{outcome.worker} {outcome.outcome}" for outcome in done) == expected
+
+
+@pytest.mark.parametrize("held, before, outcome", [(50, 0, "ok"), (150, 0, "oom"), (150, 100, "ok"), (250, 100, "oom")])
+def test_what_a_worker_held_before_it_worked_is_not_counted(
+    monkeypatch: pytest.MonkeyPatch, held: int, before: int, outcome: str
+) -> None:
+    looked = memory.threading.Event()
+
+    def look() -> int:
+        looked.set()
+        return held
+
+    def work() -> list[Outcome]:
+        looked.wait(60)
+        return [Outcome(0, "ok")]
+
+    monkeypatch.setattr(memory, "resident_bytes", look)
+    outcomes, spent = run_within(100, [Job(0, "train")], work, before)
+    assert ([one.outcome for one in outcomes], spent) == ([outcome], outcome == "oom")
