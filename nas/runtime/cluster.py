@@ -104,6 +104,13 @@ class Cluster:
         """How many workers the present nodes hold, each node by itself."""
         return sum(self._holds(node) for node in self.alive().values())
 
+    def demand(self, workers: int) -> None:
+        """Asks an autoscaler, where there is one, for nodes that hold so many workers; 0 takes the request back."""
+        from ray.autoscaler.sdk import request_resources
+
+        with contextlib.suppress(self.errors.RayError, OSError):  # a wish: the search goes its way without
+            request_resources(bundles=[{k: v for k, v in self._asked.items() if v}] * workers)
+
     def wait_for_capacity(self) -> None:
         """Returns when a node can hold a worker. (Ray itself waits for ever, in silence, for what no node has.)
 

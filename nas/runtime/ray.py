@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nas.runtime.worker import Worker
 
 PROGRESS_S = 1.0
+GREET_S = 300.0  # a worker that was started and did not greet by then is given up
 FAILED_STARTS = 5  # in a row; the pause between them grows
 LOOK_S = 2.0  # how often the cluster is asked what it has
 
@@ -45,6 +46,7 @@ class _Actor(Member):
     run: Ref = None
     talk: Ref = None
     asked: float = 0.0
+    since: float = 0.0
 
 
 class RayExecutor(Pool[_Actor]):
@@ -57,6 +59,7 @@ class RayExecutor(Pool[_Actor]):
         self._ray, self._errors = self._cluster.ray, self._cluster.errors
         self._looked = self._nodes_hold = self._pause_until = 0.0
         self._failed_starts, self._token = 0, ""
+        self._demand, self._demanded = 0, 0.0
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             if spec.storage:
@@ -76,6 +79,7 @@ class RayExecutor(Pool[_Actor]):
 
     def poll(self, timeout_s: float) -> Sequence[JobEvent]:
         self._feed()
+        self._ask_for_nodes()
         events = self._taken_events()
         waited = {a.run if a.run is not None else a.hello: a for a in self._members if a.run is not None or not a.ready}
         if not waited:
@@ -90,11 +94,14 @@ class RayExecutor(Pool[_Actor]):
             events += self._greeted(waited[ref]) if waited[ref].run is None else self._finished(waited[ref])
         for actor in list(self._members):
             events += self._progress(actor)
+            self._give_up(actor)
         self._feed()
         return events + self._taken_events()
 
     def close(self) -> None:
         super().close()
+        if self._demand:
+            self._cluster.demand(0)
         self._cluster.close()
         if self._token:
             forget_probe(self._spec.storage, self._token)
@@ -122,9 +129,19 @@ class RayExecutor(Pool[_Actor]):
             self._start()
         return None
 
+    def _ask_for_nodes(self) -> None:
+        """Keeps an autoscaler informed of the workers that the trials at hand could use."""
+        if self._settings.address is None:
+            return
+        useful = min(len(self._members) + len(self._queue), self._settings.workers or 2**31)
+        if useful != self._demand and time.monotonic() - self._demanded > LOOK_S:
+            self._demand, self._demanded = useful, time.monotonic()
+            self._cluster.demand(useful)
+
     def _start(self) -> None:
         handle = self._actor_class.remote(self._spec.to_dict(), self._token, [self._dataset])
-        self._members.append(_Actor(handle=handle, hello=handle.hello.options(concurrency_group="talk").remote()))
+        hello = handle.hello.options(concurrency_group="talk").remote()
+        self._members.append(_Actor(handle=handle, hello=hello, since=time.monotonic()))
 
     def _give(self, member: _Actor, jobs: Sequence[Job]) -> None:
         work = member.handle.run.options(concurrency_group="work")
@@ -135,14 +152,22 @@ class RayExecutor(Pool[_Actor]):
             actor.name, actor.node = self._ray.get(actor.hello)
             actor.ready, self._failed_starts = True, 0
         except self._errors.RayError as error:
-            self._bury(actor)
-            self._failed_starts += 1
-            why = _last_line(error) if isinstance(error, self._errors.RayTaskError) else _first_line(error)
-            if self._failed_starts > FAILED_STARTS:
-                raise ValueError(f"executor: workers cannot start: {why}") from None
-            log.warning("a Ray worker died while it started: %s", why)
-            self._pause_until = time.monotonic() + self._failed_starts
+            self._failed_start(actor, _last_line(error) if isinstance(error, self._errors.RayTaskError) else _first_line(error))
         return []
+
+    def _give_up(self, actor: _Actor) -> None:
+        if self.capacity() < len(self._members):
+            actor.since = time.monotonic()  # it may wait for a place
+        elif not actor.ready and time.monotonic() - actor.since > GREET_S:
+            self._failed_start(actor, f"no greeting after {GREET_S:.0f} s")
+
+    def _failed_start(self, actor: _Actor, why: str) -> None:
+        self._bury(actor)
+        self._failed_starts += 1
+        if self._failed_starts > FAILED_STARTS:
+            raise ValueError(f"executor: workers cannot start: {why}") from None
+        log.warning("a Ray worker died while it started: %s", why)
+        self._pause_until = time.monotonic() + self._failed_starts
 
     def _finished(self, actor: _Actor) -> list[JobEvent]:
         ticket = actor.ticket

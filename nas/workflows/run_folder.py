@@ -46,6 +46,7 @@ class Run:
         return KeyboardInterrupt(f"{text}; the same {self.what} resumes:\n  {self.again}")
 
 
+CHOSEN_AT_START = ("search.in_flight",)  # where the command leaves it open, the run's own value stays
 NOT_IDENTITY = ("trials", "samples", "run", "out", "storage", "track", "plugins")
 
 
@@ -129,7 +130,7 @@ def made_folder(folder: Path) -> None:
 def _same(theirs: Mapping[str, JSON], ours: Mapping[str, JSON], folder: Path) -> None:
     for key in [*theirs, *(k for k in ours if k not in theirs)]:
         then, now = theirs.get(key), ours.get(key)
-        if then != now:
+        if then != now and not (now is None and key in CHOSEN_AT_START):
             raise ValueError(
                 f"{key}: the run in {folder} began with {_shown(then)}, this command has {_shown(now)}; run=<another folder> starts anew"
             )

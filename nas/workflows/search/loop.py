@@ -26,6 +26,7 @@ from nas.runtime.base import Executor, JobEvent
 from nas.runtime.dispatch import Dispatcher, Loss
 from nas.runtime.journaled import job_seed
 from nas.workflows.progress import Observer
+from nas.workflows.search.in_flight import LOCAL
 from nas.workflows.search.ledger import History, root_of
 from nas.workflows.search.preparation import prepared
 
@@ -34,9 +35,12 @@ STATUS_S = 1.0
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """`search.*`: K, threads per trial, how repeated architectures are handled, and limits on failures."""
+    """`search.*`: K, threads per trial, how repeated architectures are handled, and limits on failures.
 
-    in_flight: int = 4
+    `in_flight` None: K is chosen when the run begins, by `nas.workflows.search.in_flight`.
+    """
+
+    in_flight: int | None = None
     threads: int = 1
     repeat: Literal["journal", "reseed"] = "journal"
     retries: int = 2
@@ -59,9 +63,10 @@ class Search:
     ):  # fmt: skip
         self._problem, self._controller, self._journal, self._executor = problem, controller, journal, executor
         self._settings, self._seed, self._observer = settings, seed, observer
+        self._in_flight = LOCAL if settings.in_flight is None else settings.in_flight
         self._first, self._clock = list(proposed_first), clock
         self._fidelities, self._prepared = controller.fidelities, prepared(journal)
-        self._history = History(journal, settings.in_flight + 1)
+        self._history = History(journal, self._in_flight + 1)
         self._state, self._observed = controller.init(problem, seed), 0
         self._work = Dispatcher(executor, settings.retries, settings.timeout_s, self._lost, self._seen, clock)
         self._status: dict[str, JSON] = {}
@@ -88,7 +93,7 @@ class Search:
             self._tell_status()
 
     def _ready(self) -> bool:
-        need = self._history.count - self._settings.in_flight - 1
+        need = self._history.count - self._in_flight - 1
         return need < 0 or self._history[need].done
 
     def _ended(self) -> str:
@@ -101,7 +106,7 @@ class Search:
 
     def _propose(self) -> str:
         number = self._history.count
-        self._tell_up_to(number - self._settings.in_flight)
+        self._tell_up_to(number - self._in_flight)
         pending = [trial.proposal for trial in self._history.between(self._observed, number)]
         if number < len(self._first):
             proposal = Proposal(self._first[number], note={"enqueued": True})

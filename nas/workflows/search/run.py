@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from nas.core.versions import versions
@@ -14,6 +15,7 @@ from nas.evaluators.preparation import preparation_jobs
 from nas.journal import Journal
 from nas.report import write_outputs
 from nas.report.trackers import open_trackers
+from nas.runtime import make_executor_settings
 from nas.runtime.device_executors import DeviceExecutors
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.log import logged
@@ -21,6 +23,7 @@ from nas.workflows.progress import SILENT, Progress, Several
 from nas.workflows.run_folder import Run, as_config, open_run
 from nas.workflows.search.feasibility import check_feasible
 from nas.workflows.search.finish import Keeper, measure_front, prune_weights, test_front
+from nas.workflows.search.in_flight import choose_in_flight
 from nas.workflows.search.loop import Search
 from nas.workflows.search.plan import Plan, SearchCommand, make_plan
 from nas.workflows.search.preparation import prepare
@@ -91,6 +94,10 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
     if executor.dashboard:
         progress.message(f"Ray's dashboard: {executor.dashboard}")
     try:
+        on_cluster = make_executor_settings(command.executor).cluster is not None
+        in_flight, line = choose_in_flight(plan.settings.in_flight, journal, executor.capacity(), on_cluster)
+        loop_settings = replace(plan.settings, in_flight=in_flight)
+        _messages([line], progress)
         problem = make_problem(plan, counted_problem(plan), journal, placed, progress)
         check_feasible(problem, command.seed)
         context = Context(settings, storage, "", plan.space.to_plain(), plan.dataset)
@@ -101,7 +108,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
             progress.watch(command.trials, problem.objectives, journal.trials()) as display,
         ):
             observer = Several(display, trackers, Keeper(journal, problem.objectives, storage))
-            loop = Search(problem, plan.controller, journal, executor, plan.settings, command.seed, observer, plan.first)
+            loop = Search(problem, plan.controller, journal, executor, loop_settings, command.seed, observer, plan.first)
             reason = loop.run(command.trials)
         if reason:
             progress.message(f"ended early: {reason}")
