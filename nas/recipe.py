@@ -55,7 +55,7 @@ class Recipe:
             accumulator from 1, learning rate inside the momentum buffer); `adamw` with `momentum` as its b1.
         lr: The highest learning rate, at this batch (it is not scaled to it).
         momentum: Of the optimizer.
-        warmup_epochs: Epochs of a linear rise from 0.
+        warmup_epochs: Epochs of a linear rise from 0; None: a twentieth of `horizon`, at most 5.
         schedule: `cosine` to 0; `staircase`, lr * decay_rate ^ floor(epoch / decay_epochs) counted from the first step;
             `constant`.
         decay_rate: Of the staircase.
@@ -97,7 +97,7 @@ class Recipe:
     optimizer: Literal["sgd", "rmsprop", "adamw"] = "sgd"
     lr: float = 0.08
     momentum: float = 0.9
-    warmup_epochs: float = 0.5
+    warmup_epochs: float | None = 0.5
     schedule: Literal["cosine", "staircase", "constant"] = "cosine"
     decay_rate: float = 0.97
     decay_epochs: float = 2.4
@@ -137,10 +137,15 @@ class Recipe:
             raise ValueError(
                 f"schedule_epochs: expected {self.epochs} (epochs) or more, or null, got {self.schedule_epochs}"
             )
-        if not 0 <= self.warmup_epochs <= self.horizon:
+        if not 0 <= self.warmup <= self.horizon:
             raise ValueError(f"warmup_epochs: expected 0 to {self.horizon} (epochs), got {self.warmup_epochs}")
 
     @property
     def horizon(self) -> int:
         """Epochs that the learning rate is laid out for."""
         return self.epochs if self.schedule_epochs is None else self.schedule_epochs
+
+    @property
+    def warmup(self) -> float:
+        """Epochs of the linear rise."""
+        return min(5.0, self.horizon / 20) if self.warmup_epochs is None else self.warmup_epochs

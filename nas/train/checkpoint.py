@@ -195,6 +195,7 @@ def identity_of(graph_id: str, dataset: Dataset, recipe: Recipe, seed: int, star
     """What must be equal for a training to continue from another's checkpoint: all that its steps and their best depend on."""
     idle = WITHOUT_EFFECT if teacher else (*WITHOUT_EFFECT, *OF_A_TEACHER)
     settings = {f"recipe.{k}": v for k, v in dataclasses.asdict(recipe).items() if k not in idle}
+    settings["recipe.warmup_epochs"] = recipe.warmup
     settings["keeps_best"] = recipe.patience > 0
     if recipe.schedule == "cosine":
         settings["recipe.schedule_epochs"] = recipe.horizon

@@ -68,15 +68,15 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Scalar, xp: Module
     """The rate of a step, counted from 0."""
     epoch = step / steps_per_epoch
     if recipe.schedule == "cosine":
-        left = max(recipe.horizon - recipe.warmup_epochs, 1 / steps_per_epoch)
-        progress = xp.clip((epoch - recipe.warmup_epochs) / left, 0, 1)
+        left = max(recipe.horizon - recipe.warmup, 1 / steps_per_epoch)
+        progress = xp.clip((epoch - recipe.warmup) / left, 0, 1)
         rate = recipe.lr * 0.5 * (1 + xp.cos(np.pi * progress))
     elif recipe.schedule == "staircase":
         # A step at an exact boundary must not fall below it by rounding.
         rate = recipe.lr * recipe.decay_rate ** xp.floor(epoch / recipe.decay_epochs + 1e-4)
     else:
         rate = recipe.lr
-    warmup = recipe.warmup_epochs * steps_per_epoch
+    warmup = recipe.warmup * steps_per_epoch
     return rate * xp.minimum(1, (step + 1) / warmup) if warmup else rate * xp.ones_like(epoch)
 
 
