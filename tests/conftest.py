@@ -41,6 +41,7 @@ settings.register_profile(
 settings.register_profile("random", settings.get_profile("nas"), derandomize=False, max_examples=400)
 settings.load_profile("nas")
 
+OFFERED = ("controller", "dataset", "evaluator", "device")  # choices of the command line that a plugin adds to
 NIGHTLY = Path(__file__).parent / "nightly"
 RunNas = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -114,6 +115,10 @@ def registries_as_they_were() -> Iterator[None]:
     from nas.core.plugins import REGISTRIES
 
     loaded = [getattr(sys.modules[module], name) for name, module in REGISTRIES.items() if module in sys.modules]
+    if "hydra" in sys.modules:
+        from hydra.core.config_store import ConfigStore
+
+        loaded += [ConfigStore.instance().repo.setdefault(group, {}) for group in OFFERED]
     before = [dict(registry) for registry in loaded]
     yield
     for registry, entries in zip(loaded, before, strict=True):

@@ -122,7 +122,7 @@ def load_run(run: str | Path) -> SearchResult:
 def report(
     run: str | Path | SearchResult | Sequence[str | Path],
     *,
-    out: str | Path = "compare.html",
+    out: str | Path | None = None,
     references: Sequence[str | Path] = (),
     scaled: Sequence[str | Path] = (),
 ) -> list[Path]:
@@ -130,7 +130,7 @@ def report(
 
     Args:
         run: A search, its folder, or several folders.
-        out: The page that compares several.
+        out: The page that compares several; None: compare.html.
         references: Folders of trainings on the same dataset, drawn beside the front.
         scaled: Folders of `scale` with `train=True`, whose members stand on the front where nothing beats them.
 
@@ -143,6 +143,10 @@ def report(
     from nas.workflows.report import compare_runs, report_run
 
     if isinstance(run, Sequence) and not isinstance(run, str):
-        return [compare_runs([str(one) for one in run], Path(out))]
+        if references or scaled:
+            raise ValueError("references, scaled: beside one run, not with several")
+        return [compare_runs([str(one) for one in run], Path(out or "compare.html"))]
+    if out is not None:
+        raise ValueError("out: names the page that compares several runs; the report of a run lies in its folder")
     folder = run if isinstance(run, str | Path) else run.run
     return report_run(str(folder), [str(one) for one in references], [str(one) for one in scaled])[1]

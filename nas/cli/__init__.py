@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NoReturn
 
 from nas.cli.commands import COMMANDS
@@ -66,7 +67,7 @@ def _settle_environment() -> None:
 
 
 def _call(name: str, args: list[str]) -> int:
-    from nas.cli.hydra_door import explain, with_config
+    from nas.cli.hydra_door import JobsFailed, explain, with_config
 
     module, function = COMMANDS[name].function.split(":")
     try:
@@ -79,22 +80,25 @@ def _call(name: str, args: list[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except JobsFailed as sweep:
+        codes = [_report(error, partial(explain, name, args), f"{job}: ") for job, error in sweep.failures]
+        return min(codes)
     except Exception as error:
-        return _report(name, error, explain)
+        return _report(error, partial(explain, name, args))
     return 0
 
 
-def _report(name: str, error: Exception, explain: Callable[[str, Exception], str | None]) -> int:
+def _report(error: Exception, explain: Callable[[Exception], str | None], job: str = "") -> int:
     import traceback
 
-    line = explain(name, error)
+    line = explain(error)
     if line is not None:
-        return fail(line)
+        return fail(job + line)
     notes = getattr(error, "__notes__", ())
     if not notes:
         traceback.print_exception(error)
     where = f"; {notes[-1]}" if notes else ""
-    return fail(f"internal error: {type(error).__name__}: {' '.join(str(error).split())[:300]}{where}", INTERNAL_ERROR)
+    return fail(f"{job}internal error: {type(error).__name__}: {' '.join(str(error).split())[:300]}{where}", INTERNAL_ERROR)
 
 
 def fail(line: str, code: int = USER_ERROR) -> int:

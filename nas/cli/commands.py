@@ -23,8 +23,9 @@ COMMANDS = {
             "nas search dataset=folder dataset.path=photos space=mobilenet_v3 trials=100",
             "nas search controller=evolution seed=1 objective.constraints.params=200000",
             "nas search executor=ray executor.address=auto     on a running Ray cluster",
-            "nas search -m seed=0,1,2 run=runs/seeds           a sweep: runs/seeds/0, /1, /2",
+            "nas search -m seed=0,1,2 run=runs/seeds           a sweep: runs/seeds/seed=0, ..",
             "nas search trials=48                              continues the first run up to 48 trials",
+            "nas search run=runs/default                       continues a run with all its settings",
         ),
     ),
     "cost": Command(

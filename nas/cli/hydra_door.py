@@ -24,9 +24,10 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from nas.arch import shown
 from nas.cli.invocation import Invocation
+from nas.cli.overrides import check_used, job_name, key_of, swept, value_of
 from nas.cli.process import settle_process
 from nas.core.paths import CONF
-from nas.core.plugins import load_plugins
+from nas.core.plugins import load_plugins, place
 from nas.core.process import platform_fault
 from nas.core.settings import nearest
 
@@ -49,26 +50,32 @@ def with_config(command: str, args: Sequence[str], function: Callable[[Invocatio
     Hydra's flags (`--cfg job`, `-m`, `--config-dir`) work as they do everywhere. Exceptions come through as they are.
     """
     check_spaces(args)
-    load_named_plugins(args)
-    sys.argv = [f"nas {command}", *flags_first(args), *QUIET]
+    check_used(args, groups())
+    implied = _of_the_run(args) if command == "search" else []
+    load_named_plugins([*implied, *args])
+    sys.argv = [f"nas {command}", *flags_first([*implied, *args]), *QUIET]
     before, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
 
-    failures: list[BaseException] = []
+    varied = swept(args)
+    failures: list[tuple[str, BaseException]] = []
 
     def task(config: Any) -> None:
         """Keeps exceptions, which Hydra would announce in its own format; after a Ctrl-C the rest of a sweep is left."""
+        if any(isinstance(failure, KeyboardInterrupt) for _, failure in failures):
+            return
+        typed = tuple(override for override in HydraConfig.get().overrides.task if override not in implied)
+        job = job_name(typed, varied)
         try:
-            if not any(isinstance(failure, KeyboardInterrupt) for failure in failures):
-                call = _invocation(command, config)
-                settle_process(command, call.config)
-                function(call)
+            placed = "run" in varied or "${" in (value_of(args, "run") or "")  # the folder of each job is given
+            call = Invocation(_settings(config), typed, "" if placed else job, command)
+            settle_process(command, call.config)
+            function(call)
         except BaseException as error:
-            failures.append(error)
+            failures.append((job, error))
 
     try:
         hydra.main(version_base=None, config_path=str(CONF), config_name=command)(task)()
-        if failures:
-            raise next((f for f in failures if isinstance(f, KeyboardInterrupt)), failures[0])
+        _raise(failures)
     finally:
         if before is None:
             del os.environ["HYDRA_FULL_ERROR"]
@@ -98,15 +105,44 @@ def flags_first(args: Sequence[str]) -> list[str]:
     return flags + rest
 
 
-def _invocation(command: str, config: Any) -> Invocation:
-    chosen = HydraConfig.get()
-    sweep = chosen.mode is not None and chosen.mode.name == "MULTIRUN"
+class JobsFailed(Exception):
+    """Jobs of a sweep that ended with an error, by name."""
+
+    def __init__(self, failures: Sequence[tuple[str, Exception]]):
+        super().__init__(", ".join(job for job, _ in failures))
+        self.failures = failures
+
+
+def _raise(failures: Sequence[tuple[str, BaseException]]) -> None:
+    for job, failure in failures:
+        if not job or not isinstance(failure, Exception):
+            raise failure
+    if failures:
+        raise JobsFailed([(job, failure) for job, failure in failures if isinstance(failure, Exception)])
+
+
+def _of_the_run(args: Sequence[str]) -> list[str]:
+    """The choices of the run that `run=` names where a key below one is set, and its plugins."""
+    from nas.workflows.search.continued import recorded
+
+    folder = value_of(args, "run")
+    settings = recorded(Path(folder)) if folder else {}
+    plugins = settings.get("plugins") or []
+    found = [f"plugins=[{','.join(plugins)}]"] if plugins and value_of(args, "plugins") is None else []
+    for group in GROUPS.values():
+        chosen = settings.get(group) or {}
+        names = [str(name) for name in (chosen if group == "device" else [chosen.get("name")])]
+        if value_of(args, group) is None and any(arg.lstrip("+").startswith(f"{group}.") for arg in args) and chosen:
+            found.append(f"{group}=[{','.join(names)}]" if group == "device" else f"{group}={names[0]}")
+    return found
+
+
+def _settings(config: Any) -> dict[str, Any]:
     if missing := sorted(OmegaConf.missing_keys(config)):
         raise MissingMandatoryValue(f"Missing mandatory value: {missing[0]}")  # OmegaConf's own names the last part alone
     plain = OmegaConf.to_container(config, resolve=True)
     assert isinstance(plain, dict)
-    typed = tuple(chosen.overrides.task)
-    return Invocation({str(k): v for k, v in plain.items()}, typed, chosen.job.num if sweep else None, command)
+    return {str(k): v for k, v in plain.items()}
 
 
 def quoted(arg: str) -> str:
@@ -146,31 +182,37 @@ def _offer(module: Any) -> None:
             ConfigStore.instance().store(name=name, node=node, group=group, package=package)
 
 
-def explain(command: str, error: Exception) -> str | None:
-    """One line for the user's mistakes; None for a fault of ours."""
+def explain(command: str, args: Sequence[str], error: Exception) -> str | None:
+    """One line for the user's mistakes, in settings, data or a plugin; None for a fault of ours."""
     if isinstance(error, HydraException | OmegaConfBaseException):
-        return _hydra_line(command, error)
+        return _hydra_line(command, args, error)
     if isinstance(error, yaml.YAMLError):  # of a file that --config-dir names
         return f"not YAML: {' '.join(str(error).split())[:300]}"
+    where = place(error)
     if isinstance(error, ValueError):
-        return " ".join(str(error).split())
+        return " ".join(str(error).split()) + where
     if isinstance(error, OSError) and error.errno is not None:
-        return f"{error.filename or 'file'}: {error.strerror}"
-    return platform_fault() if isinstance(error, RuntimeError | AssertionError) else None
+        return f"{error.filename or 'file'}: {error.strerror}{where}"
+    if isinstance(error, RuntimeError | AssertionError) and (line := platform_fault()):
+        return line
+    return f"plugins: {type(error).__name__}: {' '.join(str(error).split())[:300]}{where}" if where else None
 
 
-def _hydra_line(command: str, error: Exception) -> str:
+def _hydra_line(command: str, args: Sequence[str], error: Exception) -> str:
     text = str(error) or str(error.__cause__ or type(error).__name__)
     if isinstance(error, InstantiationException | InterpolationResolutionError):
         return " ".join(text.split())[:300]
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, name = found[1].rpartition("/")
-        return _unknown(name, choices(group), f"{group}={name}: no such {group}")
+        own = " (your own needs plugins=[<its module>])" if group in GROUPS.values() else ""
+        return _unknown(name, choices(group), f"{group}={name}: no such {group}") + own
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return f"{found[1]}: must be given, as in {found[1]}=..; see nas {command} --help"
+    if found := re.search(r"An item is already at '([^']+)'", text):
+        return f"+{found[1]}: there is such a key; drop the +, as in {found[1]}=<value>"
     key = _failed_key(text)
     if key is not None:
-        return _unknown(key, _keys(command), f"{key}: no such key")
+        return _unknown(key, _keys(command, args), f"{key}: no such key")
     if "LexerNoViableAltException" in text or type(error).__name__ == "OverrideParseException":
         override = getattr(error, "override", None) or text.splitlines()[-1]
         return f"cannot read {shown(override)}: quote values with special characters, as in \"key='a b'\""
@@ -206,16 +248,24 @@ def choices(group: str) -> list[str]:
     return files + [name.removesuffix(".yaml") for name in stored if name.removesuffix(".yaml") not in files]
 
 
-def _keys(command: str) -> list[str]:
-    """Every key of a command's default settings, dotted."""
+def _keys(command: str, args: Sequence[str]) -> list[str]:
+    """Every key of a command's settings with the choices that were made, dotted."""
     from nas.workflows.run_folder import flat
 
+    chosen = [quoted(arg) for arg in args if key_of(arg) in groups() and arg[:1] not in "+~-"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base=None, config_dir=str(CONF)):
-        config = OmegaConf.to_container(compose(config_name=command), resolve=False)
+        config = OmegaConf.to_container(_composed(command, chosen), resolve=False)
     keys = list(flat(config))
     parents = {".".join(key.split(".")[:i]) for key in keys for i in range(1, key.count(".") + 1)}
     return [*keys, *sorted(parents)]
+
+
+def _composed(command: str, chosen: list[str]) -> Any:
+    try:
+        return compose(config_name=command, overrides=chosen)
+    except HydraException:  # a sweep over choices
+        return compose(config_name=command)
 
 
 def groups() -> list[str]:

@@ -33,6 +33,11 @@ class ReportCommand:
         for key in ("references", "scaled"):
             if self.runs and getattr(self, key):
                 raise ValueError(f"{key}: beside one run, with run=<folder>; not with runs=")
+        if self.out is not None and (self.run is not None or self.json):
+            what = "json=true prints" if self.json else "the report of a run lies in its folder"
+            raise ValueError(f"out: names the page that compares runs=[..]; {what}")
+        if self.references and self.json:
+            raise ValueError("references: are drawn on the page; json=true makes none")
 
 
 def report(call: Invocation) -> None:

@@ -7,14 +7,17 @@ import shlex
 from nas.cli.console import Console
 from nas.cli.invocation import Invocation
 from nas.core.settings import build
+from nas.workflows.search.continued import continued
 from nas.workflows.search.plan import SearchCommand
 from nas.workflows.search.run import search as run_search
 
 
 def search(call: Invocation) -> None:
     """Runs a search to its end, or resumes it."""
-    command = build(SearchCommand, call.config, "")
-    run = call.run(command.run)
+    run = call.run(call.config["run"])
+    named = call.config["run"] is not None
+    settings = continued(run.folder, call.config, call.keys) if named else call.config
+    command = build(SearchCommand, settings, "")
     found = run_search(command, run, Console())
     print(found)
     train = shlex.join(["nas", "train", f"arch={run.shown}/best.yaml"])

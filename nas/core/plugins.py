@@ -18,6 +18,8 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import sysconfig
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +34,7 @@ REGISTRIES = {
     "EVALUATORS": "nas.evaluators",
     "DEVICES": "nas.latency",
 }
+_named: set[str] = set()  # modules that the user named in this process
 
 
 def load_plugins(modules: Sequence[str], path: Sequence[str] = ()) -> list[ModuleType]:
@@ -68,16 +71,50 @@ def module_path(plugins: Sequence[str]) -> tuple[str, ...]:
 
 
 def _load(name: str) -> ModuleType:
+    _named.add(name)
     try:
         module = importlib.import_module(name)
     except Exception as error:
-        raise ValueError(f"plugins: cannot import {name!r}: {type(error).__name__}: {error}") from error
+        text = error.msg if isinstance(error, SyntaxError) else error
+        raise ValueError(f"plugins: cannot import {name!r}: {type(error).__name__}: {text}{place(error)}") from error
     found = {key: getattr(module, key) for key in REGISTRIES if isinstance(getattr(module, key, None), dict)}
     if not found:
         raise ValueError(f"plugins: {name!r} defines none of {', '.join(REGISTRIES)}")
     for key, entries in found.items():
         _add(getattr(importlib.import_module(REGISTRIES[key]), key), entries, f"plugins: {name}.{key}")
     return module
+
+
+def place(error: BaseException) -> str:
+    """Where an error came from, if that is in the code of a plugin.
+
+    Args:
+        error: What was raised, with its traceback.
+
+    Returns:
+        ` (my_plugin.py, line 12)`: the innermost line that is the user's; empty where none is.
+    """
+    if not _named:
+        return ""
+    frames = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if error.__cause__ is not None and (cause := place(error.__cause__)):
+        return cause
+    if isinstance(error, SyntaxError) and error.filename:
+        frames.append((error.filename, error.lineno))
+    mine = [(file, line) for file, line in frames if _is_users(file)]
+    return f" ({_from_here(mine[-1][0])}, line {mine[-1][1]})" if mine else ""
+
+
+def _is_users(file: str) -> bool:
+    if any(file == getattr(sys.modules.get(name), "__file__", None) for name in _named):
+        return True
+    library = any(Path(file).is_relative_to(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    return os.path.isfile(file) and not library and not Path(file).is_relative_to(_ROOT / "nas")
+
+
+def _from_here(file: str) -> str:
+    here = Path.cwd()
+    return str(Path(file).relative_to(here)) if Path(file).is_relative_to(here) else file
 
 
 def _add(registry: dict[str, object], entries: Mapping[str, object], where: str) -> None:

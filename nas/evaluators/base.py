@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from nas.core.plugins import place
 from nas.data import Dataset, load_dataset
 from nas.data.split import subset
 from nas.objectives.objectives import Direction
@@ -192,4 +193,4 @@ def classify(error: BaseException) -> tuple[str, str]:
         return "oom", text or "out of memory"
     if name in ("XlaRuntimeError", "JaxRuntimeError"):
         return "compile_error", text
-    return "error", f"{name}: {text}" if text else name
+    return "error", (f"{name}: {text}" if text else name) + place(error)

@@ -50,7 +50,7 @@ class Arguments:
 
     def prepared(self, kind: type[Command], run: str | Path | None, progress: Reporting) -> tuple[Command, Run, Progress]:
         """What a workflow starts with: its checked settings, the run, by default named after the arguments, and progress."""
-        folder = run_folder(None if run is None else str(run), self.overrides, None)
+        folder = run_folder(None if run is None else str(run), self.overrides)
         return build(kind, self.config, ""), Run(folder.absolute(), self.call, "call"), make_progress(progress)
 
 

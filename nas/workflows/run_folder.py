@@ -50,19 +50,25 @@ CHOSEN_AT_START = ("search.in_flight",)  # where the command leaves it open, the
 NOT_IDENTITY = ("trials", "samples", "run", "out", "storage", "track", "plugins")
 
 
-def run_folder(run: str | None, overrides: Sequence[str], job: int | None) -> Path:
+def run_folder(run: str | None, overrides: Sequence[str], job: str = "") -> Path:
     """The folder of a run; by default named after the identity keys that the user set, so that the same command resumes.
 
-    `job` is the number of a job of a sweep: with `run=` given, each has a folder of its own.
+    `job` is what a job of a sweep varies, as `seed=0`: with `run=` given, each has a folder of that name in it.
     """
     if run is not None:
-        return Path(run) / str(job) if job is not None else Path(run)
+        return Path(run) / _job_folder(job)
     parts = [part for part in overrides if _names(part)]
     parts_text = [_word(part) for part in parts]
     name = "-".join(parts_text) or "default"
     if len(name) > 100 or any(re.search(r"[^\w.,=\[\]'\"-]", part) for part in parts):
         name = f"{name[:80]}-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:6]}"
     return Path("runs") / name
+
+
+def _job_folder(job: str) -> str:
+    """The name of a job as a file system takes it; where that changes it, with what tells it from its like."""
+    name = re.sub(r"[^\w.,=\[\]+-]+", "_", job)[:100]
+    return name if name == job else f"{name[:80]}-{hashlib.sha256(job.encode()).hexdigest()[:6]}"
 
 
 def _names(override: str) -> bool:

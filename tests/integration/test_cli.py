@@ -185,7 +185,7 @@ def test_failures_are_shown_in_the_report(here: Path, capsys: pytest.CaptureFixt
 
 def test_a_sweep_gives_each_job_its_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["search", *FAST, "trials=2", "-m", "seed=0,1", "run=s"]) == 0, capsys.readouterr().err
-    assert [(here / "s" / str(i) / "best.yaml").is_file() for i in (0, 1)] == [True, True]
+    assert [(here / "s" / f"seed={i}" / "best.yaml").is_file() for i in (0, 1)] == [True, True]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_sweep_gives_each_job_its_folder(here: Path, capsys: pytest.CaptureFix
     ],
 )
 def test_a_run_is_named_after_the_keys_that_were_set(overrides: list[str], name: str | None) -> None:
-    folder = run_folder(None, overrides, None)
+    folder = run_folder(None, overrides)
     assert folder.parent == Path("runs")
     assert re.fullmatch(r"[\w.-]+", folder.name)
     assert name is None or folder.name == name

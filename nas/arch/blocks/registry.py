@@ -83,7 +83,7 @@ def resolve(
     if fn is None:
         near = nearest(block.op, registry)
         hint = f"did you mean {near!r}?" if near else f"known: {', '.join(registry)}"
-        raise ValueError(f"{where}.op: unknown {shown(block.op)}; {hint}")
+        raise ValueError(f"{where}.op: unknown {shown(block.op)}; {hint} (your own needs plugins=[<its module>])")
     signature = _signature(fn)
     knobs = {k: v for k, v in defaults.items() if k in signature}
     for name, value in block.knobs:
