@@ -10,11 +10,13 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from nas.core.memory import machine_memory
+from nas.data.digest import content_digest
 from nas.data.images import Fetched, Format, common_form, formats_of, read_images
 from nas.data.split import split_off, subset
 from nas.data.statistics import SURVEYED, channel_statistics, evenly, pieces
@@ -98,6 +100,12 @@ class Dataset:
     def __post_init__(self) -> None:
         for part in ("train", "valid", "test"):
             self.target.check(getattr(self, part).targets, f"{self.name}: {part}")
+
+    @cached_property
+    def digest(self) -> str:
+        """What its content is told apart by: see `nas.data.digest`."""
+        splits = (self.train, self.valid, self.test)
+        return content_digest((self.classes, self.resolution, self.channels), ((one.images, one.targets) for one in splits))
 
 
 @dataclass(frozen=True)

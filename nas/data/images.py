@@ -44,6 +44,24 @@ class Encoded:
     name: str
     source: bytes | Path
 
+    @property
+    def content(self) -> bytes:
+        """The bytes of the file. Raises ValueError naming it where it cannot be read."""
+        try:
+            return self.source.read_bytes() if isinstance(self.source, Path) else self.source
+        except OSError as error:
+            raise ValueError(f"{self.name}: {error.strerror}") from error
+
+    @property
+    def described(self) -> str:
+        """Folder, name and size, without where the dataset lies and when it was written."""
+        if not isinstance(self.source, Path):
+            return str(len(self.source))
+        try:
+            return f"{'/'.join(self.source.parts[-2:])} {self.source.stat().st_size}"
+        except OSError as error:
+            raise ValueError(f"{self.name}: {error.strerror}") from error
+
 
 Fetched = np.ndarray | Sequence[Encoded]  # (n, h, w, c) uint8, or n encoded images
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from nas.core.plugins import place
 from nas.data import Dataset, load_dataset
+from nas.data.record import KEY, record_from
 from nas.data.split import subset
 from nas.objectives.objectives import Direction
 from nas.problem import CostsOf
@@ -41,7 +42,10 @@ class Context:
 
     @cached_property
     def dataset(self) -> Dataset:
-        return self.loaded or load_dataset(self.settings["dataset"])
+        """The images of the run, normalized as its record says. Raises ValueError where they are others now."""
+        found = self.loaded or load_dataset(self.settings["dataset"])
+        kept = self.settings.get(KEY)
+        return found if kept is None else record_from(kept).same(found)
 
     def weights(self, number: int) -> Path:
         """Where the weights of a trial are kept."""

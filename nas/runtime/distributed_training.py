@@ -197,6 +197,7 @@ class _TrainingWorker:
         from nas.core.plugins import load_plugins
         from nas.core.process import keep_memory, use_compile_cache
         from nas.data import load_dataset
+        from nas.data.record import KEY, record_from
         from nas.train import fit
         from nas.train.parallel import join
 
@@ -205,7 +206,8 @@ class _TrainingWorker:
         arguments = dict(ray.get(work[0]))
         mesh = join(address, arguments.pop("devices"), count, rank)
         use_compile_cache()
-        found = received(dataset) or load_dataset(self._spec.settings["dataset"])
+        settings = self._spec.settings
+        found = received(dataset) or record_from(settings[KEY]).same(load_dataset(settings["dataset"]))
         fitted = fit(dataset=found, **arguments, mesh=mesh, report=self._report)
         return dict(vars(fitted)) if mesh.leads else None
 

@@ -202,7 +202,7 @@ def identity_of(graph_id: str, dataset: Dataset, recipe: Recipe, seed: int, star
     digest = hashlib.sha256()
     for leaf in _leaves(start):
         digest.update(np.asarray(leaf).tobytes())
-    images = [len(dataset.train), len(dataset.valid), *dataset.mean, *dataset.std]
+    images = [len(dataset.train), len(dataset.valid), *dataset.mean, *dataset.std, dataset.digest]
     streamed = dataset.train.images
     window = streamed.window if isinstance(streamed, Streamed) else 0
     return {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Literal
 
@@ -34,13 +33,5 @@ def evaluate(bundle: Bundle, dataset: Dataset, split: SplitName = "test") -> Map
     trained, splits = bundle.trained, {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
     if split not in splits:
         raise ValueError(f"split: expected one of {', '.join(splits)}, got {split!r}")
-    if dataset.classes != trained.classes:
-        raise ValueError(f"dataset: {dataset.name} has the classes {_listed(dataset.classes)}, the network {_listed(trained.classes)}")
-    if dataset.channels != bundle.arch.channels:
-        raise ValueError(f"dataset: {dataset.name} has {dataset.channels} channels, the network {bundle.arch.channels}")
-    alike = dataclasses.replace(dataset, mean=trained.mean, std=trained.std)
+    alike = bundle.data.normalized(dataset)
     return score(lower(bundle.arch), trained.variables, splits[split], alike, BATCH, "float32", task=task_of(bundle.arch))
-
-
-def _listed(classes: tuple[str, ...]) -> str:
-    return ", ".join(classes[:5]) + (", .." if len(classes) > 5 else "")

@@ -11,8 +11,9 @@ import numpy as np
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.core.jsonio import parse_json
+from nas.data.record import record_from
 from nas.workflows.export import Bundle, load_bundle
-from nas.workflows.export.bundle import INDEX, meaning
+from nas.workflows.export.bundle import INDEX
 from nas.workflows.export.formats import Trained
 from nas.workflows.export.images import answers, image_files, read_image
 from nas.workflows.export.sources import whole_weights
@@ -125,10 +126,11 @@ def trained_bundle(folder: Path) -> Bundle:
     arch = load_arch(str(folder / "arch.yaml"))
     try:
         record = parse_json((folder / RESULT).read_text(encoding="utf-8"))
-        classes, mean, std, resolution = meaning({"resolution": arch.resolution, **record})
+        data = record_from(record)
     except OSError as error:
         raise ValueError(f"{folder / RESULT}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / RESULT}: not a result of nas train: {error}") from None
     variables = whole_weights(str(folder / "weights.npz"), arch)
-    return Bundle(folder, arch, Trained(arch.name, lower(arch), variables, classes, mean, std), resolution, record)
+    trained = Trained(arch.name, lower(arch), variables, data.classes, data.mean, data.std)
+    return Bundle(folder, arch, trained, data, record)

@@ -47,6 +47,7 @@ class Run:
 
 
 CHOSEN_AT_START = ("search.in_flight",)  # where the command leaves it open, the run's own value stays
+DIGEST = "data.digest"  # the key of the identity that tells the content of datasets apart
 NOT_IDENTITY = ("trials", "samples", "run", "out", "storage", "track", "plugins")
 
 
@@ -136,10 +137,20 @@ def made_folder(folder: Path) -> None:
 def _same(theirs: Mapping[str, JSON], ours: Mapping[str, JSON], folder: Path) -> None:
     for key in [*theirs, *(k for k in ours if k not in theirs)]:
         then, now = theirs.get(key), ours.get(key)
+        if then != now and key == DIGEST and then and now:
+            raise ValueError(f"run: {changed_data(folder)}")
         if then != now and not (now is None and key in CHOSEN_AT_START):
             raise ValueError(
                 f"{key}: the run in {folder} began with {_shown(then)}, this command has {_shown(now)}; run=<another folder> starts anew"
             )
+
+
+def changed_data(folder: Path) -> str:
+    """What is wrong where a run would go on with other images than it began with."""
+    return (
+        f"the images, labels or class names are not those that {folder} began with (their digest differs); "
+        "restore them, or run=<another folder> starts anew"
+    )
 
 
 def flat(data: object, prefix: str = "") -> dict[str, JSON]:

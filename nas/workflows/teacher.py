@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.arch import Arch, arch_from_dict
 from nas.arch.files import load_arch
 from nas.arch.find import find_arch
-from nas.core.jsonio import parse_json
 from nas.data import Dataset
 from nas.journal import Journal
-from nas.records import JSON
 from nas.report import summarize
 from nas.report.files import MARKS
 from nas.tasks import fit_arch, task_of
 from nas.workflows.export import load_bundle
 from nas.workflows.export.bundle import INDEX
 from nas.workflows.export.sources import whole_weights
+from nas.workflows.recorded import recorded
 
 if TYPE_CHECKING:
     from nas.train import Teacher
@@ -42,9 +40,9 @@ def find_teacher(source: str, weights: str | None, dataset: Dataset) -> Teacher:
             teacher = Teacher(bundle.arch, known.variables, known.mean, known.std, known.classes)
         else:
             arch, file = (_fitted(find_arch(source), dataset), weights) if weights else _kept(path)
-            said = {} if weights else _meaning(Path(file).with_name("result.json"))
-            mean, std, classes = said.get("mean", dataset.mean), said.get("std", dataset.std), said.get("classes")
-            teacher = Teacher(arch, {}, tuple(mean), tuple(std), tuple(classes) if classes else None)
+            data = recorded(file)
+            mean, std = (data.mean, data.std) if data else (dataset.mean, dataset.std)
+            teacher = Teacher(arch, {}, mean, std, data.classes if data else None)
             teacher.check(dataset)
             teacher = Teacher(arch, whole_weights(file, arch), teacher.mean, teacher.std, teacher.classes)
         teacher.check(dataset)
@@ -85,12 +83,3 @@ def _weights(run: Path, number: int) -> Path:
     if not path.is_file():
         raise ValueError(f"{path}: no such file: the weights of trial {number} were not kept; train it with nas train")
     return path
-
-
-def _meaning(path: Path) -> Mapping[str, JSON]:
-    """The record of a training on its images and classes; empty where there is none."""
-    try:
-        record = parse_json(path.read_text(encoding="utf-8")) if path.exists() else {}
-        return {key: record[key] for key in ("mean", "std", "classes") if key in record}
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not a result of nas train: {error}") from None

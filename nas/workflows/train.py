@@ -16,6 +16,7 @@ from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
 from nas.cost import cost
 from nas.data import Dataset, load_dataset
+from nas.data.record import KEY, record_of
 from nas.nn.weights import Variables
 from nas.recipe import Recipe
 from nas.records import JSON
@@ -172,6 +173,7 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
     dataset = custom.dataset or load_dataset(command.dataset)
     fitted = fit_arch(task_of(arch), arch, dataset, command.resolution or dataset.resolution)
     settings = {"arch": fitted.to_dict(), "recipe": dataclasses.asdict(recipe), "dataset": dict(command.dataset),
+                "digest": dataset.digest,
                 **{key: getattr(command, key) for key in ("seed", "weights", "teacher", "teacher_weights")}}  # fmt: skip
     if record := finished(run.folder, settings):
         progress.message(f"{run.shown}: this training is finished")
@@ -200,8 +202,7 @@ def _record(
         "arch": arch.name, "valid": dict(result.metrics), "test": dict(test), "params": counted.params, "macs": counted.macs,
         "compile_s": result.compile_s, "train_s": result.train_s, **{k: v for k, v in settings.items() if k != "arch"},
         "agreement": agreement(teacher, graph, variables, dataset.test, dataset, recipe.batch) if teacher else None,
-        "epoch": result.epoch, "curve": list(result.curve), "classes": list(dataset.classes), "mean": list(dataset.mean),
-        "std": list(dataset.std), "resolution": dataset.resolution, "versions": versions(),
+        "epoch": result.epoch, "curve": list(result.curve), **record_of(dataset).plain(), "versions": versions(),
     }  # fmt: skip
 
 
@@ -243,7 +244,7 @@ def _distributed(command: TrainCommand, cluster: ClusterSettings, work: Mapping[
               epochs: _Epochs) -> Fit:  # fmt: skip
     from nas.runtime.distributed_training import train_distributed
 
-    settings = {"dataset": with_paths(command.dataset)}
+    settings = {"dataset": with_paths(command.dataset), KEY: record_of(dataset).plain()}
     spec = worker_spec(settings, {}, command.plugins, folder, command.threads or 1)
     work = {**work, "devices": command.devices}
     with logged(folder):

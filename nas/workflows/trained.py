@@ -12,7 +12,7 @@ from nas.core.yamlio import dump_yaml, read_yaml, write_text
 from nas.nn.weights import Variables, save_weights
 from nas.records import JSON
 from nas.report.trajectory import curves_svg
-from nas.workflows.run_folder import flat
+from nas.workflows.run_folder import changed_data, flat
 
 RESULT = "result.json"
 
@@ -52,6 +52,8 @@ def finished(folder: Path, settings: Mapping[str, JSON]) -> dict[str, JSON] | No
     differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
     if differing == ["recipe.epochs"] and ours["recipe.epochs"] > theirs["recipe.epochs"]:
         return None
+    if "digest" in differing:
+        raise ValueError(f"run: {changed_data(folder)}")
     if differing:
         raise ValueError(f"run: {folder} holds a training with another {differing[0]}; choose another folder with run=")
     return record

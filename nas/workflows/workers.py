@@ -15,6 +15,7 @@ from nas.core.plugins import module_path
 from nas.core.settings import build
 from nas.core.yamlio import write_text
 from nas.data import Dataset
+from nas.data.record import KEY, DataRecord
 from nas.evaluators import Context, EvaluatorSettings
 from nas.journal import Journal
 from nas.latency import Predictor, load_predictor, make_device
@@ -51,11 +52,12 @@ def check_workers(command: Trained) -> None:
         make_device(device, f"device.{name}")
 
 
-def worker_settings(command: Trained, evaluator: Mapping[str, JSON]) -> dict[str, JSON]:
-    """What a worker needs of a command: dataset, recipe, evaluator and devices, with files named from the root."""
+def worker_settings(command: Trained, evaluator: Mapping[str, JSON], data: DataRecord) -> dict[str, JSON]:
+    """What a worker needs of a command: dataset, its record, recipe, evaluator and devices, with files named from the root."""
     devices = {name: with_paths(device) for name, device in command.device.items()}
     return {
         "dataset": with_paths(command.dataset),
+        KEY: data.plain(),
         "recipe": dict(command.recipe),
         "evaluator": dict(evaluator),
         "device": devices,

@@ -14,10 +14,10 @@ import pytest
 
 from nas.core.jsonio import parse_json
 from nas.core.npzio import check_members
+from nas.data.record import DataRecord, record_from
 from nas.journal import Journal, JournalError
 from nas.nn.weights import load_weights
 from nas.report import compare, page, summarize
-from nas.workflows.export.bundle import meaning
 from places import ROOT
 from report_makers import HOST, add, new_journal
 
@@ -137,7 +137,7 @@ def test_arrays_are_as_large_as_they_say(tmp_path: Path, header: str) -> None:
         check_members(archive)
 
 
-USUAL = {"classes": ["a", "b"], "mean": [0.5], "std": [0.3], "resolution": 8}
+USUAL = {"classes": ["a", "b"], "mean": [0.5], "std": [0.3], "resolution": 8, "channels": 1, "digest": "0f"}
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ USUAL = {"classes": ["a", "b"], "mean": [0.5], "std": [0.3], "resolution": 8}
      {"resolution": 10**9}, {"resolution": "8"}, {"resolution": True}],
 )  # fmt: skip
 def test_what_a_bundle_says_of_images_is_checked(change: dict[str, Any]) -> None:
-    read: Callable[[], object] = lambda: meaning({**USUAL, **change})  # noqa: E731
+    read: Callable[[], object] = lambda: record_from({**USUAL, **change})  # noqa: E731
     with pytest.raises((ValueError, TypeError)):
         read()
-    assert meaning(USUAL) == (("a", "b"), (0.5,), (0.3,), 8)
+    assert record_from(USUAL) == DataRecord(("a", "b"), (0.5,), (0.3,), 8, 1, "0f")

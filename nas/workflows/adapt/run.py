@@ -17,6 +17,7 @@ from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, write_text
 from nas.data import load_dataset
+from nas.data.record import KEY, DataRecord, record_of
 from nas.evaluators import EVALUATORS, Context, evaluator_settings
 from nas.journal import Journal
 from nas.latency import make_device
@@ -33,6 +34,7 @@ from nas.tasks import task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress
+from nas.workflows.recorded import recorded
 from nas.workflows.run_folder import Run, as_config, open_run, use_plugins
 from nas.workflows.workers import check_workers, not_measured, worker_settings, workers, written_predictor
 
@@ -155,7 +157,9 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     check_workers(command)
     if command.adapt.final_epochs:
         build(Recipe, command.final_recipe, "recipe")
-    dataset = load_dataset(command.dataset)
+    dataset, trained_with = load_dataset(command.dataset), recorded(command.weights)
+    dataset = trained_with.normalized(dataset) if trained_with else dataset
+    data = record_of(dataset)
     arch = find_arch(command.arch or str(Path(command.weights.removeprefix("keras:")).with_name("arch.yaml")))
     arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))
     folder = run.folder
@@ -164,14 +168,15 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     identity = {
         k: v for k, v in config.items() if k not in ("run", "executor", "plugins", "timeout_s", "weights", "arch")
     }
-    meta = {"settings": config, "versions": versions(), "command": run.again, "arch": arch.to_dict()}
-    settings, space = worker_settings(command, command.evaluator), shrunk_space(arch)
+    identity["data"] = {"digest": data.digest}
+    meta = {"settings": config, "versions": versions(), "command": run.again, "arch": arch.to_dict(), KEY: data.plain()}
+    settings, space = worker_settings(command, command.evaluator, data), shrunk_space(arch)
     _check_unprepared(command.evaluator, Context(settings, folder, "", space.to_plain(), dataset))
     with open_run(folder, {**identity, "arch": arch_id(arch), "weights": digest}, meta) as journal, logged(folder):
         save_weights(folder / "seed.npz", start)
         started = (command.executor, settings, space.to_plain(), command.plugins, folder, command.threads)
         with workers(*started, run) as (executor, placed):
-            return _run(command, arch, space, run, journal, executor, placed, progress)
+            return _run(command, arch, data, space, run, journal, executor, placed, progress)
 
 
 def _check_evaluator(settings: Mapping[str, JSON]) -> None:
@@ -206,8 +211,8 @@ def _start(command: AdaptCommand, arch: Arch) -> tuple[Variables, str]:
 
 
 def _run(
-    command: AdaptCommand, arch: Arch, space: Space, run: Run, journal: Journal, executor: Executor, placed: DeviceExecutors,
-    progress: Progress,
+    command: AdaptCommand, arch: Arch, data: DataRecord, space: Space, run: Run, journal: Journal, executor: Executor,
+    placed: DeviceExecutors, progress: Progress,
 ) -> AdaptResult:  # fmt: skip
     (name,), folder = command.device, run.folder
     predictor = written_predictor(command.device, folder, journal, placed, command.seed, command.timeout_s, space, progress)
@@ -229,7 +234,7 @@ def _run(
         "target_ms": target_ms, "device": name, "predictor_error": predictor.mape, "steps": [point.figures() for point in path],
         "final": last.figures(), "measured_ms": measured, "test": tests, "seed": command.seed,
         "valid": {task_of(last.arch).primary: last.score}, "arch": last.arch.name,
-        "dataset": dict(command.dataset), "recipe": command.final_recipe, "versions": versions(),
+        "dataset": dict(command.dataset), "recipe": command.final_recipe, **data.plain(), "versions": versions(),
     }  # fmt: skip
     write_text(folder / "result.json", json.dumps(record, indent=1) + "\n")
     _publish_weights(folder, weights(last.number))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -18,13 +17,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.arch import MAX_RESOLUTION, Arch, arch_from_dict, whole
+from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import arch_id, lower, refuse_private
 from nas.core.jsonio import parse_json
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, parse_yaml
 from nas.cost import cost
 from nas.data.dataset import Dataset
+from nas.data.record import DataRecord, record_from, record_of
 from nas.nn.weights import Variables
 from nas.records import JSON
 from nas.tasks import about, metrics_of, single, task_of
@@ -67,20 +67,28 @@ class Made:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded bundle; `resolution` is that of its images, which the network may resize."""
+    """A loaded bundle; `data` is what it was trained with, whose images the network may resize."""
 
     folder: Path
     arch: Arch
     trained: Trained
-    resolution: int
+    data: DataRecord
     facts: Mapping[str, JSON] = field(default_factory=dict)
+
+    @property
+    def resolution(self) -> int:
+        """Side of its images in pixels."""
+        return self.data.resolution
 
 
 def make_bundle(
     folder: Path, arch: Arch, variables: Variables, dataset: Dataset, formats: Sequence[str], *, with_int8: bool = False,
     latencies: Mapping[str, float] | None = None, origin: Mapping[str, JSON] | None = None, calibrate: int = 256,
+    data: DataRecord | None = None,
 ) -> Made:  # fmt: skip
     """Writes the bundle; nothing is left where it fails.
+
+    `data` is what the network was trained with; None: `dataset` is. Test figures and calibration are of `dataset`.
 
     Raises ValueError for a folder that exists or cannot be written, and where a format's logits are not the network's.
     """
@@ -91,9 +99,9 @@ def make_bundle(
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        made = _Making(temporary, arch, variables, dataset, dict(origin or {}), dict(latencies or {})).run(
-            formats, with_int8, calibrate
-        )
+        made = _Making(
+            temporary, arch, variables, dataset, data or record_of(dataset), dict(origin or {}), dict(latencies or {})
+        ).run(formats, with_int8, calibrate)
         os.replace(temporary, folder)
         return Made(folder, *made, task_of(arch).primary)
     except OSError as error:
@@ -108,6 +116,7 @@ class _Making:
     arch: Arch
     variables: Variables
     dataset: Dataset
+    data: DataRecord
     origin: dict[str, JSON]
     latencies: dict[str, float]
 
@@ -115,10 +124,10 @@ class _Making:
         self, formats: Sequence[str], with_int8: bool, calibrate: int
     ) -> tuple[dict[str, float], float, float | None]:
         dataset, graph = self.dataset, lower(self.arch)
-        trained = Trained(self.arch.name, graph, self.variables, dataset.classes, dataset.mean, dataset.std)
+        trained = Trained(self.arch.name, graph, self.variables, self.data.classes, self.data.mean, self.data.std)
         (self.folder / "arch.yaml").write_text(dump_yaml(self.arch.to_dict()), encoding="utf-8")
         (self.folder / WEIGHTS).write_bytes(safetensors.to_bytes(safetensors.flat(self.variables)))
-        test = prepared(dataset.test.images[:], self.arch, dataset.mean, dataset.std)
+        test = prepared(dataset.test.images[:], self.arch, self.data.mean, self.data.std)
         logits = own_logits(self.arch, self.variables, test)
         sample = np.linspace(0, len(test) - 1, min(SAMPLES, len(test))).astype(int)
         differences: dict[str, float] = {}
@@ -129,7 +138,7 @@ class _Making:
         accuracy = self._score(logits)
         quantized = self._int8(test, accuracy, calibrate) if with_int8 else None
         labeled = dataset.target.kind == "label"
-        matrix = confusion(dataset.test.targets, logits.argmax(1), len(dataset.classes)) if labeled else None
+        matrix = confusion(dataset.test.targets, logits.argmax(1), len(self.data.classes)) if labeled else None
         self._write_card(differences, accuracy, quantized, matrix)
         self._write_index(accuracy)
         return differences, accuracy, quantized["after"] if quantized else None
@@ -144,7 +153,7 @@ class _Making:
         if not source.exists():
             raise ValueError("formats: int8 is made from onnx; name both")
         train = self.dataset.train.images[:calibrate]
-        int8.quantize(source, self.folder / int8.FILE, prepared(train, self.arch, self.dataset.mean, self.dataset.std))
+        int8.quantize(source, self.folder / int8.FILE, prepared(train, self.arch, self.data.mean, self.data.std))
         after, before = (self._score(run_onnx(file, test)) for file in (self.folder / int8.FILE, source))
         return {"before": before, "after": after, "images": len(test), "calibrated": len(train)}
 
@@ -163,14 +172,13 @@ class _Making:
             "test": {"value": accuracy, "images": len(self.dataset.test)}, "files": files, "int8": quantized,
             "latencies": self.latencies, "origin": {**self.origin, "exported_with": versions()},
         }  # fmt: skip
-        (self.folder / "README.md").write_text(card(facts, matrix, self.dataset.classes), encoding="utf-8")
+        (self.folder / "README.md").write_text(card(facts, matrix, self.data.classes), encoding="utf-8")
 
     def _write_index(self, accuracy: float) -> None:
         digests = {path.name: _digest(path) for path in sorted(self.folder.iterdir()) if path.is_file()}
         index = {
-            "version": VERSION, "name": self.arch.name, "arch_id": arch_id(self.arch), "classes": list(self.dataset.classes),
-            "mean": list(self.dataset.mean), "std": list(self.dataset.std), "resolution": self.dataset.resolution,
-            "channels": self.dataset.channels, "task": task_of(self.arch).name, "test": accuracy, "sha256": digests,
+            "version": VERSION, "name": self.arch.name, "arch_id": arch_id(self.arch), **self.data.plain(),
+            "task": task_of(self.arch).name, "test": accuracy, "sha256": digests,
         }  # fmt: skip
         (self.folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 
@@ -224,16 +232,6 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def meaning(record: Mapping[str, JSON]) -> tuple[tuple[str, ...], tuple[float, ...], tuple[float, ...], int]:
-    """Classes, mean, std and resolution that a record names. Raises ValueError, KeyError or TypeError for anything else."""
-    classes, mean, std = (tuple(record[key]) for key in ("classes", "mean", "std"))
-    if not all(isinstance(name, str) for name in classes):
-        raise ValueError("classes: expected names")
-    if not all(isinstance(value, int | float) and math.isfinite(value) for value in (*mean, *std)) or 0 in std:
-        raise ValueError("mean, std: expected numbers, std other than 0")
-    return classes, mean, std, whole(record["resolution"], 1, MAX_RESOLUTION, "resolution")
-
-
 def load_bundle(folder: Path) -> Bundle:
     """Raises ValueError naming the file that is missing, changed or not what it should be."""
     from nas.nn.network import init
@@ -243,7 +241,7 @@ def load_bundle(folder: Path) -> Bundle:
         if index["version"] != VERSION:
             raise ValueError(f"of version {index['version']}, this nas reads {VERSION}")
         digests = dict(index["sha256"])
-        classes, mean, std, resolution = meaning(index)
+        data = record_from(index)
     except OSError as error:
         raise ValueError(f"{folder / INDEX}: {error.strerror}; expected a folder of nas export") from None
     except (ValueError, KeyError, TypeError) as error:
@@ -258,9 +256,9 @@ def load_bundle(folder: Path) -> Bundle:
             raise ValueError(f"{folder / name}: {error.strerror}") from None
     where = str(folder / WEIGHTS)
     arch = arch_from_dict(parse_yaml((folder / "arch.yaml").read_text(encoding="utf-8"), str(folder / "arch.yaml")))
-    sizes = (len(classes), len(mean), len(std))
-    if sizes != (arch.classes if classes else 0, arch.channels, arch.channels):
-        raise ValueError(f"{folder / INDEX}: {sizes[0]} classes and {sizes[1]} means do not fit the network in arch.yaml")
+    sizes = (len(data.classes), data.channels)
+    if sizes != (arch.classes if data.classes else 0, arch.channels):
+        raise ValueError(f"{folder / INDEX}: {sizes[0]} classes and {sizes[1]} channels do not fit the network in arch.yaml")
     graph, arrays = lower(arch), safetensors.from_bytes((folder / WEIGHTS).read_bytes(), where)
     variables = safetensors.nested(arrays, init(graph, 0), where)
-    return Bundle(folder, arch, Trained(arch.name, graph, variables, classes, mean, std), resolution, index)
+    return Bundle(folder, arch, Trained(arch.name, graph, variables, data.classes, data.mean, data.std), data, index)

@@ -11,6 +11,7 @@ from nas.arch.blocks import lower
 from nas.arch.find import find_arch
 from nas.core.jsonio import parse_json
 from nas.data import Dataset, load_dataset
+from nas.data.record import DataRecord, record_of
 from nas.latency import make_device
 from nas.nn.weights import Variables
 from nas.records import JSON
@@ -19,6 +20,7 @@ from nas.workflows.custom import Custom
 from nas.workflows.export import Made, available, make_bundle
 from nas.workflows.export.formats import missing
 from nas.workflows.progress import Progress
+from nas.workflows.recorded import recorded
 
 KEPT = ("seed", "recipe", "dataset", "weights", "train_s", "valid", "test", "versions", "target_ms", "measured_ms")
 
@@ -56,12 +58,25 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
     arch = custom.arch or find_arch(command.arch or str(weights.with_name("arch.yaml")))
     dataset = custom.dataset or load_dataset(settings or {})
     _check_fit(arch, dataset)
+    data = _trained_with(weights, dataset, progress)
     variables = whole_weights(str(command.weights), arch)
     return make_bundle(
         Path(command.out).expanduser() if command.out else weights.with_name("bundle"), arch, variables, dataset,
         [name for name in names if name != "int8"], with_int8="int8" in names, latencies=_latencies(command, arch, progress),
-        origin={key: record[key] for key in KEPT if key in record}, calibrate=command.calibrate,
+        origin={key: record[key] for key in KEPT if key in record}, calibrate=command.calibrate, data=data,
     )  # fmt: skip
+
+
+def _trained_with(weights: Path, dataset: Dataset, progress: Progress) -> DataRecord:
+    """The record beside the weights, which says what the outputs mean; of weights without one, the dataset is the record."""
+    if (data := recorded(weights)) is None:
+        return record_of(dataset)
+    data.check(dataset)
+    if data.digest != dataset.digest:
+        progress.message(
+            "dataset: other images than the network was trained on; test figures and int8 ranges are of those of now"
+        )
+    return data
 
 
 def _record(path: Path) -> Mapping[str, JSON]:

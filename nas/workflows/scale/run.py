@@ -15,6 +15,7 @@ from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, write_text
 from nas.cost import cost
 from nas.data import load_dataset
+from nas.data.record import KEY, record_of
 from nas.records import JSON
 from nas.tasks import fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
@@ -154,13 +155,18 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
     identity = {
         k: v for k, v in config.items() if k not in ("run", "executor", "plugins", "timeout_s", "phi", "macs", "target_ms")
     }
-    meta = {"settings": config, "versions": versions(), "command": run.again}
-    with open_run(folder, {**identity, "arch": fitted.to_dict()}, meta) as journal, logged(folder):
+    data = record_of(dataset)
+    meta = {"settings": config, "versions": versions(), "command": run.again, KEY: data.plain()}
+    with (
+        open_run(folder, {**identity, "arch": fitted.to_dict(), "data": {"digest": data.digest}}, meta) as journal,
+        logged(folder),
+    ):
         space = family_space(fitted, coefficients) if command.device else None
         plain = space.to_plain() if space else {}
-        started = (command.executor, worker_settings(command, EVALUATOR), plain, command.plugins, folder, command.threads)
+        settings = worker_settings(command, EVALUATOR, data)
+        started = (command.executor, settings, plain, command.plugins, folder, command.threads)
         with workers(*started, run) as (executor, placed):
-            trainings = Trainings(command, folder, journal, executor, progress)
+            trainings = Trainings(command, data, folder, journal, executor, progress)
             if command.grid.search:
                 coefficients = trainings.grid(fitted, command.grid.coefficients())
             predict = None

@@ -15,6 +15,7 @@ from nas.arch.blocks import arch_id
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, write_text
 from nas.cost import cost
+from nas.data.record import DataRecord
 from nas.journal import Journal
 from nas.latency import make_device
 from nas.records import JSON, Job, Measurement, Trial
@@ -79,6 +80,7 @@ class Trainings:
     """The trainings of one `nas scale`, numbered and journaled: the grid first, then the members. `command` is a ScaleCommand."""
 
     command: TrainingsSettings
+    data: DataRecord
     folder: Path
     journal: Journal
     executor: Executor
@@ -146,7 +148,8 @@ class Trainings:
         record = {
             "arch": arch.name, "valid": {k: trial.metrics[k] for k in task.metrics if k in trial.metrics},
             "params": trial.metrics["params"], "macs": trial.metrics["macs"], "measured": measured.record(arch), "seed": self.seed,
-            "recipe": dict(self.command.recipe), "dataset": dict(self.command.dataset), "versions": versions(),
+            "recipe": dict(self.command.recipe), "dataset": dict(self.command.dataset), **self.data.plain(),
+            "versions": versions(),
         }  # fmt: skip
         write_text(member / "result.json", json.dumps(record, indent=1) + "\n")
         weights = self.folder / "checkpoints" / f"trial-{trial.number:06d}.npz"

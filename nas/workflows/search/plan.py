@@ -80,7 +80,9 @@ class Plan:
             for k, v in dataclasses.asdict(self.settings).items()
             if k in ("in_flight", "threads", "repeat", "enqueue")
         }
-        return {"seed": c.seed, "resolution": c.resolution, "divisor": c.divisor, "space": space, **parts, "search": search}
+        data = {"digest": self.dataset.digest} if self.dataset else None
+        sizes = {"resolution": c.resolution, "divisor": c.divisor}
+        return {"seed": c.seed, **sizes, "space": space, **parts, "data": data, "search": search}
 
 
 def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:

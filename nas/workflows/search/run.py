@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nas.core.versions import versions
 from nas.core.yamlio import dump_plain, write_text
+from nas.data.record import KEY, record_of
 from nas.evaluators import Context
 from nas.evaluators.preparation import preparation_jobs
 from nas.journal import Journal
@@ -70,7 +71,8 @@ def _meta(plan: Plan, run: Run) -> dict[str, object]:
         "genes": [gene.name for gene in genes],
         "options": [list(gene.options) for gene in genes],
     }
-    return {"settings": dict(plan.config), "versions": versions(), "command": run.again, "space": space}
+    data = {KEY: record_of(plan.dataset).plain()} if plan.dataset else {}
+    return {"settings": dict(plan.config), "versions": versions(), "command": run.again, "space": space, **data}
 
 
 def _run_or_stop(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
@@ -87,6 +89,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
     journal.add_event("start", trials=command.trials, pid=os.getpid(), executor=dict(command.executor))
     _announce(plan, run, progress)
     settings = {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}
+    settings |= {KEY: record_of(plan.dataset).plain()} if plan.dataset else {}
     storage = Path(command.storage).expanduser().absolute() / run.folder.name if command.storage else run.folder
     started = (settings, plan.space.to_plain(), command.plugins, storage, plan.settings.threads)
     executor = start_workers(command.executor, *started, plan.dataset, custom.evaluator)

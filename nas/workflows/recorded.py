@@ -1,0 +1,43 @@
+"""What weights were trained with, from the files beside them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nas.core.jsonio import parse_json
+from nas.data.record import KEY, DataRecord, record_from
+from nas.journal import Journal
+from nas.workflows.trained import RESULT
+
+JOURNAL = "journal.sqlite"
+
+
+def recorded(weights: str | Path) -> DataRecord | None:
+    """The record of the training that left a file of weights: in result.json beside it, or in the journal of its run.
+
+    None where there is neither, as for weights from elsewhere. Raises ValueError, one line, where it cannot be read.
+    """
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        return None
+    if (result := path.with_name(RESULT)).is_file():
+        return _of_training(result)
+    return _of_run(found) if (found := path.parent.parent / JOURNAL).is_file() else None
+
+
+def _of_training(path: Path) -> DataRecord:
+    try:
+        return record_from(parse_json(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: not a result of nas train: {error}") from None
+
+
+def _of_run(path: Path) -> DataRecord | None:
+    with Journal.open(path, read_only=True) as journal:
+        kept = journal.get(KEY)
+    try:
+        return None if kept is None else record_from(kept)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: damaged: {KEY}: {error}") from None
