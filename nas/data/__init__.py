@@ -9,7 +9,7 @@ A custom dataset is a frozen dataclass, a `DatasetSettings` with a `load()`, add
 
 from nas.data.augment import augment, batches
 from nas.data.dataset import Dataset, DatasetSettings, Part, Split, assemble
-from nas.data.images import Encoded
+from nas.data.pixels import Encoded
 from nas.data.registry import DATASETS, dataset_settings, load_dataset
 
 __all__ = [

@@ -17,7 +17,8 @@ import numpy as np
 
 from nas.core.memory import machine_memory
 from nas.data.digest import content_digest
-from nas.data.images import Fetched, Format, common_form, formats_of, read_images
+from nas.data.images import Fetched, common_form, formats_of, read_images
+from nas.data.pixels import Format, Resize
 from nas.data.split import split_off, subset
 from nas.data.statistics import SURVEYED, channel_statistics, evenly, pieces
 from nas.data.stream import MIB, Groups, Streamed
@@ -81,6 +82,7 @@ class Dataset:
         mean: Per channel, over `train`, of images / 255.
         std: The same; at least 1/255, so that dividing by it is safe for a channel that is constant.
         target: What the targets of the three splits are.
+        resize: The rule by which images were made square, for those that the network sees later.
 
     Raises:
         ValueError: Where the targets of a split are not what `target` states.
@@ -96,6 +98,7 @@ class Dataset:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     target: TargetSpec = LABEL
+    resize: Resize = "squash"
 
     def __post_init__(self) -> None:
         for part in ("train", "valid", "test"):
@@ -136,6 +139,8 @@ class DatasetSettings(ABC):
             `valid_fraction` says, or all.
         valid_fraction: The fraction of the training part that is split off.
         resolution: Side in pixels that images are resized to; None: as found.
+        resize: How images that are not square become so: `squash` both sides to the resolution, `crop` the largest square
+            from the middle, or `pad` the shorter side with white.
         split_seed: One seed, one choice of images; the test images do not depend on it.
 
     Raises:
@@ -147,6 +152,7 @@ class DatasetSettings(ABC):
     valid_size: int | None = None
     valid_fraction: float = 0.2
     resolution: int | None = None
+    resize: Resize = "squash"
     split_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -231,11 +237,11 @@ def assemble(
     if isinstance(settings, StreamSettings) and _is_streamed(chosen, settings):
         images: Mapping[str, np.ndarray | Streamed] = _streamed(chosen, settings)
     else:
-        images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, settings.resolution)
+        images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, settings.resolution, settings.resize)
     splits = {key: Split(images[key], targets[sources[key]][rows[key]].astype(target.dtype)) for key in rows}
     mean, std = channel_statistics(images["train"])
     size, channels = images["train"].shape[2:]
-    return Dataset(name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target)
+    return Dataset(name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target, settings.resize)
 
 
 def _labels(parts: Mapping[str, Part], classes: Sequence[str] | None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
@@ -322,5 +328,6 @@ def _streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: StreamSet
     size, channels = common_form(formats, settings.resolution)
     as_found, memory = settings.resolution is None, settings.stream_mib * MIB
     return {
-        key: Streamed(rows, size, channels, part.fetch, part.groups, memory, as_found) for key, (part, rows) in chosen.items()
+        key: Streamed(rows, size, channels, part.fetch, part.groups, memory, as_found, settings.resize)
+        for key, (part, rows) in chosen.items()
     }

@@ -10,9 +10,8 @@ import numpy as np
 
 from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
-from nas.data.images import Encoded
+from nas.data.pixels import SUFFIXES, Encoded
 
-SUFFIXES = (".png", ".jpg", ".jpeg")
 PART_FOLDERS = {"train": "train", "test": "test", "valid": "valid", "validation": "valid", "val": "valid"}
 
 

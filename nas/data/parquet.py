@@ -15,7 +15,7 @@ import numpy as np
 from nas.core.jsonio import parse_json
 from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
-from nas.data.images import Encoded
+from nas.data.pixels import Encoded
 from nas.data.stream import Groups
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nas.data.dataset import Dataset
+from nas.data.pixels import RESIZES, Resize
 
 KEY = "data"  # under which settings of workers and journals hold a record
 MAX_SIDE = 8192
@@ -23,6 +24,7 @@ class DataRecord:
         std: The same.
         resolution: Side of the images in pixels.
         channels: 1 for gray images, 3 for color.
+        resize: The rule by which images are made square.
         digest: Of the content, as `Dataset.digest` gives it.
 
     Raises:
@@ -34,6 +36,7 @@ class DataRecord:
     std: tuple[float, ...]
     resolution: int
     channels: int
+    resize: Resize
     digest: str
 
     def __post_init__(self) -> None:
@@ -47,6 +50,8 @@ class DataRecord:
                 raise ValueError(f"{key}: expected 1 to {most}, got {value!r}")
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"mean, std: expected {self.channels} numbers each, as there are channels")
+        if self.resize not in RESIZES:
+            raise ValueError(f"resize: expected one of {', '.join(RESIZES)}, got {self.resize!r}")
         if not isinstance(self.digest, str):
             raise ValueError("digest: expected text")
 
@@ -80,7 +85,7 @@ class DataRecord:
 def record_of(dataset: Dataset) -> DataRecord:
     """The record of a training on the dataset."""
     d = dataset
-    return DataRecord(d.classes, d.mean, d.std, d.resolution, d.channels, d.digest)
+    return DataRecord(d.classes, d.mean, d.std, d.resolution, d.channels, d.resize, d.digest)
 
 
 def record_from(found: Mapping[str, Any]) -> DataRecord:

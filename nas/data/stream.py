@@ -13,14 +13,15 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from nas.data.images import Encoded, Fetched, decoded
+from nas.data.images import Fetched, decoded
+from nas.data.pixels import Encoded, Resize
 
 MIB = 2**20
 Group: TypeAlias = Any  # a row group that was read, as its source has it
@@ -82,6 +83,7 @@ class Streamed:
 
     rows: those of the source that the split has, sorted. fetch: sorted rows -> images not yet decoded. memory_bytes: for row
     groups that are shuffled together, and for batches read ahead. as_found: images of another size are an error, not resized.
+    rule: how images become square.
     """
 
     rows: np.ndarray
@@ -91,6 +93,7 @@ class Streamed:
     groups: Groups | None
     memory_bytes: int
     as_found: bool = False
+    rule: Resize = "squash"
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def __len__(self) -> int:
@@ -109,7 +112,7 @@ class Streamed:
         expected = self.rows[which]
         order = np.argsort(expected, kind="stable")
         found = self.groups.fetch(expected[order], self._held.load) if self.groups else self.fetch(expected[order])
-        images = decoded(found, self.size, self.channels, self.as_found)
+        images = decoded(found, self.size, self.channels, self.as_found, self.rule)
         back = np.empty_like(order)
         back[order] = np.arange(len(order))
         return images[back]
@@ -119,7 +122,7 @@ class Streamed:
 
     def take(self, rows: np.ndarray) -> Streamed:
         """A part of it, as an array's rows are; they are read when they are asked for."""
-        return Streamed(self.rows[rows], self.size, self.channels, self.fetch, self.groups, self.memory_bytes, self.as_found)
+        return replace(self, rows=self.rows[rows], _lock=threading.Lock())
 
     @cached_property
     def window(self) -> int:

@@ -83,7 +83,7 @@ def _batches(bundle: Bundle, images: Images) -> Iterator[tuple[list[str], np.nda
     files = image_files(Path(images).expanduser()) if isinstance(images, str | Path) else [Path(path) for path in images]
     for start in range(0, len(files), BATCH):
         some = files[start : start + BATCH]
-        yield [str(path) for path in some], np.stack([read_image(p, bundle.resolution, bundle.arch.channels) for p in some])
+        yield [str(path) for path in some], np.stack([read_image(p, bundle.data) for p in some])
 
 
 def _checked(images: np.ndarray, channels: int) -> np.ndarray:

@@ -137,16 +137,16 @@ def test_arrays_are_as_large_as_they_say(tmp_path: Path, header: str) -> None:
         check_members(archive)
 
 
-USUAL = {"classes": ["a", "b"], "mean": [0.5], "std": [0.3], "resolution": 8, "channels": 1, "digest": "0f"}
+USUAL = {"classes": ["a", "b"], "mean": [0.5], "std": [0.3], "resolution": 8, "channels": 1, "resize": "crop", "digest": "0f"}
 
 
 @pytest.mark.parametrize(
     "change",
     [{"classes": [[1]]}, {"classes": 3}, {"mean": ["x"]}, {"mean": [float("nan")]}, {"std": [0]}, {"std": [float("inf")]},
-     {"resolution": 10**9}, {"resolution": "8"}, {"resolution": True}],
+     {"resolution": 10**9}, {"resolution": "8"}, {"resolution": True}, {"resize": "shrink"}],
 )  # fmt: skip
 def test_what_a_bundle_says_of_images_is_checked(change: dict[str, Any]) -> None:
     read: Callable[[], object] = lambda: record_from({**USUAL, **change})  # noqa: E731
     with pytest.raises((ValueError, TypeError)):
         read()
-    assert record_from(USUAL) == DataRecord(("a", "b"), (0.5,), (0.3,), 8, 1, "0f")
+    assert record_from(USUAL) == DataRecord(("a", "b"), (0.5,), (0.3,), 8, 1, "crop", "0f")

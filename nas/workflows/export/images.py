@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from nas.data.images import BROKEN, FORMATS
+from nas.data.images import quietly
+from nas.data.pixels import SUFFIXES, Encoded, header, pixels
+from nas.data.record import DataRecord
 from nas.tasks import task_of
 from nas.workflows.export.bundle import Bundle, own_logits, prepared
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
-MAX_PIXELS = 100_000_000
 
 
 def image_files(path: Path) -> list[Path]:
@@ -28,28 +26,16 @@ def image_files(path: Path) -> list[Path]:
     return found
 
 
-def read_image(path: Path, side: int, channels: int) -> np.ndarray:
-    """(side, side, channels) uint8. Raises ValueError naming a file that is broken, not square, or without the channels."""
-    if channels not in (1, 3):
-        raise ValueError(f"image: the bundle takes images of {channels} channels, which files do not have")
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            width, height = image.size
-            if width != height:
-                raise ValueError(
-                    f"image: {path}: {width}x{height} pixels, expected a square image ({side}x{side} or another size)"
-                )
-            if width * height > MAX_PIXELS:
-                raise ValueError(f"image: {path}: {width}x{height} pixels are too many")
-            plain = image.convert("L" if channels == 1 else "RGB")
-            resized = plain if width == side else plain.resize((side, side), Image.Resampling.BILINEAR)
-            return np.asarray(resized, np.uint8).reshape(side, side, channels)
-    except ValueError as error:
-        if str(error).startswith("image: "):
-            raise
-        raise ValueError(f"image: {path}: not an image that can be read: {error}") from None
-    except (*BROKEN, Image.DecompressionBombError) as error:
-        raise ValueError(f"image: {path}: not an image that can be read: {' '.join(str(error).split())}") from None
+def read_image(path: Path, data: DataRecord) -> np.ndarray:
+    """(side, side, channels) uint8, the very pixels that the training had of such a file. Raises ValueError naming a broken one."""
+    if data.channels not in (1, 3):
+        raise ValueError(f"image: the bundle takes images of {data.channels} channels, which files do not have")
+    with quietly():
+        try:
+            header(Encoded(str(path), path))
+            return pixels(Encoded(str(path), path), data.resolution, data.channels, data.resize)
+        except ValueError as error:
+            raise ValueError(f"image: {error}") from None
 
 
 def answers(bundle: Bundle, images: np.ndarray) -> Mapping[str, np.ndarray]:
