@@ -111,4 +111,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"{path}: no weights file: {' '.join(str(error).split())}") from None
+        reason = " ".join(str(error).split())
+        if "pickle" in reason:  # NumPy's advice is to trust it
+            reason = "expected the .npz of nas train, which holds plain arrays; Python objects are not loaded"
+        raise ValueError(f"{path}: no weights file: {reason}") from None

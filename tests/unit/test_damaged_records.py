@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import pickle
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -150,3 +151,12 @@ def test_what_a_bundle_says_of_images_is_checked(change: dict[str, Any]) -> None
     with pytest.raises((ValueError, TypeError)):
         read()
     assert record_from(USUAL) == DataRecord(("a", "b"), (0.5,), (0.3,), 8, 1, "crop", "0f")
+
+
+@pytest.mark.parametrize("name", ["w.npz", "w.pth", "w.safetensors", "w.npy"])
+@pytest.mark.parametrize("content", [pickle.dumps({"a": 1}), b"PK\x03\x04 cut", b"\x08\0\0\0\0\0\0\0{}      ", b"", b"{}"])
+def test_nobody_is_told_to_load_a_pickle(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match="no weights file: ") as found:
+        load_weights(tmp_path / name)
+    assert "pickle" not in str(found.value)
