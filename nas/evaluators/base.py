@@ -95,6 +95,8 @@ class Capabilities:
         inherits_weights: Whether a job may start from the weights of another network, as `nas adapt` needs it.
         group: How many jobs it takes at a time.
         tasks: Names of the tasks whose networks it evaluates; empty: all.
+        inspects: Whether it answers `inspect` jobs: what the network of a trial answers on the validation split, from its
+            weights, as `nas.evaluators.inspection` gives it.
         tests: Whether it answers `test` jobs, the front's networks on the test split, although it needs no dataset.
         fixed_networks: Whether it knows networks only at the resolution and the widths that the space states.
         metrics: What its outcomes hold beside the metrics of the task, and the direction that is better. They can be
@@ -106,6 +108,7 @@ class Capabilities:
     inherits_weights: bool = False
     group: int = 1
     tasks: tuple[str, ...] = ()
+    inspects: bool = False
     tests: bool = False
     fixed_networks: bool = False
     metrics: Mapping[str, Direction] = field(default_factory=dict)

@@ -29,7 +29,7 @@ class ScratchSettings(EvaluatorSettings):
         keep_weights: Saves the weights of every trial, so that the report need not train the front again.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(fidelities=True, inherits_weights=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(fidelities=True, inherits_weights=True, inspects=True)
 
     keep_weights: bool = True
 
@@ -38,14 +38,14 @@ class ScratchSettings(EvaluatorSettings):
 
 
 class ScratchEvaluator:
-    """Trains (`train`), tests (`test`) and scores given weights (`score`), one job after the other."""
+    """Trains (`train`), tests (`test`), inspects (`inspect`) and scores given weights (`score`), one job after the other."""
 
     def __init__(self, settings: ScratchSettings, context: Context):
         self._settings, self._context = settings, context
         self._recipe = build(Recipe, context.settings["recipe"], "recipe")
 
     def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
-        work = {"train": self._train, "test": self._test, "score": self._score}
+        work = {"train": self._train, "test": self._test, "score": self._score, "inspect": self._inspect}
         return [guarded(job, self._context.worker, lambda job=job: work[job.kind](job, report)) for job in jobs]
 
     def _train(self, job: Job, report: Report) -> Outcome:
@@ -73,6 +73,14 @@ class ScratchEvaluator:
         graph = lower(arch)
         metrics = evaluate(graph, variables, dataset.test, dataset, self._recipe.batch, self._recipe.dtype, task=task_of(arch))
         return Outcome(job.number, "ok", metrics=metrics, worker=self._context.worker)
+
+    def _inspect(self, job: Job, report: Report) -> Outcome:
+        """What the trial's network answers on the validation split, by its own weights."""
+        from nas.evaluators.inspection import inspected
+
+        variables, (arch, dataset, _) = load_weights(self._context.weights(job.number)), self._task(job)
+        data = inspected(arch, variables, dataset, self._recipe.batch)
+        return Outcome(job.number, "ok", data=data, worker=self._context.worker)
 
     def _fit(self, job: Job, report: Report) -> Any:
         return self._train_network(job, *self._task(job), report)

@@ -19,8 +19,8 @@ class DiskFullError(ValueError):
 class Job:
     """One piece of work.
 
-    `kind`: `train` (a trial), `test`, `score` (given weights), `prepare` (an evaluator's preparation), `fit` (a predictor),
-    `measure`.
+    `kind`: `train` (a trial), `test`, `inspect` (answers on the validation split), `score` (given weights), `prepare` (an
+    evaluator's preparation), `fit` (a predictor), `measure`.
     """
 
     number: int

@@ -18,6 +18,7 @@ from nas.report.curves import SQUARE, document, hypervolume_plot, latency_error,
 from nas.report.drawing import architecture_plot
 from nas.report.format import duration, label, many, number, show
 from nas.report.front import FrontRow
+from nas.report.inspection import inspection
 from nas.report.plots import Reference, Series, front_plot, plot_costs, series_of
 from nas.report.summary import Summary, metric_names
 from nas.report.tables import (
@@ -259,7 +260,9 @@ def _best(summary: Summary) -> str:
     plot = document(markup, f"the architecture of {best.title}", (size[0], size[1]))
     note = "Each box is a block: kernel, channels, expansion, activation, and the ratio of squeeze-excite where it has one."
     figure = svg.tag("figure", plot, style=f"max-width:{size[0]}px")
-    return section(f"The best network, {best.title}", f'<p class="note">{note}</p>{figure}')
+    shown = summary.inspected
+    answers = inspection(shown) if shown.get("trial") == best.number and not best.name else ""
+    return section(f"The best network, {best.title}", f'<p class="note">{note}</p>{figure}{answers}')
 
 
 def _proxies(summary: Summary) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from nas.journal import Journal, Lease
 from nas.objectives import COSTS, PREDICTED, Objectives, TaskMetrics, device_of
@@ -58,6 +58,7 @@ class Summary:
 
     `failures` are trials whose training did not end ok, `infeasible` those that violate a constraint and were not trained.
     `wall_s` sums the run's sessions; `wall_known` is False where one was killed, and the sum is a lower bound then.
+    `inspected` is what the network of its `trial` answers on the validation split, empty where that is not known.
     `proxies` compare short with long trainings, which `fidelities` describe.
     `hypervolume` of each progress entry is the dominated fraction of the box between the best and the worst values seen.
     """
@@ -84,6 +85,7 @@ class Summary:
     wall_known: bool
     proxies: tuple[ProxyRow, ...] = ()
     fidelities: tuple[Mapping[str, JSON], ...] = ()
+    inspected: Mapping[str, JSON] = field(default_factory=dict)
 
     @property
     def test_column(self) -> str:
@@ -148,6 +150,7 @@ def summarize(journal: Journal) -> Summary:
         wall_known=known,
         proxies=proxy_rows(trials, task),
         fidelities=tuple(journal.get("fidelities") or ()),
+        inspected=journal.get("inspected") or {},
     )
 
 

@@ -59,7 +59,7 @@ class Worker:
     def run(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         """Runs jobs of one kind. Returns their outcomes in order. Raises DiskFullError, which is no outcome."""
         kind = jobs[0].kind
-        if kind in ("train", "test", "score", "prepare"):
+        if kind in ("train", "test", "score", "inspect", "prepare"):
             try:
                 return self._evaluator(jobs, report)
             except Exception as error:

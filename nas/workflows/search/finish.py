@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from nas.evaluators.preparation import with_prepared
 from nas.journal import Journal
 from nas.objectives import Objectives, front, latest, violated
 from nas.records import Evaluation, Fidelity, Job, Trial, trained, training_of
+from nas.report.front import best_row, front_rows
 from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
 from nas.runtime.measure import measure_all
@@ -53,15 +54,36 @@ def test_front(journal: Journal, objectives: Objectives, executor: Executor, mes
     if not missing:
         return
     message(f"scoring {len(missing)} members of the front on the test split ...")
-    seeds = {e.trial: e.seed for e in journal.evaluations("search")}
-    fidelities = [Fidelity(**fidelity) for fidelity in journal.get("fidelities", [])]
-    jobs = [
-        Job(t.number, "test", journal.get(f"arch/{t.arch_id}"), t.arch_id, t.fidelity, seeds[t.number],
-            with_prepared(training_of(fidelities, t.fidelity, root_of(trials, t)), prepared(journal)))
-        for t in missing
-    ]  # fmt: skip
+    jobs = _jobs_of(journal, "test", missing)
     for trial, job, outcome in zip(missing, jobs, run_all(executor, jobs), strict=True):
         journal.add_evaluation(Evaluation.of(outcome, trial, job.seed, "test"))
+
+
+def inspect_best(journal: Journal, objectives: Objectives, executor: Executor, message: Callable[[str], object]) -> None:
+    """What the best member answers on the validation split, kept in the journal for the report."""
+    trials = journal.trials()
+    best = best_row(front_rows(trials, objectives, journal.measurements(), ()), trials, objectives)
+    trial = next((t for t in front(trials, objectives) if best and t.number == best.number), None)
+    if trial is None or (journal.get("inspected") or {}).get("trial") == trial.number:
+        return
+    message("looking at the answers of the best network ...")
+    [job] = _jobs_of(journal, "inspect", [trial])
+    [outcome] = run_all(executor, [job])
+    if outcome.outcome == "ok":
+        journal.put("inspected", {"trial": trial.number, **outcome.data})
+    else:
+        journal.add_event("inspect_failed", trial=trial.number, error=outcome.error)
+
+
+def _jobs_of(journal: Journal, kind: str, members: Sequence[Trial]) -> list[Job]:
+    """Jobs on what the trials left, at the fidelity that they had."""
+    trials, seeds = journal.trials(), {e.trial: e.seed for e in journal.evaluations("search")}
+    fidelities = [Fidelity(**fidelity) for fidelity in journal.get("fidelities", [])]
+    return [
+        Job(t.number, kind, journal.get(f"arch/{t.arch_id}"), t.arch_id, t.fidelity, seeds[t.number],
+            with_prepared(training_of(fidelities, t.fidelity, root_of(trials, t)), prepared(journal)))
+        for t in members
+    ]  # fmt: skip
 
 
 def prune_weights(journal: Journal, objectives: Objectives, folder: Path, running: bool = False) -> list[Trial]:

@@ -23,7 +23,7 @@ from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress, Several
 from nas.workflows.run_folder import Run, as_config, open_run
 from nas.workflows.search.feasibility import check_feasible
-from nas.workflows.search.finish import Keeper, measure_front, prune_weights, test_front
+from nas.workflows.search.finish import Keeper, inspect_best, measure_front, prune_weights, test_front
 from nas.workflows.search.in_flight import choose_in_flight
 from nas.workflows.search.loop import Search
 from nas.workflows.search.plan import Plan, SearchCommand, make_plan
@@ -121,6 +121,8 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
         measure_front(journal, problem.objectives, placed, timeouts, progress.message)
         if plan.dataset is not None or plan.evaluator.capabilities.tests:
             test_front(journal, problem.objectives, executor, progress.message)
+        if plan.evaluator.capabilities.inspects:
+            inspect_best(journal, problem.objectives, executor, progress.message)
         journal.add_event("finish")
         journal.put("finished", command.trials)
     finally:
