@@ -2,13 +2,15 @@
 
 Every function takes and returns arrays of the compute type (float32 or bfloat16); products are summed in float32.
 `implementation` chooses how a convolution is written, never what it computes: `lax` leaves it to XLA, `slices` writes depthwise
-convolutions and average pools as sums of shifted slices and 1x1 convolutions as matrix products, `auto` takes `slices` on
-a CPU, where XLA's own lowering is ten times slower, and `lax` elsewhere.
+convolutions and average pools as sums of shifted slices and 1x1 convolutions as matrix products. `portable` is `slices` where a
+program is lowered for a CPU, whose own lowering is ten times slower, and `lax` elsewhere; exported files are written so.
+`auto` is the same with native kernels in place of slices where this process has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -17,10 +19,11 @@ import numpy as np
 from jax import lax
 
 from nas.arch.graph import pads, pool_pads
-from nas.nn import native
+from nas.nn import native, slices
+from nas.nn.target import Way, autodiff, by_target, lowered_by_target
 
 Array = jax.Array
-Implementation = Literal["auto", "lax", "slices", "native"]
+Implementation = Literal["auto", "portable", "lax", "slices", "native"]
 Pads = tuple[tuple[int, int], tuple[int, int]]
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 
@@ -30,14 +33,13 @@ def conv(x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1,
     """Square convolution of (n, h, w, c) with zero padding as `layers.pads` has it."""
     size, kernel = kernel.shape[0], kernel.astype(x.dtype)
     pad = (pads(x.shape[1], size, stride, padding), pads(x.shape[2], size, stride, padding))
-    if _slices(implementation) and size == 1 and groups == 1 and not np.any(pad):
-        y = _pointwise(x[:, ::stride, ::stride], kernel)
-    elif _slices(implementation) and groups == x.shape[3] == kernel.shape[3]:
-        y = (_native_depthwise if _native(implementation, x) else _depthwise)(x, kernel, stride, pad)
+    if size == 1 and groups == 1 and not np.any(pad):
+        cpu = partial(_pointwise, stride=stride), partial(_pointwise_backward, stride)
+        y = _chosen(implementation, cpu, _lax(stride, pad, groups), x, kernel)
+    elif groups == x.shape[3] == kernel.shape[3]:
+        y = _depthwise(implementation, x, kernel, stride, pad)
     else:
-        y = lax.conv_general_dilated(
-            x, kernel, (stride, stride), pad, dimension_numbers=LAYOUT, feature_group_count=groups
-        )
+        y = _lax(stride, pad, groups)[0](x, kernel)
     return y if bias is None else y + _channels(bias).astype(y.dtype)
 
 
@@ -46,31 +48,66 @@ def _channels(vector: Array) -> Array:
     return vector.reshape(1, 1, 1, -1)
 
 
-def _slices(implementation: Implementation) -> bool:
-    return implementation in ("slices", "native") or (implementation == "auto" and jax.default_backend() == "cpu")
+def _chosen(implementation: Implementation, cpu: Way, other: Way, *operands: Array) -> Array:
+    """The value by one way or the other, or by the platform that the program is lowered for."""
+    if implementation in ("auto", "portable"):
+        return by_target(cpu, other, jax.eval_shape(other[0], *operands), *operands)
+    return (other if implementation == "lax" else cpu)[0](*operands)
 
 
-def _pointwise(x: Array, kernel: Array) -> Array:
+def _lax(stride: int, pad: Pads, groups: int) -> Way:
+    def convolved(x: Array, kernel: Array) -> Array:
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), pad, dimension_numbers=LAYOUT, feature_group_count=groups
+        )
+
+    return autodiff(convolved)
+
+
+def _pointwise(x: Array, kernel: Array, stride: int) -> Array:
+    x = x[:, ::stride, ::stride]
     n, h, w, c = x.shape
     y = jnp.dot(x.reshape(n * h * w, c), kernel[0, 0], preferred_element_type=jnp.float32)
     return y.astype(x.dtype).reshape(n, h, w, kernel.shape[3])
 
 
-def _sum_of_taps(x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
-    weights = kernel.astype(jnp.float32)
-    taps = _shifted(x.astype(jnp.float32), kernel.shape[0], stride, pad)
-    return jnp.asarray(sum(part * weights[i : i + 1, j : j + 1] for i, j, part in taps), x.dtype)
+def _pointwise_backward(stride: int, operands: tuple[Array, ...], g: Array) -> tuple[Array, Array]:
+    """What autodiff would give, without the product itself."""
+    x, kernel = operands
+    pixels = x[:, ::stride, ::stride].reshape(-1, x.shape[3]).astype(jnp.float32)
+    wide = g.reshape(-1, g.shape[3]).astype(jnp.float32)
+    d_kernel = jnp.dot(pixels.T, wide, preferred_element_type=jnp.float32).astype(kernel.dtype)
+    d_pixels = jnp.dot(wide, kernel[0, 0].T.astype(jnp.float32), preferred_element_type=jnp.float32).astype(x.dtype)
+    spread = [(0, *_gaps(x.shape[a], g.shape[a], stride)) for a in (1, 2)]
+    gaps = [(0, 0, 0), *spread, (0, 0, 0)]
+    return lax.pad(d_pixels.reshape(*g.shape[:3], x.shape[3]), np.zeros((), x.dtype), gaps), d_kernel[None, None]
+
+
+def _gaps(size: int, count: int, stride: int) -> tuple[int, int]:
+    """(behind, between) the gradients of every `stride`-th pixel of `size`."""
+    return size - (count - 1) * stride - 1, stride - 1
+
+
+def _depthwise(implementation: Implementation, x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
+    if implementation in ("slices", "native"):
+        return (_native_depthwise if _native(implementation, x) else slices.depthwise)(x, kernel, stride, pad)
+    forward, backward = (native.forward, _native_backward) if _native(implementation, x) else (slices.sum_of_taps, slices.backward)
+    cpu = partial(forward, stride=stride, pad=pad), partial(backward, stride, pad)
+    return _chosen(implementation, cpu, _lax(stride, pad, x.shape[3]), x, kernel)
 
 
 def _native(implementation: Implementation, x: Array) -> bool:
-    return implementation in ("auto", "native") and _slices(implementation) and x.dtype == jnp.float32 and native.available()
+    """Whether a CPU's part of the program calls native kernels: this process has them, and trains on its CPU."""
+    if implementation not in ("auto", "native") or x.dtype != jnp.float32:
+        return False
+    return (implementation == "native" or jax.default_backend() == "cpu") and native.available()
 
 
 def _native_forward(x: Array, kernel: Array, stride: int, pad: Pads) -> tuple[Array, tuple[Array, Array]]:
     return native.forward(x, kernel, stride, pad), (x, kernel)
 
 
-def _native_backward(stride: int, pad: Pads, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+def _native_backward(stride: int, pad: Pads, saved: tuple[Array, ...], g: Array) -> tuple[Array, Array]:
     x, kernel = saved
     dx = native.input_gradient(g, kernel, x.shape, stride, pad)
     return dx, native.kernel_gradient(x, g, kernel.shape[0], stride, pad)
@@ -78,65 +115,6 @@ def _native_backward(stride: int, pad: Pads, saved: tuple[Array, Array], g: Arra
 
 _native_depthwise = jax.custom_vjp(native.forward, nondiff_argnums=(2, 3))
 _native_depthwise.defvjp(_native_forward, _native_backward)
-
-
-def _depthwise_forward(x: Array, kernel: Array, stride: int, pad: Pads) -> tuple[Array, tuple[Array, Array]]:
-    return _sum_of_taps(x, kernel, stride, pad), (x, kernel)
-
-
-def _depthwise_backward(stride: int, pad: Pads, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
-    """What autodiff would give, in a tenth of its time and memory and with few kernels to compile."""
-    x, kernel = saved
-    size = kernel.shape[0]
-    dilation = [(0, 0, 0), *(_dilation_pads(x.shape[a], g.shape[a], size, stride, pad[a - 1][0]) for a in (1, 2)), (0, 0, 0)]
-    dilated = lax.pad(g, np.zeros((), g.dtype), dilation)
-    return _sum_of_taps(dilated, kernel[::-1, ::-1], 1, ((0, 0), (0, 0))), _kernel_gradient(x, g, kernel, stride, pad)
-
-
-def _dilation_pads(size: int, count: int, kernel: int, stride: int, before: int) -> tuple[int, int, int]:
-    """(low, high, interior) padding of an output gradient, so that a stride-1 window over it gives the input's."""
-    low = kernel - 1 - before
-    return low, size + kernel - 1 - ((count - 1) * stride + 1) - low, stride - 1
-
-
-def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, pad: Pads) -> Array:
-    """Tap by tap over a few images at a time, so that they stay in the cache."""
-    size, (n, rows, columns, c) = kernel.shape[0], g.shape
-    few = max(d for d in range(1, 5) if n % d == 0)
-    padded = jnp.pad(x, ((0, 0), *pad, (0, 0)))
-    window = (few, (rows - 1) * stride + 1, (columns - 1) * stride + 1, c)
-
-    def chunk(total: Array, xg: tuple[Array, Array]) -> tuple[Array, None]:
-        def tap(t: Array) -> Array:
-            part = lax.dynamic_slice(xg[0], (0, t // size, t % size, 0), window)[:, ::stride, ::stride]
-            return (part.astype(jnp.float32) * xg[1].astype(jnp.float32)).sum((0, 1, 2))
-
-        return total + lax.map(tap, jnp.arange(size * size)), None
-
-    chunks = padded.reshape(n // few, few, *padded.shape[1:]), g.reshape(n // few, few, *g.shape[1:])
-    total, _ = lax.scan(chunk, jnp.zeros((size * size, c), jnp.float32), chunks)
-    return total.reshape(kernel.shape).astype(kernel.dtype)
-
-
-_depthwise = jax.custom_vjp(_sum_of_taps, nondiff_argnums=(2, 3))
-_depthwise.defvjp(_depthwise_forward, _depthwise_backward)
-
-
-def _shifted(x: Array, kernel: int, stride: int, pad: Pads) -> Iterator[tuple[int, int, Array]]:
-    """(row, column, what that pixel of the window sees at every position); windows of nothing but padding are left out."""
-    n, h, w, c = x.shape
-    rows = (h + sum(pad[0]) - kernel) // stride + 1
-    columns = (w + sum(pad[1]) - kernel) // stride + 1
-    padded = jnp.pad(x, ((0, 0), *pad, (0, 0)))
-    for i in range(kernel):
-        for j in range(kernel):
-            if _sees(i, rows, stride, pad[0][0], h) and _sees(j, columns, stride, pad[1][0], w):
-                stop = (n, i + (rows - 1) * stride + 1, j + (columns - 1) * stride + 1, c)
-                yield i, j, lax.slice(padded, (0, i, j, 0), stop, (1, stride, stride, 1))
-
-
-def _sees(offset: int, count: int, stride: int, before: int, size: int) -> bool:
-    return any(0 <= offset + step * stride - before < size for step in range(count))
 
 
 def dense(x: Array, kernel: Array, bias: Array | None = None, wide: bool = False) -> Array:
@@ -159,7 +137,7 @@ def norm_train(
     """
     if _native(implementation, x):
         fused = fn if fn in native.FUSED else "none"
-        y, mean, variance = _native_norm(x, scale, bias, eps, fused)
+        y, mean, variance = _norm_and_act(x, scale, bias, eps, fused)
         return (y if fused == fn else ACT_FNS[fn](y)), mean, variance
     y, mean, variance = _norm_train(x, scale, bias, eps)
     return ACT_FNS[fn](y), mean, variance
@@ -169,11 +147,6 @@ def _native_norm_by_batch(x: Array, scale: Array, bias: Array, eps: float, fn: s
     mean, variance = native.moments(x)
     factor = lax.rsqrt(variance + eps) * scale
     return ACT_FNS[fn](x * _channels(factor) + _channels(bias - mean * factor)), mean, variance
-
-
-def _native_norm_forward(x: Array, scale: Array, bias: Array, eps: float, fn: str) -> Any:
-    y, mean, variance = _native_norm_by_batch(x, scale, bias, eps, fn)
-    return (y, mean, variance), (x, scale, bias, mean, lax.rsqrt(variance + eps))
 
 
 def _native_norm_backward(eps: float, fn: str, saved: tuple[Array, ...], grads: tuple[Array, ...]) -> Any:
@@ -187,10 +160,6 @@ def _native_norm_backward(eps: float, fn: str, saved: tuple[Array, ...], grads: 
     slope = factor * inverse * d_scale / count
     dx = dz * _channels(factor) - x * _channels(slope) + _channels(mean * slope - factor * d_bias / count)
     return dx, d_scale, d_bias
-
-
-_native_norm = jax.custom_vjp(_native_norm_by_batch, nondiff_argnums=(3, 4))
-_native_norm.defvjp(_native_norm_forward, _native_norm_backward)
 
 
 def _norm_by_batch(x: Array, scale: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
@@ -221,6 +190,35 @@ def _norm_backward(eps: float, saved: tuple[Array, ...], grads: tuple[Array, ...
 
 _norm_train = jax.custom_vjp(_norm_by_batch, nondiff_argnums=(3,))
 _norm_train.defvjp(_norm_forward, _norm_backward)
+
+
+def _norm_by_target(x: Array, scale: Array, bias: Array, eps: float, fn: str) -> tuple[Array, Array, Array]:
+    """Norm and activation: by native kernels where the program is lowered for a CPU, else left to XLA."""
+
+    def elsewhere(x: Array, scale: Array, bias: Array) -> tuple[Array, Array, Array]:
+        y, mean, variance = _norm_by_batch(x, scale, bias, eps)
+        return ACT_FNS[fn](y), mean, variance
+
+    cpu, like = partial(_native_norm_by_batch, eps=eps, fn=fn), (x, scale, scale)
+    return lowered_by_target(cpu, elsewhere, x, scale, bias, like=like)
+
+
+def _norm_by_target_forward(x: Array, scale: Array, bias: Array, eps: float, fn: str) -> Any:
+    y, mean, variance = _norm_by_target(x, scale, bias, eps, fn)
+    return (y, mean, variance), (x, scale, bias, mean, lax.rsqrt(variance + eps))
+
+
+def _norm_by_target_backward(eps: float, fn: str, saved: tuple[Array, ...], grads: tuple[Array, ...]) -> Any:
+    def elsewhere(saved: tuple[Array, ...], grads: tuple[Array, ...]) -> Any:
+        x, scale, bias, mean, inverse = saved
+        z = (x - _channels(mean)) * _channels(inverse * scale) + _channels(bias)
+        return _norm_backward(eps, (x, scale, mean, inverse), jax.vjp(ACT_FNS[fn], z)[1](grads[0]))
+
+    return lowered_by_target(partial(_native_norm_backward, eps, fn), elsewhere, saved, grads, like=saved[:3])
+
+
+_norm_and_act = jax.custom_vjp(_norm_by_target, nondiff_argnums=(3, 4))
+_norm_and_act.defvjp(_norm_by_target_forward, _norm_by_target_backward)
 
 
 def norm_eval(x: Array, scale: Array, bias: Array, mean: Array, variance: Array, eps: float) -> Array:
@@ -266,12 +264,15 @@ def avg_pool(
 ) -> Array:
     """Mean of each window's pixels of the image; padding does not count."""
     pad = (pool_pads(x.shape[1], kernel, stride, padding, ceil), pool_pads(x.shape[2], kernel, stride, padding, ceil))
-    wide = x.astype(jnp.float32)
-    if _slices(implementation):
-        total = jnp.asarray(sum(part for _, _, part in _shifted(wide, kernel, stride, pad)))
-    else:
+
+    def by_slices(wide: Array) -> Array:
+        return jnp.asarray(sum(part for _, _, part in slices.shifted(wide, kernel, stride, pad)))
+
+    def by_window(wide: Array) -> Array:
         window, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)
-        total = lax.reduce_window(wide, np.float32(0), lax.add, window, strides, ((0, 0), *pad, (0, 0)))
+        return lax.reduce_window(wide, np.float32(0), lax.add, window, strides, ((0, 0), *pad, (0, 0)))
+
+    total = _chosen(implementation, autodiff(by_slices), autodiff(by_window), x.astype(jnp.float32))
     down, across = (_pixels(x.shape[a], total.shape[a], kernel, stride, pad[a - 1][0]) for a in (1, 2))
     weight = (1 / (down[:, None] * across[None])).astype(np.float32)
     return (total * weight[None, :, :, None]).astype(x.dtype)

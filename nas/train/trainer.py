@@ -113,7 +113,7 @@ class Trainer:
         graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
         momentum = self.momentum()
         # XLA cannot distribute our own machine code among devices
-        implementation: Implementation = self.implementation if self.mesh.size == 1 else "slices"
+        implementation: Implementation = self.implementation if self.mesh.size == 1 else "portable"
 
         def loss_of(tree: Arrays, batch: Mixed, key: Array, taught: Outputs | None) -> tuple[Array, Stats]:
             outputs, batch_stats = apply(

@@ -165,6 +165,42 @@ def test_bfloat16_is_as_exact_as_that_of_lax(implementation: Any, groups: int, k
     assert all(mine <= 2 * lax_own + 0.01 for mine, lax_own in zip(error(implementation), error("lax"), strict=True))
 
 
+LEFT_TO_XLA = ("stablehlo.convolution", "stablehlo.reduce_window")
+OPERATIONS: dict[str, Any] = {
+    "pointwise": lambda x, implementation: ops.conv(x, jnp.ones((1, 1, 8, 8)), stride=2, implementation=implementation),
+    "depthwise": lambda x, implementation: ops.conv(x, jnp.ones((5, 5, 1, 8)), groups=8, implementation=implementation),
+    "average": lambda x, implementation: ops.avg_pool(x, kernel=3, stride=2, padding="same", implementation=implementation),
+    "norm": lambda x, implementation: ops.norm_train(x, jnp.ones(8), jnp.ones(8), 1e-3, "hswish", implementation)[0],
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+@pytest.mark.parametrize("implementation", ["auto", "portable"])
+@pytest.mark.parametrize("platform", ["cpu", "cuda", "tpu"])
+def test_the_implementation_is_that_of_the_target(platform: str, implementation: Any, name: str) -> None:
+    """Not of the process, which is on a CPU here: its native kernels and slices are not in a program for an accelerator."""
+    gradient = jax.jit(jax.value_and_grad(lambda x: OPERATIONS[name](x, implementation).sum()))
+    text = gradient.trace(jnp.ones((2, 6, 6, 8))).lower(lowering_platforms=(platform,)).as_text()
+    assert "stablehlo.case" not in text
+    assert ("@nas." in text) == (platform == "cpu" and implementation == "auto" and name in ("depthwise", "norm"))
+    if name != "norm":
+        assert any(word in text for word in LEFT_TO_XLA) == (platform != "cpu")
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_choice_by_target_is_batched_and_differentiated_twice(name: str) -> None:
+    x = jnp.asarray(normal(3, 2, 6, 6, 8))
+    many = jax.vmap(lambda x: OPERATIONS[name](x, "auto"))(x)
+    np.testing.assert_allclose(many[1], OPERATIONS[name](x[1], "lax"), rtol=1e-5, atol=1e-5)
+    if name != "norm":  # norms have gradients of the first order, as ever
+
+        def slope(x: jax.Array, implementation: str) -> jax.Array:
+            return jax.grad(lambda x: jnp.square(OPERATIONS[name](x, implementation)).sum())(x).sum()
+
+        twice = [jax.jit(jax.grad(slope), static_argnums=1)(x[0], way) for way in ("portable", "lax")]
+        np.testing.assert_allclose(*twice, rtol=1e-4, atol=1e-3)
+
+
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("groups", [1, 4])
 def test_bfloat16_goes_in_and_comes_out(implementation: Any, groups: int) -> None:

@@ -1,0 +1,78 @@
+"""Depthwise convolutions as sums of shifted slices: the fast portable form on a CPU, whose own lowering is ten times slower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+Array = jax.Array
+Pads = tuple[tuple[int, int], tuple[int, int]]
+
+
+def sum_of_taps(x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
+    weights = kernel.astype(jnp.float32)
+    taps = shifted(x.astype(jnp.float32), kernel.shape[0], stride, pad)
+    return jnp.asarray(sum(part * weights[i : i + 1, j : j + 1] for i, j, part in taps), x.dtype)
+
+
+def _forward(x: Array, kernel: Array, stride: int, pad: Pads) -> tuple[Array, tuple[Array, Array]]:
+    return sum_of_taps(x, kernel, stride, pad), (x, kernel)
+
+
+def backward(stride: int, pad: Pads, saved: tuple[Array, Array], g: Array) -> tuple[Array, Array]:
+    """What autodiff would give, in a tenth of its time and memory and with few kernels to compile."""
+    x, kernel = saved
+    size = kernel.shape[0]
+    dilation = [(0, 0, 0), *(_dilation_pads(x.shape[a], g.shape[a], size, stride, pad[a - 1][0]) for a in (1, 2)), (0, 0, 0)]
+    dilated = lax.pad(g, np.zeros((), g.dtype), dilation)
+    return sum_of_taps(dilated, kernel[::-1, ::-1], 1, ((0, 0), (0, 0))), _kernel_gradient(x, g, kernel, stride, pad)
+
+
+def _dilation_pads(size: int, count: int, kernel: int, stride: int, before: int) -> tuple[int, int, int]:
+    """(low, high, interior) padding of an output gradient, so that a stride-1 window over it gives the input's."""
+    low = kernel - 1 - before
+    return low, size + kernel - 1 - ((count - 1) * stride + 1) - low, stride - 1
+
+
+def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, pad: Pads) -> Array:
+    """Tap by tap over a few images at a time, so that they stay in the cache."""
+    size, (n, rows, columns, c) = kernel.shape[0], g.shape
+    few = max(d for d in range(1, 5) if n % d == 0)
+    padded = jnp.pad(x, ((0, 0), *pad, (0, 0)))
+    window = (few, (rows - 1) * stride + 1, (columns - 1) * stride + 1, c)
+
+    def chunk(total: Array, xg: tuple[Array, Array]) -> tuple[Array, None]:
+        def tap(t: Array) -> Array:
+            part = lax.dynamic_slice(xg[0], (0, t // size, t % size, 0), window)[:, ::stride, ::stride]
+            return (part.astype(jnp.float32) * xg[1].astype(jnp.float32)).sum((0, 1, 2))
+
+        return total + lax.map(tap, jnp.arange(size * size)), None
+
+    chunks = padded.reshape(n // few, few, *padded.shape[1:]), g.reshape(n // few, few, *g.shape[1:])
+    total, _ = lax.scan(chunk, jnp.zeros((size * size, c), jnp.float32), chunks)
+    return total.reshape(kernel.shape).astype(kernel.dtype)
+
+
+depthwise = jax.custom_vjp(sum_of_taps, nondiff_argnums=(2, 3))
+depthwise.defvjp(_forward, backward)
+
+
+def shifted(x: Array, kernel: int, stride: int, pad: Pads) -> Iterator[tuple[int, int, Array]]:
+    """(row, column, what that pixel of the window sees at every position); windows of nothing but padding are left out."""
+    n, h, w, c = x.shape
+    rows = (h + sum(pad[0]) - kernel) // stride + 1
+    columns = (w + sum(pad[1]) - kernel) // stride + 1
+    padded = jnp.pad(x, ((0, 0), *pad, (0, 0)))
+    for i in range(kernel):
+        for j in range(kernel):
+            if _sees(i, rows, stride, pad[0][0], h) and _sees(j, columns, stride, pad[1][0], w):
+                stop = (n, i + (rows - 1) * stride + 1, j + (columns - 1) * stride + 1, c)
+                yield i, j, lax.slice(padded, (0, i, j, 0), stop, (1, stride, stride, 1))
+
+
+def _sees(offset: int, count: int, stride: int, before: int, size: int) -> bool:
+    return any(0 <= offset + step * stride - before < size for step in range(count))
