@@ -66,7 +66,8 @@ def test_what_has_no_name_gets_a_word_after_its_file(tmp_path: Path, file: str, 
 
 
 def test_a_bundle_with_such_a_name_is_refused(tmp_path: Path) -> None:
-    index = {"version": VERSION, "classes": ["a", "b", "c"], "mean": [0.5], "std": [0.3], "resolution": 8, "sha256": {}}
+    index = {"version": VERSION, "classes": ["a", "b", "c"], "mean": [0.5], "std": [0.3], "resolution": 8, "channels": 1,
+             "resize": "crop", "digest": "0f", "sha256": {}}  # fmt: skip
     (tmp_path / "bundle.json").write_text(json.dumps(index))
     (tmp_path / "arch.yaml").write_text(dump_yaml({**plain, "name": ATTACK}))
     with pytest.raises(ValueError, match="name: expected letters, digits"):

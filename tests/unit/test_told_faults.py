@@ -89,9 +89,9 @@ def test_a_platform_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch, 
 
 def test_a_platform_that_is_not_there_explains_what_a_command_ends_with(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jax", jax_that(RuntimeError("Unable to initialize")))
-    assert explain("train", RuntimeError("anything")) == "JAX_PLATFORMS=cuda: no such backend here: Unable to initialize"
+    assert explain("train", [], RuntimeError("anything")) == "JAX_PLATFORMS=cuda: no such backend here: Unable to initialize"
     monkeypatch.setitem(sys.modules, "jax", jax_that(None))
-    assert explain("train", RuntimeError("anything")) is None, "a fault of ours stays one"
+    assert explain("train", [], RuntimeError("anything")) is None, "a fault of ours stays one"
 
 
 def test_a_training_that_diverges(here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
