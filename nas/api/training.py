@@ -130,10 +130,10 @@ def predict(weights: str | Path | TrainResult, images: Images) -> list[Predictio
         images: A file, a folder of images, files, or an array (n, h, w, c) or (h, w, c) uint8.
 
     Returns:
-        A prediction an image, with the probability of every class.
+        A prediction an image, with the probability of every class. Of several files, one that cannot be read has an `error`.
 
     Raises:
-        ValueError: For a network that is not there, or an image that cannot be read.
+        ValueError: For a network that is not there, or where no image can be read.
     """
     from nas.workflows.predict import find_bundle
     from nas.workflows.predict import predict as run_predict

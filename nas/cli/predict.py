@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from nas.cli.invocation import Invocation
 from nas.core.settings import build
 from nas.core.text import aligned
+from nas.records import JSON
 from nas.workflows.predict import Prediction, find_bundle
 from nas.workflows.predict import predict as run_predict
+from nas.workflows.progress import Callback
 from nas.workflows.run_folder import use_plugins
 
 
@@ -33,12 +36,22 @@ def predict(call: Invocation) -> None:
     """Prints the most likely classes of each image."""
     command = build(PredictCommand, call.config, "")
     use_plugins(command.plugins)
-    found = run_predict(find_bundle(command.weights), command.image)
+    progress = Callback(lambda update: print(update.text, file=sys.stderr))
+    found = run_predict(find_bundle(command.weights), command.image, progress)
     if command.json:
         for one in found:
-            print(json.dumps({"image": one.image, **({"classes": one.top(command.top)} if one.probabilities else one.values)}))
+            print(json.dumps({"image": one.image, **_plain(one, command.top)}))
         return
-    print(aligned([[Path(one.image).name, *_shown(one, command.top)] for one in found]))
+    print(aligned([[Path(one.image).name, *_shown(one, command.top)] for one in found if not one.error]))
+    for one in found:
+        if one.error:
+            print(one.error.removeprefix("image: "), file=sys.stderr)
+
+
+def _plain(one: Prediction, top: int) -> dict[str, JSON]:
+    if one.error:
+        return {"error": one.error}
+    return {"classes": one.top(top)} if one.probabilities else {**one.values}
 
 
 def _shown(one: Prediction, top: int) -> list[str]:

@@ -19,14 +19,12 @@ from nas.core.memory import machine_memory
 from nas.data.digest import content_digest
 from nas.data.images import Fetched, common_form, formats_of, read_images
 from nas.data.pixels import Format, Resize
-from nas.data.split import split_off, subset
+from nas.data.split import choose_rows, not_taken
 from nas.data.statistics import SURVEYED, channel_statistics, evenly, pieces
 from nas.data.stream import MIB, Groups, Streamed
 from nas.data.targets import check_range, names_from, numbers, whole_labels
 from nas.records import LABEL, TargetSpec
 
-TEST_FRACTION = 0.2
-TEST_SEED = (20, 0)  # fixed: whatever split_seed is, the test images are the same and none is trained on
 MAX_RESOLUTION = 4096
 STREAM_ABOVE = 0.5  # fraction of this machine's memory
 GUESSED = 16  # images whose headers say how large a dataset is
@@ -83,6 +81,7 @@ class Dataset:
         std: The same; at least 1/255, so that dividing by it is safe for a channel that is constant.
         target: What the targets of the three splits are.
         resize: The rule by which images were made square, for those that the network sees later.
+        left_out: Lines on what the source has and none of the splits holds, and why.
 
     Raises:
         ValueError: Where the targets of a split are not what `target` states.
@@ -99,6 +98,7 @@ class Dataset:
     std: tuple[float, ...]
     target: TargetSpec = LABEL
     resize: Resize = "squash"
+    left_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for part in ("train", "valid", "test"):
@@ -106,7 +106,7 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """What its content is told apart by: see `nas.data.digest`."""
+        """A hash of its content: see `nas.data.digest`."""
         splits = (self.train, self.valid, self.test)
         return content_digest((self.classes, self.resolution, self.channels), ((one.images, one.targets) for one in splits))
 
@@ -205,7 +205,7 @@ def existing_path(path: str | None, expected: str, is_folder: bool = True) -> Pa
 
 def assemble(
     name: str, settings: DatasetSettings, parts: Mapping[str, Part], classes: Sequence[str] | None = None,
-    target: TargetSpec = LABEL,
+    target: TargetSpec = LABEL, left_out: Sequence[str] = (),
 ) -> Dataset:  # fmt: skip
     """The dataset of `parts`: "train", and where the source has them "valid" and "test".
 
@@ -218,6 +218,7 @@ def assemble(
         parts: Images and targets by part.
         classes: Names by label; None: the labels themselves.
         target: What the targets are.
+        left_out: Lines on files and rows that are not among the parts, which users are shown.
 
     Returns:
         The dataset, its images read or `Streamed`.
@@ -226,12 +227,13 @@ def assemble(
         ValueError: For bad targets, an empty or a single class, sizes that do not fit, and broken images.
     """
     if target.kind == "label":
-        targets, names = _labels(parts, classes)
+        targets, names, empty = _labels(parts, classes)
         strata, groups = targets, names
     else:
         targets, names = {key: numbers(part.targets, part.place, target) for key, part in parts.items()}, tuple(classes or ())
+        empty: list[str] = []
         strata, groups = {key: np.zeros(len(array), np.int64) for key, array in targets.items()}, (f"all of {name}",)
-    rows = _choose_rows(strata, settings, groups)
+    rows = choose_rows(strata, settings, groups)
     sources = {key: key if key in parts else "train" for key in rows}
     chosen = {key: (parts[sources[key]], rows[key]) for key in rows}
     if isinstance(settings, StreamSettings) and _is_streamed(chosen, settings):
@@ -240,64 +242,31 @@ def assemble(
         images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, settings.resolution, settings.resize)
     splits = {key: Split(images[key], targets[sources[key]][rows[key]].astype(target.dtype)) for key in rows}
     mean, std = channel_statistics(images["train"])
+    lines = [*left_out, *empty, *not_taken(settings, {key: len(part) for key, part in targets.items()}, rows)]
     size, channels = images["train"].shape[2:]
-    return Dataset(name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target, settings.resize)
+    return Dataset(
+        name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target, settings.resize, tuple(lines)
+    )  # fmt: skip
 
 
-def _labels(parts: Mapping[str, Part], classes: Sequence[str] | None) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    """(labels by part, names by label)."""
+def _labels(
+    parts: Mapping[str, Part], classes: Sequence[str] | None
+) -> tuple[dict[str, np.ndarray], tuple[str, ...], list[str]]:
+    """(labels by part, names by label, lines on names that no image has, which are dropped)."""
     labels = {key: whole_labels(part.targets, part.place) for key, part in parts.items()}
     names = tuple(classes) if classes is not None else names_from(labels["train"], parts["train"].place)
     if len(names) < 2:
         raise ValueError(f"only one class ({', '.join(names)}); classification needs two or more")
     for key, part in parts.items():
         check_range(labels[key], len(names), part.place)
-    empty = np.setdiff1d(np.arange(len(names)), labels["train"])
-    if len(empty):
-        raise ValueError(f"class {names[empty[0]]} has no image in the training part")
-    return labels, names
-
-
-def _choose_rows(
-    labels: Mapping[str, np.ndarray], settings: DatasetSettings, names: Sequence[str]
-) -> dict[str, np.ndarray]:
-    rows = {key: np.arange(len(part)) for key, part in labels.items()}
-    train = labels["train"]
-    if "test" not in rows:
-        count = max(len(names), round(TEST_FRACTION * len(train)))
-        rows["test"], rows["train"] = split_off(train, rows["train"], count, TEST_SEED, names, "test")
-    if settings.train_size is not None:
-        least = len(names) * (1 if "valid" in rows else 2)
-        _check_size("train_size", settings.train_size, least, len(rows["train"]), "images of the training part")
-        rows["train"] = subset(train, rows["train"], settings.train_size, (settings.split_seed, 1))
-    if "valid" not in rows:
-        rows["valid"], rows["train"] = _split_validation(train, rows["train"], settings, names)
-    elif settings.valid_size is not None:
-        seed = (settings.split_seed, 3)
-        rows["valid"] = _shrunk("valid", settings.valid_size, labels["valid"], rows["valid"], seed)
-    if settings.test_size is not None:
-        rows["test"] = _shrunk("test", settings.test_size, labels.get("test", train), rows["test"], TEST_SEED)
-    return rows
-
-
-def _split_validation(
-    labels: np.ndarray, rows: np.ndarray, settings: DatasetSettings, names: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    key, count = "valid_size", settings.valid_size
-    if count is None:
-        key, count = "valid_fraction", max(len(names), round(settings.valid_fraction * len(rows)))
-    _check_size(key, count, len(names), len(rows) - len(names), "images for validation")
-    return split_off(labels, rows, count, (settings.split_seed, 2), names, "validation")
-
-
-def _shrunk(part: str, size: int, labels: np.ndarray, rows: np.ndarray, seed: Sequence[int]) -> np.ndarray:
-    _check_size(f"{part}_size", size, 1, len(rows), f"images of the {part} part")
-    return subset(labels, rows, size, seed)
-
-
-def _check_size(key: str, size: int, least: int, most: int, what: str) -> None:
-    if not least <= size <= most:
-        raise ValueError(f"{key}: expected {least} to {most} {what}, got {size}")
+    kept = np.isin(np.arange(len(names)), np.concatenate([*labels.values()]))
+    missing = np.setdiff1d(np.flatnonzero(kept), labels["train"])
+    if len(missing):
+        raise ValueError(f"class {names[missing[0]]} has no image in the training part")
+    empty = [name for name, has in zip(names, kept, strict=True) if not has]
+    number = np.cumsum(kept) - 1
+    lines = [f"{len(empty)} names of classes without images: {', '.join(empty[:5])}{', ..' if len(empty) > 5 else ''}"] if empty else []
+    return {key: number[part] for key, part in labels.items()}, tuple(name for name in names if name not in set(empty)), lines
 
 
 def _is_streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: StreamSettings) -> bool:
@@ -305,7 +274,10 @@ def _is_streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: Stream
     if settings.stream is not None:
         return settings.stream
     part, rows = chosen["train"]
-    formats = formats_of("train", part.fetch(evenly(rows, GUESSED)))
+    try:
+        formats = formats_of("train", part.fetch(evenly(rows, GUESSED)))
+    except ValueError:
+        return False  # reading them all names every broken image
     size = settings.resolution or max(max(one.height, one.width) for one in formats)
     channels = max(one.channels for one in formats)
     count = sum(len(rows) for _, rows in chosen.values())

@@ -1,4 +1,4 @@
-"""What the content of a dataset is told apart by."""
+"""A hash of what a dataset holds: images, targets, names of classes."""
 
 from __future__ import annotations
 

@@ -32,10 +32,14 @@ def read_images(parts: Mapping[str, Fetched], resolution: int | None, rule: Resi
     differ in size, are not square, or do not fit in memory together.
     """
     with quietly():
+        _check_headers([item for part in parts.values() if not isinstance(part, np.ndarray) for item in part])
         size, channels = common_form([fmt for name, part in parts.items() for fmt in formats_of(name, part)], resolution)
         count = sum(len(part) for part in parts.values())
         check_memory(count * size * size * channels, f"{count} images of {size}x{size}x{channels}")
-        return {name: _stack(part, size, channels, rule) for name, part in parts.items()}
+        stacks = {name: _stack(part, size, channels, rule) for name, part in parts.items()}
+        if wrong := [text for _, some in stacks.values() for text in some]:
+            raise ValueError(listed(wrong))
+        return {name: stack for name, (stack, _) in stacks.items()}
 
 
 def decoded(part: Fetched, size: int, channels: int, as_found: bool, rule: Resize) -> np.ndarray:
@@ -49,7 +53,10 @@ def decoded(part: Fetched, size: int, channels: int, as_found: bool, rule: Resiz
             raise ValueError(f"{item.name}: {fmt.width}x{fmt.height} pixels where others have {size}x{size}: set dataset.resolution")
         if fmt.channels > channels:
             raise ValueError(f"{item.name}: in color, where the images looked at first are gray; save them all in one of the two")
-    return _stack(part, size, channels, rule)
+    stack, wrong = _stack(part, size, channels, rule)
+    if wrong:
+        raise ValueError(listed(wrong))
+    return stack
 
 
 @contextmanager
@@ -98,18 +105,22 @@ def check_memory(wanted_bytes: int, what: str) -> None:
 
 
 def formats_of(name: str, part: Fetched) -> list[Format]:
-    """Size and colors of each image, from its header; of an array, of all at once.
-
-    Raises ValueError naming all that are broken, those too whose header alone is whole.
-    """
+    """Size and colors of each image, from its header; of an array, of all at once. Raises ValueError naming the broken ones."""
     if isinstance(part, np.ndarray):
         return [Format(f"{name} images", *part.shape[1:])]
     found, wrong = tried(header, part)
     if wrong:
-        left = [item for i, item in enumerate(part) if i not in wrong]
+        raise ValueError(listed([*wrong.values()]))
+    return found
+
+
+def _check_headers(items: Sequence[Encoded]) -> None:
+    """Raises ValueError where one is broken, naming all that are, those too whose header alone is whole."""
+    _, wrong = tried(header, items)
+    if wrong:
+        left = [item for i, item in enumerate(items) if i not in wrong]
         _, later = tried(lambda item: pixels(item, 1, 1, "squash"), left)
         raise ValueError(listed([*wrong.values(), *later.values()]))
-    return found
 
 
 def _common_size(formats: Sequence[Format]) -> int:
@@ -126,18 +137,17 @@ def _common_size(formats: Sequence[Format]) -> int:
     return height
 
 
-def _stack(part: Fetched, size: int, channels: int, rule: Resize) -> np.ndarray:
+def _stack(part: Fetched, size: int, channels: int, rule: Resize) -> tuple[np.ndarray, list[str]]:
+    """(images, what is wrong with those that are broken)."""
     if isinstance(part, np.ndarray):
-        return _stack_array(part, size, channels, rule)
+        return _stack_array(part, size, channels, rule), []
     out, wrong = np.empty((len(part), size, size, channels), np.uint8), []
     for i, item in enumerate(part):
         try:
             out[i] = pixels(item, size, channels, rule)
         except ValueError as error:
             wrong.append(str(error))
-    if wrong:
-        raise ValueError(listed(wrong))
-    return out
+    return out, wrong
 
 
 def _stack_array(array: np.ndarray, size: int, channels: int, rule: Resize) -> np.ndarray:

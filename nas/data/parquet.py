@@ -5,30 +5,30 @@ The label column is read first and rows are chosen by it; of the images only tho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nas.core.jsonio import parse_json
 from nas.core.settings import did_you_mean
 from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
+from nas.data.files import composed
 from nas.data.pixels import Encoded
 from nas.data.stream import Groups
+from nas.data.tables import EXPECTED, find_tables, guarded
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-PATTERNS = {"train": "train*.parquet", "valid": "val*.parquet", "test": "test*.parquet"}
-
-T = TypeVar("T")
-
 
 @dataclass(frozen=True)
 class Parquet(StreamSettings):
-    """A folder (or its sub-folder data) with train*.parquet and, where there, validation*.parquet and test*.parquet.
+    """A folder with train*.parquet and, where there, validation*.parquet and test*.parquet, also in folders within it.
+
+    Beside that the layout of the hub's own conversion, <config>/train/0000.parquet, and folders of save_to_disk (*.arrow).
 
     image_column holds structs with `bytes`, or bytes; label_column whole numbers or texts. None: found by type.
     """
@@ -38,37 +38,63 @@ class Parquet(StreamSettings):
     label_column: str | None = None
 
     def load(self) -> Dataset:
-        root = existing_path(self.path, f"a folder with {PATTERNS['train']} and {PATTERNS['test']}")
-        files = _find_files(root)
+        root = existing_path(self.path, f"a folder with {EXPECTED}")
+        files, left_out = find_tables(root)
         first = files["train"][0]
-        schema = _guarded(first, lambda file: file.schema_arrow)
+        schema = guarded(first, lambda file: file.schema_arrow)
         features = _features(schema)
         image_column = _image_column(first, schema, self.image_column)
         label_column = _label_column(first, schema, features, self.label_column)
+        if (count := _without_labels(files.get("test", ()), label_column)) is not None:
+            del files["test"]
+            left_out.append(f"{count:,} image{'s' * (count != 1)} of the test part without labels")
         columns = {key: [_labels(file, label_column, image_column) for file in paths] for key, paths in files.items()}
+        columns = _named(files, columns, label_column)
         classes = _class_names(features.get(label_column), columns["train"])
-        parts = {key: _part(files[key], columns[key], image_column, classes) for key in files}
-        return assemble("parquet", self, parts, classes)
+        parts = {key: _part(files[key], columns[key], image_column, classes) for key in columns}
+        return assemble("parquet", self, parts, classes, left_out=left_out)
 
 
-def _find_files(root: Path) -> dict[str, list[Path]]:
-    for folder in (root, root / "data"):
-        found = {key: sorted(folder.glob(pattern)) for key, pattern in PATTERNS.items()}
-        if found["train"]:
-            return {key: paths for key, paths in found.items() if paths}
-    raise ValueError(f"path: {root} has no {PATTERNS['train']}")
+def _named(
+    files: Mapping[str, Sequence[Path]], columns: Mapping[str, Sequence[np.ndarray]], label_column: str
+) -> dict[str, list[np.ndarray]]:
+    """Labels by part; where files give numbers other names than the first training file does, numbers are turned into names."""
+    first = _names_of(files["train"][0], label_column)
+    names = {path: _names_of(path, label_column) or first for some in files.values() for path in some}
+    if first is None or all(found == first for found in names.values()):
+        return {key: list(some) for key, some in columns.items()}
+    return {
+        key: [_texts(path, column, names[path] or []) for path, column in zip(files[key], some, strict=True)]
+        for key, some in columns.items()
+    }
 
 
-def _guarded(path: Path, use: Callable[[Any], T]) -> T:
-    """`use(opened file)`; what Arrow cannot read becomes a ValueError naming the file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _names_of(path: Path, label_column: str) -> list[str] | None:
+    return _names(guarded(path, lambda file: _features(file.schema_arrow)).get(label_column))
 
-    try:
-        with pq.ParquetFile(path) as file:
-            return use(file)
-    except (pa.ArrowException, OSError) as error:
-        raise ValueError(f"{path}: not a readable Parquet file: {' '.join(str(error).split())[:160]}") from error
+
+def _texts(path: Path, column: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    if column.dtype.kind == "U" :
+        return column
+    bad = np.flatnonzero((column < 0) | (column >= len(names)))
+    if len(bad):
+        expected = f"0 to {len(names) - 1} ({len(names)} classes)"
+        raise ValueError(f"{path}: row {bad[0]}: label {column[bad[0]]} is out of range; expected {expected}")
+    return np.array(names)[column]
+
+
+def _without_labels(paths: Sequence[Path], label_column: str) -> int | None:
+    """The rows of a part that no label is known of: it has no such column, nor one like it, or holds -1 alone; else None."""
+
+    def rows(file: Any) -> int | None:
+        names = file.schema_arrow.names
+        if label_column in names:
+            values = set(file.read(label_column).to_pylist())
+            return sum(rows for rows, _ in file.sizes()) if values == {-1} else None
+        return None if did_you_mean(label_column, names) else sum(rows for rows, _ in file.sizes())
+
+    found = [guarded(path, rows) for path in paths]
+    return sum(count or 0 for count in found) if found and None not in found else None
 
 
 def _features(schema: pa.Schema) -> dict[str, Any]:
@@ -128,19 +154,23 @@ def _label_column(path: Path, schema: pa.Schema, features: dict[str, Any], expec
 
 def _names(feature: Any) -> list[str] | None:
     names = feature.get("names") if isinstance(feature, dict) else None
-    return [str(name) for name in names] if isinstance(names, list) else None
+    return [composed(str(name)) for name in names] if isinstance(names, list) else None
 
 
 def _labels(path: Path, column: str, image_column: str) -> np.ndarray:
     def use(file: Any) -> pa.ChunkedArray:
         _image_column(path, file.schema_arrow, image_column)
         _label_column(path, file.schema_arrow, {}, column)
-        return file.read(columns=[column]).column(column)
+        return file.read(column)
 
-    found = _guarded(path, use)
+    found = guarded(path, use)
     if found.null_count:
         raise ValueError(f"{path}: row {found.is_null().to_pylist().index(True)}: {column} is null")
-    return np.array(found.to_pylist())
+    return _composed(np.array(found.to_pylist()))
+
+
+def _composed(labels: np.ndarray) -> np.ndarray:
+    return np.array([composed(str(label)) for label in labels]) if labels.dtype.kind == "U" else labels
 
 
 def _class_names(feature: Any, labels: Sequence[np.ndarray]) -> list[str] | None:
@@ -173,13 +203,13 @@ def _numbered(labels: np.ndarray, classes: Sequence[str], place: Callable[[int],
 
 def _groups(paths: Sequence[Path], column: str, count: int) -> Groups:
     """The row groups of all files, by which images are read."""
-    about = [(path, i, *one) for path in paths for i, one in enumerate(_guarded(path, _sizes))]
+    about = [(path, i, *one) for path in paths for i, one in enumerate(guarded(path, lambda file: file.sizes()))]
     starts = np.cumsum([0, *(rows for _, _, rows, _ in about)])
     first_of = {path: int(starts[g]) for g, (path, i, _, _) in enumerate(about) if i == 0}
 
     def load(group: int) -> pa.ChunkedArray:
         path, i, _, _ = about[group]
-        return _guarded(path, lambda file: _column(file, i, column))
+        return guarded(path, lambda file: file.read_group(i, column))
 
     def pick(group: int, found: pa.ChunkedArray, rows: np.ndarray) -> list[Encoded]:
         path = about[group][0]
@@ -194,14 +224,3 @@ def _groups(paths: Sequence[Path], column: str, count: int) -> Groups:
     of = np.repeat(np.arange(len(about), dtype=np.int32), np.diff(starts))
     assert len(of) == count, "the footers count the rows that were read"
     return Groups(of, np.array([size for _, _, _, size in about]), load, pick)
-
-
-def _sizes(file: Any) -> list[tuple[int, int]]:
-    """(rows, bytes uncompressed) of each row group."""
-    groups = (file.metadata.row_group(i) for i in range(file.num_row_groups))
-    return [(group.num_rows, group.total_byte_size) for group in groups]
-
-
-def _column(file: Any, group: int, column: str) -> pa.ChunkedArray:
-    is_struct = file.schema_arrow.field(column).type.num_fields > 0
-    return file.read_row_group(group, columns=[f"{column}.bytes" if is_struct else column]).column(column)

@@ -11,12 +11,14 @@ import numpy as np
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.core.jsonio import parse_json
+from nas.data.images import listed
 from nas.data.record import record_from
 from nas.workflows.export import Bundle, load_bundle
 from nas.workflows.export.bundle import INDEX
 from nas.workflows.export.formats import Trained
 from nas.workflows.export.images import answers, image_files, read_image
 from nas.workflows.export.sources import whole_weights
+from nas.workflows.progress import SILENT, Progress
 from nas.workflows.trained import RESULT
 
 Images = str | Path | Sequence[str | Path] | np.ndarray
@@ -31,15 +33,19 @@ class Prediction:
         image: The file, or the number of the image in an array.
         probabilities: By class, highest first; empty where the task has no classes.
         values: Outputs of other tasks by name, such as `value` of a regression.
+        error: Why the file could not be read; then there are neither probabilities nor values.
     """
 
     image: str
     probabilities: Mapping[str, float]
     values: Mapping[str, float] = field(default_factory=dict)
+    error: str = ""
 
     @property
     def label(self) -> str:
-        """The most likely class."""
+        """The most likely class. Raises ValueError where the image could not be read."""
+        if self.error:
+            raise ValueError(self.error)
         return next(iter(self.probabilities))
 
     def top(self, count: int) -> dict[str, float]:
@@ -47,43 +53,52 @@ class Prediction:
         return dict(list(self.probabilities.items())[:count])
 
 
-def predict(bundle: Bundle, images: Images) -> list[Prediction]:
+def predict(bundle: Bundle, images: Images, progress: Progress = SILENT) -> list[Prediction]:
     """Classifies images.
 
     Args:
         bundle: A network from `load_bundle` or `trained_bundle`.
         images: A file, a folder, files, or an array (n, h, w, c) or (h, w, c) uint8.
+        progress: Receives messages on files of a folder that are left out.
 
     Returns:
-        One prediction per image, in order.
+        One prediction per image, in order. Of several files those that cannot be read have an `error`.
 
     Raises:
-        ValueError: An image cannot be read, or the array has another shape or type.
+        ValueError: No image can be read, or the array has another shape or type.
     """
-    return [found for names, batch in _batches(bundle, images) for found in _predictions(bundle, names, batch)]
-
-
-def _predictions(bundle: Bundle, names: Sequence[str], images: np.ndarray) -> Iterator[Prediction]:
-    classes, found = bundle.trained.classes, answers(bundle, images)
-    if "probability" not in found:
-        yield from (Prediction(one, {}, {key: column[i].tolist() for key, column in found.items()}) for i, one in enumerate(names))
-        return
-    for name, row in zip(names, found["probability"], strict=True):
-        yield Prediction(name, {classes[i]: float(row[i]) for i in np.argsort(-row, kind="stable")})
-
-
-def _batches(bundle: Bundle, images: Images) -> Iterator[tuple[list[str], np.ndarray]]:
     if isinstance(images, np.ndarray):
         arrays = _checked(images, bundle.arch.channels)
-        yield from (
-            ([str(i) for i in range(start, min(start + BATCH, len(arrays)))], arrays[start : start + BATCH])
-            for start in range(0, len(arrays), BATCH)
-        )
+        starts = range(0, len(arrays), BATCH)
+        return [one for i in starts for one in _predictions(bundle, range(i, len(arrays)), arrays[i : i + BATCH])]
+    found = image_files(Path(images).expanduser(), progress.message) if isinstance(images, str | Path) else [Path(one) for one in images]
+    done = [one for i in range(0, len(found), BATCH) for one in _of_files(bundle, found[i : i + BATCH])]
+    if done and all(one.error for one in done):
+        raise ValueError(listed([one.error for one in done]))
+    return done
+
+
+def _of_files(bundle: Bundle, files: Sequence[Path]) -> Iterator[Prediction]:
+    """Of a batch of files, also those that cannot be read."""
+    arrays: dict[Path, np.ndarray] = {}
+    errors: dict[Path, str] = {}
+    for file in files:
+        try:
+            arrays[file] = read_image(file, bundle.data)
+        except ValueError as error:
+            errors[file] = str(error)
+    read = iter(_predictions(bundle, list(arrays), np.stack([*arrays.values()])) if arrays else ())
+    yield from (Prediction(str(file), {}, error=errors[file]) if file in errors else next(read) for file in files)
+
+
+def _predictions(bundle: Bundle, names: Sequence[object], images: np.ndarray) -> Iterator[Prediction]:
+    classes, found = bundle.trained.classes, answers(bundle, images)
+    named = [str(name) for name, _ in zip(names, images, strict=False)]
+    if "probability" not in found:
+        yield from (Prediction(one, {}, {key: column[i].tolist() for key, column in found.items()}) for i, one in enumerate(named))
         return
-    files = image_files(Path(images).expanduser()) if isinstance(images, str | Path) else [Path(path) for path in images]
-    for start in range(0, len(files), BATCH):
-        some = files[start : start + BATCH]
-        yield [str(path) for path in some], np.stack([read_image(p, bundle.data) for p in some])
+    for name, row in zip(named, found["probability"], strict=True):
+        yield Prediction(name, {classes[i]: float(row[i]) for i in np.argsort(-row, kind="stable")})
 
 
 def _checked(images: np.ndarray, channels: int) -> np.ndarray:

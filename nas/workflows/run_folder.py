@@ -47,7 +47,7 @@ class Run:
 
 
 CHOSEN_AT_START = ("search.in_flight",)  # where the command leaves it open, the run's own value stays
-DIGEST = "data.digest"  # the key of the identity that tells the content of datasets apart
+DIGEST = "data.digest"  # the key of the identity that holds the digest of the dataset
 NOT_IDENTITY = ("trials", "samples", "run", "out", "storage", "track", "plugins")
 
 
@@ -146,7 +146,7 @@ def _same(theirs: Mapping[str, JSON], ours: Mapping[str, JSON], folder: Path) ->
 
 
 def changed_data(folder: Path) -> str:
-    """What is wrong where a run would go on with other images than it began with."""
+    """What is wrong where a run would continue with other images than it began with."""
     return (
         f"the images, labels or class names are not those that {folder} began with (their digest differs); "
         "restore them, or run=<another folder> starts anew"

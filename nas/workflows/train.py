@@ -16,6 +16,7 @@ from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
 from nas.cost import cost
 from nas.data import Dataset, load_dataset
+from nas.data.described import described
 from nas.data.record import KEY, record_of
 from nas.nn.weights import Variables
 from nas.recipe import Recipe
@@ -181,6 +182,8 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
     counted = cost(fitted)
     size = f"{counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {fitted.resolution} px"
     progress.message(f"nas train  {fitted.name} on {dataset.name}: {size}")
+    for line in described(dataset):
+        progress.message(line)
     if dropped := dropped_strides(arch, fitted):
         progress.message(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")
     teacher = _teacher(command, dataset, progress) if command.teacher else None

@@ -17,6 +17,7 @@ from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, write_text
 from nas.data import load_dataset
+from nas.data.described import described
 from nas.data.record import KEY, DataRecord, record_of
 from nas.evaluators import EVALUATORS, Context, evaluator_settings
 from nas.journal import Journal
@@ -160,6 +161,8 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     dataset, trained_with = load_dataset(command.dataset), recorded(command.weights)
     dataset = trained_with.normalized(dataset) if trained_with else dataset
     data = record_of(dataset)
+    for line in described(dataset):
+        progress.message(line)
     arch = find_arch(command.arch or str(Path(command.weights.removeprefix("keras:")).with_name("arch.yaml")))
     arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))
     folder = run.folder

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from nas.data.files import find_images, inventory
 from nas.data.images import quietly
 from nas.data.pixels import SUFFIXES, Encoded, header, pixels
 from nas.data.record import DataRecord
@@ -14,16 +15,21 @@ from nas.tasks import task_of
 from nas.workflows.export.bundle import Bundle, own_logits, prepared
 
 
-def image_files(path: Path) -> list[Path]:
-    """The file, or the images of a folder in order of name. Raises ValueError where there is none."""
+def image_files(path: Path, message: Callable[[str], object] = lambda line: None) -> list[Path]:
+    """The file, or the images of a folder and of those in it, in order of path; `message` hears what is left out.
+
+    Raises ValueError where there is none.
+    """
     if path.is_file():
         return [path]
     if not path.is_dir():
         raise ValueError(f"image: {path}: no such file or folder")
-    found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-    if not found:
-        raise ValueError(f"image: {path}: no images there ({', '.join(SUFFIXES)})")
-    return found
+    found = find_images(path)
+    for line in found.left_out():
+        message(f"left out: {line}")
+    if not found.images:
+        raise ValueError(f"image: {path}: no images there ({', '.join(SUFFIXES)}); found {inventory(path)}")
+    return list(found.images)
 
 
 def read_image(path: Path, data: DataRecord) -> np.ndarray:

@@ -15,6 +15,7 @@ from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, write_text
 from nas.cost import cost
 from nas.data import load_dataset
+from nas.data.described import described
 from nas.data.record import KEY, record_of
 from nas.records import JSON
 from nas.tasks import fit_arch, task_of
@@ -156,6 +157,8 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
         k: v for k, v in config.items() if k not in ("run", "executor", "plugins", "timeout_s", "phi", "macs", "target_ms")
     }
     data = record_of(dataset)
+    for line in described(dataset):
+        progress.message(line)
     meta = {"settings": config, "versions": versions(), "command": run.again, KEY: data.plain()}
     with (
         open_run(folder, {**identity, "arch": fitted.to_dict(), "data": {"digest": data.digest}}, meta) as journal,

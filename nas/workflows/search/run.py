@@ -10,6 +10,7 @@ from pathlib import Path
 
 from nas.core.versions import versions
 from nas.core.yamlio import dump_plain, write_text
+from nas.data.described import described
 from nas.data.record import KEY, record_of
 from nas.evaluators import Context
 from nas.evaluators.preparation import preparation_jobs
@@ -137,7 +138,7 @@ def _announce(plan: Plan, run: Run, progress: Progress) -> None:
     data = command.dataset.get("name") if plan.dataset else plan.evaluator.source
     progress.message(f"nas search  {plan.space.name} on {data}, {command.controller.get('name')}  ({run.shown})")
     progress.message(f"{plan.space.size:.3g} architectures, {len(plan.space.genes)} genes")
-    _messages(plan.notes, progress)
+    _messages([*(described(plan.dataset) if plan.dataset else ()), *plan.notes], progress)
 
 
 def _messages(notes: Sequence[str], progress: Progress) -> None:
