@@ -4,7 +4,7 @@
     python examples/own_photos.py photos --cores 8
     python examples/own_photos.py --toy               # two classes of small drawings, which it makes itself
 
-Needs `pip install '.[onnx,mobile]'` in the checkout.
+Needs `pip install '.[mobile]'` in the checkout.
 
 Cost: 60 short trainings and a long one. It depends on your photos; the bar shows the time left after the first trials, and
 `trials`, `resolution` and `dataset["train_size"]` make it smaller. The toy takes 20 seconds on one core.

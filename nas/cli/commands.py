@@ -50,7 +50,7 @@ COMMANDS = {
         "nas.cli.profile:profile",
         (
             "nas profile space=mobilenet_v3 device=litert resolution=96",
-            "nas profile space=my_space.yaml device=host samples=200 out=host.json",
+            "nas profile space=my_space.yaml device=litert samples=200 out=litert.json",
             "nas search space=mobilenet_v3 device=litert device.litert.predictor=predictor-litert.json",
         ),
     ),
@@ -83,7 +83,7 @@ COMMANDS = {
         "nas.cli.adapt:adapt",
         (
             "nas adapt weights=runs/net/weights.npz",
-            "nas adapt weights=runs/net/weights.npz target_ms=0.5 device=[host] adapt.step=0.03",
+            "nas adapt weights=runs/net/weights.npz target_ms=0.5 device=[onnxruntime] adapt.step=0.03",
         ),
     ),
     "scale": Command(
@@ -92,7 +92,7 @@ COMMANDS = {
         (
             "nas scale arch=efficientnet_b0 preset=efficientnet phi=[1,2,3,4,5,6,7]",
             "nas scale arch=runs/default/best.yaml phi=[1,2] run=runs/family",
-            "nas scale arch=runs/default/best.yaml target_ms=[1,2,4] device=[host]",
+            "nas scale arch=runs/default/best.yaml target_ms=[1,2,4] device=[onnxruntime]",
             "nas scale arch=runs/default/best.yaml grid.search=true dataset=folder dataset.path=photos",
         ),
     ),

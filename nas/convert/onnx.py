@@ -5,7 +5,7 @@
 
 Input `images` is float32 (N, channels, height, width), output `logits` (N, classes), N any number; a graph that does not
 end in one pixel gives `features` (N, channels, height, width). Several outputs have the names that
-the head gives them. Needs the package `onnx`.
+the head gives them. Uses the package `onnx`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Proto: TypeAlias = object  # a message of the package `onnx`, which is optional
 
 def onnx_bytes(graph: Graph, variables: Variables, name: str = "network") -> bytes:
     """The serialized model, checked. Raises ValueError for a primitive that has no ONNX operation, or where `onnx` is missing."""
-    onnx = needed("onnx", "onnx")
+    onnx = needed("onnx", "")
     deployed, arrays = folded(graph, variables)
     writer = _Writer(onnx.helper, onnx.numpy_helper, deployed, arrays)
     model = onnx.helper.make_model(

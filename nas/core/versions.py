@@ -31,7 +31,7 @@ def needed(module: str, extra: str, what: str = "") -> Any:
 
     Args:
         module: Importable name.
-        extra: The extra of nas that installs it.
+        extra: The extra of nas that installs it; empty: nas itself does, where there is a wheel for the platform.
         what: What needs it, for the message; by default the module.
 
     Returns:
@@ -44,4 +44,5 @@ def needed(module: str, extra: str, what: str = "") -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         package = (error.name or module).split(".")[0]
-        raise ValueError(f"{what or module.split('.')[0]}: needs the package {package}: pip install 'nas[{extra}]'") from None
+        install = f"'nas[{extra}]'" if extra else package
+        raise ValueError(f"{what or module.split('.')[0]}: needs the package {package}: pip install {install}") from None

@@ -239,7 +239,8 @@ def _latency(summary: Summary) -> str:
     for device in dict.fromkeys(row.device for row in summary.latencies):
         rows = [row for row in summary.latencies if row.device == device]
         error, bias = latency_error(rows)
-        text = f"{device}: {len(rows)} measured"
+        machine = summary.machines.get(device)
+        text = f"{device}{f', {machine}' if machine else ''}: {len(rows)} measured"
         if not math.isnan(error):
             side = "high" if bias > 0 else "low"
             text += f", mean error of the prediction {100 * error:.1f} %, on the average {100 * abs(bias):.1f} % too {side}"

@@ -60,6 +60,7 @@ class Summary:
     `wall_s` sums the run's sessions; `wall_known` is False where one was killed, and the sum is a lower bound then.
     `inspected` is what the network of its `trial` answers on the validation split, empty where that is not known.
     `proxies` compare short with long trainings, which `fidelities` describe.
+    `machines` says by device what its latencies were measured with, such as `LiteRT on <processor>, not a phone`.
     `hypervolume` of each progress entry is the dominated fraction of the box between the best and the worst values seen.
     """
 
@@ -78,6 +79,7 @@ class Summary:
     failures: tuple[TrialRow, ...]
     infeasible: tuple[TrialRow, ...]
     latencies: tuple[LatencyRow, ...]
+    machines: Mapping[str, str]
     events: tuple[Event, ...]
     sessions: int
     started: float | None
@@ -143,6 +145,7 @@ def summarize(journal: Journal) -> Summary:
         failures=tuple(row for row in rows if row.outcome not in ("ok", "infeasible", "pending", "repeated")),
         infeasible=tuple(row for row in rows if row.outcome == "infeasible"),
         latencies=_latencies(trials, measurements),
+        machines=_machines(journal, measurements),
         events=tuple(events),
         sessions=len(starts),
         started=min(starts, default=None),
@@ -229,6 +232,15 @@ def _latencies(trials: Sequence[Trial], measurements: Sequence[Measurement]) -> 
             )
         )  # fmt: skip
     return tuple(rows)
+
+
+def _machines(journal: Journal, measurements: Sequence[Measurement]) -> dict[str, str]:
+    """By device, of those that say so: the fit's, else the last measurement's."""
+    infos = {m.device: m.info for m in measurements}
+    for device in (journal.get("settings") or {}).get("device") or {}:
+        kept = journal.get(f"predictor/{device}") or {}
+        infos[device] = kept.get("info") or infos.get(device, {})
+    return {device: str(info["machine"]) for device, info in infos.items() if info.get("machine")}
 
 
 def _reported(measurement: Measurement, name: str) -> float:

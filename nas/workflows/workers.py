@@ -130,7 +130,8 @@ def kept_predictor(
         journal.put(f"predictor/{name}", kept)
     predictor = load_predictor(kept, space)
     error = "" if predictor.mape is None else f" to {predictor.mape:.0%} (mean error on networks left out of the fit)"
-    progress.message(f"latency on {name}: predicted{error}, measured at the end")
+    machine = kept.get("info", {}).get("machine", "")
+    progress.message(f"latency on {name}: {machine and machine + ': '}predicted{error}, measured at the end")
     return predictor
 
 

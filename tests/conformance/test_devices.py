@@ -2,24 +2,30 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+import jax
 import numpy as np
 import pytest
 
 from nas.arch import Arch
-from nas.arch.blocks import arch_id
+from nas.arch.blocks import arch_id, lower
 from nas.cli import run
+from nas.convert import stablehlo_bytes
 from nas.journal import Journal
 from nas.latency import DeviceError, fit_predictor, load_predictor, make_device
 from nas.latency.devices.energy import energy_mj
+from nas.latency.devices.host import processor
 from nas.latency.devices.lock import machine_lock
+from nas.latency.devices.timed import typical_values
 from nas.latency.profile import accuracy, draw
 from nas.records import Measurement
+from nas.report import front_text, page, summarize
 from nas.runtime import dispatch
 from nas.runtime.base import Executor
 from nas.runtime.device_executors import DeviceExecutors
@@ -28,6 +34,8 @@ from nas.runtime.processes import ProcessesSettings
 from nas.runtime.spec import WorkerSpec
 from nas.space import Space, load_space
 from nas.testing import check_device
+from nas.workflows.export.formats import FORMATS, Trained
+from report_makers import add, new_journal
 
 QUICK = {"warmup": 1, "rounds": 2, "repeats": 2}
 HEADER = "op,input,output,kernel,stride,expansion,se,activation,ms\n"
@@ -51,10 +59,66 @@ def test_a_runtime_measures_and_fits(name: str):
 
 @pytest.mark.parametrize("name", ["litert", "onnxruntime"])
 def test_a_runtime_that_is_not_installed_is_one_line(name: str, monkeypatch: pytest.MonkeyPatch):
-    module, extra = {"litert": ("ai_edge_litert.interpreter", "mobile"), "onnxruntime": ("onnxruntime", "onnx")}[name]
+    module, install = {"litert": ("ai_edge_litert.interpreter", r"'nas\[mobile\]'"), "onnxruntime": ("onnxruntime", name)}[name]
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(ValueError, match=rf"device {name}: needs the package .*: pip install 'nas\[{extra}\]'"):
+    with pytest.raises(ValueError, match=rf"device {name}: needs the package .*: pip install {install}"):
         make_device({"name": name}).measure(first())
+
+
+MACHINES = {"host": "XLA on {}", "onnxruntime": "ONNX Runtime on {}", "litert": "LiteRT on {}, not a phone"}
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_what_is_timed_is_what_export_writes(name: str):
+    """The same file, but for the names in it; and the machine is named as what it is."""
+    device: Any = make_device({"name": name})
+    graph = lower(first())
+    values = typical_values(graph)
+    written = FORMATS[device.FORMAT].write(Trained("network", graph, values, tuple("0123456789"), (0.0,), (1.0,)))
+    assert essence(name, device.bench().artifact(graph, values)) == essence(name, written)
+    assert device.info()["machine"] == MACHINES[name].format(processor())
+
+
+@pytest.mark.parametrize("name", MACHINES)
+def test_the_machine_is_named_where_a_latency_is_shown(name: str, tmp_path: Path):
+    device = make_device({"name": name})
+    info = device.info()
+    with new_journal(tmp_path) as journal:
+        trial = add(journal, {"accuracy": 0.5, "predicted_ms/host": 1.0})
+        journal.add_measurement(Measurement(trial.arch_id, name, device.fingerprint(), 1.0, 1.0, 1.0, 9, info))
+        summary = summarize(journal)
+    assert f"latency on {name}: {info['machine']}" in front_text(summary)
+    assert f"{name}, {info['machine']}: 1 measured" in page(summary)
+
+
+def essence(name: str, model: bytes) -> object:
+    """What a runtime computes of a file: labels that it carries beside are left out."""
+    if name == "onnxruntime":
+        import onnx
+
+        return onnx.load_model_from_string(model).graph.SerializeToString()
+    if name == "litert":
+        from ai_edge_litert.interpreter import Interpreter
+
+        return [(op["op_name"], *op["inputs"].tolist()) for op in Interpreter(model_content=model)._get_ops_details()]
+    text = jax.export.deserialize(bytearray(model)).mlir_module()
+    return [re.sub(r"loc\(.*\)", "", line) for line in text.splitlines() if not line.startswith("#loc")]
+
+
+def test_the_exported_program_for_a_cpu_is_the_portable_form():
+    """XLA's own convolutions are ten times slower there, and native kernels are in no file."""
+    graph = lower(depthwise())
+    exported = jax.export.deserialize(bytearray(stablehlo_bytes(graph, typical_values(graph), ("cpu",))))
+    text, wide = exported.mlir_module(), [n for n in graph.nodes if n.op == "conv" and n.attr["kernel"] > 1]
+    assert "@nas." not in text
+    assert text.count("stablehlo.convolution") == sum(node.attr["groups"] == 1 for node in wide) < len(wide)
+
+
+def depthwise() -> Arch:
+    """A network of the space with depthwise convolutions."""
+    space, rng = tiny(), np.random.default_rng(0)
+    drawn = (space.decode(space.sample(rng)) for _ in range(50))
+    return next(a for a in drawn if any(n.op == "conv" and n.attr["groups"] > 1 for n in lower(a).nodes))
 
 
 # Files.

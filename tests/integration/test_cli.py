@@ -120,7 +120,7 @@ def test_a_setting_that_is_missing_is_named_in_full(
         (["controller=asha", "controller.eta=0"], "controller.eta"),
         (["dataset=folder"], "dataset.path"),
         (["dataset.valid_fraction=2"], "dataset.valid_fraction"),
-        (["device.host.threads=0"], "device.host.threads"),
+        (["device.onnxruntime.threads=0"], "device.onnxruntime.threads"),
         (["evaluator=accel_nasbench", "evaluator.path=x", "evaluator.devices=[none]"], "evaluator.devices[0]"),
         (["evaluator=nas_bench_macro", "evaluator.path=x", "space=nas_bench_macro"], "evaluator.path"),
         (["executor.workers=0"], "executor.workers"),

@@ -18,11 +18,11 @@ SPACE = {**NET, "name": "space", "stages": [{"op": "mbconv", "expand": {"one_of"
 DATA = ["dataset=npz", "dataset.path=images.npz"]
 QUICK = ["recipe.epochs=1", "recipe.warmup_epochs=0", "recipe.batch=8"]
 DEVICE = [
-    "device.host.networks=1",
-    "device.host.samples=2",
-    "device.host.seconds=0",
-    "device.host.rounds=1",
-    "device.host.repeats=2",
+    "device.onnxruntime.networks=1",
+    "device.onnxruntime.samples=2",
+    "device.onnxruntime.seconds=0",
+    "device.onnxruntime.rounds=1",
+    "device.onnxruntime.repeats=2",
 ]
 
 
@@ -35,17 +35,17 @@ def test_the_whole_road(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Image.fromarray(np.zeros((8, 8), np.uint8)).save("x.png")
     write_table(Path("table.csv"))
     table = ["device=table", "device.table.path=table.csv"]  # how far a network shrinks must not depend on a clock
-    learned = "device.host.predictor=host/predictor-host.json"
+    learned = "device.onnxruntime.predictor=host/predictor-onnxruntime.json"
     search = ["search", "space=space.yaml", *DATA, *QUICK, "executor=local", "track=[]"]
     road = [
         [*search, *DEVICE, "trials=1", "run=found"],
-        ["profile", "space=space.yaml", "device=host", "resolution=8", "channels=1", "classes=2", "samples=6", "holdout=2", *DEVICE,
+        ["profile", "space=space.yaml", "device=onnxruntime", "resolution=8", "channels=1", "classes=2", "samples=6", "holdout=2", *DEVICE,
          "run=host"],
         [*search, *DEVICE, learned, "trials=1", "run=again"],
         ["train", "arch=net.yaml", *DATA, *QUICK, "run=net"],
         ["adapt", "weights=net/weights.npz", *DATA, *QUICK, *table, "executor=local", "target=0.95", "adapt.step=0.05",
          "adapt.kinds=[expansion]", "adapt.final_epochs=1", "run=small"],
-        ["scale", "arch=net.yaml", "phi=[1]", "train=true", *DATA, *QUICK, *DEVICE, "device=[host]", "executor=local", "run=large"],
+        ["scale", "arch=net.yaml", "phi=[1]", "train=true", *DATA, *QUICK, *DEVICE, "device=[onnxruntime]", "executor=local", "run=large"],
         ["report", "run=found", "scaled=[large]"],
         ["export", "weights=small/weights.npz", "formats=[source,stablehlo]"],
         ["predict", "weights=small/bundle", "image=x.png"],

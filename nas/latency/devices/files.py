@@ -43,7 +43,7 @@ class FileDevice(DeviceDefaults):
 
     def info(self) -> dict[str, JSON]:
         """The file's name and digest."""
-        return {"device": self.NAME, "path": self.file.name, "sha256": digest(self.file)}
+        return {"device": self.NAME, "machine": f"times of {self.file.name}", "path": self.file.name, "sha256": digest(self.file)}
 
     def looked_up(
         self, archs: Arch | Sequence[Arch], look_up: Callable[[Arch], float], failed: Failed | None

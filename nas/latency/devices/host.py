@@ -1,24 +1,25 @@
-"""The device `host`: networks compiled ahead of time by XLA for JAX's default backend, run until their result is there.
+"""The device `host`: XLA, running the exported model.stablehlo, compiled for JAX's default backend, until its result is there.
 
-Weights are constants of the program, as in a deployed network; batch norm uses its statistics. JAX is imported when the first
-network is compiled or the device is asked for its `info`.
+JAX is imported when the first network is compiled or the device is asked for its `info`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
 
 from nas.arch.graph import Graph
-from nas.latency.devices.timed import TimedDevice, random_images, typical_values
+from nas.latency.devices.timed import FileBench, TimedDevice
 from nas.latency.predictors.layerwise.fitting import Bench
-from nas.latency.timing import DeviceError, Program, Rounds, Timing, first_line, time_programs
+from nas.nn.weights import Variables
 from nas.records import JSON
 
 if TYPE_CHECKING:
@@ -29,53 +30,55 @@ MEMORY_PARTS = ("temp_size_in_bytes", "argument_size_in_bytes", "output_size_in_
 
 @dataclass(frozen=True)
 class Host(TimedDevice):
-    """The XLA executable on JAX's default backend. Threads are those of the process."""
-
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    """XLA on JAX's default backend, with the StableHLO that `nas export` writes. Threads are those of the process."""
 
     NAME: ClassVar[str] = "host"
+    FORMAT: ClassVar[str] = "stablehlo"
 
     def info(self) -> dict[str, JSON]:
         """Batch, dtype, backend, kind of device, processor, threads and versions."""
-        return {"device": self.NAME, "batch": self.batch, "dtype": self.dtype, **_machine()}
+        about = _machine()
+        machine = f"XLA on {about['processor'] if about['backend'] == 'cpu' else about['kind']}"
+        return {"device": self.NAME, "machine": machine, "batch": self.batch, "dtype": "float32", **about}
 
     def bench(self) -> Bench:
         """See `TimedDevice.bench`."""
-        return HostBench(self.batch, self.dtype, self.how())
+        return HostBench(self.batch, self.how())
+
+
+class HostBench(FileBench):
+    """Exports graphs as StableHLO and compiles them ahead of time, for `batch` images."""
+
+    RUNTIME: ClassVar[str] = "XLA"
+
+    def artifact(self, graph: Graph, values: Variables) -> bytes:
+        from nas.convert import stablehlo_bytes
+
+        return stablehlo_bytes(graph, values)
+
+    def load(self, model: bytes, images: np.ndarray) -> Callable[[], object]:
+        import jax
+        from jax import export
+
+        placed = jax.device_put(images)
+        return _Compiled(jax.jit(export.deserialize(bytearray(model)).call).lower(placed).compile(), placed)
 
 
 @dataclass(frozen=True)
-class HostBench:
-    """Compiles graphs for a batch of images, and times them; see `nas.latency.timing` for rounds and repeats."""
+class _Compiled:
+    """An executable with its images."""
 
-    batch: int
-    dtype: str
-    how: Rounds
-    clock: Callable[[], float] = time.perf_counter
+    executable: jax.stages.Compiled
+    images: jax.Array
 
-    def compile(self, graph: Graph, what: str) -> Program:
-        """A program of one inference. Raises DeviceError naming `what` where the compiler refuses it."""
+    def __call__(self) -> object:
         import jax
-        import jax.numpy as jnp
 
-        from nas.nn.network import Outputs, apply
+        return jax.block_until_ready(self.executable(self.images))
 
-        backend, dtype = jax.default_backend(), jnp.dtype(self.dtype)
-        try:
-            weights = typical_values(graph)
-
-            def infer(images: jax.Array) -> Outputs:
-                return apply(graph, weights["params"], weights["stats"], images, train=False, dtype=dtype)[0]
-
-            images = jax.device_put(random_images(graph, self.batch))
-            compiled = jax.jit(infer).lower(images).compile()
-        except Exception as error:
-            raise DeviceError(f"{what}: cannot be compiled on {backend}: {first_line(error)}") from error
-        return Program(lambda: compiled(images).block_until_ready(), f"{what}: fails on {backend}", _memory(compiled))
-
-    def time(self, programs: Mapping[str, Program], limits_s: Mapping[str, float] | None = None) -> dict[str, Timing]:
-        """See `nas.latency.timing.time_programs`."""
-        return time_programs(programs, self.clock, self.how, limits_s)
+    @property
+    def memory_bytes(self) -> int | None:
+        return _memory(self.executable)
 
 
 def _memory(compiled: jax.stages.Compiled) -> int | None:
@@ -111,9 +114,10 @@ def _threads() -> int:
 
 
 def processor() -> str:
-    """The processor's name, as the system has it."""
-    try:
+    """The processor's name, as the system has it; of a board that names none, the board's."""
+    with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
         return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        return Path("/proc/device-tree/model").read_text(encoding="utf-8", errors="replace").strip("\0 \n")
+    return platform.processor() or platform.machine()

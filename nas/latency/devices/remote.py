@@ -65,7 +65,9 @@ class Remote(DeviceDefaults):
 
     def info(self) -> dict[str, JSON]:
         """That of the device there, and the resource."""
-        return {**self._inner().info(), "resource": self.resource}
+        info = self._inner().info()
+        machine = f"{info.get('machine', self.device.get('name'))}, the node with the resource {self.resource}"
+        return {**info, "machine": machine, "resource": self.resource}
 
     def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
         """See `Device.measure`. Raises DeviceError in a worker on another node."""

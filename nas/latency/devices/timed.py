@@ -5,9 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
@@ -52,6 +51,7 @@ class TimedDevice(DeviceDefaults, ABC):
     predictor: str | None = None
 
     NAME: ClassVar[str] = ""
+    FORMAT: ClassVar[str] = ""  # of `nas export`: the file that the device times
 
     def __post_init__(self) -> None:
         for name in ("batch", "rounds", "repeats", "networks"):
@@ -90,28 +90,30 @@ class TimedDevice(DeviceDefaults, ABC):
 
 
 @dataclass(frozen=True)
-class RuntimeBench(ABC):
-    """A bench of a runtime that reads a model file: converts graphs, and times inferences on `threads` CPU threads."""
+class FileBench(ABC):
+    """A bench of a runtime that reads a model file: it writes the file that `nas export` would, loads it, and times inferences."""
 
-    runtime: ModuleType
     batch: int
-    threads: int
     how: Rounds
-    clock: Callable[[], float] = time.perf_counter
+    clock: Callable[[], float] = field(default=time.perf_counter, kw_only=True)
 
     RUNTIME: ClassVar[str] = ""
 
     @abstractmethod
-    def load(self, graph: Graph, values: Variables, images: np.ndarray) -> Callable[[], object]:
-        """One inference of the images, (batch, height, width, channels); raises whatever converter and runtime raise."""
+    def artifact(self, graph: Graph, values: Variables) -> bytes:
+        """The file that `nas export` writes for this runtime."""
+
+    @abstractmethod
+    def load(self, model: bytes, images: np.ndarray) -> Callable[[], object]:
+        """One inference of the images, (batch, height, width, channels); raises whatever the runtime raises."""
 
     def compile(self, graph: Graph, what: str) -> Program:
         """A program of one inference. Raises DeviceError naming `what` where the converter or the runtime refuses it."""
         try:
-            run = self.load(graph, typical_values(graph), random_images(graph, self.batch))
+            run = self.load(self.artifact(graph, typical_values(graph)), random_images(graph, self.batch))
         except Exception as error:
             raise DeviceError(f"{what}: cannot be compiled for {self.RUNTIME}: {first_line(error)}") from error
-        return Program(run, f"{what}: fails on {self.RUNTIME}")
+        return Program(run, f"{what}: fails on {self.RUNTIME}", memory_bytes=getattr(run, "memory_bytes", None))
 
     def time(self, programs: Mapping[str, Program], limits_s: Mapping[str, float] | None = None) -> dict[str, Timing]:
         """See `nas.latency.timing.time_programs`."""

@@ -74,7 +74,7 @@ class AdaptCommand:
         if self.target_ms is not None and self.target_ms <= 0:
             raise ValueError(f"target_ms: expected more than 0 or null, got {self.target_ms}")
         if len(self.device) != 1:
-            raise ValueError(f"device: expected one device, such as device=[host], got {len(self.device)}")
+            raise ValueError(f"device: expected one device, such as device=[onnxruntime], got {len(self.device)}")
         if not self.evaluator.get("keep_weights", True):
             raise ValueError("evaluator.keep_weights: expected true, each step begins with the weights of the one before")
 

@@ -14,8 +14,6 @@ from nas.arch.graph import Graph
 from nas.nn.weights import Variables
 from nas.workflows.export.source import flax_source
 
-PLATFORMS = ("cpu", "cuda", "tpu")
-
 
 @dataclass(frozen=True)
 class Trained:
@@ -44,21 +42,9 @@ class Format:
 
 
 def _stablehlo(trained: Trained) -> bytes:
-    import jax
-    import jax.numpy as jnp
-    from jax import export
+    from nas.convert import stablehlo_bytes
 
-    from nas.convert import folded
-    from nas.nn.network import Outputs, apply
-
-    deployed, arrays = folded(trained.graph, trained.variables)
-
-    def infer(images: jax.Array) -> Outputs:
-        return apply(deployed, arrays["params"], arrays["stats"], images, train=False, implementation="lax")[0]
-
-    (count,) = export.symbolic_shape("n")
-    images = jax.ShapeDtypeStruct((count, *trained.graph.input_shape), jnp.float32)
-    return bytes(export.export(jax.jit(infer), platforms=PLATFORMS)(images).serialize())
+    return stablehlo_bytes(trained.graph, trained.variables)
 
 
 def _run_stablehlo(path: Path, images: np.ndarray) -> np.ndarray:
@@ -114,7 +100,7 @@ def _run_source(path: Path, images: np.ndarray) -> np.ndarray:
 FORMATS: dict[str, Format] = {
     "stablehlo": Format("model.stablehlo", _stablehlo, _run_stablehlo),
     "source": Format("model.py", _source, _run_source),
-    "onnx": Format("model.onnx", _onnx, run_onnx, ("onnx", "onnxruntime"), "onnx"),
+    "onnx": Format("model.onnx", _onnx, run_onnx, ("onnx", "onnxruntime")),
     "tflite": Format("model.tflite", _tflite, _run_tflite, ("litert_converter", "ai_edge_litert"), "mobile"),
 }
 
@@ -129,5 +115,6 @@ def available(expected: Sequence[str] | None) -> list[str]:
     """The formats to write: those expected, or all whose packages are here. Raises ValueError naming what is missing."""
     for name in expected or ():
         if package := missing(name):
-            raise ValueError(f"formats: {name} needs the package {package}: pip install 'nas[{FORMATS[name].extra}]'")
+            install = f"'nas[{FORMATS[name].extra}]'" if FORMATS[name].extra else package
+            raise ValueError(f"formats: {name} needs the package {package}: pip install {install}")
     return [name for name in FORMATS if (name in expected if expected is not None else not missing(name))]

@@ -30,8 +30,8 @@ class _Images:
 
 def quantize(source: Path, target: Path, images: np.ndarray) -> None:
     """Writes the 8-bit form of an ONNX file; `images` are normalized ones (n, h, w, c) whose ranges activations get."""
-    quantization: Any = needed("onnxruntime.quantization", "onnx", "int8")
-    pre: Any = needed("onnxruntime.quantization.shape_inference", "onnx", "int8")
+    quantization: Any = needed("onnxruntime.quantization", "", "int8")
+    pre: Any = needed("onnxruntime.quantization.shape_inference", "", "int8")
     with tempfile.TemporaryDirectory() as folder, _quiet():
         prepared = Path(folder) / "prepared.onnx"
         pre.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)

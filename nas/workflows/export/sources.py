@@ -120,5 +120,7 @@ def _latencies(command: BundleSettings, arch: Arch, progress: Progress) -> dict[
     out = {}
     for name, device in command.device.items():
         progress.message(f"measuring on {name} ...")
-        out[name] = make_device(device, f"device.{name}").measure(arch)[0].latency_ms
+        measured = make_device(device, f"device.{name}").measure(arch)[0]
+        machine = measured.info.get("machine")
+        out[f"{name} ({machine})" if machine else name] = measured.latency_ms
     return out

@@ -83,7 +83,7 @@ class ScaleCommand:
         if self.macs and self.target_ms:
             raise ValueError("macs: expected either macs or target_ms, got both")
         if self.target_ms and len(self.device) != 1:
-            raise ValueError(f"target_ms: expected one device, such as device=[host], got {len(self.device)}")
+            raise ValueError(f"target_ms: expected one device, such as device=[onnxruntime], got {len(self.device)}")
         if self.preset and (self.macs or self.target_ms or self.grid.search):
             raise ValueError("preset: its coefficients are fixed; leave macs, target_ms and grid.search out")
         if self.preset and any(phi != int(phi) for phi in self.phi):
