@@ -166,6 +166,8 @@ def values_of(nodes: Sequence[Node], values: list[Array], params: Arrays, stats:
             )
         elif node.op == "act" and node.inputs[0] in fused:
             y = x[0]
+        elif node.op == "act" and not train:
+            y = ops.INFERENCE_ACT_FNS[node.attr["fn"]](x[0])
         elif node.op in RANDOM:
             y = random(node, x[0], i) if train else x[0]
         elif i in last:

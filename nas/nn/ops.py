@@ -253,6 +253,21 @@ ACT_FNS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+def _clipped(x: Array) -> Array:
+    return lax.clamp(np.zeros((), x.dtype), x, np.full((), 6, x.dtype))
+
+
+# The same values, written as converters and compilers know them: a phone's runtime has RELU and RELU6, which it fuses into
+# the convolution before them, and HARD_SWISH; a selection of elements is an operation of its own, which no int8 kernel has.
+INFERENCE_ACT_FNS: dict[str, Callable[[Array], Array]] = {
+    **ACT_FNS,
+    "relu": lambda x: jnp.maximum(x, 0),
+    "relu6": _clipped,
+    "hswish": lambda x: x * (_clipped(x + 3) / 6),
+    "hsigmoid": lambda x: _clipped(x + 3) / 6,
+}
+
+
 def max_pool(x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bool = False) -> Array:
     pad = (pool_pads(x.shape[1], kernel, stride, padding, ceil), pool_pads(x.shape[2], kernel, stride, padding, ceil))
     window, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)

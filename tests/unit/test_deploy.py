@@ -1,6 +1,7 @@
 """ONNX and .tflite files give our logits in ONNX Runtime and LiteRT themselves, for every primitive that there is."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,6 +90,23 @@ def side_by_side() -> tuple[Graph, dict[str, slice]]:
     g.scope = "head"
     g.concat(outputs)
     return Graph(tuple(g.nodes)), places
+
+
+def test_activations_are_operations_that_a_phone_has() -> None:
+    """ReLU and ReLU6 are parts of the convolutions before them, and nothing is selected element by element."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    g = Builder()
+    x = g.input((9, 9, 6))
+    for fn in ("relu", "relu6", "hswish"):
+        g.scope = fn
+        x = g.act(conv_norm(g, x, kernel=3), fn)
+    g.flatten(x)
+    graph = Graph(tuple(g.nodes))
+    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    model = Interpreter(model_content=tflite_bytes(graph, settled(graph)), experimental_op_resolver_type=plain)
+    model.allocate_tensors()
+    assert Counter(one["op_name"] for one in model._get_ops_details()) == {"CONV_2D": 3, "HARD_SWISH": 1, "RESHAPE": 1}
 
 
 class Outputs(NamedTuple):

@@ -289,6 +289,16 @@ def test_activations(fn: str, values: dict[float, float]) -> None:
     np.testing.assert_allclose(got, list(values.values()), rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16], ids=["float32", "bfloat16"])
+@pytest.mark.parametrize("fn", sorted(ops.ACT_FNS))
+def test_activations_of_inference_are_those_of_training(fn: str, dtype: Any) -> None:
+    edges = [0.0, -0.0, 3.0, -3.0, 6.0, 2.999999, -2.999999, 1e-40, 1e30, -1e30]
+    x = jnp.concatenate([jnp.array(edges, dtype), jnp.linspace(-9, 9, 2001, dtype=dtype)])
+    one, other = ops.ACT_FNS[fn](x), ops.INFERENCE_ACT_FNS[fn](x)
+    assert other.dtype == dtype
+    np.testing.assert_array_equal(np.asarray(one, np.float32), np.asarray(other, np.float32))
+
+
 def test_every_activation_of_the_layers_is_there_and_keeps_bfloat16() -> None:
     assert set(ops.ACT_FNS) == set(ACTS)
     assert all(fn(jnp.ones(2, jnp.bfloat16)).dtype == jnp.bfloat16 for fn in ops.ACT_FNS.values())
