@@ -78,8 +78,8 @@ def _pointwise_backward(stride: int, operands: tuple[Array, ...], g: Array) -> t
     wide = g.reshape(-1, g.shape[3]).astype(jnp.float32)
     d_kernel = jnp.dot(pixels.T, wide, preferred_element_type=jnp.float32).astype(kernel.dtype)
     d_pixels = jnp.dot(wide, kernel[0, 0].T.astype(jnp.float32), preferred_element_type=jnp.float32).astype(x.dtype)
-    spread = [(0, *_gaps(x.shape[a], g.shape[a], stride)) for a in (1, 2)]
-    gaps = [(0, 0, 0), *spread, (0, 0, 0)]
+    dilation = [(0, *_gaps(x.shape[a], g.shape[a], stride)) for a in (1, 2)]
+    gaps = [(0, 0, 0), *dilation, (0, 0, 0)]
     return lax.pad(d_pixels.reshape(*g.shape[:3], x.shape[3]), np.zeros((), x.dtype), gaps), d_kernel[None, None]
 
 

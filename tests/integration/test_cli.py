@@ -206,7 +206,7 @@ def test_a_run_is_named_after_the_keys_that_were_set(overrides: list[str], name:
 
 def test_run_folders_of_different_settings_differ() -> None:
     paths = ["a b.yaml", "a_b.yaml", "a(b.yaml", "x/a b.yaml"]
-    assert len({run_folder(None, [f"space='{p}'"], None) for p in paths}) == len(paths)
+    assert len({run_folder(None, [f"space='{p}'"]) for p in paths}) == len(paths)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""No setting is ignored in silence, hints are right, and a search goes on by the name of its folder alone."""
+"""No setting is ignored in silence, hints are right, and a search resumes by the name of its folder alone."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_the_blank_is_told_on_the_command_line(here: Path, capsys: pytest.Captur
     "overrides", [("trials=3",), ("run='a b'",), ("plugins=[mine]", "arch=a'b.yaml"), ('track="[log]"', "x=$HOME;ls"), ("run=a\\ b", "*")]
 )
 def test_the_command_that_is_printed_can_be_pasted(overrides: tuple[str, ...]) -> None:
-    again = Invocation({}, overrides, None, "search").again
+    again = Invocation({}, overrides, "", "search").again
     assert shlex.split(again) == ["nas", "search", *overrides]
 
 

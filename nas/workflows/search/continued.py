@@ -1,4 +1,4 @@
-"""A search that goes on in its folder: what was not given this time is as the run has it."""
+"""A search that resumes in its folder: what was not given this time is as the run has it."""
 
 from __future__ import annotations
 
