@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +117,37 @@ def test_a_space_of_one_ends_with_a_reason(tmp_path: Path, controller: str) -> N
     space = Space.from_dict(ONLY, "one.yaml").fit(8, 1, 10)
     text = "were repeats" if controller == "asha" else "all 1 architectures"
     assert text in run(tmp_path / "j", Shuffled(0, 2), space=space, controller=controller, max_infeasible=20)
+
+
+ROUNDED = {
+    "name": "rounded", "resolution": 8, "divisor": 8, "stem": {"op": "conv", "width": 8}, "head": {"op": "classifier"},
+    "stages": [{"op": "conv", "width": {"one_of": [6, 7, 8, 9, 10, 12, 14, 16]}, "kernel": {"one_of": [1, 3, 5]}}] * 2,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_no_architecture_is_proposed_twice_while_others_are_left(tmp_path: Path, controller: str) -> None:
+    """Of 576 genomes 36 architectures: widths are rounded."""
+    space = Space.from_dict(ROUNDED, "rounded.yaml").fit(8, 1, 10)
+    run(tmp_path / "j", Shuffled(0, 2), space=space, controller=controller, trials=20)
+    with Journal.open(tmp_path / "j") as journal:
+        tried = [(trial.arch_id, trial.fidelity) for trial in journal.trials()]
+        assert len(tried) == len(set(tried)) == 20
+
+
+def test_a_small_space_with_a_limit_ends_with_its_last_architecture_and_resumes_alike(tmp_path: Path) -> None:
+    space, limit = Space.from_dict(ROUNDED, "rounded.yaml").fit(8, 1, 10), replace(AXES, constraints=(("params", 2000.0),))
+    given: dict[str, Any] = {"space": space, "objectives": limit, "controller": "mnasnet", "trials": 24}
+    reason = run(tmp_path / "calm", Shuffled(0, 2), **given)
+    assert re.fullmatch(r"all (\d+) architectures within the constraints were tried", reason)
+    for polls in range(3, 60, 4):
+        with contextlib.suppress(Killed):
+            run(tmp_path / "rough", Shuffled(polls, 1, polls=polls), **given)
+    with Journal.open(tmp_path / "calm") as calm, Journal.open(tmp_path / "rough") as rough:
+        trained = [trial for trial in calm.trials() if trial.outcome != "infeasible" and trial.repeat_of is None]
+        assert len(trained) == len({trial.arch_id for trial in trained}) == int(reason.split()[1])
+        assert sum(trial.repeat_of is not None for trial in calm.trials()) <= 1
+        assert diff(calm, rough) == []
 
 
 def test_reseed_trains_a_repeat_again(tmp_path: Path) -> None:

@@ -22,7 +22,9 @@ class History:
         self.counted = self.idle = self.count = 0
         self._recent: dict[int, Trial] = {}
         self._first: dict[str, int] = {}
-        self._genomes: set[int] = set()  # eight bytes of a hash each: they are only counted
+        self._genomes: set[int] = set()  # eight bytes of a hash each
+        self._infeasible: set[str] = set()
+        self.repeated = False  # whether any trial was answered by another's result
         self._repeats: dict[int, list[int]] = {}
         for start in range(0, journal.next_number, CHUNK):
             for trial in journal.trials(start, start + CHUNK):
@@ -37,6 +39,14 @@ class History:
         """Distinct ones so far."""
         return len(self._genomes)
 
+    def has(self, genome: tuple[int, ...]) -> bool:
+        """Whether a trial had this genome."""
+        return hash(genome) in self._genomes
+
+    def tried(self, arch_id: str, fidelity: int) -> bool:
+        """Whether this architecture was trained at a fidelity, is about to be, or was turned away."""
+        return (key := _key(arch_id, fidelity)) in self._first or key in self._infeasible
+
     @property
     def pending(self) -> list[Trial]:
         """Trials without an outcome, in order of number."""
@@ -50,6 +60,9 @@ class History:
         self.count += 1
         self._genomes.add(hash(trial.genome))
         self.counted, self.idle = self.counted + trained(trial), 0 if trained(trial) else self.idle + 1
+        self.repeated = self.repeated or trial.repeat_of is not None
+        if trial.outcome == "infeasible":
+            self._infeasible.add(_key(trial.arch_id, trial.fidelity))
         if trained(trial):
             self._first.setdefault(_key(trial.arch_id, trial.fidelity), trial.number)
         elif trial.repeat_of is not None and not trial.done and not self[trial.repeat_of].done:

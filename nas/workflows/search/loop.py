@@ -11,11 +11,11 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from nas.arch.blocks import lower
 from nas.controllers import Controller
 from nas.core.settings import check_ranges
 from nas.evaluators.preparation import with_prepared
@@ -29,6 +29,7 @@ from nas.workflows.progress import Observer
 from nas.workflows.search.in_flight import LOCAL
 from nas.workflows.search.ledger import History, root_of
 from nas.workflows.search.preparation import prepared
+from nas.workflows.search.proposing import Proposed, ask, decoded
 
 STATUS_S = 1.0
 
@@ -97,28 +98,43 @@ class Search:
         return need < 0 or self._history[need].done
 
     def _ended(self) -> str:
-        size, idle = self._problem.space.size, self._history.idle
-        if self._history.genomes >= size and self._settings.repeat == "journal" and not self._fidelities:
-            return f"all {size} architectures of the space were tried"
+        idle = self._history.idle
+        if self._settings.repeat == "journal" and not self._fidelities:
+            where = "within the constraints" if self._problem.objectives.constraints else "of the space"
+            if self._nothing_left():
+                return f"all {self._history.counted} architectures {where} were tried"
         if idle >= self._settings.max_infeasible:
             return f"the last {idle} proposals were repeats or violated a constraint; widen the space or the constraints"
         return ""
+
+    def _nothing_left(self) -> bool:
+        """Whether all that a small space has within the constraints was tried: all genomes, or all that they mean."""
+        if self._problem.listed is None:
+            return self._history.genomes >= self._problem.space.size
+        if all(map(self._history.has, self._feasible)):
+            return True
+        return self._history.repeated and all(self._history.tried(arch_id, 0) for arch_id in self._architectures)
+
+    @cached_property
+    def _feasible(self) -> list[tuple[int, ...]]:
+        assert self._problem.listed is not None
+        return [genome for genome, fits in zip(*self._problem.listed, strict=True) if fits]
+
+    @cached_property
+    def _architectures(self) -> dict[str, tuple[int, ...]]:
+        """A genome by id of the feasible ones of a small space; they take seconds, so they wait for the first repeat."""
+        return {decoded(self._problem.space, Proposal(genome)).arch_id: genome for genome in self._feasible}
 
     def _propose(self) -> str:
         number = self._history.count
         self._tell_up_to(number - self._in_flight)
         pending = [trial.proposal for trial in self._history.between(self._observed, number)]
-        if number < len(self._first):
-            proposal = Proposal(self._first[number], note={"enqueued": True})
-        else:
-            proposal = self._controller.ask(self._state, pending, np.random.default_rng([self._seed, number]))
-        genome = self._problem.space.canonical(proposal.genome)
-        arch = self._problem.space.decode(genome)
-        graph_id, plain = lower(arch).id, arch.to_dict()
-        costs = {name: np.asarray(value)[0].item() for name, value in self._problem.costs(np.array([genome])).items()}
-        trial = Trial.of(number, dataclasses.replace(proposal, genome=genome), graph_id, metrics=costs)
-        first = self._history.first(graph_id, trial.fidelity)
-        if broken := self._problem.objectives.violations(costs):
+        proposed = self._asked(number, pending)
+        costs = self._problem.costs(np.array([proposed.proposal.genome]))
+        metrics = {name: np.asarray(value)[0].item() for name, value in costs.items()}
+        trial, plain = Trial.of(number, proposed.proposal, proposed.arch_id, metrics=metrics), proposed.arch
+        first = self._history.first(trial.arch_id, trial.fidelity)
+        if broken := self._problem.objectives.violations(metrics):
             turned_away = dataclasses.replace(trial, outcome="infeasible", error="; ".join(broken))
             self._record(self._journal.settle(turned_away, arch=plain))
         elif first is not None and self._settings.repeat == "journal":
@@ -130,6 +146,19 @@ class Search:
             self._record(begun)
             self._work.add(self._job(begun, plain))
         return ""
+
+    def _asked(self, number: int, pending: Sequence[Proposal]) -> Proposed:
+        space = self._problem.space
+        if number < len(self._first):
+            return decoded(space, Proposal(self._first[number], note={"enqueued": True}))
+        if self._settings.repeat == "reseed":
+            return ask(self._controller, self._state, pending, space, (self._seed, number), _never)
+        found = ask(self._controller, self._state, pending, space, (self._seed, number), self._history.tried)
+        if self._problem.listed is None or found.proposal.fidelity or not self._history.tried(found.arch_id, 0):
+            return found
+        left = [genome for arch_id, genome in self._architectures.items() if not self._history.tried(arch_id, 0)]
+        rng = np.random.default_rng([self._seed, number, 3])
+        return decoded(space, Proposal(left[rng.integers(len(left))])) if left else found
 
     def _tell_up_to(self, number: int) -> None:
         for trial in self._history.between(self._observed, max(number, self._observed)):
@@ -190,3 +219,7 @@ class Search:
                 if r.since is not None
             ],
         }
+
+
+def _never(arch_id: str, fidelity: int) -> bool:
+    return False
