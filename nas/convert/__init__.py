@@ -8,6 +8,7 @@ from nas.convert.onnx import onnx_bytes
 from nas.convert.stablehlo import stablehlo_bytes
 from nas.convert.start import starting_weights
 from nas.convert.tflite import ConversionError, tflite_bytes
+from nas.convert.tflite_int8 import quantized_tflite
 
 __all__ = [
     "ConversionError",
@@ -17,6 +18,7 @@ __all__ = [
     "import_layers",
     "layers_of",
     "onnx_bytes",
+    "quantized_tflite",
     "read_layers",
     "stablehlo_bytes",
     "starting_weights",

@@ -1,0 +1,23 @@
+"""Run as a script by `nas.convert.tflite_int8`: a .tflite file and images in, the file in 8 bits out."""
+
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+
+def main() -> None:
+    source, images, target, ends = sys.argv[1:]
+    quantizer, recipe, qtyping = (import_module(f"ai_edge_quantizer.{name}") for name in ("quantizer", "recipe", "qtyping"))
+    made = quantizer.Quantizer(source, recipe.static_wi8_ai8())
+    if ends == "float":
+        for operation in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+            made.update_quantization_recipe(".*", operation, algorithm_key="no_quantize")
+    samples = [{"images": image[None]} for image in np.load(images)]
+    ranges = made.calibrate({"serving_default": samples})
+    Path(target).write_bytes(made.quantize(ranges).quantized_model)
+
+
+if __name__ == "__main__":
+    main()
