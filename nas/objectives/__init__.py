@@ -1,6 +1,6 @@
 """Objectives, constraints, rewards and the Pareto front."""
 
-from nas.objectives.front import front, latest, undominated, values_of, violated
+from nas.objectives.front import claims, front, latest, timed_devices, undominated, values_of, violated, with_measured
 from nas.objectives.metrics import (
     CLASSIFICATION,
     COSTS,
@@ -31,13 +31,16 @@ __all__ = [
     "TaskMetrics",
     "absolute_reward",
     "build_objectives",
+    "claims",
     "device_of",
     "front",
     "latest",
     "measured_of",
     "metric_of",
     "mnas_reward",
+    "timed_devices",
     "undominated",
     "values_of",
     "violated",
+    "with_measured",
 ]

@@ -1,4 +1,4 @@
-"""The front of a run, and the constraints that measurement violates. The only place where either is computed.
+"""The front of a run, what it claims, and the constraints that measurement violates. The only place where these are computed.
 
     members = front(journal.trials(), objectives)
     times = latest(journal.measurements())
@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.objectives.constraints import violations
-from nas.objectives.metrics import MEASURED, measured_of
+from nas.objectives.metrics import MEASURED, PREDICTED, device_of, measured_of, metric_of
 from nas.objectives.objectives import Objectives
 from nas.objectives.pareto import non_dominated
 from nas.records import Measurement, Trial, scored
@@ -68,6 +69,39 @@ def front(trials: Iterable[Trial], objectives: Objectives) -> list[Trial]:
         Trained trials that no other dominates, in order of number.
     """
     return undominated(scored(trials), objectives)
+
+
+def claims(trials: Sequence[Trial], objectives: Objectives) -> list[Trial]:
+    """What a run stands for and therefore measures.
+
+    Args:
+        trials: Trials in any order.
+        objectives: Of the run.
+
+    Returns:
+        The front, and behind it the trial whose reward is higher than every member's: a reward that peaks at its target can
+        be highest off the front.
+    """
+    members = front(trials, objectives)
+    if objectives.needs_target or not members:
+        return members
+    rewards = [(objectives.reward_of(trial.metrics), trial) for trial in scored(trials)]
+    known = [(reward, trial) for reward, trial in rewards if not math.isnan(reward)]
+    best = max(known, key=lambda pair: (pair[0], -pair[1].number), default=None)
+    numbers = {trial.number for trial in members}
+    highest = max((reward for reward, trial in known if trial.number in numbers), default=math.inf)
+    return [*members, best[1]] if best and best[0] > highest else members
+
+
+def timed_devices(objectives: Objectives) -> tuple[str, ...]:
+    """Devices whose latency is an objective or the cost of the reward."""
+    names = (*objectives.columns, *([metric_of(objectives.cost)] if objectives.cost and objectives.reward != "first" else []))
+    return tuple(dict.fromkeys(device for name in names if (device := device_of(name))))
+
+
+def with_measured(metrics: Mapping[str, float], measured_ms: Mapping[str, float]) -> dict[str, float]:
+    """Metrics for objectives to read, with measured latencies in place of predicted ones; for claims, never for a controller."""
+    return {**metrics, **{f"{PREDICTED}/{device}": ms for device, ms in measured_ms.items()}}
 
 
 def latest(measurements: Iterable[Measurement]) -> dict[str, dict[str, Measurement]]:

@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.objectives import CLASSIFICATION, Objectives, TaskMetrics, front, latest, values_of, violated
-from nas.objectives.pareto import hypervolume_gains
+from nas.objectives import (
+    CLASSIFICATION,
+    Objectives,
+    TaskMetrics,
+    claims,
+    device_of,
+    front,
+    latest,
+    metric_of,
+    timed_devices,
+    values_of,
+    violated,
+    with_measured,
+)
+from nas.objectives.pareto import hypervolume_gains, non_dominated
 from nas.records import JSON, Evaluation, Measurement, Trial, scored
+from nas.report.format import show
 
 
 @dataclass(frozen=True)
@@ -20,6 +34,7 @@ class FrontRow:
 
     `test` is the task's primary metric on the test split; it and `reward` are nan where there is none. `violated` lists the
     constraints that measurement violates.
+    `claimed` are the metrics that front and reward go by: with measured latencies where all members have them.
     `name` is that of a scaled member, which is no trial of the run (`number` is below 0), `note` what differs in its training.
     """
 
@@ -34,6 +49,7 @@ class FrontRow:
     arch: Mapping[str, JSON] | None = None
     name: str = ""
     note: str = ""
+    claimed: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -55,14 +71,30 @@ def reward_of(objectives: Objectives, metrics: Mapping[str, float]) -> float:
     return math.nan if objectives.needs_target else objectives.reward_of(metrics)
 
 
-def front_rows(
+@dataclass(frozen=True)
+class Verified:
+    """What a run claims.
+
+    front: members, best quality first.
+    best: the member with the highest reward, or with the best quality if there are no rewards; None for an empty front.
+    demoted: members by prediction that another one dominates by measurement.
+    measured: whether front, rewards and best go by measured latencies: where all members have them.
+    """
+
+    front: tuple[FrontRow, ...]
+    best: FrontRow | None
+    demoted: tuple[FrontRow, ...] = ()
+    measured: bool = False
+
+
+def verified(
     trials: Sequence[Trial],
     objectives: Objectives,
     measurements: Sequence[Measurement] = (),
     tests: Sequence[Evaluation] = (),
     task: TaskMetrics = CLASSIFICATION,
-) -> tuple[FrontRow, ...]:
-    """Members of the front with everything known of them.
+) -> Verified:
+    """The front and the best member, by measured latencies as soon as all members have them.
 
     Args:
         trials: Of the run.
@@ -72,21 +104,41 @@ def front_rows(
         task: Names the primary metric.
 
     Returns:
-        Rows, best quality first.
+        The front, the best member, and members that measurement took off the front.
     """
     tested = {e.trial: e.metrics.get(task.primary, math.nan) for e in tests if e.outcome == "ok"}
-    times = latest(measurements)
-    rows = []
-    for trial in front(trials, objectives):
-        found = times.get(trial.arch_id, {})
-        measured, p95 = {d: m.latency_ms for d, m in found.items()}, {d: m.p95_ms for d, m in found.items()}
-        rows.append(
-            FrontRow(
-                trial.number, trial.arch_id, trial.metrics, reward_of(objectives, trial.metrics), measured, p95,
-                tested.get(trial.number, math.nan), violated(measured, objectives),
-            )
-        )  # fmt: skip
-    return tuple(in_order(rows, objectives))
+    times, claimed = latest(measurements), claims(trials, objectives)
+    rows = [_row(trial, objectives, times.get(trial.arch_id, {}), tested.get(trial.number, math.nan)) for trial in claimed]
+    numbers = {trial.number for trial in front(trials, objectives)}
+    members, measured = by_measured([row for row in rows if row.number in numbers], objectives)
+    others, alike = by_measured([row for row in rows if row.number not in numbers], objectives)
+    kept = in_order(undominated_rows(members, objectives), objectives)
+    on_it = {row.number for row in kept}
+    off = tuple(row for row in members if row.number not in on_it)
+    return Verified(tuple(kept), _best(kept, others if alike == measured else []), off, measured)
+
+
+def _row(trial: Trial, objectives: Objectives, found: Mapping[str, Measurement], test: float) -> FrontRow:
+    measured, p95 = {d: m.latency_ms for d, m in found.items()}, {d: m.p95_ms for d, m in found.items()}
+    return FrontRow(
+        trial.number, trial.arch_id, trial.metrics, reward_of(objectives, trial.metrics), measured, p95, test,
+        violated(measured, objectives), claimed=trial.metrics,
+    )  # fmt: skip
+
+
+def by_measured(rows: Sequence[FrontRow], objectives: Objectives) -> tuple[list[FrontRow], bool]:
+    """Rows with claims and rewards by measured latencies where all of them have these, else by predictions; and which it is."""
+    devices = timed_devices(objectives)
+    complete = bool(rows and devices) and all(device in row.measured for row in rows for device in devices)
+    claimed = [with_measured(row.metrics, row.measured) if complete else row.metrics for row in rows]
+    return [replace(row, claimed=c, reward=reward_of(objectives, c)) for row, c in zip(rows, claimed, strict=True)], complete
+
+
+def undominated_rows(rows: Sequence[FrontRow], objectives: Objectives) -> list[FrontRow]:
+    """Rows whose claims no other row's dominate."""
+    values = [objectives.values(row.claimed) for row in rows]
+    found = non_dominated(np.array(values, float).reshape(len(values), len(objectives.metrics)))
+    return [row for row, on in zip(rows, found, strict=True) if on]
 
 
 def in_order(rows: Sequence[FrontRow], objectives: Objectives) -> list[FrontRow]:
@@ -95,27 +147,31 @@ def in_order(rows: Sequence[FrontRow], objectives: Objectives) -> list[FrontRow]
     return sorted(rows, key=lambda row: (sign * row.metrics[objectives.quality], row.number))
 
 
-def best_row(front: Sequence[FrontRow], trials: Sequence[Trial], objectives: Objectives) -> FrontRow | None:
-    """The member with the highest reward, or with the best quality if there are no rewards.
+def _best(front: Sequence[FrontRow], off: Sequence[FrontRow]) -> FrontRow | None:
+    """The best of a front, best quality first; members that violate a constraint count only if there are no others.
 
-    Members that violate a constraint count only if there are no others. A reward that peaks at its target can be highest off
-    the front: such a trial counts where its reward is higher than every member's.
-
-    Args:
-        front: Members, best quality first.
-        trials: Of the run.
-        objectives: Of the run.
-
-    Returns:
-        The best; None for an empty front.
+    A trial `off` the front counts where its reward is higher than every member's.
     """
     rewarded = [row for row in front if not math.isnan(row.reward)]
     if not rewarded:
         return next((row for row in front if not row.violated), next(iter(front), None))
     kept = [row for row in rewarded if not row.violated] or rewarded
-    others = [FrontRow(t.number, t.arch_id, t.metrics, reward_of(objectives, t.metrics)) for t in scored(trials)]
     highest = max(row.reward for row in rewarded)
-    return max([*kept, *(row for row in others if row.reward > highest)], key=lambda row: (row.reward, -row.number))
+    others = [row for row in off if row.reward > highest and not row.violated]
+    return max([*kept, *others], key=lambda row: (row.reward, -row.number))
+
+
+def missed_target(best: FrontRow | None, objectives: Objectives) -> str:
+    """By how much the best member is over the target of the reward, in words; empty where it is not, or has no target."""
+    target = objectives.target
+    if best is None or target is None or not objectives.cost or objectives.reward == "first":
+        return ""
+    value, device = best.claimed.get(metric_of(objectives.cost), math.nan), device_of(metric_of(objectives.cost))
+    if not value > target:
+        return ""
+    how = f" {'measured' if device in best.measured else 'predicted'} on {device}" if device else ""
+    over = f"{100 * (value / target - 1):.1f} % over the target of {show(metric_of(objectives.cost), target)}"
+    return f"{best.title}, the best, misses the target: {show(metric_of(objectives.cost), value)}{how}, {over}"
 
 
 def box_of(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -51,6 +51,7 @@ def page(summary: Summary, references: Sequence[Reference] = ()) -> str:
     body = [
         _head(summary),
         _tiles(summary),
+        "".join(f'<p class="note">{escape(note)}.</p>' for note in summary.notes),
         fronts(summary, runs, references, front_legend(summary, references)),
         _best(summary),
         _over_trials(summary),

@@ -6,8 +6,8 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-from nas.objectives import PREDICTED, undominated, violated
-from nas.report.front import FrontRow, in_order, reward_of
+from nas.objectives import PREDICTED, violated
+from nas.report.front import FrontRow, by_measured, in_order, reward_of, undominated_rows
 from nas.report.plots import Reference
 from nas.report.summary import LatencyRow, Summary
 
@@ -30,7 +30,7 @@ def with_scaled(summary: Summary, members: Sequence[FrontRow]) -> tuple[Summary,
         for row in members
     ]
     complete = [row for row in rows if all(math.isfinite(row.metrics.get(name, math.nan)) for name in objectives.columns)]
-    on_it = undominated([*summary.front, *complete], objectives)
+    on_it = undominated_rows(by_measured([*summary.front, *complete], objectives)[0], objectives)
     numbers = {row.number for row in on_it}
     beside = [Reference(row.name, row.metrics, row.measured, scaled=True) for row in rows if row.number not in numbers]
     measured = [

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from nas.journal import Journal, Lease
 from nas.objectives import COSTS, PREDICTED, Objectives, TaskMetrics, device_of
 from nas.records import JSON, OUTCOMES, Event, Measurement, Trial
-from nas.report.front import FrontRow, Progress, best_row, front_rows, progress, reward_of
+from nas.report.front import FrontRow, Progress, missed_target, progress, reward_of, verified
 from nas.report.proxy import ProxyRow, proxy_rows
 
 TEST = "test_"
@@ -61,6 +61,7 @@ class Summary:
     `inspected` is what the network of its `trial` answers on the validation split, empty where that is not known.
     `proxies` compare short with long trainings, which `fidelities` describe.
     `machines` says by device what its latencies were measured with, such as `LiteRT on <processor>, not a phone`.
+    Where `measured`, front, rewards and best go by measured latencies, and `demoted` are off the front by them.
     `hypervolume` of each progress entry is the dominated fraction of the box between the best and the worst values seen.
     """
 
@@ -80,6 +81,8 @@ class Summary:
     infeasible: tuple[TrialRow, ...]
     latencies: tuple[LatencyRow, ...]
     machines: Mapping[str, str]
+    demoted: tuple[FrontRow, ...]
+    measured: bool
     events: tuple[Event, ...]
     sessions: int
     started: float | None
@@ -93,6 +96,12 @@ class Summary:
     def test_column(self) -> str:
         """The column of the primary metric on the test split: `test_accuracy`."""
         return f"{TEST}{self.task.primary}"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the front has to know: a target that is missed, members that are off it by measurement."""
+        off = ", ".join(f"{row.title} ({row.id})" for row in self.demoted)
+        return tuple(filter(None, (missed_target(self.best, self.objectives), off and f"off the front by measured latency: {off}")))
 
     @property
     def points(self) -> tuple[TrialRow, ...]:
@@ -124,9 +133,9 @@ def summarize(journal: Journal) -> Summary:
         raise ValueError(f"{journal.path}: damaged: task or objectives: {error}") from None
     measurements = journal.measurements()
     rows = _trial_rows(journal, trials, objectives)
-    members = front_rows(trials, objectives, measurements, journal.evaluations("test"), task)
-    best = best_row(members, trials, objectives)
-    front = tuple(replace(row, arch=journal.get(f"arch/{row.id}")) for row in members)
+    found = verified(trials, objectives, measurements, journal.evaluations("test"), task)
+    best = found.best
+    front = tuple(replace(row, arch=journal.get(f"arch/{row.id}")) for row in found.front)
     wall, known = _wall(events, journal.lease())
     starts = [event.time for event in events if event.kind == "start"]
     return Summary(
@@ -146,6 +155,8 @@ def summarize(journal: Journal) -> Summary:
         infeasible=tuple(row for row in rows if row.outcome == "infeasible"),
         latencies=_latencies(trials, measurements),
         machines=_machines(journal, measurements),
+        demoted=found.demoted,
+        measured=found.measured,
         events=tuple(events),
         sessions=len(starts),
         started=min(starts, default=None),

@@ -36,6 +36,7 @@ def front_text(summary: Summary, limit: int = 40) -> str:
     for row, member in zip([heads, *rows], [None, *summary.front], strict=False):
         line = "  ".join(cell.ljust(w) if i == 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
         lines.append("  ".join([line.rstrip(), *(_notes(member) if member else ())]))
+    lines += summary.notes
     lines += [f"latency on {device}: {machine}" for device, machine in summary.machines.items()]
     lines += proxy_text(summary.proxies, summary.fidelities)
     if len(summary.front) > limit:

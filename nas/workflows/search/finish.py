@@ -8,9 +8,9 @@ from pathlib import Path
 
 from nas.evaluators.preparation import with_prepared
 from nas.journal import Journal
-from nas.objectives import Objectives, front, latest, violated
+from nas.objectives import Objectives, claims, front, latest, violated
 from nas.records import Evaluation, Fidelity, Job, Trial, trained, training_of
-from nas.report.front import best_row, front_rows
+from nas.report.front import verified
 from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
 from nas.runtime.measure import measure_all
@@ -27,7 +27,7 @@ def measure_front(
     `executors` has one for each device, `timeouts_s` the seconds after which a network is given up. What cannot be measured
     is noted; the rest is kept.
     """
-    members = front(journal.trials(), objectives)
+    members = claims(journal.trials(), objectives)
     for device, executor in executors.items():
         known = {m.arch_id for m in journal.measurements() if m.device == device}
         missing = [trial for trial in members if trial.arch_id not in known]
@@ -62,7 +62,7 @@ def test_front(journal: Journal, objectives: Objectives, executor: Executor, mes
 def inspect_best(journal: Journal, objectives: Objectives, executor: Executor, message: Callable[[str], object]) -> None:
     """What the best member answers on the validation split, kept in the journal for the report."""
     trials = journal.trials()
-    best = best_row(front_rows(trials, objectives, journal.measurements(), ()), trials, objectives)
+    best = verified(trials, objectives, journal.measurements()).best
     trial = next((t for t in front(trials, objectives) if best and t.number == best.number), None)
     if trial is None or (journal.get("inspected") or {}).get("trial") == trial.number:
         return
