@@ -97,7 +97,8 @@ class Capabilities:
         tasks: Names of the tasks whose networks it evaluates; empty: all.
         inspects: Whether it answers `inspect` jobs: what the network of a trial answers on the validation split, from its
             weights, as `nas.evaluators.inspection` gives it.
-        tests: Whether it answers `test` jobs, the front's networks on the test split, although it needs no dataset.
+        tests: Whether it answers `test` jobs: the front's networks on a test split, which no other decision has used. Without
+            it no test score is asked for, and none is shown.
         fixed_networks: Whether it knows networks only at the resolution and the widths that the space states.
         metrics: What its outcomes hold beside the metrics of the task, and the direction that is better. They can be
             objectives and constraints of a search.

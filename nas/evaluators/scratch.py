@@ -29,7 +29,7 @@ class ScratchSettings(EvaluatorSettings):
         keep_weights: Saves the weights of every trial, so that the report need not train the front again.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(fidelities=True, inherits_weights=True, inspects=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(fidelities=True, inherits_weights=True, inspects=True, tests=True)
 
     keep_weights: bool = True
 

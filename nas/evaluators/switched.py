@@ -21,7 +21,7 @@ class SwitchedSettings(ScratchSettings):
         fallback: Trains from scratch where one program cannot hold the space; otherwise such a space is refused.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: ClassVar[Capabilities] = Capabilities(tests=True)
 
     fallback: bool = False
 

@@ -28,7 +28,7 @@ class TabularSettings(EvaluatorSettings):
         noise: Accuracies differ from seed to seed as in the data.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(needs_dataset=False, tasks=("classification",), tests=True, fixed_networks=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(needs_dataset=False, tasks=("classification",), fixed_networks=True)
     source: ClassVar[str] = "published results"
 
     path: str

@@ -19,6 +19,7 @@ from nas.records import JSON
 from nas.report.format import label, show
 from nas.report.front import FrontRow
 from nas.report.html import page
+from nas.report.noise import standard_error
 from nas.report.plots import Reference
 from nas.report.scaled import with_scaled
 from nas.report.summary import Summary, metric_names, summarize
@@ -174,6 +175,8 @@ def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, 
         {
             "number": None if row.name else row.number, "scaled": row.name or None, "id": row.id,
             "metrics": dict(row.metrics), "measured_ms": dict(row.measured),
+            "standard_error": standard_error(row.metrics.get(summary.task.primary, math.nan), summary.images.get("valid", 0)),
+            "within_noise_of": summary.near.get(row.number),
             summary.test_column: row.test, "reward": row.reward, "violated": list(row.violated),
         }
         for row in summary.front

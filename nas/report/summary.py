@@ -11,6 +11,7 @@ from nas.journal import Journal, Lease
 from nas.objectives import COSTS, PREDICTED, Objectives, TaskMetrics, device_of
 from nas.records import JSON, OUTCOMES, Event, Measurement, Trial
 from nas.report.front import FrontRow, Progress, missed_target, progress, reward_of, verified
+from nas.report.noise import within_noise
 from nas.report.proxy import ProxyRow, proxy_rows
 
 TEST = "test_"
@@ -62,6 +63,7 @@ class Summary:
     `proxies` compare short with long trainings, which `fidelities` describe.
     `machines` says by device what its latencies were measured with, such as `LiteRT on <processor>, not a phone`.
     Where `measured`, front, rewards and best go by measured latencies, and `demoted` are off the front by them.
+    `images` counts those of the validation and the test split, from which the standard error of an accuracy follows.
     `hypervolume` of each progress entry is the dominated fraction of the box between the best and the worst values seen.
     """
 
@@ -91,6 +93,12 @@ class Summary:
     proxies: tuple[ProxyRow, ...] = ()
     fidelities: tuple[Mapping[str, JSON], ...] = ()
     inspected: Mapping[str, JSON] = field(default_factory=dict)
+    images: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def near(self) -> Mapping[int, str]:
+        """Members of the front whose accuracy the validation images do not tell from that of the next better one."""
+        return within_noise(self.front, self.task.primary, self.images.get("valid", 0))
 
     @property
     def test_column(self) -> str:
@@ -165,6 +173,7 @@ def summarize(journal: Journal) -> Summary:
         proxies=proxy_rows(trials, task),
         fidelities=tuple(journal.get("fidelities") or ()),
         inspected=journal.get("inspected") or {},
+        images=journal.get("images") or {},
     )
 
 

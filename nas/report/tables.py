@@ -13,6 +13,7 @@ from nas.objectives import MEASURED
 from nas.records import JSON, Event
 from nas.report.format import label, number, show
 from nas.report.front import FrontRow
+from nas.report.noise import shown_error
 from nas.report.proxy import ProxyRow, fidelity_text
 from nas.report.summary import LatencyRow, Summary, TrialRow
 from nas.report.text import columns, value_of
@@ -34,6 +35,10 @@ def _member(row: FrontRow, names: Sequence[str], summary: Summary) -> str:
     tags = '<span class="tag best">best</span>' if summary.best and row.number == summary.best.number else ""
     if row.name:
         tags += f'<span class="tag scaled" title="{escape(row.note or "trained as the search trains")}">{escape(_marked(row))}</span>'
+    if row.number in summary.near:
+        text = f"within noise of {summary.near[row.number]}"
+        why = "They differ by less than the standard error of their difference."
+        tags += f'<span class="tag" title="{why}">{escape(text)}</span>'
     if row.violated:
         tags += f'<span class="tag violated" title="{escape("; ".join(row.violated))}">constraint violated</span>'
     anchor = f'<span class="mono">{escape(row.id)}</span>'
@@ -43,7 +48,7 @@ def _member(row: FrontRow, names: Sequence[str], summary: Summary) -> str:
     cells = [own, f'<td class="id" data-v="{escape(row.id)}">{anchor}{tags}</td>']
     for name in names:
         value = value_of(row, name)
-        shown = show(name, value)
+        shown = show(name, value) + shown_error(name, value, summary.images).replace("+-", "\u00b1 ")
         broken = name.startswith("measured_ms/") and row.violated
         cells.append(number_cell(value, shown, "n bad" if broken else "n"))
     return f'<tr data-k="{row.number}">{"".join(cells)}{number_cell(row.reward, number(row.reward))}</tr>'

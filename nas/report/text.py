@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from nas.objectives import MEASURED, PREDICTED, device_of
 from nas.report.format import show
 from nas.report.front import FrontRow
+from nas.report.noise import shown_error
 from nas.report.proxy import proxy_text
 from nas.report.summary import TEST, Summary, metric_names
 
@@ -17,7 +18,7 @@ HEADS = {"memory_bytes": "memory", "macs": "MACs"}
 def front_text(summary: Summary, limit: int = 40) -> str:
     """The front as text for a terminal, best quality first.
 
-    `*` marks the best member; constraints violated by measurement stand behind a row.
+    `*` marks the best member; `+-` is a standard error in points; constraints violated by measurement stand behind a row.
 
     Args:
         summary: Of the run.
@@ -31,11 +32,11 @@ def front_text(summary: Summary, limit: int = 40) -> str:
         return "\n".join([*lines, "no front yet: " + _why_empty(summary.counts)])
     names = columns(summary)
     heads = ["", "trial", "id", *(_head(name) for name in names)]
-    rows = [_cells(row, names, row == summary.best) for row in summary.front[:limit]]
+    rows = [_cells(row, names, row == summary.best, summary) for row in summary.front[:limit]]
     widths = [max(len(row[i]) for row in [heads, *rows]) for i in range(len(heads))]
     for row, member in zip([heads, *rows], [None, *summary.front], strict=False):
         line = "  ".join(cell.ljust(w) if i == 2 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
-        lines.append("  ".join([line.rstrip(), *(_notes(member) if member else ())]))
+        lines.append("  ".join([line.rstrip(), *(_notes(member, summary.near) if member else ())]))
     lines += summary.notes
     lines += [f"latency on {device}: {machine}" for device, machine in summary.machines.items()]
     lines += proxy_text(summary.proxies, summary.fidelities)
@@ -86,14 +87,15 @@ def _head(name: str) -> str:
     return f"{device} {'predicted' if name.startswith(PREDICTED) else 'measured'} ms"
 
 
-def _notes(row: FrontRow) -> list[str]:
-    notes = [f"constraint violated by measurement: {'; '.join(row.violated)}"] if row.violated else []
+def _notes(row: FrontRow, near: Mapping[int, str]) -> list[str]:
+    notes = [f"within noise of {near[row.number]}"] if row.number in near else []
+    notes += [f"constraint violated by measurement: {'; '.join(row.violated)}"] if row.violated else []
     return [*notes, f"scaled; {row.note}" if row.note else "scaled"] if row.name else notes
 
 
-def _cells(row: FrontRow, names: list[str], best: bool) -> list[str]:
+def _cells(row: FrontRow, names: list[str], best: bool, summary: Summary) -> list[str]:
     cells = ["*" if best else "", row.name or str(row.number), row.id]
     for name in names:
         value = value_of(row, name)
-        cells.append(show(name, value, "-").removesuffix(" ms"))
+        cells.append(show(name, value, "-").removesuffix(" ms") + shown_error(name, value, summary.images))
     return cells

@@ -107,7 +107,7 @@ def test_a_job_whose_worker_died_runs_again(here: Path) -> None:
 def test_a_failure_ends_the_search_in_one_line_and_the_same_call_tries_again(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = r"^evaluator: its preparation failed \(error\): ValueError: made up; log.txt of the run has more"
+    line = r"^evaluator: its preparation failed \(error\): ValueError: made up \(.*prepared.py, line \d+\); log.txt of the run has more"
     for _ in range(2):
         with pytest.raises(ValueError, match=line):
             search({"fail": 1})

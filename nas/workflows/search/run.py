@@ -87,6 +87,8 @@ def _run_or_stop(plan: Plan, journal: Journal, run: Run, progress: Progress) -> 
 
 def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
     command, custom = plan.command, plan.custom
+    if plan.dataset is not None and plan.evaluator.capabilities.tests:
+        journal.put("images", {part: len(getattr(plan.dataset, part)) for part in ("valid", "test")})
     journal.add_event("start", trials=command.trials, pid=os.getpid(), executor=dict(command.executor))
     _announce(plan, run, progress)
     settings = {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}
@@ -120,7 +122,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
         prune_weights(journal, problem.objectives, storage)
         timeouts = {name: device.timeout_s for name, device in plan.devices.items()}
         measure_front(journal, problem.objectives, placed, timeouts, progress.message)
-        if plan.dataset is not None or plan.evaluator.capabilities.tests:
+        if plan.evaluator.capabilities.tests:
             test_front(journal, problem.objectives, executor, progress.message)
         if plan.evaluator.capabilities.inspects:
             inspect_best(journal, problem.objectives, executor, progress.message)
