@@ -5,6 +5,7 @@ from nas.convert.fold import folded
 from nas.convert.keras import Layer, import_layers, layers_of
 from nas.convert.keras_file import read_layers
 from nas.convert.onnx import onnx_bytes
+from nas.convert.preprocess import Preprocess
 from nas.convert.stablehlo import stablehlo_bytes
 from nas.convert.start import starting_weights
 from nas.convert.tflite import ConversionError, tflite_bytes
@@ -14,6 +15,7 @@ __all__ = [
     "ConversionError",
     "Imported",
     "Layer",
+    "Preprocess",
     "folded",
     "import_layers",
     "layers_of",

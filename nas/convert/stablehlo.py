@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from nas.arch.graph import Graph
 from nas.convert.fold import folded
+from nas.convert.preprocess import Preprocess
 from nas.nn.weights import Variables
 
 if TYPE_CHECKING:
@@ -22,8 +23,13 @@ if TYPE_CHECKING:
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
-def stablehlo_bytes(graph: Graph, variables: Variables, platforms: tuple[str, ...] = PLATFORMS) -> bytes:
-    """The serialized program. The part for one platform is the same whichever others stand beside it."""
+def stablehlo_bytes(
+    graph: Graph, variables: Variables, platforms: tuple[str, ...] = PLATFORMS, inside: Preprocess | None = None
+) -> bytes:
+    """The serialized program; with `inside` it takes uint8 images and gives probabilities.
+
+    The part for one platform is the same whichever others stand beside it.
+    """
     import jax
     import jax.numpy as jnp
     from jax import export
@@ -36,5 +42,6 @@ def stablehlo_bytes(graph: Graph, variables: Variables, platforms: tuple[str, ..
         return apply(deployed, arrays["params"], arrays["stats"], images, train=False, implementation="portable")[0]
 
     (count,) = export.symbolic_shape("n")
-    images = jax.ShapeDtypeStruct((count, *graph.input_shape), jnp.float32)
-    return bytes(export.export(jax.jit(infer), platforms=platforms)(images).serialize())
+    shape, dtype = (inside.shape, jnp.uint8) if inside else (graph.input_shape, jnp.float32)
+    images = jax.ShapeDtypeStruct((count, *shape), dtype)
+    return bytes(export.export(jax.jit(inside.around(infer) if inside else infer), platforms=platforms)(images).serialize())

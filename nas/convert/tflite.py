@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nas.arch.graph import Graph
 from nas.convert.fold import folded
+from nas.convert.preprocess import OUTPUT, Preprocess
 from nas.nn.weights import Variables
 
 PROCESS = Path(__file__).with_name("tflite_process.py")
@@ -28,14 +29,18 @@ class ConversionError(ValueError):
     """A network that the converter refuses, or that ended it."""
 
 
-def tflite_bytes(graph: Graph, variables: Variables, batch: int = 1, timeout_s: float = 600) -> bytes:
-    """The model for `batch` images. Raises ConversionError with the converter's words, ValueError where it is missing."""
+def tflite_bytes(
+    graph: Graph, variables: Variables, batch: int = 1, timeout_s: float = 600, inside: Preprocess | None = None
+) -> bytes:
+    """The model for `batch` images; with `inside` it takes uint8 and gives `probabilities`.
+
+    Raises ConversionError with the converter's words, ValueError where it is missing."""
     if find_spec("litert_converter") is None:
         raise ValueError("tflite: needs the package litert-converter: pip install 'nas[mobile]'")
-    command = [sys.executable, "-P", str(PROCESS), str(os.getpid())]
+    command = [sys.executable, "-P", str(PROCESS), str(os.getpid()), OUTPUT if inside else "logits"]
     try:
         done = subprocess.run(
-            command, input=stablehlo(graph, variables, batch), capture_output=True, timeout=timeout_s, check=False
+            command, input=stablehlo(graph, variables, batch, inside), capture_output=True, timeout=timeout_s, check=False
         )
     except subprocess.TimeoutExpired:
         raise ConversionError(f"tflite: the converter took longer than {timeout_s:g} s") from None
@@ -44,7 +49,7 @@ def tflite_bytes(graph: Graph, variables: Variables, batch: int = 1, timeout_s: 
     return done.stdout
 
 
-def stablehlo(graph: Graph, variables: Variables, batch: int = 1) -> bytes:
+def stablehlo(graph: Graph, variables: Variables, batch: int = 1, inside: Preprocess | None = None) -> bytes:
     """MLIR bytecode of inference on `batch` images, weights as constants, convolutions left whole."""
     import jax
     import jax.numpy as jnp
@@ -58,8 +63,9 @@ def stablehlo(graph: Graph, variables: Variables, batch: int = 1) -> bytes:
     def infer(images: jax.Array) -> Outputs:
         return apply(deployed, arrays["params"], arrays["stats"], images, train=False, implementation="lax")[0]
 
-    images = jax.ShapeDtypeStruct((batch, *graph.input_shape), jnp.float32)
-    module = jax.jit(infer).trace(images).lower(lowering_platforms=("cpu",)).compiler_ir("stablehlo")
+    shape, dtype = (inside.shape, jnp.uint8) if inside else (graph.input_shape, jnp.float32)
+    images = jax.ShapeDtypeStruct((batch, *shape), dtype)
+    module = jax.jit(inside.around(infer) if inside else infer).trace(images).lower(lowering_platforms=("cpu",)).compiler_ir("stablehlo")
     assert module is not None
     out = io.BytesIO()
     module.operation.write_bytecode(out)

@@ -77,7 +77,7 @@ class TrainResult:
 
     def export(
         self, out: str | Path | None = None, formats: Sequence[str] | None = None, *, calibrate: int = 256,
-        progress: Progress = SILENT,
+        preprocess: bool = False, progress: Progress = SILENT,
     ) -> Exported:  # fmt: skip
         """Writes a bundle: everything that runs the network elsewhere, each file checked against the network.
 
@@ -85,6 +85,7 @@ class TrainResult:
             out: The folder, which must not exist; None: `bundle` in the folder of the training.
             formats: Of stablehlo, source, onnx, tflite, int8; None: all whose packages are installed.
             calibrate: Training images from which int8 takes the ranges of activations.
+            preprocess: Whether files for runtimes take uint8 images and give probabilities.
             progress: Receives messages.
 
         Returns:
@@ -93,7 +94,7 @@ class TrainResult:
         Raises:
             ValueError: A package is missing, or the output of a format differs from the network's.
         """
-        settings = {"weights": str(self.weights), "formats": formats, "calibrate": calibrate}
+        settings = {"weights": str(self.weights), "formats": formats, "calibrate": calibrate, "preprocess": preprocess}
         command = build(ExportCommand, {**settings, "out": None if out is None else str(out)}, "")
         return export(command, progress, Custom(dataset=self.dataset, arch=self.arch))
 

@@ -52,8 +52,9 @@ def finished(folder: Path, settings: Mapping[str, JSON]) -> dict[str, JSON] | No
     differing = [key for key in {**theirs, **ours} if theirs.get(key) != ours.get(key)]
     if differing == ["recipe.epochs"] and ours["recipe.epochs"] > theirs["recipe.epochs"]:
         return None
-    if "digest" in differing:
+    if differing == ["digest"]:
         raise ValueError(f"run: {changed_data(folder)}")
+    differing = [key for key in differing if key != "digest"]  # it follows from the settings of the dataset
     if differing:
         raise ValueError(f"run: {folder} holds a training with another {differing[0]}; choose another folder with run=")
     return record

@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import tempfile
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,18 +20,22 @@ import numpy as np
 
 from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import arch_id, lower, refuse_private
+from nas.convert.preprocess import Preprocess
 from nas.core.jsonio import parse_json
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, parse_yaml
 from nas.cost import cost
 from nas.data.dataset import Dataset
 from nas.data.record import DataRecord, record_from, record_of
+from nas.data.split import subset
+from nas.data.statistics import evenly
 from nas.nn.weights import Variables
 from nas.records import JSON
 from nas.tasks import about, metrics_of, single, task_of
-from nas.workflows.export import int8, safetensors
+from nas.workflows.export import int8, metadata, safetensors
 from nas.workflows.export.card import card, confusion
 from nas.workflows.export.formats import FORMATS, Trained, run_onnx
+from nas.workflows.export.usage import usage
 
 if TYPE_CHECKING:
     from jax import Array
@@ -43,6 +48,7 @@ WEIGHTS = "weights.safetensors"
 TOLERANCE = 1e-4  # of logits, absolute and relative
 SAMPLES = 64
 BATCH = 256
+WHOLE = ("stablehlo", "onnx", "tflite")  # what `preprocess` changes; model.py has a function for it
 
 
 @dataclass(frozen=True)
@@ -84,11 +90,12 @@ class Bundle:
 def make_bundle(
     folder: Path, arch: Arch, variables: Variables, dataset: Dataset, formats: Sequence[str], *, with_int8: bool = False,
     latencies: Mapping[str, float] | None = None, origin: Mapping[str, JSON] | None = None, calibrate: int = 256,
-    data: DataRecord | None = None,
+    data: DataRecord | None = None, preprocess: bool = False,
 ) -> Made:  # fmt: skip
     """Writes the bundle; nothing is left where it fails.
 
-    `data` is what the network was trained with; None: `dataset` is. Test figures and calibration are of `dataset`.
+    `data` is what the network was trained with; None: `dataset` is. Test figures and calibration are of `dataset`. With
+    `preprocess` the files that run take uint8 images and give probabilities.
 
     Raises ValueError for a folder that exists or cannot be written, and where a format's logits are not the network's.
     """
@@ -100,7 +107,7 @@ def make_bundle(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         made = _Making(
-            temporary, arch, variables, dataset, data or record_of(dataset), dict(origin or {}), dict(latencies or {})
+            temporary, arch, variables, dataset, data or record_of(dataset), dict(origin or {}), dict(latencies or {}), preprocess
         ).run(formats, with_int8, calibrate)
         os.replace(temporary, folder)
         return Made(folder, *made, task_of(arch).primary)
@@ -119,12 +126,22 @@ class _Making:
     data: DataRecord
     origin: dict[str, JSON]
     latencies: dict[str, float]
+    preprocess: bool = False
+
+    @property
+    def inside(self) -> Preprocess | None:
+        """What files do around the network. Raises ValueError for a task without classes."""
+        if not self.preprocess:
+            return None
+        if not self.data.classes:
+            raise ValueError(f"preprocess: gives probabilities of classes, and the task {task_of(self.arch).name} has none")
+        return Preprocess(self.data.mean, self.data.std, self.data.resolution, self.arch.resolution)
 
     def run(
         self, formats: Sequence[str], with_int8: bool, calibrate: int
     ) -> tuple[dict[str, float], float, float | None]:
         dataset, graph = self.dataset, lower(self.arch)
-        trained = Trained(self.arch.name, graph, self.variables, self.data.classes, self.data.mean, self.data.std)
+        trained = Trained(self.arch.name, graph, self.variables, self.data.classes, self.data.mean, self.data.std, self.inside)
         (self.folder / "arch.yaml").write_text(dump_yaml(self.arch.to_dict()), encoding="utf-8")
         (self.folder / WEIGHTS).write_bytes(safetensors.to_bytes(safetensors.flat(self.variables)))
         test = prepared(dataset.test.images[:], self.arch, self.data.mean, self.data.std)
@@ -132,11 +149,13 @@ class _Making:
         sample = np.linspace(0, len(test) - 1, min(SAMPLES, len(test))).astype(int)
         differences: dict[str, float] = {}
         for name in formats:
-            path = self.folder / FORMATS[name].file
-            path.write_bytes(FORMATS[name].write(trained))
-            differences[name] = compared(name, FORMATS[name].run(path, test[sample]), logits[sample])
+            path, expected, inputs = self.folder / FORMATS[name].file, logits[sample], test[sample]
+            path.write_bytes(self._file(name, trained))
+            if self.inside and name in WHOLE:
+                expected, inputs = softmax(expected), dataset.test.images[sample]
+            differences[name] = compared(name, FORMATS[name].run(path, inputs), expected)
         accuracy = self._score(logits)
-        quantized = self._int8(test, accuracy, calibrate) if with_int8 else None
+        quantized = self._int8(trained, test, calibrate) if with_int8 else None
         labeled = dataset.target.kind == "label"
         matrix = confusion(dataset.test.targets, logits.argmax(1), len(self.data.classes)) if labeled else None
         self._write_card(differences, accuracy, quantized, matrix)
@@ -148,13 +167,30 @@ class _Making:
         task = task_of(self.arch)
         return metrics_of(task, outputs, self.dataset.test.targets)[task.primary]
 
-    def _int8(self, test: np.ndarray, accuracy: float, calibrate: int) -> dict[str, JSON]:
-        source = self.folder / FORMATS["onnx"].file
-        if not source.exists():
+    def _file(self, name: str, trained: Trained) -> bytes:
+        """A format, with what it says of itself."""
+        content = FORMATS[name].write(trained if name in WHOLE else replace(trained, inside=None))
+        return self._described(name, content)
+
+    def _described(self, name: str, content: bytes) -> bytes:
+        if name not in metadata.WRITERS:
+            return content
+        if self.inside and name == "onnx":
+            content = self.inside.in_onnx(content)
+        side = self.inside.side if self.inside else self.arch.resolution
+        return metadata.WRITERS[name](content, metadata.facts_of(self.data, side, metadata.LAYOUTS[name], self.inside is not None))
+
+    def _int8(self, trained: Trained, test: np.ndarray, calibrate: int) -> dict[str, JSON]:
+        """Made from the network of normalized images; what is around it comes after."""
+        if not (self.folder / FORMATS["onnx"].file).exists():
             raise ValueError("formats: int8 is made from onnx; name both")
-        train = self.dataset.train.images[:calibrate]
-        int8.quantize(source, self.folder / int8.FILE, prepared(train, self.arch, self.data.mean, self.data.std))
-        after, before = (self._score(run_onnx(file, test)) for file in (self.folder / int8.FILE, source))
+        rows = calibration_rows(self.dataset.train.targets, calibrate)
+        train, target = self.dataset.train.images[rows], self.folder / int8.FILE
+        with tempfile.TemporaryDirectory() as folder:
+            (source := Path(folder) / "plain.onnx").write_bytes(FORMATS["onnx"].write(replace(trained, inside=None)))
+            int8.quantize(source, target, prepared(train, self.arch, self.data.mean, self.data.std))
+            after, before = (self._score(run_onnx(file, test)) for file in (target, source))
+        target.write_bytes(self._described("onnx", target.read_bytes()))
         return {"before": before, "after": after, "images": len(test), "calibrated": len(train)}
 
     def _write_card(
@@ -168,11 +204,14 @@ class _Making:
         files += [(int8.FILE, "ONNX, 8 bits", "not compared, see below")] if quantized else []
         facts = {
             "name": self.arch.name, "input": lower(self.arch).input_shape, "params": counted.params, "macs": counted.macs,
-            "task": about(task_of(self.arch)),
+            "task": about(task_of(self.arch)), "preprocess": self.preprocess,
             "test": {"value": accuracy, "images": len(self.dataset.test)}, "files": files, "int8": quantized,
             "latencies": self.latencies, "origin": {**self.origin, "exported_with": versions()},
         }  # fmt: skip
-        (self.folder / "README.md").write_text(card(facts, matrix, self.data.classes), encoding="utf-8")
+        (self.folder / "README.md").write_text(card(facts, matrix, self.data.classes, self._usage(differences)), encoding="utf-8")
+
+    def _usage(self, formats: Collection[str]) -> list[str]:
+        return usage(self.data, self.arch.resolution, formats, self.inside is not None)
 
     def _write_index(self, accuracy: float) -> None:
         digests = {path.name: _digest(path) for path in sorted(self.folder.iterdir()) if path.is_file()}
@@ -181,6 +220,19 @@ class _Making:
             "task": task_of(self.arch).name, "test": accuracy, "sha256": digests,
         }  # fmt: skip
         (self.folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """(n, classes) probabilities."""
+    exp = np.exp(logits - logits.max(1, keepdims=True))
+    return exp / exp.sum(1, keepdims=True)
+
+
+def calibration_rows(targets: np.ndarray, count: int) -> np.ndarray:
+    """`count` rows for calibration, the classes in proportion; of targets that are no labels, evenly over all."""
+    if targets.dtype.kind not in "iu" or targets.ndim != 1:
+        return evenly(np.arange(len(targets)), count)
+    return subset(targets, np.arange(len(targets)), count, (0,))
 
 
 def compared(name: str, got: np.ndarray, expected: np.ndarray) -> float:

@@ -11,6 +11,10 @@ from nas.core.text import markdown
 from nas.records import JSON
 
 MAX_CLASSES = 20
+INPUTS = {
+    False: "Images are divided by 255, then normalized by `mean` and `std` of bundle.json.",
+    True: "The files for runtimes take uint8 images (n, side, side, channels) and give probabilities; model.py takes normalized ones.",
+}
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -20,10 +24,10 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
     )
 
 
-def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence[str]) -> str:
+def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence[str], usage: Sequence[str] = ()) -> str:
     """Markdown. `facts` has name, input, task, test, params, macs, memory, files, checks, int8, latencies, data, settings.
 
-    matrix: the confusion of classes; None for a task without classes.
+    matrix: the confusion of classes; None for a task without classes. usage: lines on how files are run.
     """
     height, width, channels = facts["input"]
     images, metric = f"{width}x{height} images of {channels} channel{'s' if channels > 1 else ''}", facts["task"]["primary"]
@@ -32,7 +36,7 @@ def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence
     lines = [
         f"# {markdown(facts['name'])}", "",
         does,
-        "Images are divided by 255, then normalized by `mean` and `std` of bundle.json. `nas predict weights=<this folder> "
+        f"{INPUTS[bool(facts.get('preprocess'))]} `nas predict weights=<this folder> "
         "image=<file>` runs it.", "",
         *_table(["", ""], [
             [f"test {metric}", f"{facts['test']['value']:.4f} on {facts['test']['images']} images"],
@@ -47,6 +51,7 @@ def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence
                   "calibrated with {calibrated} training images.".format(metric=metric, **facts["int8"])]  # fmt: skip
     if matrix is not None:
         lines += ["", "## Confusion on the test split", "", *_matrix(matrix, classes)]
+    lines += usage
     lines += ["", "## How it came about", "", "```json", json.dumps(facts["origin"], indent=1, default=str), "```", ""]
     return "\n".join(lines)
 

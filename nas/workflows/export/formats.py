@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.arch.graph import Graph
+from nas.convert.preprocess import Preprocess
 from nas.nn.weights import Variables
 from nas.workflows.export.source import flax_source
 
@@ -25,6 +26,7 @@ class Trained:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    inside: Preprocess | None = None  # what files do around it themselves; then they take uint8 and give probabilities
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ class Format:
 def _stablehlo(trained: Trained) -> bytes:
     from nas.convert import stablehlo_bytes
 
-    return stablehlo_bytes(trained.graph, trained.variables)
+    return stablehlo_bytes(trained.graph, trained.variables, inside=trained.inside)
 
 
 def _run_stablehlo(path: Path, images: np.ndarray) -> np.ndarray:
@@ -60,23 +62,24 @@ def _onnx(trained: Trained) -> bytes:
 
 
 def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
-    """In ONNX Runtime, on the CPU."""
+    """In ONNX Runtime, on the CPU; of normalized images, or of uint8 ones where the file normalizes them itself."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return np.asarray(session.run(None, {"images": np.ascontiguousarray(images.transpose(0, 3, 1, 2))})[0])
+    moved = images if images.dtype == np.uint8 else images.transpose(0, 3, 1, 2)
+    return np.asarray(session.run(None, {"images": np.ascontiguousarray(moved)})[0])
 
 
 def _tflite(trained: Trained) -> bytes:
     from nas.convert import tflite_bytes
 
-    return tflite_bytes(trained.graph, trained.variables)
+    return tflite_bytes(trained.graph, trained.variables, inside=trained.inside)
 
 
 def _run_tflite(path: Path, images: np.ndarray) -> np.ndarray:
     interpreter = importlib.import_module("ai_edge_litert.interpreter").Interpreter(model_path=str(path), num_threads=1)
     run = interpreter.get_signature_runner()
-    return np.concatenate([run(images=image[None])["logits"] for image in images])
+    return np.concatenate([next(iter(run(images=image[None]).values())) for image in images])
 
 
 def _source(trained: Trained) -> bytes:

@@ -33,6 +33,7 @@ class ExportCommand:
     device: Mapping[str, JSON] = field(default_factory=dict)
     out: str | None = None
     calibrate: int = 256
+    preprocess: bool = False
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -42,6 +42,8 @@ class BundleSettings(Protocol):
     def out(self) -> str | None: ...
     @property
     def calibrate(self) -> int: ...
+    @property
+    def preprocess(self) -> bool: ...
 
 
 def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -> Made:
@@ -63,7 +65,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
     return make_bundle(
         Path(command.out).expanduser() if command.out else weights.with_name("bundle"), arch, variables, dataset,
         [name for name in names if name != "int8"], with_int8="int8" in names, latencies=_latencies(command, arch, progress),
-        origin={key: record[key] for key in KEPT if key in record}, calibrate=command.calibrate, data=data,
+        origin={key: record[key] for key in KEPT if key in record}, calibrate=command.calibrate, data=data, preprocess=command.preprocess,
     )  # fmt: skip
 
 

@@ -1,0 +1,76 @@
+"""The part of a model card that says how a file is run without nas, as code that can be copied."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from nas.data.record import DataRecord
+
+# Nothing but whole numbers and the lines below is put into the code.
+SQUARED = {
+    "squash": "",
+    "crop": "    side = min(image.size)\n    left, top = (image.width - side) // 2, (image.height - side) // 2\n"
+            "    image = image.crop((left, top, left + side, top + side))\n",
+    "pad": "    side = max(image.size)\n    padded = Image.new(image.mode, (side, side), \"white\")\n"
+           "    padded.paste(image, ((side - image.width) // 2, (side - image.height) // 2))\n    image = padded\n",
+}  # fmt: skip
+PIXELS = '''import json
+import zipfile
+
+import numpy as np
+from PIL import Image, ImageOps
+
+
+def pixels(path):
+    """({side}, {side}, {channels}) uint8, as the training had it."""
+    image = ImageOps.exif_transpose(Image.open(path))
+    if image.mode.startswith("I"):  # 16 bits
+        image = Image.fromarray((np.asarray(image).clip(0, 65535) // 257).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("{mode}")
+{squared}    return np.asarray(image.resize(({side}, {side}), Image.Resampling.BILINEAR)).reshape({side}, {side}, {channels})
+
+
+images = pixels("photo.jpg")[None]
+'''
+FACTS = {
+    "onnx": '''import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+facts = {name: json.loads(text) for name, text in session.get_modelmeta().custom_metadata_map.items()}
+''',
+    "tflite": '''from ai_edge_litert.interpreter import Interpreter
+
+facts = json.loads(zipfile.ZipFile("model.tflite").read("metadata.json"))
+run = Interpreter("model.tflite").get_signature_runner()
+''',
+}  # fmt: skip
+NORMALIZED = '''inputs = (images.astype(np.float32) / 255 - np.float32(facts["mean"])) / np.float32(facts["std"])
+'''
+CALLED = {
+    "onnx": 'outputs = session.run(None, {"images": np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))})[0]\n',
+    "tflite": 'outputs = run(images=inputs)["logits"]\n',
+}
+CALLED_WHOLE = {
+    "onnx": 'probabilities = session.run(None, {"images": images})[0]\n',
+    "tflite": 'probabilities = run(images=images)["probabilities"]\n',
+}
+SOFTMAX = "exp = np.exp(outputs - outputs.max(1, keepdims=True))\nprobabilities = exp / exp.sum(1, keepdims=True)\n"
+ANSWER = 'print({name: float(p) for name, p in zip(facts["classes"], probabilities[0])})\n'
+NAMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
+
+
+def usage(data: DataRecord, side: int, formats: Collection[str], preprocess: bool) -> list[str]:
+    """Lines of Markdown; none for a task without classes, or where the network takes images of another size than the dataset's."""
+    if not data.classes or data.channels not in (1, 3) or (side != data.resolution and not preprocess):
+        return []
+    lines = ["", "## Running it without nas", "", "A photo becomes the pixels of the training:", "", "```python"]
+    mode = "L" if data.channels == 1 else "RGB"
+    code = PIXELS.format(side=data.resolution, channels=data.channels, mode=mode, squared=SQUARED[data.resize])
+    lines += [code.rstrip(), "```"]
+    for name in (name for name in FACTS if name in formats):
+        inside = CALLED_WHOLE[name] if preprocess else NORMALIZED + CALLED[name] + SOFTMAX
+        lines += ["", f"In {NAMES[name]}:", "", "```python", (FACTS[name] + inside + ANSWER).rstrip(), "```"]
+    return lines
