@@ -129,7 +129,7 @@ def report(
     """Writes the report of a search again, or a page that compares several.
 
     Args:
-        run: A search, its folder, or several folders.
+        run: A search, its folder, or several folders: of runs, of sweeps, or patterns such as `runs/seeds/*`.
         out: The page that compares several; None: compare.html.
         references: Folders of trainings on the same dataset, drawn beside the front.
         scaled: Folders of `scale` with `train=True`, whose members stand on the front where nothing beats them.
@@ -145,7 +145,9 @@ def report(
     if isinstance(run, Sequence) and not isinstance(run, str):
         if references or scaled:
             raise ValueError("references, scaled: beside one run, not with several")
-        return [compare_runs([str(one) for one in run], Path(out or "compare.html"))]
+        page = Path(out or "compare.html")
+        compare_runs([str(one) for one in run], page)
+        return [page]
     if out is not None:
         raise ValueError("out: names the page that compares several runs; the report of a run lies in its folder")
     folder = run if isinstance(run, str | Path) else run.run

@@ -62,6 +62,7 @@ COMMANDS = {
             "nas report run=runs/default json=true",
             "nas report run=runs/default scaled=[runs/family]",
             "nas report runs=[runs/a,runs/b] out=compare.html",
+            "nas report runs=runs/seeds                        means and standard deviations over the seeds of a sweep",
         ),
     ),
     "status": Command(

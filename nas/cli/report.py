@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import nan
 from pathlib import Path
 
 from nas.cli.invocation import Invocation
 from nas.core.settings import build
+from nas.core.text import aligned
 from nas.journal import Journal
-from nas.report import front_text, report_json
+from nas.report import Group, front_text, mean_text, report_json
+from nas.report.format import label
 from nas.workflows.members import scaled_members
-from nas.workflows.report import compare_runs, report_run
+from nas.workflows.report import compare_runs, opened, report_run
 from nas.workflows.run_folder import journal_folder
 
 
@@ -21,7 +24,7 @@ class ReportCommand:
     """The keys of conf/report.yaml."""
 
     run: str | None = None
-    runs: tuple[str, ...] = ()
+    runs: tuple[str, ...] | str = ()
     references: tuple[str, ...] = ()
     scaled: tuple[str, ...] = ()
     out: str | None = None
@@ -56,11 +59,18 @@ def report(call: Invocation) -> None:
 
 
 def _compare(command: ReportCommand) -> None:
+    runs = [command.runs] if isinstance(command.runs, str) else command.runs
     if not command.json:
-        print(compare_runs(command.runs, Path(command.out or "compare.html")))
+        out = Path(command.out or "compare.html")
+        print(_over_seeds(compare_runs(runs, out)))
+        print(out)
         return
-    with ExitStack() as stack:
-        paths = [journal_folder(run) / "journal.sqlite" for run in command.runs]
-        journals = [stack.enter_context(Journal.open(path, read_only=True)) for path in paths]
-        found = {run: report_json(j) for run, j in zip(command.runs, journals, strict=True)}
-        print(json.dumps(found, allow_nan=False))
+    with opened(runs) as journals:
+        print(json.dumps({run: report_json(journal) for run, journal in journals.items()}, allow_nan=False))
+
+
+def _over_seeds(groups: Sequence[Group]) -> str:
+    """A line for the runs of equal settings: means and standard deviations over their seeds."""
+    names = list(dict.fromkeys(name for group in groups for name in group.figures))
+    rows = [[g.name, str(g.runs), *(mean_text(n, g.figures.get(n, (nan, nan))) for n in names)] for g in groups]
+    return aligned([["", "runs", *map(label, names)], *rows])

@@ -18,6 +18,7 @@ from nas.report.format import duration, label, number, show
 from nas.report.front import box_of, hypervolumes
 from nas.report.html import PLOT, legend, render, section, tooltips
 from nas.report.plots import MAX_POINTS, Reference, Series, front_plot, plot_costs, series_of
+from nas.report.seeds import Group, groups_of, mean_text
 from nas.report.summary import Summary, summarize
 from nas.report.tables import flat, number_cell, table, word
 
@@ -45,6 +46,7 @@ def compare(journals: Mapping[str, Journal], references: Sequence[Reference] = (
         _legend(list(summaries)),
         _fronts(list(summaries.values()), runs, shared, references),
         section("Figures", _figures(summaries, grown)),
+        _seeds(groups_of(summaries, last_volumes(grown))),
         _growth(grown),
         section("Settings that differ", _differences(summaries)),
     ]
@@ -122,6 +124,33 @@ def _figures_row(name: str, summary: Summary, grown: Sequence[tuple[int, float]]
         number_cell(summary.wall_s, duration(summary.wall_s) if summary.sessions else MISSING),
     ]
     return f'<tr><td data-v="{escape(name)}">{escape(name)}</td>{"".join(cells)}</tr>'
+
+
+def last_volumes(grown: Mapping[str, Sequence[tuple[int, float]]]) -> dict[str, float]:
+    """The hypervolume at the end of each run that has any."""
+    return {name: entries[-1][1] for name, entries in grown.items() if entries}
+
+
+def compared(journals: Mapping[str, Journal]) -> list[Group]:
+    """Runs of equal settings as groups, with means and standard deviations over their seeds."""
+    summaries = {name: summarize(journal) for name, journal in journals.items()}
+    shared = _shared_objectives(list(summaries.values()))
+    return groups_of(summaries, last_volumes(_volumes(journals, shared)) if shared else {})
+
+
+def _seeds(groups: Sequence[Group]) -> str:
+    if not any(group.runs > 1 for group in groups):
+        return ""
+    names = list(groups[0].figures)
+    heads = [("settings", False), ("runs", True), *((label(name), True) for name in names)]
+    rows = [
+        f"<tr><td>{escape(group.name)}</td>{number_cell(group.runs, str(group.runs))}"
+        + "".join(number_cell(group.figures[n][0], mean_text(n, group.figures[n], "\u00b1")) for n in names if n in group.figures)
+        + "</tr>"
+        for group in groups
+    ]
+    note = '<p class="note">Means and standard deviations over the runs that differ in their seed alone.</p>'
+    return section("Over seeds", note + table(heads, rows, "sortable"))
 
 
 def _growth(grown: Mapping[str, list[tuple[int, float]]]) -> str:

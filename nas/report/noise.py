@@ -14,7 +14,7 @@ COUNTED = ("accuracy", "top5_accuracy")  # fractions of images that are right
 def standard_error(fraction: float, images: int) -> float:
     """The standard error of a fraction of images that were classified correctly.
 
-    One image of each kind is added, so that 100 % of 50 images is not certain.
+    Half an image of each kind is added, so that 100 % of 50 images is not certain.
 
     Args:
         fraction: 0 to 1.

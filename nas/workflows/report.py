@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
+import glob
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from nas.core.yamlio import write_text
 from nas.journal import Journal
-from nas.report import Reference, Summary, compare, summarize, with_scaled, write_outputs
+from nas.report import Group, Reference, Summary, compare, compared, summarize, with_scaled, write_outputs
 from nas.workflows.members import read_member, scaled_members
 from nas.workflows.run_folder import journal_folder
 
@@ -36,21 +37,43 @@ def report_run(run: str, references: Sequence[str] = (), scaled: Sequence[str] =
         return summary, write_outputs(folder, journal, known, members)
 
 
-def compare_runs(runs: Sequence[str], out: Path) -> Path:
+def compare_runs(runs: Sequence[str], out: Path) -> list[Group]:
     """Writes one page that compares the fronts of several runs.
 
     Args:
-        runs: Folders of runs.
+        runs: Folders of runs or of sweeps, or patterns such as `runs/seeds/*`.
         out: The HTML file to write.
 
     Returns:
-        `out`.
+        Runs of equal settings as groups, with means and standard deviations over their seeds.
 
     Raises:
         ValueError: A folder holds no run.
     """
+    with opened(runs) as journals:
+        write_text(out, compare(journals))
+        return compared(journals)
+
+
+@contextmanager
+def opened(runs: Sequence[str]) -> Iterator[dict[str, Journal]]:
+    """The journals of the runs that folders, sweeps and patterns name, by folder. Raises ValueError for one that names none."""
+    folders = list(dict.fromkeys(folder for run in runs for folder in run_folders(run)))
     with ExitStack() as stack:
-        paths = [journal_folder(run) / "journal.sqlite" for run in runs]
-        journals = [stack.enter_context(Journal.open(path, read_only=True)) for path in paths]
-        write_text(out, compare(dict(zip(runs, journals, strict=True))))
-    return out
+        yield {run: stack.enter_context(Journal.open(Path(run) / "journal.sqlite", read_only=True)) for run in folders}
+
+
+def run_folders(name: str) -> list[str]:
+    """The runs that a name stands for.
+
+    Args:
+        name: A run's folder, a folder with runs in it, at any depth, or a pattern of such folders.
+
+    Raises:
+        ValueError: There is none.
+    """
+    if (Path(name) / "journal.sqlite").is_file():
+        return [name]
+    found = [Path(path) for path in sorted(glob.glob(name))] if glob.has_magic(name) and not Path(name).is_dir() else [Path(name)]
+    runs = sorted({str(path.parent) for folder in found for path in folder.rglob("journal.sqlite")})
+    return runs or [str(journal_folder(name))]
