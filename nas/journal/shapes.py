@@ -9,7 +9,7 @@ from nas.records import JSON
 # A kind for each key, or for what stands before a slash in it; keys that are not here may hold anything.
 KINDS: Mapping[str, type | tuple[type, ...]] = {
     "identity": dict, "settings": dict, "versions": dict, "space": dict, "objectives": dict, "task": dict, "lease": dict, "data": dict,
-    "predictor": dict, "arch": dict, "command": str, "fidelities": list,
+    "predictor": dict, "arch": dict, "command": str, "fidelities": list, "machine": dict,
 }  # fmt: skip
 NOUNS: Mapping[object, str] = {dict: "keys and values", str: "text", list: "a list"}
 NUMBER = (int, float)

@@ -93,7 +93,10 @@ def training_of(fidelities: Sequence[Fidelity], fidelity: int, root: int) -> dic
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: `outcome` is one of `nas.records.OUTCOMES`; times in seconds, `memory_bytes` the backend's peak."""
+    """What became of a job: `outcome` is one of `nas.records.OUTCOMES`; times in seconds, `memory_bytes` the backend's peak.
+
+    `machine` is what a training depends on beside its settings: backend, versions, whether native kernels ran; empty for others.
+    """
 
     number: int
     outcome: str
@@ -103,6 +106,7 @@ class Outcome:
     train_s: float = 0.0
     memory_bytes: int | None = None
     worker: str = ""
+    machine: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
     data: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
 
     def to_dict(self) -> dict[str, JSON]:

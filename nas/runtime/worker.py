@@ -26,6 +26,7 @@ from nas.data import Dataset
 from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded
 from nas.records import JSON, DiskFullError, Job, Outcome, Report
+from nas.runtime.machines import training_machine
 from nas.runtime.memory import resident_bytes, run_within
 from nas.runtime.spec import WorkerSpec
 from nas.space import Space
@@ -61,13 +62,20 @@ class Worker:
         kind = jobs[0].kind
         if kind in ("train", "test", "score", "inspect", "prepare"):
             try:
-                return self._evaluator(jobs, report)
+                return self._with_machine(self._evaluator(jobs, report))
             except Exception as error:
                 return [failed(job, self._context.worker, error) for job in jobs]
             finally:
                 _forget_programs()
         work: dict[str, Callable[[Job, Report], Outcome]] = {"fit": self._fit_latency, "measure": self._measure}
         return [guarded(job, self._context.worker, lambda job=job: work[kind](job, report)) for job in jobs]
+
+    def _with_machine(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
+        """A caller's own evaluator trains by its own means."""
+        if self._given is not None:
+            return outcomes
+        machine = training_machine()
+        return [dataclasses.replace(outcome, machine=machine) for outcome in outcomes]
 
     @cached_property
     def _evaluator(self) -> Evaluator:

@@ -19,8 +19,9 @@ from nas.journal import Journal
 from nas.latency import LearnedPredictor, fit_predictor, good_enough, next_to_measure
 from nas.latency.predictors.learned.predictor import LEAST_NETWORKS
 from nas.latency.profile import Drawn, Profile, Row, accuracy
-from nas.records import Measurement
+from nas.records import JSON, Measurement
 from nas.runtime.base import Executor
+from nas.runtime.machines import Alike
 from nas.runtime.measure import BATCH, about, measure_all
 from nas.space import Space
 
@@ -38,6 +39,7 @@ class _Work:
     space: Space
     device: str
     fingerprint: str
+    info: Mapping[str, JSON]
     timeout_s: float
     message: Message
     total: int
@@ -54,13 +56,17 @@ class _Work:
     def measure(self, genomes: Mapping[str, Sequence[int]], turn: str, done_before: int) -> dict[str, Measurement]:
         known = self.records(turn)
         missing = [i for i in genomes if i not in known]
+
+        def keep(measured: Measurement) -> None:
+            self.journal.add_measurement(dataclasses.replace(measured, info={**measured.info, "turn": turn}))
+
         start, before = time.monotonic(), len(genomes) - len(missing)
         for at in range(0, len(missing), BATCH):
             batch = [(i, self.space.decode(tuple(genomes[i])).to_dict()) for i in missing[at : at + BATCH]]
             began = time.monotonic()
             measure_all(
                 self.executor, self.device, batch, self.timeout_s,
-                lambda m: self.journal.add_measurement(dataclasses.replace(m, info={**m.info, "turn": turn})), self.failed,
+                Alike(keep, self.failed, self.fingerprint, self.info), self.failed,
             )  # fmt: skip
             self.journal.add_event("measured", device=self.device, networks=len(batch), seconds=time.monotonic() - began)
             done = at + len(batch)
@@ -85,7 +91,7 @@ def profile_device(
     """
     fingerprint, info = about(executor, device, timeout_s)
     total = len(drawn.samples) + 2 * len(drawn.holdout)
-    work = _Work(journal, executor, space, device, fingerprint, timeout_s, message, total)
+    work = _Work(journal, executor, space, device, fingerprint, info, timeout_s, message, total)
     first = work.measure(drawn.holdout, FIRST, 0)
     samples = work.measure(drawn.samples, FIRST, len(drawn.holdout))
     chosen = dict(drawn.samples)

@@ -25,10 +25,14 @@ from nas.runtime import make_executor_settings
 from nas.runtime.base import Executor
 from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
+from nas.runtime.machines import unlike
+from nas.runtime.measure import about
 from nas.runtime.spec import WorkerSpec
 from nas.space import Space
 from nas.workflows.progress import Progress
 from nas.workflows.run_folder import Run, with_paths
+
+ABOUT_S = 600.0  # that a worker may take to say what its device is
 
 
 class Trained(Protocol):
@@ -128,11 +132,24 @@ def kept_predictor(
             raise ValueError(f"device.{name}: the latency predictor could not be made: {outcome.error}")
         kept = outcome.data["predictor"]
         journal.put(f"predictor/{name}", kept)
+    else:
+        _check_same_machine(name, kept, executor, timeout_s or ABOUT_S)
     predictor = load_predictor(kept, space)
     error = "" if predictor.mape is None else f" to {predictor.mape:.0%} (mean error on networks left out of the fit)"
     machine = kept.get("info", {}).get("machine", "")
     progress.message(f"latency on {name}: {machine and machine + ': '}predicted{error}, measured at the end")
     return predictor
+
+
+def _check_same_machine(name: str, kept: Mapping[str, JSON], executor: Executor, timeout_s: float) -> None:
+    """Raises ValueError where the device is not what the predictor was made for: a resumed run would compare unlike latencies."""
+    fingerprint, info = about(executor, name, timeout_s)
+    if kept.get("fingerprint") == fingerprint:
+        return
+    differs = unlike(kept.get("info", {}), info) or "its settings differ"
+    raise ValueError(
+        f"device.{name}: the run's latencies are of an unlike machine ({differs}); resume it there, or take run=<another folder>"
+    )
 
 
 def written_predictor(

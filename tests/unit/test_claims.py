@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import nas
-from fake_bench import FakeBench, additive_ms
-from nas.arch import Arch
+from boards import SPEED, Board, score
 from nas.journal import Journal
-from nas.latency import DEVICES, Budget, DeviceDefaults, Predictor, fit_layerwise
-from nas.latency.devices.measure import Failed, measure_networks
-from nas.latency.predictors.base import Progress
-from nas.records import JSON, Measurement
+from nas.latency import DEVICES
 from nas.report import Summary, front_text, page, summarize, write_outputs
 from report_makers import HOST, add, arch_id, measure, new_journal
 
@@ -89,28 +84,6 @@ def test_a_missed_target_is_named(journal: Journal, points: list[tuple[float, fl
 def test_members_off_the_front_by_measurement_are_named(journal: Journal) -> None:
     summary = summary_of(journal, [(0.9, 5.0, 4.5), (0.8, 4.0, 4.6)])
     assert f"off the front by measured latency: trial 1 ({arch_id(1)})" in front_text(summary)
-
-
-SPEED = {"now": 1.0}  # how much slower the board is when it measures than when its predictor was fitted
-
-
-@dataclass(frozen=True)
-class Board(DeviceDefaults):
-    timeout_s: float = 60.0
-    predictor: str | None = None
-
-    def info(self) -> dict[str, JSON]:
-        return {"device": "board", "batch": 1}
-
-    def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
-        return measure_networks(FakeBench(lambda graph: SPEED["now"] * additive_ms(graph)), archs, "board", self.info(), failed)
-
-    def fit(self, space: nas.Space, seed: int, progress: Progress | None = None) -> Predictor:
-        return fit_layerwise(space, seed, FakeBench(), Budget(0, 2, 0), "board", self.fingerprint(), self.info())
-
-
-def score(arch: Arch) -> Mapping[str, float]:
-    return {"accuracy": 1 - 1 / math.log(nas.cost(arch).params)}
 
 
 def test_controllers_never_see_a_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from nas.records import Evaluation, Fidelity, Job, Trial, trained, training_of
 from nas.report.front import verified
 from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
+from nas.runtime.machines import Alike
 from nas.runtime.measure import measure_all
 from nas.workflows.search.ledger import root_of
 from nas.workflows.search.preparation import prepared
@@ -40,7 +41,9 @@ def measure_front(
             journal.add_event("measure_failed", device=device, arch_id=arch_id, error=error)
             message(f"not measured on {device}: {error}")
 
-        measure_all(executor, device, archs, timeouts_s[device], journal.add_measurement, failed)
+        fit = journal.get(f"predictor/{device}") or {}
+        keep = Alike(journal.add_measurement, failed, fit.get("fingerprint", ""), fit.get("info"))
+        measure_all(executor, device, archs, timeouts_s[device], keep, failed)
     times = latest(journal.measurements())
     for trial in members:
         if broken := violated({device: m.latency_ms for device, m in times.get(trial.arch_id, {}).items()}, objectives):

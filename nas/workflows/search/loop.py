@@ -25,6 +25,7 @@ from nas.records import JSON, Evaluation, Job, Outcome, Proposal, Trial, trainin
 from nas.runtime.base import Executor, JobEvent
 from nas.runtime.dispatch import Dispatcher, Loss
 from nas.runtime.journaled import job_seed
+from nas.runtime.machines import unlike
 from nas.workflows.progress import Observer
 from nas.workflows.search.in_flight import LOCAL
 from nas.workflows.search.ledger import History, root_of
@@ -195,7 +196,21 @@ class Search:
         self._history.put(self._journal.retry(loss.job.number, loss.error, loss.cause, loss.counts))
         self._observer.lost(loss.job.number, loss.error)
 
+    def _check_machine(self, outcome: Outcome) -> None:
+        """Raises ValueError for a training on an unlike machine: its result could not be compared with the others."""
+        if not outcome.machine:
+            return
+        kept = self._journal.get("machine")
+        if kept is None:
+            self._journal.put("machine", dict(outcome.machine))
+        elif differs := unlike(kept, outcome.machine):
+            raise ValueError(
+                f"trial {outcome.number}: {outcome.worker}: a machine unlike that of the run's other trials ({differs}); "
+                "resume it where it began, or take run=<another folder>"
+            )
+
     def _finish(self, outcome: Outcome) -> None:
+        self._check_machine(outcome)
         trial = self._history[outcome.number]
         metrics = {**trial.metrics, **outcome.metrics} if outcome.outcome == "ok" else trial.metrics
         done = dataclasses.replace(trial, outcome=outcome.outcome, error=outcome.error, metrics=metrics)
