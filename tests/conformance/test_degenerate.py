@@ -66,7 +66,7 @@ def search(path: Path, name: str, space: Space, make: Callable[[Job], Outcome], 
     [
         (ONE, fine, None, 1, "all 1 architectures"),
         (FIVE, mostly_failing, None, 5, "all 5 architectures"),
-        (TWELVE, fine, 1.0, 0, "all 12 architectures"),
+        (TWELVE, fine, 1.0, 0, "all 0 architectures within the constraints"),
         (TWELVE, failing, None, 12, "all 12 architectures"),
     ],
     ids=["one", "forbidden and mostly failing", "infeasible", "all failing"],
