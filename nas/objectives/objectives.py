@@ -62,6 +62,11 @@ class Objectives:
         return known.get(name, "min")
 
     @property
+    def limited(self) -> bool:
+        """Whether the reward's target is a constraint: within it nothing is gained by a lower cost."""
+        return self.reward != "first" and self.target is not None and (self.cost, self.target) in self.constraints
+
+    @property
     def needs_target(self) -> bool:
         """Whether the reward needs a target that is not set yet."""
         return self.reward != "first" and self.target is None

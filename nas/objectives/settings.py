@@ -103,7 +103,8 @@ def _rewarded(objectives: Objectives, read: ObjectiveSettings, names: _Names, ta
     cost = names.full(read.cost, "objective.cost")
     if cost in dict(objectives.trained) or metrics.get(cost) == "max":
         raise ValueError(f"objective.cost: expected a cost, such as params or latency_ms, got {cost}")
-    target = read.target_ms if read.target is None else read.target
+    limit = dict(objectives.constraints).get(cost)  # what the whole search is steered to, unless another target is set
+    target = next((value for value in (read.target, read.target_ms, limit) if value is not None), None)
     return replace(
         objectives, reward=read.reward, exponent=exponent, beta=read.beta, over=read.over, cost=cost, target=target
     )

@@ -115,7 +115,7 @@ def verified(
     kept = in_order(undominated_rows(members, objectives), objectives)
     on_it = {row.number for row in kept}
     off = tuple(row for row in members if row.number not in on_it)
-    return Verified(tuple(kept), _best(kept, others if alike == measured else []), off, measured)
+    return Verified(tuple(kept), _best(kept, others if alike == measured else [], objectives), off, measured)
 
 
 def _row(trial: Trial, objectives: Objectives, found: Mapping[str, Measurement], test: float) -> FrontRow:
@@ -147,11 +147,14 @@ def in_order(rows: Sequence[FrontRow], objectives: Objectives) -> list[FrontRow]
     return sorted(rows, key=lambda row: (sign * row.metrics[objectives.quality], row.number))
 
 
-def _best(front: Sequence[FrontRow], off: Sequence[FrontRow]) -> FrontRow | None:
+def _best(front: Sequence[FrontRow], off: Sequence[FrontRow], objectives: Objectives) -> FrontRow | None:
     """The best of a front, best quality first; members that violate a constraint count only if there are no others.
 
-    A trial `off` the front counts where its reward is higher than every member's.
+    A trial `off` the front counts where its reward is higher than every member's. Where the target is a constraint, the member
+    with the best quality is the best: a lower cost is worth nothing within it.
     """
+    if objectives.limited:
+        return next((row for row in front if not row.violated), next(iter(front), None))
     rewarded = [row for row in front if not math.isnan(row.reward)]
     if not rewarded:
         return next((row for row in front if not row.violated), next(iter(front), None))

@@ -123,7 +123,7 @@ def kept_predictor(
     """
     kept = journal.get(f"predictor/{name}")
     if kept is None:
-        data = {"device": name, "predictor": _read(name, saved)}
+        data = {"device": name, "predictor": read_predictor(name, saved)}
         progress.message(f"{'checking' if saved else 'measuring blocks for'} the latency predictor of {name} ...")
         began = time.monotonic()
         (outcome,) = run_all(executor, [Job(-1, "fit", seed=seed, data=data)], timeout_s=timeout_s)
@@ -168,7 +168,7 @@ def not_measured(progress: Progress) -> Callable[[str, str], None]:
     return lambda _, error: progress.message(f"not measured: {error}")
 
 
-def _read(name: str, path: str | None) -> JSON:
+def read_predictor(name: str, path: str | None) -> JSON:
     """The data of `device.<name>.predictor`; which device and space it is of is checked where the device is."""
     if path is None:
         return None

@@ -180,6 +180,7 @@ def test_names_are_resolved():
         metrics=(("accuracy", "max"), ("latency_ms/host", "min"), ("macs", "min")),
         constraints=(("latency_ms/host", 30.0),),
         cost="latency_ms/host",
+        target=30.0,
         trained=(("accuracy", "max"), ("loss", "min")),
     )
     assert objectives.names == ("accuracy", "latency_ms/host", "macs")

@@ -11,6 +11,7 @@ from nas.cost import Costs
 from nas.journal import Journal
 from nas.objectives import LATENCY, PREDICTED, metric_of
 from nas.problem import CostsOf, Problem
+from nas.report.format import show
 from nas.runtime.base import Executor
 from nas.tasks import about, task_of
 from nas.workflows.progress import Progress
@@ -34,6 +35,8 @@ def make_problem(
     objectives = plan.objectives
     if objectives.needs_target:
         objectives = dataclasses.replace(objectives, target=_target(plan, journal, costs, progress))
+    elif objectives.limited:
+        progress.message(f"target {objectives.cost} {show(metric_of(objectives.cost), objectives.target or 0)} (the constraint)")
     journal.put("objectives", dataclasses.asdict(objectives))
     journal.put("task", about(task_of(plan.space)))
     if fidelities := plan.controller.fidelities:

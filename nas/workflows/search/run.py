@@ -23,7 +23,7 @@ from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress, Several
 from nas.workflows.run_folder import Run, as_config, open_run
-from nas.workflows.search.feasibility import check_feasible
+from nas.workflows.search.feasibility import check_feasible, fitting
 from nas.workflows.search.finish import Keeper, inspect_best, measure_front, prune_weights, test_front
 from nas.workflows.search.in_flight import choose_in_flight
 from nas.workflows.search.loop import Search
@@ -106,6 +106,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
         _messages([line], progress)
         problem = make_problem(plan, counted_problem(plan), journal, placed, progress)
         check_feasible(problem, command.seed)
+        _messages([fitting(problem, command.seed)], progress)
         context = Context(settings, storage, "", plan.space.to_plain(), plan.dataset)
         jobs = preparation_jobs(plan.evaluator, context, command.seed)
         prepare(jobs, journal, executor, plan.settings.retries, progress)
