@@ -26,6 +26,6 @@ def export(call: Invocation) -> None:
 def _show_bundle(found: Exported) -> None:
     for name, difference in found.differences.items():
         print(f"{name:<10} loaded back, logits within {difference:.1e}")
-    if found.int8_accuracy is not None:
-        print(f"{'int8':<10} test {found.metric} {found.int8_accuracy:.4f}, {found.accuracy:.4f} before")
+    for name, value in found.int8_accuracy.items():
+        print(f"{'int8 ' + name:<11} test {found.metric} {value:.4f}, {found.accuracy:.4f} before")
     print(f"test {found.metric} {found.accuracy:.4f}; {os.path.relpath(found.folder or '.')}")

@@ -28,7 +28,7 @@ def quantized_tflite(model: bytes, images: np.ndarray, ends: Ends = "float", tim
 
     Args:
         model: In float32, as `nas.convert.tflite_bytes` gives it.
-        images: (n, h, w, c) float32, as the model takes them; activations get the ranges that they have over these.
+        images: (n, h, w, c) float32 or uint8, as the model takes them; activations get the ranges that they have over these.
         ends: What images and logits are: `float`, converted at both ends within the model, or `int8`, for processors without
             floating point; scale and zero point stand in the file.
         timeout_s: Seconds after which it is given up.
@@ -44,7 +44,7 @@ def quantized_tflite(model: bytes, images: np.ndarray, ends: Ends = "float", tim
     with tempfile.TemporaryDirectory() as folder:
         source, calibration, target = (Path(folder) / name for name in ("model.tflite", "images.npy", "int8.tflite"))
         source.write_bytes(model)
-        np.save(calibration, np.ascontiguousarray(images, np.float32))
+        np.save(calibration, np.ascontiguousarray(images))
         command = [sys.executable, "-P", str(PROCESS), *map(str, (source, calibration, target)), ends]
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
         try:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+LEAST_RANGE = 0.01  # of an activation
+
 
 def main() -> None:
     source, images, target, ends = sys.argv[1:]
@@ -16,6 +18,9 @@ def main() -> None:
             made.update_quantization_recipe(".*", operation, algorithm_key="no_quantize")
     samples = [{"images": image[None]} for image in np.load(images)]
     ranges = made.calibrate({"serving_default": samples})
+    for found in ranges.values():
+        # An activation that was zero over all images would get a scale of 1e-12, which LiteRT's kernels refuse.
+        found["max"] = np.maximum(found["max"], found["min"] + LEAST_RANGE)
     Path(target).write_bytes(made.quantize(ranges).quantized_model)
 
 

@@ -49,12 +49,12 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def facts_of(folder: Path, name: str) -> dict[str, Any]:
-    if name == "model.tflite":
+    if name.endswith(".tflite"):
         return json.loads(zipfile.ZipFile(folder / name).read("metadata.json"))
     return {one.key: json.loads(one.value) for one in onnx.load(folder / name).metadata_props}
 
 
-@pytest.mark.parametrize("name", ["model.onnx", "model_int8.onnx", "model.tflite"])
+@pytest.mark.parametrize("name", ["model.onnx", "model_int8.onnx", "model.tflite", "model_int8.tflite"])
 def test_a_file_says_what_it_is(made: tuple[Path, bool], name: str) -> None:
     folder, whole = made
     facts = facts_of(folder, name)
@@ -62,7 +62,7 @@ def test_a_file_says_what_it_is(made: tuple[Path, bool], name: str) -> None:
     assert (facts["mean"], facts["std"], facts["resize"], facts["resolution"]) == ([0.5], [0.3], "pad", 8)
     assert (facts["input_type"], facts["output"]) == (("uint8", "probabilities") if whole else ("float32", "logits"))
     assert np.ravel(facts["input_range"]) == pytest.approx([0, 255] if whole else [-0.5 / 0.3, 0.5 / 0.3])
-    if name == "model.tflite":
+    if name.endswith(".tflite"):
         assert zipfile.ZipFile(folder / name).read("labels.txt").decode().splitlines() == list(NAMES)
 
 

@@ -54,7 +54,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder, ARCH, WEIGHTS, DATA, list(FORMATS), with_int8=True, latencies={"host": 0.5}, origin={"seed": 7}
     )
     assert set(done.differences) == set(FORMATS)
-    assert done.int8_accuracy is not None
+    assert set(done.int8_accuracy) == {"onnx", "tflite"}
+    assert all(value > done.accuracy - 0.2 for value in done.int8_accuracy.values())
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
     return folder
 
@@ -72,7 +73,7 @@ def test_every_format_gives_our_logits_in_a_process_without_nas(made: Path, tmp_
 
 def test_the_card_tells_what_there_is(made: Path) -> None:
     card = (made / "README.md").read_text(encoding="utf-8")
-    for words in ("model.onnx", "model_int8.onnx", "0.5000 ms", '"seed": 7', "Confusion", "multiply-adds", "| a |"):
+    for words in ("model.onnx", "model_int8.onnx", "model_int8.tflite", "0.5000 ms", '"seed": 7', "Confusion", "multiply-adds", "| a |"):
         assert words in card, words
     assert (made / "model.py").read_text(encoding="utf-8").count("import nas") == 0
 

@@ -9,7 +9,10 @@ import numpy as np
 import pytest
 
 from nas.arch.blocks import lower
+from nas.arch.builder import Builder
+from nas.arch.graph import Graph
 from nas.convert import ConversionError, quantized_tflite, tflite_bytes
+from nas.nn.network import init
 from nas.space import load_space
 from networks import images_of, logits, settled
 
@@ -63,6 +66,21 @@ def test_the_answers_are_nearly_those_of_the_network(made: dict[str, Any]) -> No
         found.append(interpreter.get_tensor(result)[0].copy())
     error = np.abs(np.array(found) - ours).mean() / ours.std()
     assert 0 < error < 0.1
+
+
+def test_an_activation_that_is_always_zero_gets_a_range() -> None:
+    """As the hidden layer of a squeeze-excite whose units are dead."""
+    g = Builder()
+    x = g.act(g.conv(g.input((4, 4, 3)), 8, 3, bias=True, name="dead"), "relu")
+    g.dense(g.global_pool(x), 2, "d")
+    graph = Graph(tuple(g.nodes))
+    variables = init(graph, 0)
+    dead = next(name for name in variables["params"] if "dead" in name)
+    variables["params"][dead]["bias"] = np.full(8, -100, np.float32)
+    model = quantized_tflite(tflite_bytes(graph, variables), images_of(graph, 4))
+    from ai_edge_litert.interpreter import Interpreter
+
+    Interpreter(model_content=model, num_threads=1).allocate_tensors()  # with the kernels of phones
 
 
 @pytest.mark.parametrize(

@@ -55,20 +55,20 @@ WHOLE = ("stablehlo", "onnx", "tflite")  # what `preprocess` changes; model.py h
 class Made:
     """What was made: the folder, each format's largest difference of outputs, the task's primary metric on the test split.
 
-    accuracy, int8_accuracy: values of that metric, whose name is `metric`.
+    accuracy: a value of that metric, whose name is `metric`; int8_accuracy: the same of each format that was quantized too.
     """
 
     folder: Path
     differences: Mapping[str, float]
     accuracy: float
-    int8_accuracy: float | None = None
+    int8_accuracy: Mapping[str, float] = field(default_factory=dict)
     metric: str = "accuracy"
 
     @property
     def files(self) -> dict[str, Path]:
         """The file of each format."""
         files = {name: self.folder / FORMATS[name].file for name in self.differences}
-        return files if self.int8_accuracy is None else {**files, "int8": self.folder / int8.FILE}
+        return files | {f"int8 {name}": self.folder / int8.FILES[name] for name in self.int8_accuracy}
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class _Making:
 
     def run(
         self, formats: Sequence[str], with_int8: bool, calibrate: int
-    ) -> tuple[dict[str, float], float, float | None]:
+    ) -> tuple[dict[str, float], float, dict[str, float]]:
         dataset, graph = self.dataset, lower(self.arch)
         trained = Trained(self.arch.name, graph, self.variables, self.data.classes, self.data.mean, self.data.std, self.inside)
         (self.folder / "arch.yaml").write_text(dump_yaml(self.arch.to_dict()), encoding="utf-8")
@@ -155,12 +155,12 @@ class _Making:
                 expected, inputs = softmax(expected), dataset.test.images[sample]
             differences[name] = compared(name, FORMATS[name].run(path, inputs), expected)
         accuracy = self._score(logits)
-        quantized = self._int8(trained, test, calibrate) if with_int8 else None
+        quantized = self._int8(trained, formats, test, calibrate) if with_int8 else {}
         labeled = dataset.target.kind == "label"
         matrix = confusion(dataset.test.targets, logits.argmax(1), len(self.data.classes)) if labeled else None
         self._write_card(differences, accuracy, quantized, matrix)
         self._write_index(accuracy)
-        return differences, accuracy, quantized["after"] if quantized else None
+        return differences, accuracy, {name: found["after"] for name, found in quantized.items()}
 
     def _score(self, outputs: np.ndarray) -> float:
         """The task's primary metric on the test split."""
@@ -180,28 +180,48 @@ class _Making:
         side = self.inside.side if self.inside else self.arch.resolution
         return metadata.WRITERS[name](content, metadata.facts_of(self.data, side, metadata.LAYOUTS[name], self.inside is not None))
 
-    def _int8(self, trained: Trained, test: np.ndarray, calibrate: int) -> dict[str, JSON]:
-        """Made from the network of normalized images; what is around it comes after."""
-        if not (self.folder / FORMATS["onnx"].file).exists():
-            raise ValueError("formats: int8 is made from onnx; name both")
+    def _int8(
+        self, trained: Trained, formats: Sequence[str], test: np.ndarray, calibrate: int
+    ) -> dict[str, dict[str, JSON]]:
+        """What was made from each format that has a form in 8 bits."""
+        names = int8.made_from(formats)
         rows = calibration_rows(self.dataset.train.targets, calibrate)
-        train, target = self.dataset.train.images[rows], self.folder / int8.FILE
+        train, make = self.dataset.train.images[rows], {"onnx": self._onnx_int8, "tflite": self._tflite_int8}
+        return {
+            name: {**make[name](trained, train, test), "images": len(test), "calibrated": len(train)} for name in names
+        }
+
+    def _onnx_int8(self, trained: Trained, train: np.ndarray, test: np.ndarray) -> dict[str, JSON]:
+        """Made from the network of normalized images; what is around it comes after."""
+        target = self.folder / int8.FILES["onnx"]
         with tempfile.TemporaryDirectory() as folder:
             (source := Path(folder) / "plain.onnx").write_bytes(FORMATS["onnx"].write(replace(trained, inside=None)))
             int8.quantize(source, target, prepared(train, self.arch, self.data.mean, self.data.std))
             after, before = (self._score(run_onnx(file, test)) for file in (target, source))
         target.write_bytes(self._described("onnx", target.read_bytes()))
-        return {"before": before, "after": after, "images": len(test), "calibrated": len(train)}
+        return {"before": before, "after": after}
+
+    def _tflite_int8(self, trained: Trained, train: np.ndarray, test: np.ndarray) -> dict[str, JSON]:
+        """Made from the whole file; where that normalizes images itself, it is in integers after doing so."""
+        from nas.convert import quantized_tflite
+
+        source, target = self.folder / FORMATS["tflite"].file, self.folder / int8.FILES["tflite"]
+        seen = train if self.inside else prepared(train, self.arch, self.data.mean, self.data.std)
+        target.write_bytes(self._described("tflite", quantized_tflite(FORMATS["tflite"].write(trained), seen)))
+        images = self.dataset.test.images[:] if self.inside else test
+        after, before = (self._score(FORMATS["tflite"].run(file, images)) for file in (target, source))
+        return {"before": before, "after": after}
 
     def _write_card(
-        self, differences: Mapping[str, float], accuracy: float, quantized: Mapping[str, JSON] | None, matrix: np.ndarray | None
+        self, differences: Mapping[str, float], accuracy: float, quantized: Mapping[str, JSON], matrix: np.ndarray | None
     ) -> None:
         counted = cost(self.arch)
         what = {"stablehlo": "StableHLO by jax.export, any number of images", "source": "Flax source, needs jax and flax",
                 "onnx": "ONNX, any number of images, (n, c, h, w)", "tflite": "TensorFlow Lite, one image"}  # fmt: skip
         files = [("arch.yaml", "the architecture", "-"), (WEIGHTS, "its arrays", "-")]
         files += [(FORMATS[name].file, what[name], f"{value:.1e}") for name, value in differences.items()]
-        files += [(int8.FILE, "ONNX, 8 bits", "not compared, see below")] if quantized else []
+        kinds = {"onnx": "ONNX, 8 bits", "tflite": "TensorFlow Lite, 8 bits, one image"}
+        files += [(int8.FILES[name], kinds[name], "not compared, see below") for name in quantized]
         facts = {
             "name": self.arch.name, "input": lower(self.arch).input_shape, "params": counted.params, "macs": counted.macs,
             "task": about(task_of(self.arch)), "preprocess": self.preprocess,

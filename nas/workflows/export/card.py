@@ -15,6 +15,7 @@ INPUTS = {
     False: "Images are divided by 255, then normalized by `mean` and `std` of bundle.json.",
     True: "The files for runtimes take uint8 images (n, side, side, channels) and give probabilities; model.py takes normalized ones.",
 }
+RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
@@ -46,9 +47,9 @@ def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence
         ]),
         "", "## Files", "", *_table(["file", "what", "largest difference of logits on real images"], facts["files"]),
     ]  # fmt: skip
-    if facts["int8"]:
-        lines += ["", "8 bits, in ONNX Runtime: {metric} {before:.4f} before, {after:.4f} after, on {images} test images; "
-                  "calibrated with {calibrated} training images.".format(metric=metric, **facts["int8"])]  # fmt: skip
+    for name, found in facts["int8"].items():
+        lines += ["", "8 bits, in {runtime}: {metric} {before:.4f} before, {after:.4f} after, on {images} test images; "
+                  "calibrated with {calibrated} training images.".format(metric=metric, runtime=RUNTIMES[name], **found)]  # fmt: skip
     if matrix is not None:
         lines += ["", "## Confusion on the test split", "", *_matrix(matrix, classes)]
     lines += usage

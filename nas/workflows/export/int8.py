@@ -1,11 +1,13 @@
-"""Post-training quantization to 8 bits, by ONNX Runtime: per-channel weights, activations by the ranges of real images."""
+"""Post-training quantization to 8 bits, by ONNX Runtime and by AI Edge Quantizer: per-channel weights, activations by the
+ranges of real images."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,21 @@ import numpy as np
 
 from nas.core.versions import needed
 
-FILE = "model_int8.onnx"
+FILES = {"onnx": "model_int8.onnx", "tflite": "model_int8.tflite"}  # by the format that each is made from
 BATCH = 32
+
+
+def made_from(formats: Sequence[str]) -> list[str]:
+    """Those of the formats that get a form in 8 bits. Raises ValueError where there is none, naming what is missing.
+
+    A `.tflite` file is passed over where its quantizer is not installed and an ONNX file is there.
+    """
+    names = [name for name in FILES if name in formats]
+    if not names:
+        raise ValueError("formats: int8 is made from onnx and tflite; name one of them too")
+    if len(names) > 1 and find_spec("ai_edge_quantizer") is None:
+        names.remove("tflite")
+    return names
 
 
 class _Images:

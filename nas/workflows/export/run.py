@@ -60,8 +60,8 @@ class Exported:
         texts: Block strings or YAML, by format, of an architecture without weights.
         differences: Of each format of a bundle, the largest difference of its logits from the network's.
         accuracy: Of a bundle, on the test split; nan without weights.
-        int8_accuracy: The same in 8 bits; None where that was not made.
-        metric: The primary metric of the task, which the two are values of.
+        int8_accuracy: The same of each format that was made in 8 bits too.
+        metric: The primary metric of the task, which these are values of.
     """
 
     folder: Path | None
@@ -69,7 +69,7 @@ class Exported:
     texts: Mapping[str, str] = field(default_factory=dict)
     differences: Mapping[str, float] = field(default_factory=dict)
     accuracy: float = float("nan")
-    int8_accuracy: float | None = None
+    int8_accuracy: Mapping[str, float] = field(default_factory=dict)
     metric: str = "accuracy"
 
 
