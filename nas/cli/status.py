@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -38,9 +39,11 @@ def status(call: Invocation) -> None:
 def _lines(found: dict[str, Any]) -> list[str]:
     """One line for the run, one for what it has done, one a worker."""
     driver, now = found["driver"], time.time()
-    who = f" by pid {driver['pid']} on {driver['host']}, heartbeat {max(now - driver['time'], 0):.0f} s ago" if driver else ""
-    again = "; the same command resumes" if found["state"] in ("killed", "stopped") else ""
-    lines = [f"{found['run']}: {found['state']}{who}{again}"]
+    heard = f"pid {driver['pid']} on {driver['host']}, heartbeat {max(now - driver['time'], 0):.0f} s ago" if driver else ""
+    who = f" by {heard}" if found["state"] == "running" else f": {heard}" if driver else ""
+    why = f": {found['error']}" if found["error"] else ""
+    again = f"; nas search run={shlex.quote(found['run'])} resumes" if found["state"] in ("killed", "stopped", "failed") else ""
+    lines = [f"{found['run']}: {found['state']}{who}{why}{again}"]
     counts = ", ".join(f"{count} {outcome}" for outcome, count in found["trials"].items()) or "no trials yet"
     lines.append(f"{counts}; goal {found['goal']}; {found['losses']} lost and tried again; {duration(found['wall_s'])} so far")
     if (prepared := found["preparation"])["done"] < prepared["jobs"]:

@@ -25,6 +25,7 @@ from nas.records import JSON, Event
 
 BEAT_S = 5.0
 STALE_S = 30.0
+CLOCK_S = 2.0  # between the clocks of processes and of the system
 
 
 @dataclass(frozen=True)
@@ -39,8 +40,29 @@ class Lease:
 
     @property
     def alive(self) -> bool:
-        """Whether the heartbeat was heard of late."""
-        return abs(time.time() - self.time) < STALE_S
+        """Whether the heartbeat was heard of late, and the process, if it was one of this machine, is still there."""
+        return abs(time.time() - self.time) < STALE_S and self.gone is not True
+
+    @property
+    def gone(self) -> bool | None:
+        """Whether the process has ended; None where it is one of another machine."""
+        return not _runs(self.pid, self.since) if self.host == socket.gethostname() else None
+
+
+def _runs(pid: int, since: float) -> bool:
+    """Whether a process of this machine runs that began before `since`: numbers are used again."""
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # another user's
+        return True
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        began = next(int(line.split()[1]) for line in Path("/proc/stat").read_text().splitlines() if line.startswith("btime"))
+        return state not in "ZX" and began + int(fields[18]) / os.sysconf("SC_CLK_TCK") < since + CLOCK_S
+    except (OSError, ValueError, StopIteration, IndexError):  # a system without /proc
+        return True
 
 
 def read_lease(database: sqlite3.Connection) -> Lease | None:

@@ -32,7 +32,7 @@ MARKS = ("# trial ", "# scaled ")  # how our files begin
 def write_outputs(
     run_dir: Path, journal: Journal, references: Sequence[Reference] = (), scaled: Sequence[FrontRow] = ()
 ) -> list[Path]:  # fmt: skip
-    """Writes front.csv, front/<id>.yaml, best.yaml and report.html, each in one step.
+    """Writes front.csv, trials.csv, front/<id>.yaml, best.yaml and report.html, each in one step.
 
     Args:
         run_dir: Folder of the run. Members that left the front lose their file, other files stay.
@@ -53,7 +53,7 @@ def write_outputs(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ValueError(f"{folder}: {error.strerror}") from None
-    files = {run_dir / "front.csv": front_csv(summary)}
+    files = {run_dir / "front.csv": front_csv(summary), run_dir / "trials.csv": trials_csv(summary)}
     for row in summary.front:
         if row.arch is not None:
             path = folder / f"{safe_id(row)}.yaml"
@@ -92,6 +92,26 @@ def front_csv(summary: Summary) -> str:
     for row in summary.front:
         cells = [_cell(name, value_of(row, name)) for name in names]
         writer.writerow([row.name or row.number, row.id, *cells, *(["; ".join(row.violated)] if constrained else [])])
+    return out.getvalue()
+
+
+def trials_csv(summary: Summary) -> str:
+    """All trials as CSV, in order of number: outcome, every metric, reward, seconds of compilation and training, error.
+
+    Args:
+        summary: Of the run.
+
+    Returns:
+        CSV text.
+    """
+    names = metric_names(summary)
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["number", "id", "outcome", "fidelity", "attempts", *names, "reward", "compile_s", "train_s", "error"])
+    for row in summary.trials:
+        metrics = [_cell(name, row.metrics.get(name, math.nan)) for name in names]
+        numbers = [_cell(name, getattr(row, name)) for name in ("reward", "compile_s", "train_s")]
+        writer.writerow([row.number, row.id, row.outcome, row.fidelity, row.attempts, *metrics, *numbers, _line(row.error)])
     return out.getvalue()
 
 
@@ -194,6 +214,8 @@ def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, 
         "settings": dict(summary.settings),
         "versions": dict(summary.versions),
         "wall_s": summary.wall_s,
+        "compile_s": summary.compile_s,
+        "train_s": summary.train_s,
     }  # fmt: skip
     return _finite(out)
 

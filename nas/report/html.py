@@ -203,6 +203,9 @@ def _tiles(summary: Summary) -> str:
     more = f"{summary.sessions} session{'s' * (summary.sessions != 1)}" + ("" if summary.wall_known else ", at least")
     if summary.sessions:
         tiles.append(("wall clock", duration(summary.wall_s), more))
+    if summary.train_s:
+        beside = f"and {duration(summary.compile_s)} of compilation, over all workers"
+        tiles.append(("training", duration(summary.train_s), beside))
     items = [
         f'<li><span class="what">{escape(a)}</span><span class="value">{escape(b)}</span><span class="more">{escape(c)}</span></li>'
         for a, b, c in tiles

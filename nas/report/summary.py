@@ -15,7 +15,7 @@ from nas.report.noise import within_noise
 from nas.report.proxy import ProxyRow, proxy_rows
 
 TEST = "test_"
-ENDS = ("finish", "interrupted", "killed")  # what stands at the end of a session; `killed` carries the time of its last heartbeat
+ENDS = ("finish", "interrupted", "failed", "killed")  # what stands at the end of a session; `killed` carries the time of its last heartbeat
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,16 @@ class Summary:
         """What a reader of the front has to know: a target that is missed, members that are off it by measurement."""
         off = ", ".join(f"{row.title} ({row.id})" for row in self.demoted)
         return tuple(filter(None, (missed_target(self.best, self.objectives), off and f"off the front by measured latency: {off}")))
+
+    @property
+    def compile_s(self) -> float:
+        """Seconds of all compilations, over all workers."""
+        return sum(row.compile_s for row in self.trials)
+
+    @property
+    def train_s(self) -> float:
+        """Seconds of all trainings, over all workers."""
+        return sum(row.train_s for row in self.trials)
 
     @property
     def points(self) -> tuple[TrialRow, ...]:

@@ -14,11 +14,12 @@ def status_of(journal: Journal) -> dict[str, Any]:
     """State, driver, trials and workers of a run, as plain data, at any time."""
     lease, status = journal.lease(), journal.get("status") or {}
     preparation = journal.get(KEY, [])
-    summary, starts = summarize(journal), journal.events("start")
+    summary, starts, events = summarize(journal), journal.events("start"), journal.events()
     alive = lease is not None and lease.alive
     return {
         "run": str(journal.path.parent),
-        "state": _state(lease, journal.get("finished"), summary.counts.get("pending", 0)),
+        "state": _state(lease, journal.get("finished"), summary.counts.get("pending", 0), events[-1].kind if events else ""),
+        "error": events[-1].data.get("error", "") if events and events[-1].kind == "failed" else "",
         "driver": asdict(lease) if lease else None,
         "goal": starts[-1].data.get("trials") if starts else None,
         "trials": dict(summary.counts),
@@ -32,7 +33,9 @@ def status_of(journal: Journal) -> dict[str, Any]:
     }
 
 
-def _state(lease: Lease | None, finished: int | None, pending: int) -> str:
+def _state(lease: Lease | None, finished: int | None, pending: int, last: str) -> str:
     if lease is not None:
-        return "running" if lease.alive else "killed"
-    return "finished" if finished and not pending else "stopped"
+        return "running" if lease.alive else "not responding" if lease.gone is False else "killed"
+    if finished and not pending:
+        return "finished"
+    return "failed" if last == "failed" else "stopped"

@@ -221,7 +221,7 @@ def test_files(journal: Journal, tmp_path: Path) -> None:
     written = write_outputs(tmp_path / "run", journal)
     folder = tmp_path / "run"
     members = [f"front/{arch_id(number)}.yaml" for number in (0, 1)]
-    assert written == [folder / name for name in ("front.csv", *members, "best.yaml", "report.html")]
+    assert written == [folder / name for name in ("front.csv", "trials.csv", *members, "best.yaml", "report.html")]
     rows = rows_of(folder)
     assert list(rows[0]) == ["number", "id", "accuracy", HOST, "loss", "params", "measured_ms/host", "test_accuracy"]
     assert rows[0] == {

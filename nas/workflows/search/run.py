@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Sequence
 from contextlib import closing
@@ -83,6 +84,10 @@ def _run_or_stop(plan: Plan, journal: Journal, run: Run, progress: Progress) -> 
         done = sum(trial.done for trial in journal.trials())
         journal.add_event("interrupted")
         raise run.stopped(f"stopped with {done} trials on record in {run.shown}") from None
+    except Exception as error:
+        with contextlib.suppress(ValueError):  # a full disk: the error itself says so
+            journal.add_event("failed", error=f"{type(error).__name__}: {' '.join(str(error).split())[:500]}")
+        raise
 
 
 def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
