@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from nas.arch.blocks import lower
 from nas.arch.graph import ACTS as EVERY_ACT
 from nas.cli import run
 from nas.data.record import record_of
 from nas.nn.network import LAYERS, RANDOM
 from nas.nn.weights import save_weights
-from nas.workflows.export import FORMATS, Bundle, bundle, load_bundle, make_bundle, safetensors
-from nas.workflows.export.bundle import own_logits, prepared
+from nas.workflows.export import FORMATS, Bundle, bundle, load_bundle, make_bundle, own, safetensors
 from nas.workflows.export.images import classify, image_files, read_image
+from nas.workflows.export.own import own_logits, prepared
 from nas.workflows.export.source import ACTS, LINES
 from small_bundle import ARCH, DATA, WEIGHTS
 
@@ -69,6 +70,29 @@ def test_every_format_gives_our_logits_in_a_process_without_nas(made: Path, tmp_
     differences = json.loads(done.stdout.splitlines()[-1])
     assert set(differences) == set(FORMATS)
     assert max(differences.values()) < 1e-4, differences
+
+
+def test_no_more_images_are_held_than_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    def counted(images: np.ndarray, *others: Any) -> np.ndarray:
+        seen.append(len(images))
+        return prepared(images, *others)
+
+    for name, value in (("BATCH", 4), ("SAMPLES", 3), ("prepared", counted)):
+        monkeypatch.setattr(bundle, name, value)
+    make_bundle(tmp_path / "b", ARCH, WEIGHTS, DATA, ["onnx"], with_int8=True, calibrate=5)
+    assert len(DATA.test) > 8
+    assert max(seen) == 5
+
+
+def test_a_folder_is_classified_by_one_program() -> None:
+    images = np.zeros((64, ARCH.resolution, ARCH.resolution, 1), np.float32)
+    own._inference.cache_clear()
+    for count in (64, 64, 37):
+        assert len(own_logits(ARCH, WEIGHTS, images[:count])) == count
+    assert own._inference.cache_info().misses == 1
+    assert own._inference(ARCH, lower(ARCH).id)._cache_size() == 1  # type: ignore[attr-defined]
 
 
 def test_the_card_tells_what_there_is(made: Path) -> None:

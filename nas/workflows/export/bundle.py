@@ -11,10 +11,10 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -31,16 +31,12 @@ from nas.data.split import subset
 from nas.data.statistics import evenly
 from nas.nn.weights import Variables
 from nas.records import JSON
-from nas.tasks import about, metrics_of, single, task_of
+from nas.tasks import about, metrics_of, task_of
 from nas.workflows.export import int8, metadata, safetensors
 from nas.workflows.export.card import card, confusion
 from nas.workflows.export.formats import FORMATS, Trained, run_onnx
+from nas.workflows.export.own import own_logits, prepared
 from nas.workflows.export.usage import usage
-
-if TYPE_CHECKING:
-    from jax import Array
-
-    Arrays = Mapping[str, Mapping[str, Array]]
 
 VERSION = 1
 INDEX = "bundle.json"
@@ -144,23 +140,32 @@ class _Making:
         trained = Trained(self.arch.name, graph, self.variables, self.data.classes, self.data.mean, self.data.std, self.inside)
         (self.folder / "arch.yaml").write_text(dump_yaml(self.arch.to_dict()), encoding="utf-8")
         (self.folder / WEIGHTS).write_bytes(safetensors.to_bytes(safetensors.flat(self.variables)))
-        test = prepared(dataset.test.images[:], self.arch, self.data.mean, self.data.std)
-        logits = own_logits(self.arch, self.variables, test)
-        sample = np.linspace(0, len(test) - 1, min(SAMPLES, len(test))).astype(int)
+        logits = self._outputs(lambda images: own_logits(self.arch, self.variables, images))
+        sample = np.linspace(0, len(dataset.test) - 1, min(SAMPLES, len(dataset.test))).astype(int)
+        pixels = dataset.test.images[sample]
+        normalized = prepared(pixels, self.arch, self.data.mean, self.data.std)
         differences: dict[str, float] = {}
         for name in formats:
-            path, expected, inputs = self.folder / FORMATS[name].file, logits[sample], test[sample]
+            path, expected, inputs = self.folder / FORMATS[name].file, logits[sample], normalized
             path.write_bytes(self._file(name, trained))
             if self.inside and name in WHOLE:
-                expected, inputs = softmax(expected), dataset.test.images[sample]
+                expected, inputs = softmax(expected), pixels
             differences[name] = compared(name, FORMATS[name].run(path, inputs), expected)
         accuracy = self._score(logits)
-        quantized = self._int8(trained, formats, test, calibrate) if with_int8 else {}
+        quantized = self._int8(trained, formats, calibrate) if with_int8 else {}
         labeled = dataset.target.kind == "label"
         matrix = confusion(dataset.test.targets, logits.argmax(1), len(self.data.classes)) if labeled else None
         self._write_card(differences, accuracy, quantized, matrix)
         self._write_index(accuracy)
         return differences, accuracy, {name: found["after"] for name, found in quantized.items()}
+
+    def _outputs(self, run: Callable[[np.ndarray], np.ndarray], whole: bool = False) -> np.ndarray:
+        """What `run` gives of the test split, a part at a time: of normalized images, or of uint8 ones where it takes them `whole`."""
+        images, parts = self.dataset.test.images, []
+        for start in range(0, len(images), BATCH):
+            some = images[start : start + BATCH]
+            parts.append(run(some if whole else prepared(some, self.arch, self.data.mean, self.data.std)))
+        return np.concatenate(parts)
 
     def _score(self, outputs: np.ndarray) -> float:
         """The task's primary metric on the test split."""
@@ -181,35 +186,36 @@ class _Making:
         return metadata.WRITERS[name](content, metadata.facts_of(self.data, side, metadata.LAYOUTS[name], self.inside is not None))
 
     def _int8(
-        self, trained: Trained, formats: Sequence[str], test: np.ndarray, calibrate: int
+        self, trained: Trained, formats: Sequence[str], calibrate: int
     ) -> dict[str, dict[str, JSON]]:
         """What was made from each format that has a form in 8 bits."""
         names = int8.made_from(formats)
         rows = calibration_rows(self.dataset.train.targets, calibrate)
         train, make = self.dataset.train.images[rows], {"onnx": self._onnx_int8, "tflite": self._tflite_int8}
         return {
-            name: {**make[name](trained, train, test), "images": len(test), "calibrated": len(train)} for name in names
+            name: {**make[name](trained, train), "images": len(self.dataset.test), "calibrated": len(train)}
+            for name in names
         }
 
-    def _onnx_int8(self, trained: Trained, train: np.ndarray, test: np.ndarray) -> dict[str, JSON]:
+    def _onnx_int8(self, trained: Trained, train: np.ndarray) -> dict[str, JSON]:
         """Made from the network of normalized images; what is around it comes after."""
         target = self.folder / int8.FILES["onnx"]
         with tempfile.TemporaryDirectory() as folder:
             (source := Path(folder) / "plain.onnx").write_bytes(FORMATS["onnx"].write(replace(trained, inside=None)))
             int8.quantize(source, target, prepared(train, self.arch, self.data.mean, self.data.std))
-            after, before = (self._score(run_onnx(file, test)) for file in (target, source))
+            after, before = (self._score(self._outputs(partial(run_onnx, file))) for file in (target, source))
         target.write_bytes(self._described("onnx", target.read_bytes()))
         return {"before": before, "after": after}
 
-    def _tflite_int8(self, trained: Trained, train: np.ndarray, test: np.ndarray) -> dict[str, JSON]:
+    def _tflite_int8(self, trained: Trained, train: np.ndarray) -> dict[str, JSON]:
         """Made from the whole file; where that normalizes images itself, it is in integers after doing so."""
         from nas.convert import quantized_tflite
 
         source, target = self.folder / FORMATS["tflite"].file, self.folder / int8.FILES["tflite"]
         seen = train if self.inside else prepared(train, self.arch, self.data.mean, self.data.std)
         target.write_bytes(self._described("tflite", quantized_tflite(FORMATS["tflite"].write(trained), seen)))
-        images = self.dataset.test.images[:] if self.inside else test
-        after, before = (self._score(FORMATS["tflite"].run(file, images)) for file in (target, source))
+        run, whole = FORMATS["tflite"].run, self.inside is not None
+        after, before = (self._score(self._outputs(partial(run, file), whole)) for file in (target, source))
         return {"before": before, "after": after}
 
     def _write_card(
@@ -267,37 +273,6 @@ def compared(name: str, got: np.ndarray, expected: np.ndarray) -> float:
             f"formats: {name}: its logits differ from the network's by {difference.max():.2g}; nothing was written"
         )
     return float(difference.max())
-
-
-def prepared(images: np.ndarray, arch: Arch, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """(n, h, w, c) uint8 -> float32, normalized, at the network's size: what every format takes."""
-    import jax
-
-    center, scale = (np.array(v, np.float32).reshape(1, 1, 1, -1) for v in (mean, std))
-    scaled = (images.astype(np.float32) / 255 - center) / scale
-    if scaled.shape[1] == arch.resolution:
-        return scaled
-    shape = (len(images), arch.resolution, arch.resolution, scaled.shape[3])
-    return np.asarray(jax.image.resize(scaled, shape, "bilinear"))
-
-
-def own_logits(arch: Arch, variables: Variables, images: np.ndarray) -> np.ndarray:
-    """The network's own, of prepared images, in this process."""
-    import jax
-
-    from nas.nn.network import apply
-
-    graph = lower(arch)
-
-    def infer(params: Arrays, stats: Arrays, some: Array) -> Array:
-        return single(apply(graph, params, stats, some, train=False)[0])
-
-    run, rows, out = jax.jit(infer), min(BATCH, len(images)), []
-    for start in range(0, len(images), rows):
-        some = images[start : start + rows]
-        padded = np.pad(some, ((0, rows - len(some)), (0, 0), (0, 0), (0, 0)))
-        out.append(np.asarray(run(variables["params"], variables["stats"], padded))[: len(some)])
-    return np.concatenate(out)
 
 
 def _digest(path: Path) -> str:
