@@ -79,7 +79,7 @@ def train(
         ...         "stages": [{"op": "conv", "width": 8, "stride": 2}], "head": {"op": "classifier"}}
         >>> net = nas.train(nas.load_arch(tiny), {"train_size": 200}, recipe="quick", epochs=1)
         >>> sorted(net.test)
-        ['accuracy', 'loss']
+        ['accuracy', 'balanced_accuracy', 'loss']
     """
     from nas.workflows.arguments import settings_among, train_arguments
     from nas.workflows.train import TrainCommand

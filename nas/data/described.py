@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from nas.data.dataset import Dataset
 
 NAMED = 10
+UNEQUAL = 3  # times
 
 
 def described(dataset: Dataset) -> list[str]:
@@ -13,12 +16,24 @@ def described(dataset: Dataset) -> list[str]:
     Example:
         >>> from nas.data import load_dataset
         >>> described(load_dataset({"name": "digits", "train_size": 500}))[0]
-        'images: 400 train, 100 valid, 360 test; 8x8, gray; 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9'
+        'images: 400 train, 100 valid, 359 test; 8x8, gray; 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9'
     """
     parts = ", ".join(f"{len(getattr(dataset, part)):,} {part}" for part in ("train", "valid", "test"))
     size = f"{dataset.resolution}x{dataset.resolution}, {'gray' if dataset.channels == 1 else 'color'}"
     names = f"; {len(dataset.classes)} classes: {_listed(dataset.classes)}" if dataset.classes else ""
-    return [f"images: {parts}; {size}{names}", *(f"left out: {line}" for line in dataset.left_out)]
+    return [f"images: {parts}; {size}{names}", *_imbalance(dataset), *(f"left out: {line}" for line in dataset.left_out)]
+
+
+def _imbalance(dataset: Dataset) -> list[str]:
+    """A line where the largest class has `UNEQUAL` times the images of the smallest."""
+    if not dataset.classes:
+        return []
+    counts = np.bincount(dataset.train.targets, minlength=len(dataset.classes))
+    low, high = int(counts.argmin()), int(counts.argmax())
+    if counts[high] < UNEQUAL * counts[low]:
+        return []
+    sizes = ", ".join(f"{dataset.classes[i]} {counts[i]:,}" for i in (high, low))
+    return [f"classes of unequal size: {sizes} training images; balanced_accuracy counts all classes alike"]
 
 
 def _listed(classes: tuple[str, ...]) -> str:

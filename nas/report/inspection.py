@@ -58,7 +58,10 @@ def _matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
             if count:
                 light = " light" if fraction > LOW else ""
                 parts.append(svg.text(left + j * CELL + CELL / 2 - 1, baseline, str(count), class_=f"count{light}", text_anchor="middle"))
-    width, height = left + size + 12, top + size + 8
+        if total:
+            parts.append(svg.text(left + size + 6, baseline, f"{row[i] / total:.0%}", class_="count"))
+    parts.append(svg.text(left + size + 6, top - 6, "right", class_="name"))
+    width, height = left + size + 52, top + size + 8
     plot = svg.tag("svg", "".join(parts), class_="plot", viewBox=f"0 0 {width} {height}", role="img", aria_label="the confusion matrix")
     return svg.tag("figure", plot, style=f"max-width:{width}px")
 

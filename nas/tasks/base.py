@@ -166,7 +166,7 @@ class Means:
             self.sums[name] = self.sums.get(name, 0) + float(part[name])
         self.count += len(targets)
 
-    def merge(self, other: Self) -> None:
+    def merge(self, other: Means) -> None:
         for name, value in other.sums.items():
             self.sums[name] = self.sums.get(name, 0) + value
         self.count += other.count

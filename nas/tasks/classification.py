@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,17 +12,50 @@ from nas.arch import Arch
 from nas.data.dataset import Dataset
 from nas.objectives import Direction
 from nas.recipe import Recipe
-from nas.tasks.base import BaseTask, HostOutputs, Mixed, single
+from nas.records import JSON
+from nas.tasks.base import BaseTask, HostOutputs, Means, MetricState, Mixed, single
 
 if TYPE_CHECKING:
     from nas.tasks.base import Array, Outputs
 
 
+@dataclass
+class ClassMeans(Means):
+    """Means over images, and counts by class: images, and those that were answered right."""
+
+    right: list[float] = field(default_factory=list)
+    seen: list[float] = field(default_factory=list)
+
+    def update(self, part: Mapping[str, np.ndarray], targets: np.ndarray) -> None:
+        super().update(part, targets)
+        self._add(part["right"].tolist(), part["seen"].tolist())
+
+    def merge(self, other: Means) -> None:
+        assert isinstance(other, ClassMeans)
+        super().merge(other)
+        self._add(other.right, other.seen)
+
+    def _add(self, right: list[float], seen: list[float]) -> None:
+        self.right = [a + b for a, b in zip(self.right or [0.0] * len(right), right, strict=True)] if right else self.right
+        self.seen = [a + b for a, b in zip(self.seen or [0.0] * len(seen), seen, strict=True)] if seen else self.seen
+
+    def compute(self) -> dict[str, float]:
+        of_class = [right / seen for right, seen in zip(self.right, self.seen, strict=True) if seen]
+        return {**super().compute(), "balanced_accuracy": sum(of_class) / len(of_class)}
+
+    def to_json(self) -> JSON:
+        return {"sums": self.sums, "count": self.count, "right": self.right, "seen": self.seen}
+
+
 class Classification(BaseTask):
-    """Cross-entropy with label smoothing; accuracy is a fraction of images. Outputs are logits (n, classes)."""
+    """Cross-entropy with label smoothing. Outputs are logits (n, classes).
+
+    Accuracy is a fraction of images; balanced accuracy the mean of the accuracies of the classes that have images, so that a
+    rare class counts as much as a frequent one.
+    """
 
     name = "classification"
-    metrics: Mapping[str, Direction] = {"accuracy": "max", "loss": "min"}
+    metrics: Mapping[str, Direction] = {"accuracy": "max", "loss": "min", "balanced_accuracy": "max"}
     heads = ("classifier", "mobilenet_v3", "mlp")
     kind = "label"
     mixes = distills = True
@@ -33,11 +67,18 @@ class Classification(BaseTask):
         return {"cross_entropy": cross_entropy(single(outputs), targets, recipe.label_smoothing)}
 
     def reduce(self, outputs: Outputs, targets: Array, valid: Array) -> Mapping[str, Array]:
+        import jax
         import jax.numpy as jnp
 
         logits = single(outputs)
-        rows = {"accuracy": is_right(logits, targets), "loss": cross_entropy(logits, targets)}
-        return {name: jnp.where(valid, values, 0).sum() for name, values in rows.items()}
+        right = is_right(logits, targets)
+        rows = {"accuracy": right, "loss": cross_entropy(logits, targets)}
+        of_class = jnp.where(valid[:, None], jax.nn.one_hot(targets, logits.shape[1]), 0)
+        counts = {"right": (of_class * right[:, None]).sum(0), "seen": of_class.sum(0)}
+        return {name: jnp.where(valid, values, 0).sum() for name, values in rows.items()} | counts
+
+    def new_metrics(self, kept: JSON = None) -> MetricState:
+        return ClassMeans(("accuracy", "loss"), **(kept or {}))
 
     def mix(self, recipe: Recipe, images: Array, targets: Array, key: Array) -> Mixed:
         from nas.tasks.mixing import mixed

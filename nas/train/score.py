@@ -73,7 +73,7 @@ def evaluate(graph: Graph, variables: Variables, split: Split, dataset: Dataset,
         ...                   "stages": [{"op": "conv", "width": 8, "stride": 2}], "head": {"op": "classifier"}})
         >>> graph, digits = lower(arch), load_dataset({"name": "digits", "train_size": 100})
         >>> sorted(evaluate(graph, init(graph, seed=0), digits.valid, digits, task=task_of(arch)))
-        ['accuracy', 'loss']
+        ['accuracy', 'balanced_accuracy', 'loss']
     """
     rows = min(batch, len(split))
     return run_score(

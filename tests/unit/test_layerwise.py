@@ -156,4 +156,4 @@ def test_the_evaluator_keeps_its_programs_between_trials(tmp_path: Path) -> None
     first, second = evaluator(jobs, lambda *_: None)
     assert (first.outcome, second.outcome) == ("ok", "ok"), first.error
     assert second.compile_s < first.compile_s / 3
-    assert set(first.metrics) == {"accuracy", "loss"}
+    assert set(first.metrics) == {"accuracy", "loss", "balanced_accuracy"}

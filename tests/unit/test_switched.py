@@ -138,7 +138,7 @@ def test_a_worker_traces_its_space_once(tmp_path: Path, monkeypatch: pytest.Monk
     kept = load_weights(tmp_path / "checkpoints" / "trial-000001.npz")
     assert jax.tree.map(np.shape, kept) == jax.tree.map(np.shape, init(lower(DIGITS.decode((1,))), 0))
     tested = ours.run([job(1, "test", (1,), DIGITS)], lambda *_: None)[0]
-    assert (tested.outcome, {*tested.metrics}) == ("ok", {"accuracy", "loss"})
+    assert (tested.outcome, {*tested.metrics}) == ("ok", {"accuracy", "loss", "balanced_accuracy"})
 
 
 WIDE = {**PLAIN, "width": {"one_of": [6, 8]}}

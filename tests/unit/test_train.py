@@ -43,7 +43,7 @@ def test_fit_learns_and_tells(fitted: loop.Fit) -> None:
     assert [entry["epoch"] for entry in fitted.curve] == [1, 2, 3]
     assert [entry["step"] for entry in fitted.curve] == [6, 12, 18]
     assert fitted.curve[-1]["train_loss"] == fitted.train_loss
-    assert set(fitted.metrics) == {"accuracy", "loss"}
+    assert set(fitted.metrics) == {"accuracy", "loss", "balanced_accuracy"}
     assert fitted.compile_s > 0
     assert fitted.train_s > 0
     assert fitted.peak_memory_bytes is None or fitted.peak_memory_bytes > 4 * 16 * 6 * 6 * 6
@@ -96,7 +96,7 @@ def test_report_hears_of_every_epoch_and_can_end_it() -> None:
     assert [(step, steps) for step, steps, _ in heard] == [(6, 24), (12, 24)]
     assert set(heard[0][2]) == {"epoch", "step", "train_loss", "lr"}
     assert result.steps == 12
-    assert result.metrics == {key: heard[1][2][key] for key in ("accuracy", "loss")}
+    assert result.metrics == {key: heard[1][2][key] for key in ("accuracy", "loss", "balanced_accuracy")}
 
 
 def test_report_can_end_it_within_an_epoch(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,9 @@ def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:
         ]
         worst = sorted(wrong, reverse=True)[:MAX_CLASSES]
         return _table(["label", "predicted", "images"], [[classes[i], classes[j], n] for n, i, j in worst])
-    return _table(["label / predicted", *classes], [[name, *row.tolist()] for name, row in zip(classes, matrix, strict=True)])
+    right = [f"{row[i] / row.sum():.1%}" if row.sum() else "-" for i, row in enumerate(matrix)]
+    rows = [[name, *row.tolist(), part] for name, row, part in zip(classes, matrix, right, strict=True)]
+    return _table(["label / predicted", *classes, "right"], rows)
 
 
 def _table(head: Sequence[object], rows: Sequence[Sequence[object]]) -> list[str]:
