@@ -24,6 +24,7 @@ os.environ.update(
     JAX_PLATFORMS="cpu",
     JAX_NUMPY_RANK_PROMOTION="raise",
     XDG_CACHE_HOME=_CACHE,  # compile caches: shared by the tests of one session, never the user's
+    NAS_PAUSES="0",  # no test waits between the windows of a measurement
     KERAS_BACKEND="jax",
     KERAS_HOME=_CACHE,  # otherwise Keras writes its settings under the user's home
     RAY_USAGE_STATS_ENABLED="0",

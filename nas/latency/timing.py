@@ -15,6 +15,8 @@ the 95th percentile are recorded beside it: they are what a user of the machine 
 from __future__ import annotations
 
 import math
+import os
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -89,6 +91,22 @@ class Rounds:
     warmup: int = 5
     rounds: int = 20
     repeats: int = 15
+
+
+def pooled(windows: Sequence[Timing]) -> Timing:
+    """One timing of several windows: the median of each number; repeatability between the first half of the windows and the second."""
+    if len(windows) == 1:
+        return windows[0]
+    latency, median, p95 = (float(np.median([getattr(w, key) for w in windows])) for key in ("latency_ms", "median_ms", "p95_ms"))
+    half = len(windows) // 2
+    first, second = (float(np.median([w.latency_ms for w in part])) for part in (windows[:half], windows[half:]))
+    return Timing(latency, median, p95, abs(first - second) / latency, sum(w.runs for w in windows))
+
+
+def pause(seconds: float) -> None:
+    """Waits between windows; not at all with `NAS_PAUSES=0`, for tests."""
+    if os.environ.get("NAS_PAUSES", "1") != "0":
+        time.sleep(seconds)
 
 
 def summarize(rounds: Sequence[Sequence[float]], what: str = "program") -> Timing:

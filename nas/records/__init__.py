@@ -2,7 +2,7 @@
 
 from nas.records.events import Event, Record
 from nas.records.jobs import DiskFullError, Fidelity, Job, Outcome, Report, Training, training_of
-from nas.records.measurements import Measurement
+from nas.records.measurements import MACHINE_BOUND, Measurement, confirmed
 from nas.records.targets import LABEL, NUMBER, TargetSpec
 from nas.records.trials import OUTCOMES, Evaluation, Proposal, Purpose, Trial, scored, trained
 from nas.records.values import JSON
@@ -10,6 +10,7 @@ from nas.records.values import JSON
 __all__ = [
     "JSON",
     "LABEL",
+    "MACHINE_BOUND",
     "NUMBER",
     "OUTCOMES",
     "DiskFullError",
@@ -26,6 +27,7 @@ __all__ = [
     "TargetSpec",
     "Training",
     "Trial",
+    "confirmed",
     "scored",
     "trained",
     "training_of",

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 
 from nas.records.values import JSON
 
+MACHINE_BOUND = 0.10  # references that are off by more: the machine is not what it was at the fit
+
 
 @dataclass(frozen=True)
 class Measurement:
     """Times of a whole architecture, in ms; the fingerprint identifies device, versions, batch, dtype and threads.
 
     `latency_ms` is the one number that predictors are fitted to and reports call measured; median and 95th percentile stand
-    beside it.
+    beside it. It is raw: `machine_factor`, by how much reference networks took longer than at the fit, corrects nothing.
     """
 
     arch_id: str
@@ -24,3 +26,19 @@ class Measurement:
     p95_ms: float
     repeats: int
     info: Mapping[str, JSON] = field(default_factory=dict[str, JSON])
+
+    @property
+    def machine_factor(self) -> float | None:
+        """Ratio of the references' latencies to those at the fit; None where there were no references."""
+        factor = self.info.get("machine_factor")
+        return float(factor) if isinstance(factor, int | float) else None
+
+    @property
+    def corrected_ms(self) -> float | None:
+        """What the latency would be on the machine as it was at the fit; beside the measurement, never in place of it."""
+        return None if self.machine_factor is None else self.latency_ms / self.machine_factor
+
+
+def confirmed(machine_factor: float | None) -> bool:
+    """Whether the machine was as it was at the fit, within `MACHINE_BOUND`; also where nothing says otherwise."""
+    return machine_factor is None or abs(machine_factor - 1) <= MACHINE_BOUND

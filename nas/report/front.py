@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from nas.objectives import (
     CLASSIFICATION,
+    PREDICTED,
     Objectives,
     TaskMetrics,
     claims,
@@ -24,7 +25,7 @@ from nas.objectives import (
     with_measured,
 )
 from nas.objectives.pareto import hypervolume_gains, non_dominated
-from nas.records import JSON, Evaluation, Measurement, Trial, scored
+from nas.records import JSON, Evaluation, Measurement, Trial, confirmed, scored
 from nas.report.format import show
 
 
@@ -34,6 +35,7 @@ class FrontRow:
 
     `test` is the task's primary metric on the test split; it and `reward` are nan where there is none. `violated` lists the
     constraints that measurement violates.
+    `unconfirmed` says where the machine was not what it was at the fit: the measurement may be the machine's, not the network's.
     `claimed` are the metrics that front and reward go by: with measured latencies where all members have them.
     `name` is that of a scaled member, which is no trial of the run (`number` is below 0), `note` what differs in its training.
     """
@@ -50,6 +52,7 @@ class FrontRow:
     name: str = ""
     note: str = ""
     claimed: Mapping[str, float] = field(default_factory=dict)
+    unconfirmed: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -122,8 +125,18 @@ def _row(trial: Trial, objectives: Objectives, found: Mapping[str, Measurement],
     measured, p95 = {d: m.latency_ms for d, m in found.items()}, {d: m.p95_ms for d, m in found.items()}
     return FrontRow(
         trial.number, trial.arch_id, trial.metrics, reward_of(objectives, trial.metrics), measured, p95, test,
-        violated(measured, objectives), claimed=trial.metrics,
+        violated(measured, objectives), claimed=trial.metrics, unconfirmed=tuple(unconfirmed(found)),
     )  # fmt: skip
+
+
+def unconfirmed(found: Mapping[str, Measurement]) -> list[str]:
+    """What is not confirmed of an architecture's measurements by device, in words."""
+    return [
+        f"not confirmed on {device}: reference networks took {m.machine_factor:.2f} times what they took at the fit; "
+        f"{show(PREDICTED, m.latency_ms)} measured, {show(PREDICTED, m.corrected_ms or math.nan)} if corrected by that"
+        for device, m in found.items()
+        if m.machine_factor is not None and not confirmed(m.machine_factor)
+    ]
 
 
 def by_measured(rows: Sequence[FrontRow], objectives: Objectives) -> tuple[list[FrontRow], bool]:

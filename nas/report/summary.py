@@ -109,7 +109,8 @@ class Summary:
     def notes(self) -> tuple[str, ...]:
         """What a reader of the front has to know: a target that is missed, members that are off it by measurement."""
         off = ", ".join(f"{row.title} ({row.id})" for row in self.demoted)
-        return tuple(filter(None, (missed_target(self.best, self.objectives), off and f"off the front by measured latency: {off}")))
+        loose = [f"{row.title} ({row.id}): {text}" for row in self.front for text in row.unconfirmed]
+        return tuple(filter(None, (*loose, missed_target(self.best, self.objectives), off and f"off the front by measured latency: {off}")))
 
     @property
     def compile_s(self) -> float:

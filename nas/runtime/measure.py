@@ -12,10 +12,13 @@ from nas.runtime.machines import Alike, Failed, Keep
 TURNS = 5  # of measuring a few networks whose latencies are to be compared
 BATCH = 10  # networks that are timed in turns, in one job; where one of them hangs, all are measured again, one by one
 
+References = Sequence[tuple[Mapping[str, JSON], float]]  # (plain architecture, ms at the fit)
 Archs = Sequence[tuple[str, Mapping[str, JSON]]]  # (id, plain architecture)
 
 
-def measure_all(executor: Executor, device: str, archs: Archs, timeout_s: float, keep: Keep, failed: Failed) -> None:
+def measure_all(
+    executor: Executor, device: str, archs: Archs, timeout_s: float, keep: Keep, failed: Failed, references: References | None = None
+) -> None:
     """Measures each architecture once.
 
     A batch that takes longer than `timeout_s` a network, or whose worker dies, is ended and its networks measured alone.
@@ -27,15 +30,16 @@ def measure_all(executor: Executor, device: str, archs: Archs, timeout_s: float,
         timeout_s: Seconds for each network.
         keep: Called with each record, as soon as its batch is done.
         failed: Called with the id and the error of a network that cannot be measured, not even alone.
+        references: Networks of the fit for `Device.verify`, which measures then; None: `Device.measure` does.
     """
     for start in range(0, len(archs), BATCH):
         batch = archs[start : start + BATCH]
-        outcome = _measured(executor, device, batch, timeout_s)
+        outcome = _measured(executor, device, batch, timeout_s, references)
         if outcome.outcome == "ok":
             _take(outcome, keep, failed)
             continue
         for arch_id, arch in batch:
-            alone = outcome if len(batch) == 1 else _measured(executor, device, [(arch_id, arch)], timeout_s)
+            alone = outcome if len(batch) == 1 else _measured(executor, device, [(arch_id, arch)], timeout_s, references)
             if alone.outcome == "ok":
                 _take(alone, keep, failed)
             else:
@@ -70,8 +74,13 @@ def about(executor: Executor, device: str, timeout_s: float) -> tuple[str, dict[
     return outcome.data["fingerprint"], dict(outcome.data["info"])
 
 
-def _measured(executor: Executor, device: str, archs: Archs, timeout_s: float) -> Outcome:
-    job = Job(-1, "measure", data={"device": device, "archs": [dict(arch) for _, arch in archs]})
+def _measured(
+    executor: Executor, device: str, archs: Archs, timeout_s: float, references: References | None = None
+) -> Outcome:
+    data: dict[str, JSON] = {"device": device, "archs": [dict(arch) for _, arch in archs]}
+    if references is not None:
+        data["references"] = [[dict(arch), ms] for arch, ms in references]
+    job = Job(-1, "measure", data=data)
     (outcome,) = run_all(executor, [job], retries=0, timeout_s=timeout_s * max(len(archs), 1))
     return outcome
 

@@ -32,6 +32,7 @@ from nas.runtime.spec import WorkerSpec
 from nas.space import Space
 
 if TYPE_CHECKING:
+    from nas.arch import Arch
     from nas.latency import Device
 
 
@@ -122,7 +123,15 @@ class Worker:
         device = self._device(job.data["device"])
         archs = [arch_from_dict(dict(arch)) for arch in job.data["archs"]]
         failures: list[tuple[str, str]] = []
-        measured = device.measure(archs, lambda arch, error: failures.append((arch_id(arch), str(error))))
+
+        def failed(arch: Arch, error: Exception) -> None:
+            failures.append((arch_id(arch), str(error)))
+
+        if "references" in job.data:
+            references = [(arch_from_dict(dict(arch)), ms) for arch, ms in job.data["references"]]
+            measured = device.verify(archs, references, failed)
+        else:
+            measured = device.measure(archs, failed)
         about = {"fingerprint": device.fingerprint(), "info": device.info()}
         measured = [dataclasses.replace(m, device=job.data["device"]) for m in measured]
         data = {"measurements": [dataclasses.asdict(m) for m in measured], "failures": failures, **about}

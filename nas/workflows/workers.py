@@ -19,6 +19,7 @@ from nas.data.record import KEY, DataRecord
 from nas.evaluators import Context, EvaluatorSettings
 from nas.journal import Journal
 from nas.latency import Predictor, load_predictor, make_device
+from nas.latency.predictors.references import networks_of
 from nas.recipe import Recipe
 from nas.records import JSON, Job
 from nas.runtime import make_executor_settings
@@ -135,9 +136,10 @@ def kept_predictor(
     else:
         _check_same_machine(name, kept, executor, timeout_s or ABOUT_S)
     predictor = load_predictor(kept, space)
-    error = "" if predictor.mape is None else f" to {predictor.mape:.0%} (mean error on networks left out of the fit)"
+    count = networks_of(kept)
+    error = "" if predictor.mape is None else f" to {predictor.mape:.0%} (mean error on {count} networks, each left out of its fit)"
     machine = kept.get("info", {}).get("machine", "")
-    progress.message(f"latency on {name}: {machine and machine + ': '}predicted{error}, measured at the end")
+    progress.message(f"latency on {name}{machine and f' ({machine})'}: predicted{error}, measured at the end")
     return predictor
 
 

@@ -76,6 +76,21 @@ class Device(Protocol):
         """
         ...
 
+    def verify(
+        self, archs: Sequence[Arch], references: Sequence[tuple[Arch, float]], failed: Failed | None = None
+    ) -> list[Measurement]:
+        """Measures the members of a front, spread over time and with references of the fit where the device can.
+
+        Args:
+            archs: The members.
+            references: Networks with their milliseconds at the fit.
+            failed: See `measure`.
+
+        Returns:
+            See `measure`.
+        """
+        ...
+
     def fit(self, space: Space, seed: int, progress: Progress | None = None) -> Predictor:
         """Fits a predictor of the space to measurements, within the seconds that the device's settings allow."""
         ...
@@ -92,6 +107,16 @@ class DeviceDefaults:
     def bind(self, space: Space) -> Device:
         """Itself."""
         return self  # type: ignore[return-value]  a subclass is a device
+
+    def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
+        """See `Device.measure`; every device defines it."""
+        raise NotImplementedError
+
+    def verify(
+        self, archs: Sequence[Arch], references: Sequence[tuple[Arch, float]], failed: Failed | None = None
+    ) -> list[Measurement]:
+        """See `Device.verify`; it measures once."""
+        return self.measure(archs, failed)
 
     def info(self) -> dict[str, JSON]:
         """See `Device.info`; every device defines it. Raises ValueError where one does not."""

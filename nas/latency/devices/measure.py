@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.latency.devices.energy import energy_mj
 from nas.latency.devices.lock import machine_lock
 from nas.latency.predictors.layerwise.fitting import Bench
-from nas.latency.timing import DeviceError, Program, Timing
-from nas.records import JSON, Measurement
+from nas.latency.timing import AGAIN, DeviceError, Program, Timing, pause, pooled
+from nas.records import JSON, Measurement, confirmed
 
 Failed = Callable[[Arch, DeviceError], None]
 
@@ -22,6 +25,19 @@ def info_fingerprint(info: Mapping[str, JSON]) -> str:
     return hashlib.sha256(json.dumps(info, sort_keys=True).encode()).hexdigest()[:12]
 
 
+@dataclass(frozen=True)
+class Spread:
+    """Windows in which networks are timed, the first and the last `seconds` apart; one window has no pauses."""
+
+    windows: int = 1
+    seconds: float = 0.0
+    pause: Callable[[float], object] = pause
+
+    @property
+    def gap_s(self) -> float:
+        return self.seconds / max(self.windows - 1, 1)
+
+
 def measure_networks(
     bench: Bench,
     archs: Arch | Sequence[Arch],
@@ -29,6 +45,8 @@ def measure_networks(
     info: Mapping[str, JSON],
     failed: Failed | None = None,
     limit_s: float | None = None,
+    spread: Spread | None = None,
+    references: Sequence[tuple[Arch, float]] = (),
 ) -> list[Measurement]:
     """Compiles networks, runs them in turns, and makes a record of each; networks that are equal run once.
 
@@ -39,6 +57,9 @@ def measure_networks(
         info: What the latencies hold for.
         failed: Called with an architecture that cannot be compiled or run, and its error; the others are measured.
         limit_s: Seconds that each network is timed for, about.
+        spread: Windows over time; None: one.
+        references: Networks with their milliseconds at the fit, run in turns with the others; their ratio is the machine's
+            factor, which stands in the records' `info` beside the raw latency.
 
     Returns:
         Records of the architectures that were measured, in order.
@@ -46,12 +67,26 @@ def measure_networks(
     Raises:
         DeviceError: The first network that cannot be compiled or run, where `failed` is None.
     """
-    expected = [archs] if isinstance(archs, Arch) else list(archs)
-    ids: list[str] = []
+    expected, spread = [archs] if isinstance(archs, Arch) else list(archs), spread or Spread()
+    ids = [lower(arch).id for arch in expected]
+    programs = _compiled(bench, expected, failed)
+    beside = _compiled(bench, [arch for arch, _ in references], lambda *_: None) if programs else {}
+    fits = {i: ms for arch, ms in references if (i := lower(arch).id) in beside}
+    timings, factor = time_in_windows(bench, {**beside, **programs}, fits, limit_s, spread)
+    with machine_lock():
+        energies = {name: energy_mj(program) for name, program in programs.items()}
+    fingerprint, machine = info_fingerprint(info), {} if factor is None else {"machine_factor": factor}
+    return [
+        _record(i, device, fingerprint, timings[i], {**info, **_beside(programs[i], energies[i]), **machine})
+        for i in ids
+        if i in programs
+    ]
+
+
+def _compiled(bench: Bench, archs: Sequence[Arch], failed: Failed | None) -> dict[str, Program]:
     programs: dict[str, Program] = {}
-    for arch in expected:
+    for arch in archs:
         graph = lower(arch)
-        ids.append(graph.id)
         if graph.id in programs:
             continue
         try:
@@ -60,15 +95,48 @@ def measure_networks(
             if failed is None:
                 raise
             failed(arch, error)
-    with machine_lock():
-        timings = bench.time(programs, None if limit_s is None else dict.fromkeys(programs, limit_s))
-        energies = {name: energy_mj(program) for name, program in programs.items()}
-    fingerprint = info_fingerprint(info)
-    return [
-        _record(i, device, fingerprint, timings[i], {**info, **_beside(programs[i], energies[i])})
-        for i in ids
-        if i in timings
-    ]
+    return programs
+
+
+def time_in_windows(
+    bench: Bench, programs: Mapping[str, Program], fits: Mapping[str, float], limit_s: float | None, spread: Spread
+) -> tuple[dict[str, Timing], float | None]:
+    """Times programs in windows spread over time, and compares the references among them with the fit.
+
+    A window in which the machine is off by more than `MACHINE_BOUND` does not count and is repeated later, up to `AGAIN` times
+    as many windows in all. Where too few are left, all count, and the factor tells of it.
+
+    Args:
+        bench: Times the programs.
+        programs: By id.
+        fits: Milliseconds of references at the fit, by id.
+        limit_s: Seconds for each program over all windows, about.
+        spread: How many windows, and how far apart.
+
+    Returns:
+        Timings by id, never corrected, and the machine's factor: by how much the references take longer than at the fit. None
+        without references.
+    """
+    limits = None if limit_s is None else dict.fromkeys(programs, limit_s / spread.windows)
+    found: list[dict[str, Timing]] = []
+    good: list[dict[str, Timing]] = []
+    while len(good) < spread.windows and len(found) < AGAIN * spread.windows:
+        if found:
+            spread.pause(spread.gap_s)
+        with machine_lock():
+            found.append(bench.time(programs, limits))
+        if confirmed(_factor(found[-1], fits)):
+            good.append(found[-1])
+        elif spread.windows == 1:
+            break
+    used = good if len(good) == spread.windows else found
+    timings = {name: pooled([window[name] for window in used]) for name in programs}
+    return timings, _factor(timings, fits)
+
+
+def _factor(timings: Mapping[str, Timing], fits: Mapping[str, float]) -> float | None:
+    """The median ratio over the references."""
+    return float(np.median([timings[i].latency_ms / ms for i, ms in fits.items()])) if fits else None
 
 
 def _tried(program: Program) -> Program:
@@ -85,6 +153,8 @@ def _beside(program: Program, energy: float | None) -> dict[str, JSON]:
 
 def _record(arch_id: str, device: str, fingerprint: str, timing: Timing, info: Mapping[str, JSON]) -> Measurement:
     kept = {**info, "repeatability": timing.repeatability}
+    if factor := info.get("machine_factor"):
+        kept["corrected_ms"] = timing.latency_ms / factor
     return Measurement(
         arch_id, device, fingerprint, timing.latency_ms, timing.median_ms, timing.p95_ms, timing.runs, kept
     )

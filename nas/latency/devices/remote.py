@@ -72,9 +72,18 @@ class Remote(DeviceDefaults):
     def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
         """See `Device.measure`. Raises DeviceError in a worker on another node."""
         self._check_node()
-        own = {"fingerprint": self.fingerprint()}
-        measured = self._inner().measure(archs, failed)
-        return [dataclasses.replace(m, info={**m.info, "resource": self.resource}, **own) for m in measured]
+        return self._named(self._inner().measure(archs, failed))
+
+    def _named(self, measured: Sequence[Measurement]) -> list[Measurement]:
+        own = {key: self.info()[key] for key in ("machine", "resource")}
+        return [dataclasses.replace(m, info={**m.info, **own}, fingerprint=self.fingerprint()) for m in measured]
+
+    def verify(
+        self, archs: Sequence[Arch], references: Sequence[tuple[Arch, float]], failed: Failed | None = None
+    ) -> list[Measurement]:
+        """See `Device.verify`. Raises DeviceError in a worker on another node."""
+        self._check_node()
+        return self._named(self._inner().verify(archs, references, failed))
 
     def fit(self, space: Space, seed: int, progress: Progress | None = None) -> Predictor:
         """See `Device.fit`. Raises DeviceError in a worker on another node."""

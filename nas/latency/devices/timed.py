@@ -15,9 +15,9 @@ from nas.arch import Arch
 from nas.arch.graph import Graph
 from nas.latency.devices.base import DeviceDefaults
 from nas.latency.devices.lock import machine_lock
-from nas.latency.devices.measure import Failed, info_fingerprint, measure_networks
+from nas.latency.devices.measure import Failed, Spread, info_fingerprint, measure_networks
 from nas.latency.predictors.base import Progress
-from nas.latency.predictors.layerwise.fitting import Bench, Budget, fit_layerwise
+from nas.latency.predictors.layerwise.fitting import FIT_WINDOWS, Bench, Budget, fit_layerwise
 from nas.latency.predictors.layerwise.predictor import LayerwisePredictor
 from nas.latency.timing import DeviceError, Program, Rounds, Timing, first_line, time_programs
 from nas.nn.weights import Variables
@@ -34,7 +34,8 @@ class TimedDevice(DeviceDefaults, ABC):
     rounds, repeats: programs take turns `rounds` times, with `repeats` runs each.
     limit_s: seconds that one network is timed for, about.
     samples, networks: layers and whole networks that a predictor is fitted to, at most.
-    seconds: no further layer or network is begun after so many; two networks and a layer of each stage always are.
+    seconds: no further layer or network is begun after so many; six networks and a layer of each stage always are.
+    windows, spread_s: a front is measured in so many windows, over at least so many seconds.
     timeout_s: seconds after which a network that is not measured is given up, and the worker process with it.
     predictor: a file of `nas profile` to use instead of fitting a predictor.
     """
@@ -47,6 +48,8 @@ class TimedDevice(DeviceDefaults, ABC):
     samples: int = 100
     networks: int = 6
     seconds: float = 10.0
+    windows: int = 5
+    spread_s: float = 20.0
     timeout_s: float = 300.0
     predictor: str | None = None
 
@@ -54,10 +57,10 @@ class TimedDevice(DeviceDefaults, ABC):
     FORMAT: ClassVar[str] = ""  # of `nas export`: the file that the device times
 
     def __post_init__(self) -> None:
-        for name in ("batch", "rounds", "repeats", "networks"):
+        for name in ("batch", "rounds", "repeats", "networks", "windows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
-        for name in ("warmup", "samples", "seconds"):
+        for name in ("warmup", "samples", "seconds", "spread_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         for name in ("limit_s", "timeout_s"):
@@ -80,13 +83,21 @@ class TimedDevice(DeviceDefaults, ABC):
         """See `Device.measure`."""
         return measure_networks(self.bench(), archs, self.NAME, self.info(), failed, self.limit_s)
 
+    def verify(
+        self, archs: Sequence[Arch], references: Sequence[tuple[Arch, float]], failed: Failed | None = None
+    ) -> list[Measurement]:
+        """See `Device.verify`: in `windows` windows over `spread_s` seconds."""
+        spread = Spread(self.windows, self.spread_s)
+        return measure_networks(self.bench(), archs, self.NAME, self.info(), failed, self.limit_s, spread, references)
+
     def fit(self, space: Space, seed: int, progress: Progress | None = None) -> LayerwisePredictor:
         """See `Device.fit`; the predictor sums layers."""
         start = time.monotonic()
         bench, info = self.bench(), self.info()
         budget = Budget(self.samples, self.networks, max(self.seconds - (time.monotonic() - start), 0.0))
         with machine_lock():
-            return fit_layerwise(space, seed, bench, budget, self.NAME, info_fingerprint(info), info, progress)
+            fingerprint, gap_s = info_fingerprint(info), self.spread_s / (FIT_WINDOWS - 1)
+            return fit_layerwise(space, seed, bench, budget, self.NAME, fingerprint, info, progress, gap_s=gap_s)
 
 
 @dataclass(frozen=True)

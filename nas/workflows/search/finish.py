@@ -8,25 +8,27 @@ from pathlib import Path
 
 from nas.evaluators.preparation import with_prepared
 from nas.journal import Journal
+from nas.latency.predictors.references import references
 from nas.objectives import Objectives, claims, front, latest, violated
 from nas.records import Evaluation, Fidelity, Job, Trial, trained, training_of
-from nas.report.front import verified
+from nas.report.front import unconfirmed, verified
 from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
 from nas.runtime.machines import Alike
 from nas.runtime.measure import measure_all
+from nas.space import Space
 from nas.workflows.search.ledger import root_of
 from nas.workflows.search.preparation import prepared
 
 
 def measure_front(
     journal: Journal, objectives: Objectives, executors: Mapping[str, Executor], timeouts_s: Mapping[str, float],
-    message: Callable[[str], object],
+    message: Callable[[str], object], space: Space,
 ) -> None:  # fmt: skip
     """Measures members that were not yet, interleaved in one worker while nothing else runs, and reports the constraints that they violate.
 
     `executors` has one for each device, `timeouts_s` the seconds after which a network is given up. What cannot be measured
-    is noted; the rest is kept.
+    is noted; the rest is kept. Networks of the fit are measured beside them, by which a machine that is not what it was is noticed.
     """
     members = claims(journal.trials(), objectives)
     for device, executor in executors.items():
@@ -43,9 +45,12 @@ def measure_front(
 
         fit = journal.get(f"predictor/{device}") or {}
         keep = Alike(journal.add_measurement, failed, fit.get("fingerprint", ""), fit.get("info"))
-        measure_all(executor, device, archs, timeouts_s[device], keep, failed)
+        beside = [(arch.to_dict(), ms) for arch, ms in references(fit, space)]
+        measure_all(executor, device, archs, timeouts_s[device], keep, failed, beside)
     times = latest(journal.measurements())
     for trial in members:
+        for text in unconfirmed(times.get(trial.arch_id, {})):
+            message(f"trial {trial.number}: {text}")
         if broken := violated({device: m.latency_ms for device, m in times.get(trial.arch_id, {}).items()}, objectives):
             message(f"trial {trial.number}: constraint violated by measurement: {'; '.join(broken)}")
 

@@ -127,7 +127,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
             journal.add_event("ended", reason=reason)
         prune_weights(journal, problem.objectives, storage)
         timeouts = {name: device.timeout_s for name, device in plan.devices.items()}
-        measure_front(journal, problem.objectives, placed, timeouts, progress.message)
+        measure_front(journal, problem.objectives, placed, timeouts, progress.message, plan.space)
         if plan.evaluator.capabilities.tests:
             test_front(journal, problem.objectives, executor, progress.message)
         if plan.evaluator.capabilities.inspects:

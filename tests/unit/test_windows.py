@@ -1,0 +1,144 @@
+"""Latencies measured over time, with networks of the fit beside them: the machine is told from the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fake_bench import FakeBench, additive_ms
+from nas.arch import Arch
+from nas.arch.blocks import arch_id, lower
+from nas.latency import Budget, fit_layerwise, fit_predictor
+from nas.latency.devices.measure import Spread, measure_networks
+from nas.latency.predictors.references import networks_of, references
+from nas.latency.timing import AGAIN, Timing, pooled
+from nas.records import Measurement, confirmed
+from nas.report import front_text, page, summarize
+from nas.space import Space, load_space
+from report_makers import HOST, add, new_journal
+
+WINDOWS, SPREAD_S = 5, 20.0
+
+
+def tiny() -> Space:
+    return load_space("tiny").fit(8, 1, 10)
+
+
+def networks(count: int, seed: int = 0) -> list[Arch]:
+    space, rng = tiny(), np.random.default_rng(seed)
+    return [space.decode(space.sample(rng)) for _ in range(count)]
+
+
+class Machine(FakeBench):
+    """A bench that is slower by a factor that depends on the time; pauses take time of its clock."""
+
+    def __init__(self, speed: Callable[[float], float]):
+        super().__init__(lambda graph: additive_ms(graph) * speed(self.now - self.begun))
+        self.begun, self.pauses = 0.0, 0
+
+    def pause(self, seconds: float) -> None:
+        self.pauses += 1
+        self.now += seconds
+
+
+def slow_between(first: float, last: float) -> Callable[[float], float]:
+    return lambda now: 1.46 if first <= now < last else 1.0
+
+
+@pytest.mark.parametrize(
+    "speed, slower, factor, windows",
+    [
+        (lambda now: 1.0, 1.0, 1.0, WINDOWS),
+        (slow_between(9, 12), 1.0, 1.0, WINDOWS + 1),  # one window does not count and is repeated
+        (slow_between(9, 22), 1.0, 1.0, WINDOWS + 3),
+        (slow_between(0, 1e9), 1.46, 1.46, AGAIN * WINDOWS),  # it never ends: said, not corrected
+        (lambda now: 0.7, 0.7, 0.7, AGAIN * WINDOWS),  # the fit was in a slow phase
+        (lambda now: 1.06, 1.06, 1.06, WINDOWS),
+    ],
+)
+def test_the_machine_is_told_from_the_network(
+    speed: Callable[[float], float], slower: float, factor: float, windows: int
+) -> None:
+    member, *beside = networks(4)
+    machine = Machine(speed)
+    known = [(arch, additive_ms(lower(arch))) for arch in beside]
+    machine.begun = len({arch_id(arch) for arch in (member, *beside)})  # compiling takes a second each
+    (row,) = measure_networks(machine, member, "fake", {}, None, 2.0, Spread(WINDOWS, SPREAD_S, machine.pause), known)
+    assert row.latency_ms == pytest.approx(slower * additive_ms(lower(member)), rel=0.01)
+    assert row.machine_factor == pytest.approx(factor, rel=0.01)
+    assert row.corrected_ms == pytest.approx(additive_ms(lower(member)), rel=0.02)
+    assert row.info["corrected_ms"] == row.corrected_ms
+    assert confirmed(row.machine_factor) == (abs(factor - 1) < 0.1)
+    assert machine.pauses == windows - 1
+    assert machine.now - machine.begun >= SPREAD_S
+
+
+def test_without_references_nothing_is_said_of_the_machine() -> None:
+    machine = Machine(slow_between(0, 1e9))
+    (row,) = measure_networks(machine, networks(1), "fake", {}, None, 2.0, Spread(WINDOWS, SPREAD_S, machine.pause))
+    assert (row.machine_factor, row.corrected_ms, confirmed(row.machine_factor)) == (None, None, True)
+    assert "machine_factor" not in row.info
+    assert machine.pauses == WINDOWS - 1
+
+
+def test_a_reference_is_measured_beside_members_and_is_no_result() -> None:
+    machine, (member, beside) = Machine(lambda now: 1.0), networks(2)
+    rows = measure_networks(machine, [member], "fake", {}, references=[(beside, additive_ms(lower(beside))), (member, 1.0)])
+    assert [row.arch_id for row in rows] == [arch_id(member)]
+
+
+@pytest.mark.parametrize("at", [0, 10, 20])
+def test_a_slow_window_does_not_move_the_fit(at: float) -> None:
+    """Networks are measured in three windows ten seconds apart; each latency is their median."""
+    machine = Machine(lambda now: 1.46 if at - 5 <= now < at + 5 else 1.0)
+    machine.begun = 1 + 6 + 5  # the empty program, networks, layers
+    predictor = fit_layerwise(
+        tiny(), 0, machine, Budget(5, 6, 1e9), "fake", "f", {}, clock=machine.clock, gap_s=10.0, wait=machine.pause
+    )  # fmt: skip
+    truth = {arch_id(arch): additive_ms(lower(arch)) for arch, _ in references(predictor.to_dict(), tiny())}
+    times = {network.arch_id: network.ms for network in predictor.networks}
+    assert machine.pauses == 2
+    assert len(truth) == 3
+    for i, ms in truth.items():
+        assert times[i] == pytest.approx(ms, rel=0.01)
+
+
+def test_references_span_the_latencies_of_the_fit() -> None:
+    space = tiny()
+    layerwise = fit_layerwise(space, 3, FakeBench(), Budget(0, 6, 0), "fake", "f", {}).to_dict()
+    genomes = [tuple(space.sample(np.random.default_rng(i))) for i in range(8)]
+    learned = fit_predictor(space, genomes, [additive_ms(lower(space.decode(g))) for g in genomes]).to_dict()
+    for kept, times in ((layerwise, [n["ms"] for n in layerwise["networks"]]), (learned, learned["ms"])):
+        found = references(kept, space)
+        assert [ms for _, ms in found] == [min(times), sorted(times)[len(times) // 2], max(times)]
+        assert all(ms == pytest.approx(additive_ms(lower(arch)), rel=0.01) for arch, ms in found)
+        assert networks_of(kept) == len(times)
+    assert references({"kind": "table"}, space) == []
+
+
+def test_windows_are_pooled_by_their_median() -> None:
+    windows = [Timing(ms, 2 * ms, 3 * ms, 0.5, 10) for ms in (1.0, 1.46, 1.02, 1.0)]
+    found = pooled(windows)
+    numbers = (found.latency_ms, found.median_ms, found.p95_ms, found.repeatability, found.runs)
+    assert numbers == pytest.approx((1.01, 2.02, 3.03, 0.22 / 1.01, 40))
+    assert pooled(windows[:1]) == windows[0]
+
+
+@pytest.mark.parametrize("factor, loose", [(1.09, False), (1.46, True), (0.7, True), (None, False)])
+def test_a_report_says_what_is_not_confirmed_and_claims_what_was_measured(
+    tmp_path: Path, factor: float | None, loose: bool
+) -> None:
+    with new_journal(tmp_path) as journal:
+        trial = add(journal, {"accuracy": 0.9, HOST: 3.0})
+        info = {} if factor is None else {"machine_factor": factor}
+        journal.add_measurement(Measurement(trial.arch_id, "host", "f", 4.38, 4.4, 4.5, 50, info))
+        summary = summarize(journal)
+    (row,) = summary.front
+    assert (row.measured["host"], row.claimed[HOST]) == (4.38, 4.38)
+    text = f"not confirmed on host: reference networks took {factor or 0:.2f} times what they took at the fit; 4.38 ms measured, "
+    for shown in (front_text(summary), page(summary)):
+        assert (text in shown) == loose
+    assert ("not confirmed" in front_text(summary)) == loose
