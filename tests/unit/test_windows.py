@@ -12,7 +12,7 @@ from fake_bench import FakeBench, additive_ms
 from nas.arch import Arch
 from nas.arch.blocks import arch_id, lower
 from nas.latency import Budget, fit_layerwise, fit_predictor
-from nas.latency.devices.measure import Spread, measure_networks
+from nas.latency.devices.measure import Windows, measure_networks
 from nas.latency.predictors.references import networks_of, references
 from nas.latency.timing import AGAIN, Timing, pooled
 from nas.records import Measurement, confirmed
@@ -20,7 +20,7 @@ from nas.report import front_text, page, summarize
 from nas.space import Space, load_space
 from report_makers import HOST, add, new_journal
 
-WINDOWS, SPREAD_S = 5, 20.0
+WINDOWS, OVER_S = 5, 20.0
 
 
 def tiny() -> Space:
@@ -66,19 +66,19 @@ def test_the_machine_is_told_from_the_network(
     machine = Machine(speed)
     known = [(arch, additive_ms(lower(arch))) for arch in beside]
     machine.begun = len({arch_id(arch) for arch in (member, *beside)})  # compiling takes a second each
-    (row,) = measure_networks(machine, member, "fake", {}, None, 2.0, Spread(WINDOWS, SPREAD_S, machine.pause), known)
+    (row,) = measure_networks(machine, member, "fake", {}, None, 2.0, Windows(WINDOWS, OVER_S, machine.pause), known)
     assert row.latency_ms == pytest.approx(slower * additive_ms(lower(member)), rel=0.01)
     assert row.machine_factor == pytest.approx(factor, rel=0.01)
     assert row.corrected_ms == pytest.approx(additive_ms(lower(member)), rel=0.02)
     assert row.info["corrected_ms"] == row.corrected_ms
     assert confirmed(row.machine_factor) == (abs(factor - 1) < 0.1)
     assert machine.pauses == windows - 1
-    assert machine.now - machine.begun >= SPREAD_S
+    assert machine.now - machine.begun >= OVER_S
 
 
 def test_without_references_nothing_is_said_of_the_machine() -> None:
     machine = Machine(slow_between(0, 1e9))
-    (row,) = measure_networks(machine, networks(1), "fake", {}, None, 2.0, Spread(WINDOWS, SPREAD_S, machine.pause))
+    (row,) = measure_networks(machine, networks(1), "fake", {}, None, 2.0, Windows(WINDOWS, OVER_S, machine.pause))
     assert (row.machine_factor, row.corrected_ms, confirmed(row.machine_factor)) == (None, None, True)
     assert "machine_factor" not in row.info
     assert machine.pauses == WINDOWS - 1

@@ -79,7 +79,7 @@ class Device(Protocol):
     def verify(
         self, archs: Sequence[Arch], references: Sequence[tuple[Arch, float]], failed: Failed | None = None
     ) -> list[Measurement]:
-        """Measures the members of a front, spread over time and with references of the fit where the device can.
+        """Measures the members of a front, over time and with references of the fit where the device can.
 
         Args:
             archs: The members.

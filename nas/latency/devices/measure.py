@@ -26,16 +26,16 @@ def info_fingerprint(info: Mapping[str, JSON]) -> str:
 
 
 @dataclass(frozen=True)
-class Spread:
+class Windows:
     """Windows in which networks are timed, the first and the last `seconds` apart; one window has no pauses."""
 
-    windows: int = 1
+    count: int = 1
     seconds: float = 0.0
     pause: Callable[[float], object] = pause
 
     @property
     def gap_s(self) -> float:
-        return self.seconds / max(self.windows - 1, 1)
+        return self.seconds / max(self.count - 1, 1)
 
 
 def measure_networks(
@@ -45,7 +45,7 @@ def measure_networks(
     info: Mapping[str, JSON],
     failed: Failed | None = None,
     limit_s: float | None = None,
-    spread: Spread | None = None,
+    windows: Windows | None = None,
     references: Sequence[tuple[Arch, float]] = (),
 ) -> list[Measurement]:
     """Compiles networks, runs them in turns, and makes a record of each; networks that are equal run once.
@@ -57,7 +57,7 @@ def measure_networks(
         info: What the latencies hold for.
         failed: Called with an architecture that cannot be compiled or run, and its error; the others are measured.
         limit_s: Seconds that each network is timed for, about.
-        spread: Windows over time; None: one.
+        windows: Over time; None: one.
         references: Networks with their milliseconds at the fit, run in turns with the others; their ratio is the machine's
             factor, which stands in the records' `info` beside the raw latency.
 
@@ -67,12 +67,12 @@ def measure_networks(
     Raises:
         DeviceError: The first network that cannot be compiled or run, where `failed` is None.
     """
-    expected, spread = [archs] if isinstance(archs, Arch) else list(archs), spread or Spread()
+    expected, windows = [archs] if isinstance(archs, Arch) else list(archs), windows or Windows()
     ids = [lower(arch).id for arch in expected]
     programs = _compiled(bench, expected, failed)
     beside = _compiled(bench, [arch for arch, _ in references], lambda *_: None) if programs else {}
     fits = {i: ms for arch, ms in references if (i := lower(arch).id) in beside}
-    timings, factor = time_in_windows(bench, {**beside, **programs}, fits, limit_s, spread)
+    timings, factor = time_in_windows(bench, {**beside, **programs}, fits, limit_s, windows)
     with machine_lock():
         energies = {name: energy_mj(program) for name, program in programs.items()}
     fingerprint, machine = info_fingerprint(info), {} if factor is None else {"machine_factor": factor}
@@ -99,9 +99,9 @@ def _compiled(bench: Bench, archs: Sequence[Arch], failed: Failed | None) -> dic
 
 
 def time_in_windows(
-    bench: Bench, programs: Mapping[str, Program], fits: Mapping[str, float], limit_s: float | None, spread: Spread
+    bench: Bench, programs: Mapping[str, Program], fits: Mapping[str, float], limit_s: float | None, windows: Windows
 ) -> tuple[dict[str, Timing], float | None]:
-    """Times programs in windows spread over time, and compares the references among them with the fit.
+    """Times programs in windows over time, and compares the references among them with the fit.
 
     A window in which the machine is off by more than `MACHINE_BOUND` does not count and is repeated later, up to `AGAIN` times
     as many windows in all. Where too few are left, all count, and the factor tells of it.
@@ -111,25 +111,25 @@ def time_in_windows(
         programs: By id.
         fits: Milliseconds of references at the fit, by id.
         limit_s: Seconds for each program over all windows, about.
-        spread: How many windows, and how far apart.
+        windows: How many, and how far apart.
 
     Returns:
         Timings by id, never corrected, and the machine's factor: by how much the references take longer than at the fit. None
         without references.
     """
-    limits = None if limit_s is None else dict.fromkeys(programs, limit_s / spread.windows)
+    limits = None if limit_s is None else dict.fromkeys(programs, limit_s / windows.count)
     found: list[dict[str, Timing]] = []
     good: list[dict[str, Timing]] = []
-    while len(good) < spread.windows and len(found) < AGAIN * spread.windows:
+    while len(good) < windows.count and len(found) < AGAIN * windows.count:
         if found:
-            spread.pause(spread.gap_s)
+            windows.pause(windows.gap_s)
         with machine_lock():
             found.append(bench.time(programs, limits))
         if confirmed(_factor(found[-1], fits)):
             good.append(found[-1])
-        elif spread.windows == 1:
+        elif windows.count == 1:
             break
-    used = good if len(good) == spread.windows else found
+    used = good if len(good) == windows.count else found
     timings = {name: pooled([window[name] for window in used]) for name in programs}
     return timings, _factor(timings, fits)
 

@@ -15,7 +15,7 @@ from nas.arch import Arch
 from nas.arch.graph import Graph
 from nas.latency.devices.base import DeviceDefaults
 from nas.latency.devices.lock import machine_lock
-from nas.latency.devices.measure import Failed, Spread, info_fingerprint, measure_networks
+from nas.latency.devices.measure import Failed, Windows, info_fingerprint, measure_networks
 from nas.latency.predictors.base import Progress
 from nas.latency.predictors.layerwise.fitting import FIT_WINDOWS, Bench, Budget, fit_layerwise
 from nas.latency.predictors.layerwise.predictor import LayerwisePredictor
@@ -35,7 +35,7 @@ class TimedDevice(DeviceDefaults, ABC):
     limit_s: seconds that one network is timed for, about.
     samples, networks: layers and whole networks that a predictor is fitted to, at most.
     seconds: no further layer or network is begun after so many; six networks and a layer of each stage always are.
-    windows, spread_s: a front is measured in so many windows, over at least so many seconds.
+    windows, over_s: a front is measured in so many windows, over at least so many seconds.
     timeout_s: seconds after which a network that is not measured is given up, and the worker process with it.
     predictor: a file of `nas profile` to use instead of fitting a predictor.
     """
@@ -49,7 +49,7 @@ class TimedDevice(DeviceDefaults, ABC):
     networks: int = 6
     seconds: float = 10.0
     windows: int = 5
-    spread_s: float = 20.0
+    over_s: float = 20.0
     timeout_s: float = 300.0
     predictor: str | None = None
 
@@ -60,7 +60,7 @@ class TimedDevice(DeviceDefaults, ABC):
         for name in ("batch", "rounds", "repeats", "networks", "windows"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}: expected 1 or more, got {getattr(self, name)}")
-        for name in ("warmup", "samples", "seconds", "spread_s"):
+        for name in ("warmup", "samples", "seconds", "over_s"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)}")
         for name in ("limit_s", "timeout_s"):
@@ -86,9 +86,9 @@ class TimedDevice(DeviceDefaults, ABC):
     def verify(
         self, archs: Sequence[Arch], references: Sequence[tuple[Arch, float]], failed: Failed | None = None
     ) -> list[Measurement]:
-        """See `Device.verify`: in `windows` windows over `spread_s` seconds."""
-        spread = Spread(self.windows, self.spread_s)
-        return measure_networks(self.bench(), archs, self.NAME, self.info(), failed, self.limit_s, spread, references)
+        """See `Device.verify`: in `windows` windows over `over_s` seconds."""
+        windows = Windows(self.windows, self.over_s)
+        return measure_networks(self.bench(), archs, self.NAME, self.info(), failed, self.limit_s, windows, references)
 
     def fit(self, space: Space, seed: int, progress: Progress | None = None) -> LayerwisePredictor:
         """See `Device.fit`; the predictor sums layers."""
@@ -96,7 +96,7 @@ class TimedDevice(DeviceDefaults, ABC):
         bench, info = self.bench(), self.info()
         budget = Budget(self.samples, self.networks, max(self.seconds - (time.monotonic() - start), 0.0))
         with machine_lock():
-            fingerprint, gap_s = info_fingerprint(info), self.spread_s / (FIT_WINDOWS - 1)
+            fingerprint, gap_s = info_fingerprint(info), self.over_s / (FIT_WINDOWS - 1)
             return fit_layerwise(space, seed, bench, budget, self.NAME, fingerprint, info, progress, gap_s=gap_s)
 
 
