@@ -16,29 +16,22 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import nas
+from documents import CALLS, DOCS, PAGES, commands, fences, shown, write_files
 from nas.arch.files import load_arch
 from nas.cli import COMMANDS, run
 from nas.core.plugins import REGISTRIES, load_plugins
 from nas.core.yamlio import parse_yaml
 from nas.space import load_space
+from places import ROOT
 
 for _module in set(REGISTRIES.values()):
     importlib.import_module(_module)  # what is loaded before a test is as it was after it
-
-ROOT = Path(__file__).resolve().parents[2]
-DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(p for p in DOCS.rglob("*.md") if "_build" not in p.parts)]
-FENCE = re.compile(
-    r"(?P<skip><!-- skip: [^\n]+ -->\n)?^```(?P<language>\w+)\n(?P<body>.*?)^```$", re.DOTALL | re.MULTILINE
-)
-NAMED = re.compile(r"# (?P<name>[\w./-]+\.\w+)\n")
 
 # What makes a page's own commands small enough to run here; later settings win.
 SMALL = {"search": ["executor=local", "track=[]"], "profile": ["samples=6", "holdout=2"]}
@@ -48,40 +41,7 @@ TOY_DEVICE = {"onnxruntime": {"samples": 4, "networks": 2, "seconds": 1}}
 GUESS = DOCS / "extending" / "evaluator.md"  # its evaluator needs no training
 
 
-@dataclass(frozen=True)
-class Fence:
-    language: str
-    body: str
-    skip: bool
-
-    @property
-    def file(self) -> str | None:
-        """The file that it shows, by its first line."""
-        named = NAMED.match(self.body)
-        return named["name"] if named else None
-
-
-def fences(page: Path) -> list[Fence]:
-    text = page.read_text(encoding="utf-8")
-    return [Fence(f["language"], f["body"], bool(f["skip"])) for f in FENCE.finditer(text)]
-
-
-def commands(fence: Fence) -> list[str]:
-    """The lines of an `sh` fence, without comments; a line that ends in a backslash has another one after it."""
-    lines = fence.body.replace("\\\n", " ").splitlines() if fence.language == "sh" else []
-    return [line for line in (shlex.join(shlex.split(line, comments=True)) for line in lines) if line]
-
-
-def shown(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
 every_page = pytest.mark.parametrize("page", PAGES, ids=shown)
-CALLS = sorted(
-    {(call, page) for page in PAGES for f in fences(page) for call in commands(f) if call.startswith("nas ")}
-)
-
-
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty working folder on the import path, whose modules and blocks are forgotten after the test."""
@@ -93,15 +53,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in set(sys.modules) - before:
         if getattr(sys.modules[name], "__file__", None) and str(tmp_path) in str(sys.modules[name].__file__):
             del sys.modules[name]
-
-
-def write_files(page: Path, folder: Path) -> list[str]:
-    """Writes the files that a page shows and gives their names."""
-    found = {f.file: f.body for f in fences(page) if f.file}
-    for name, body in found.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(body, encoding="utf-8")
-    return list(found)
 
 
 def test_every_command_is_shown_and_described() -> None:
@@ -116,8 +67,9 @@ def test_every_command_is_shown_and_described() -> None:
 
 @every_page
 def test_the_settings_of_every_command_resolve(page: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of searches and contests stand in tests/integration/test_doc_commands.py, which plans them too."""
     write_files(page, folder)
-    for call in (call for call, where in CALLS if where == page):
+    for call in (call for call, where in CALLS if where == page and call.split()[1] not in ("search", "bench")):
         assert run([*resolvable(shlex.split(call)[1:]), "--cfg", "job"]) == 0, f"{call}: {capsys.readouterr().err}"
         capsys.readouterr()
 

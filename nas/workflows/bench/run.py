@@ -61,7 +61,7 @@ def bench(
     Raises:
         ValueError: For a mistake in the settings.
     """
-    controllers = dict(_controllers(command, known))
+    controllers = dict(checked_controllers(command, known))
     contest = command.contest
     contest.check()
     yardstick = _yardstick(contest, folder, message)
@@ -80,7 +80,7 @@ def _start(plugins: list[str], folder: str) -> None:
     load_plugins(plugins, [folder])
 
 
-def _controllers(command: BenchCommand, known: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def checked_controllers(command: BenchCommand, known: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Names of conf/controller/, or settings whose `name` is one and whose other keys change it: label and settings."""
     for i, entry in enumerate(command.controllers):
         changes = dict(entry) if isinstance(entry, Mapping) else {"name": entry}

@@ -100,10 +100,10 @@ class Search:
 
     def _ended(self) -> str:
         idle = self._history.idle
-        if self._settings.repeat == "journal" and not self._fidelities:
-            where = "within the constraints" if self._problem.objectives.constraints else "of the space"
-            if self._nothing_left():
-                return f"all {self._history.counted} architectures {where} were tried"
+        if self._settings.repeat == "journal" and not self._fidelities and self._nothing_left():
+            limited = self._problem.objectives.constraints
+            what = "architectures within the constraints were tried" if limited else "architectures of the space were tried"
+            return f"all {self._history.counted} {what}"
         if idle >= self._settings.max_infeasible:
             return f"the last {idle} proposals were repeats or violated a constraint; widen the space or the constraints"
         return ""
