@@ -15,6 +15,7 @@ from nas.latency.devices.host import Host
 from nas.latency.devices.litert import LiteRT
 from nas.latency.devices.onnxruntime import OnnxRuntime
 from nas.latency.devices.remote import Remote
+from nas.latency.devices.shell import Shell
 
 DEVICES |= {
     "host": Host,
@@ -22,6 +23,7 @@ DEVICES |= {
     "onnxruntime": OnnxRuntime,
     "remote": Remote,
     "samples": Samples,
+    "shell": Shell,
     "table": Table,
 }
 
