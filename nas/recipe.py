@@ -76,6 +76,8 @@ class Recipe:
         mixup: a of the Beta(a, a) that the fractions of two images are drawn from; 0: none. With cutmix set too, each step
             takes one of the two.
         cutmix: The same of CutMix.
+        class_weights: `balanced`: the loss of an image is weighted by images / (classes * images of its class), so that each
+            class has the same part in it.
         distill: With a teacher, the weight of its answers in the loss; the labels keep the rest.
         temperature: What logits are divided by where the two are compared.
         augment: How images are changed.
@@ -112,6 +114,7 @@ class Recipe:
     accumulate: int = 1
     mixup: float = 0.0
     cutmix: float = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
     distill: float = 0.5
     temperature: float = 4.0
     augment: Augment = field(default_factory=Augment)

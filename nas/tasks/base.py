@@ -115,6 +115,10 @@ class Task(Protocol):
         """
         ...
 
+    def weighed(self, recipe: Recipe, dataset: Dataset) -> Self:
+        """The task as a training on the dataset has it: with `recipe.class_weights`, by the images of each class."""
+        ...
+
     def mix(self, recipe: Recipe, images: Array, targets: Array, key: Array) -> Mixed:
         """A batch mixed as the recipe wants it. images: (n, h, w, c) float32, normalized. Traced."""
         ...
@@ -214,6 +218,9 @@ class BaseTask(ABC):
     @abstractmethod
     def reduce(self, outputs: Outputs, targets: Array, valid: Array) -> Mapping[str, Array]: ...
 
+    def weighed(self, recipe: Recipe, dataset: Dataset) -> Self:
+        return self
+
     def mix(self, recipe: Recipe, images: Array, targets: Array, key: Array) -> Mixed:
         return Mixed(images, targets)
 
@@ -309,3 +316,5 @@ def check_recipe(task: Task, recipe: Recipe) -> None:
     for key in ("mixup", "cutmix"):
         if getattr(recipe, key) and not task.mixes:
             raise ValueError(f"recipe.{key}: has no meaning for the task {task.name}; leave it at 0")
+    if recipe.class_weights != "none" and "accuracy" not in task.metrics:
+        raise ValueError(f"recipe.class_weights: has no meaning for the task {task.name}; leave it at none")

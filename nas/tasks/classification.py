@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
@@ -60,11 +60,23 @@ class Classification(BaseTask):
     kind = "label"
     mixes = distills = True
 
+    def __init__(self, weights: tuple[float, ...] | None = None):
+        self.weights = weights  # of the losses of each class; None: 1
+
+    def weighed(self, recipe: Recipe, dataset: Dataset) -> Self:
+        if recipe.class_weights == "none":
+            return self
+        counts = np.bincount(dataset.train.targets, minlength=len(dataset.classes))
+        return type(self)(tuple((counts.sum() / (len(counts) * np.maximum(counts, 1))).tolist()))
+
     def fit_head(self, arch: Arch, dataset: Dataset) -> Arch:
         return arch.with_io(classes=len(dataset.classes))
 
     def loss(self, outputs: Outputs, targets: Array, valid: Array | None, recipe: Recipe) -> Mapping[str, Array]:
-        return {"cross_entropy": cross_entropy(single(outputs), targets, recipe.label_smoothing)}
+        import jax.numpy as jnp
+
+        losses = cross_entropy(single(outputs), targets, recipe.label_smoothing)
+        return {"cross_entropy": losses if self.weights is None else losses * jnp.array(self.weights, losses.dtype)[targets]}
 
     def reduce(self, outputs: Outputs, targets: Array, valid: Array) -> Mapping[str, Array]:
         import jax

@@ -93,6 +93,7 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     task = task or task_of(arch)
     check_fit(task, arch, dataset)
     check_recipe(task, recipe)
+    task = task.weighed(recipe, dataset)
     if teacher:
         teacher.check(dataset)
     graph = lower(arch)

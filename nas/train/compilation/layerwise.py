@@ -156,7 +156,7 @@ class Layerwise:
 
     def __init__(self, dataset: Dataset, recipe: Recipe, task: Task):
         check_recipe(task, recipe)
-        self._dataset, self._recipe, self._task = dataset, recipe, task
+        self._dataset, self._recipe, self._task = dataset, recipe, task.weighed(recipe, dataset)
         self._programs: OrderedDict[Hashable, Compiled] = OrderedDict()
         self.traces = 0
 

@@ -224,6 +224,7 @@ def compile_space(
     task = task or task_of(arch)
     check_fit(task, arch, dataset)
     check_recipe(task, recipe)
+    task = task.weighed(recipe, dataset)
     graph = lower(arch)
     choice = plan.choice(arch, graph)
     trainer = SpaceTrainer(graph, dataset, recipe, 0, task, choice.params, choice.stats).dispatching(dispatch)
