@@ -8,6 +8,8 @@ import os
 import secrets
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -21,6 +23,16 @@ from nas.runtime.cluster_settings import ClusterSettings
 from nas.runtime.memory import GIB
 
 PROBE_S = 60.0
+REFUSED = 77  # exit code of ASK
+ASK = """
+import sys
+from ray.exceptions import AuthenticationError
+from ray._raylet import GcsClient
+try:
+    GcsClient(address=sys.argv[1]).internal_kv_exists(b"nas", None, 5)
+except AuthenticationError:
+    sys.exit(int(sys.argv[2]))
+"""
 SHIPPED_FRACTION = 0.5  # of a node's object store: a larger dataset is read by each worker itself
 
 # Read by Ray when it is imported and when it starts processes: no statistics are sent, nothing of `uv run` is guessed, and a
@@ -175,6 +187,7 @@ class Cluster:
         """`logging_level` is that of Ray's own logger; the root logger stays as it is."""
         address = self._settings.address
         check_address(address)
+        check_token(address)
         try:
             options: dict[str, Any] = {} if address else {"include_dashboard": False}
             options |= {} if (address or "").startswith("ray://") else {"job_config": _no_folders(self.ray)}
@@ -228,6 +241,25 @@ def check_address(address: str | None) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
     except (OSError, ValueError, OverflowError) as error:
         raise ValueError(f"executor.address: cannot reach {address}: {error}") from None
+
+
+def check_token(address: str | None) -> None:
+    """Raises ValueError where the cluster at `host:port` refuses this user's token; Ray would try for 20 s, and print about it.
+
+    It is asked from a process of its own, whose complaints nobody sees. What else goes wrong there, joining tells.
+    """
+    if ":" not in (address or "") or (address or "").startswith("ray://"):
+        return
+    asked = [sys.executable, "-c", ASK, str(address), str(REFUSED)]
+    try:
+        done = subprocess.run(asked, capture_output=True, stdin=subprocess.DEVNULL, timeout=PROBE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    if done.returncode == REFUSED:
+        raise ValueError(
+            f"executor.address: {address} refuses the token of this user; set RAY_AUTH_TOKEN to the cluster's, "
+            "which is in ~/.ray/auth_token on its head node"
+        )
 
 
 def ship(cluster: Cluster, dataset: Dataset) -> Ref:

@@ -118,9 +118,7 @@ def test_a_search_goes_on_by_its_folder_alone(here: Path, capsys: pytest.Capture
         ([], 0, "this run is finished, 3 trials"),
         (["evaluator.fail=0.2", "seed=3", "search.retries=1", "trials=4"], 0, "[4/4]"),
         (["seed=4"], 2, "nas: seed: the run in"),
-        (["space=tiny"], 2, "nas: space.name: the run in"),
         (["evaluator.fail=0.3", "trials=6"], 2, "nas: evaluator.fail: the run in"),
-        (["controller=nsga2"], 2, "nas: controller.name: the run in"),
     ):
         capsys.readouterr()
         assert run(["search", "run=my run", *again]) == code, again

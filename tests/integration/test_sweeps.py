@@ -19,14 +19,11 @@ def folders(root: Path) -> list[str]:
 
 
 def test_a_longer_sweep_resumes_the_shorter_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["search", *FAST, "controller=random", "-m", "seed=5", "space=tiny,none", "run=t"]) == 2
-    assert capsys.readouterr().err.startswith("nas: space=none: ")
-    assert folders(here / "t") == ["space=tiny"]
     assert run(["search", *FAST, "-m", "controller=local,random", "seed=5,-1", "run=t"]) == 2
     assert capsys.readouterr().err.startswith("nas: controller=local,seed=-1: seed: ")
     assert run(["search", *FAST, "-m", "controller=nsga2,random,local", "seed=choice(5)", "run=t"]) == 0
     assert capsys.readouterr().out.count("this run is finished") == 2
-    names = [name for name in folders(here / "t") if "controller" in name]
+    names = folders(here / "t")
     assert names == [f"controller={name},seed=5" for name in ("local", "nsga2", "random")]
     assert all(recorded(here / "t" / name)["controller"]["name"] in name for name in names)
 
