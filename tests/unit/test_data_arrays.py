@@ -68,7 +68,7 @@ NPZ_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"y_train": Y * 10**12}, "y_train[1]: label 1000000000000 is not a whole number below 2**31"),
     ({"y_train": Y * 0, "x_test": None, "y_test": None}, "only one class (0)"),
     ({"y_test": np.full(10, 2)}, "y_test[0]: label 2 is out of range; expected 0 to 1 (2 classes)"),
-    ({"classes": np.array(["a", "b", "c"])}, "class c has no image in the training part"),
+    ({"classes": np.array(["a", "b", "c"]), "y_test": np.full(10, 2)}, "class c has no image in the training part"),
     ({"classes": np.array([1, 2])}, "classes: expected a list of texts, got int64"),
     ({"y_train": np.array([None, 1] * 20, dtype=object)}, "y_train: holds Python objects, which are not loaded"),
     ({"y_train": (np.arange(N) == 0).astype(int), "x_test": None, "y_test": None}, "class 1: 1 image to share"),
