@@ -19,6 +19,7 @@ from nas.objectives import Objectives, device_of
 from nas.records import Trial, trained
 
 MAX_WORKERS = 16  # lines of the panel
+WORTH_TELLING_S = 600.0  # a search that takes longer says so at its beginning
 
 
 @dataclass
@@ -28,6 +29,7 @@ class _Running:
     worker: str
     since: float
     fraction: float = 0.0
+    first: tuple[float, int] | None = None  # when it was first heard of, and at which step
 
 
 class Display:
@@ -47,6 +49,7 @@ class Display:
         self._longest = 0  # fidelity of the front, as a short training's accuracy is not to be set beside a long one's
         self._counted = self._failed = self._infeasible = self._fresh = 0
         self._start = time.monotonic()
+        self._told = False
 
     def __enter__(self) -> Self:
         if self._live:
@@ -87,7 +90,27 @@ class Display:
         """Shows the progress of a trial in training."""
         if running := self._running.get(number):
             running.fraction = step / steps if steps else 0.0
+            self._tell_cost(running, step, steps)
             self._refresh()
+
+    def _tell_cost(self, running: _Running, step: int, steps: int) -> None:
+        """Once, before any trial has ended: what a trial takes and all of them, where that is worth a thought."""
+        if self._told or self._fresh or not step:
+            return
+        now = time.monotonic()
+        if running.first is None:
+            running.first = now, step
+            return
+        took = trial_seconds(running.since, running.first, (now, step), steps)
+        if took is None:
+            return
+        self._told = True
+        workers, left = max(len({r.worker for r in self._running.values()}), 1), max(self._goal - self._counted, 0)
+        if (total := took * left / workers) > WORTH_TELLING_S:
+            self.message(
+                f"about {duration(took)} a trial, {duration(total)} for {left} trials with {workers} at a time; shorter with fewer "
+                "recipe.epochs, a smaller dataset.train_size or resolution, a smaller space, or more workers"
+            )
 
     def lost(self, number: int, error: str) -> None:
         """Reports a trial whose worker died, at once."""
@@ -145,6 +168,23 @@ class Display:
             rows.append(Text(f"best  trial {self._best[1].number}: {shown_metrics(self._best[1].metrics, self._objectives.quality)}"))
         rows += [Text(line, style="dim") for line in self._workers()]
         return Group(*rows)
+
+
+def trial_seconds(since: float, first: tuple[float, int], now: tuple[float, int], steps: int) -> float | None:
+    """What a trial takes, from two reports of it: the time before its first step, and so many steps at the pace since.
+
+    Args:
+        since: When it began.
+        first, now: When it reported, and the step that it was at.
+        steps: Of the whole training.
+
+    Returns:
+        Seconds; None while the step is the same.
+    """
+    if now[1] <= first[1] or now[0] <= first[0]:
+        return None
+    step = (now[0] - first[0]) / (now[1] - first[1])
+    return max(first[0] - since - first[1] * step, 0.0) + steps * step
 
 
 def shown_metrics(metrics: Mapping[str, float], quality: str) -> str:

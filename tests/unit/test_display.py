@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -77,3 +79,26 @@ def test_durations(seconds: float, words: str) -> None:
 )
 def test_si(value: float, words: str) -> None:
     assert si(value) == words
+
+
+@pytest.mark.parametrize(
+    "reports, steps, said",
+    [
+        ([(40.0, 10), (44.0, 30)], 700, "about 3 min a trial, 4 h 57 min for 100 trials with 1 at a time; shorter with"),  # 38 s + 700 / 5
+        ([(2.0, 10), (3.0, 110)], 100, ""),  # 102 s in all
+        ([(40.0, 10), (44.0, 10)], 700, ""),  # no step between
+    ],
+)
+def test_the_cost_of_a_search_is_told_before_it_is_paid(
+    reports: list[tuple[float, int]], steps: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(sys.modules[Display.__module__], "time", SimpleNamespace(monotonic=lambda: now[0]))
+    display = Display(100, AXES, live=False)
+    display.started(0, "a")
+    for when, step in [*reports, (reports[-1][0] + 1, reports[-1][1])]:
+        now[0] = when
+        display.progress(0, step, steps, {})
+    text = capsys.readouterr().out
+    assert text.startswith(said)
+    assert text.count("\n") == bool(said)
