@@ -256,7 +256,10 @@ def test_the_exported_best_trains(here: Path, capsys: pytest.CaptureFixture[str]
     )
     assert run(["search", *FAST, "space=small.yaml", "trials=2", "run=r", "dataset.train_size=200"]) == 0
     assert run(["train", "arch=r/best.yaml", "run=t", "recipe.epochs=1", "recipe.warmup_epochs=0", "dataset.train_size=200"]) == 0
-    assert "test accuracy" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "test accuracy" in shown
+    assert shown.count("images: 160 train, 40 valid, 359 test; 8x8, gray; 10 classes: 0, 1, 2, ") == 2
+    assert shown.count("left out: 1,238 of 1,797 images of the train part by dataset.train_size") == 2
     assert {"weights.npz", "arch.yaml", "result.json"} <= {path.name for path in (here / "t").iterdir()}
     assert run(["train", "arch=r/best.yaml", "run=t"]) == 2
     assert "t holds a training with another recipe.epochs" in capsys.readouterr().err
