@@ -15,12 +15,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import arch_id, lower, refuse_private
-from nas.convert.preprocess import Preprocess
 from nas.core.jsonio import parse_json
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, parse_yaml
@@ -37,6 +37,9 @@ from nas.workflows.export.card import card, confusion
 from nas.workflows.export.formats import FORMATS, Trained, run_onnx
 from nas.workflows.export.own import own_logits, prepared
 from nas.workflows.export.usage import usage
+
+if TYPE_CHECKING:
+    from nas.convert import Preprocess
 
 VERSION = 1
 INDEX = "bundle.json"
@@ -131,6 +134,8 @@ class _Making:
             return None
         if not self.data.classes:
             raise ValueError(f"preprocess: gives probabilities of classes, and the task {task_of(self.arch).name} has none")
+        from nas.convert import Preprocess
+
         return Preprocess(self.data.mean, self.data.std, self.data.resolution, self.arch.resolution)
 
     def run(

@@ -7,13 +7,16 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.arch.graph import Graph
-from nas.convert.preprocess import Preprocess
 from nas.nn.weights import Variables
 from nas.workflows.export.source import flax_source
+
+if TYPE_CHECKING:
+    from nas.convert import Preprocess
 
 
 @dataclass(frozen=True)
