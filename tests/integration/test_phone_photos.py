@@ -112,6 +112,7 @@ def check_alike(bundle: Path, answers: dict[str, dict[str, float]]) -> None:
     for path, expected in answers.items():
         images = (found["pixels"](path)[None].astype(np.float32) / 255 - np.float32(facts["mean"])) / np.float32(facts["std"])
         runs = session.run(None, {"images": np.ascontiguousarray(images.transpose(0, 3, 1, 2))})[0], lite(images=images)["logits"]
-        for logits in runs:
+        for given in runs:
+            logits = np.asarray(given)
             exp = np.exp(logits[0] - logits[0].max())
             assert dict(zip(facts["classes"], (exp / exp.sum()).tolist(), strict=True)) == pytest.approx(expected, abs=1e-4), path
