@@ -20,6 +20,7 @@ from nas.records import JSON, Measurement
 from nas.report.drawing import architecture_svg
 from nas.report.format import label, show
 from nas.space import load_space
+from nas.tasks import example
 from nas.workflows.cost import QUANTILES, latencies, space_quantiles
 
 
@@ -83,10 +84,11 @@ def _show_space(command: CostCommand, name: str) -> None:
     if command.json:
         print(json.dumps({name: dict(zip(map(str, QUANTILES), values, strict=True)) for name, values in found.items()}))
         return
-    print(f"{space.name}  {space.resolution} px, {command.channels or 3} channels, {command.classes or 1000} classes")
+    one = example(space)
+    print(f"{space.name}  {one.resolution} px, {one.channels} channels, {one.classes} classes")
     heads = ["smallest", *(f"{100 * q:.0f} %" for q in QUANTILES[1:-1]), "largest"]
     print(aligned([["", *heads], *([label(n), *(show(n, v) for v in values)] for n, values in found.items())]))
-    print("\nThat many architectures are at or below a value: a limit at the value of 25 % leaves a quarter of the space.")
+    print("\nThat fraction of the architectures is at or below a value: a limit at the value of 25 % leaves a quarter of the space.")
 
 
 def save_plot(path: Path, arch: Arch) -> None:

@@ -123,7 +123,9 @@ def test_quantiles_of_a_space(counted: list[str], capsys: pytest.CaptureFixture[
     assert found["predicted_ms/counted"] == pytest.approx({str(q): q for q in (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)})
     assert list(found["params"].values()) == sorted(found["params"].values())
     assert run(["cost", "space=tiny", *size]) == 0
-    assert "largest" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert out.startswith("tiny  8 px, 1 channels, 10 classes\n")
+    assert "largest" in out
 
 
 @pytest.mark.parametrize("args", [[], ["arch=tiny", "space=tiny"], ["space=tiny", "plot=x.svg"]])
