@@ -187,7 +187,7 @@ def missed_target(best: FrontRow | None, objectives: Objectives) -> str:
         return ""
     how = f" {'measured' if device in best.measured else 'predicted'} on {device}" if device else ""
     over = f"{100 * (value / target - 1):.1f} % over the target of {show(metric_of(objectives.cost), target)}"
-    return f"{best.title}, the best, misses the target: {show(metric_of(objectives.cost), value)}{how}, {over}"
+    return f"{best.title}, the best, is over the target: {show(metric_of(objectives.cost), value)}{how}, {over}"
 
 
 def box_of(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -30,7 +30,7 @@ TABLE: list[tuple[str, str, str]] = [
     (r"\blearnt\b", "learned", ""),
     (r"\bCrowd\b", "device mesh", ""),
     (r"\bNoRoom\b", "DiskFullError", ""),
-    (r"\bmisses the key\b", "missing key", ""),
+    (r"\bmisses the\b", "missing key, is over the target", ""),
     (r"\btimes that are none\b", "invalid times", ""),
     (r"\bmiddle\b", "median, mean", r"middle (of|channel|layer|one|block|stage)|the middle|\"middle\"|`middle`"),
     (r"\bspreads?\b", "standard deviation, range", r"spread (out|over|them|it)|spreads? [a-z ]*(over|across)"),
