@@ -31,8 +31,13 @@ search: $(STAMP)
 # A process runs whole files; all tests that use Ray run in one.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder
 
-test: lint
-	$(PYTEST) $(TEST_ARGS)
+# The type checker keeps one core busy for half a minute: it runs beside the tests, and what it says comes last.
+test: $(STAMP)
+	@$(BIN)/python -m ruff check
+	@$(BIN)/python -m pyright > .venv/pyright.txt 2>&1 & types=$$!; \
+	$(PYTEST) $(TEST_ARGS); tests=$$?; \
+	wait $$types; types=$$?; echo "pyright:"; tail -n 40 .venv/pyright.txt; \
+	exit $$((tests ? tests : types))
 
 test-all: lint
 	$(PYTEST) -m '' --hypothesis-profile=random $(TEST_ARGS)

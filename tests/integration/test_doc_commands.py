@@ -94,5 +94,7 @@ def test_other_commands_name_what_there_is(page: Path, call: str, here: Path, ca
             database.close()
         case ["tail", "-f", file] | ["tensorboard", "--logdir", file]:
             assert re.fullmatch(r"runs/\w+/(trials/trial-\d{6}\.jsonl|tensorboard)", file)
+        case ["adb" | "scp", *words]:  # a device that only users have; `shell` runs this program there
+            assert "benchmark_model" in words
         case words:
             pytest.fail(f"{shown(page)}: {words}: no test knows this command")
