@@ -17,7 +17,7 @@ PREDICTED = "predicted_ms"
 MEASURED = "measured_ms"
 
 COSTS: dict[str, Direction] = {"params": "min", "macs": "min", "memory_bytes": "min"}
-FRACTIONS = ("accuracy", "top5_accuracy", "miou", "map", "recall")  # metrics from 0 to 1, shown in percent
+FRACTIONS = ("accuracy", "balanced_accuracy", "top5_accuracy", "miou", "map", "recall")  # metrics from 0 to 1, shown in percent
 
 
 class TaskData(TypedDict):

@@ -16,6 +16,7 @@ LABELS = {
     "params": "parameters",
     "macs": "multiply-adds",
     "memory_bytes": "peak activation memory",
+    "balanced_accuracy": "balanced accuracy",
 }
 
 
