@@ -20,16 +20,16 @@ import numpy as np
 from nas.convert.tflite import ConversionError
 
 PROCESS = Path(__file__).with_name("tflite_int8_process.py")
-Ends = Literal["int8", "float"]
+Io = Literal["int8", "float"]
 
 
-def quantized_tflite(model: bytes, images: np.ndarray, ends: Ends = "float", timeout_s: float = 600) -> bytes:
+def quantized_tflite(model: bytes, images: np.ndarray, io: Io = "float", timeout_s: float = 600) -> bytes:
     """The 8-bit form of a .tflite model.
 
     Args:
         model: In float32, as `nas.convert.tflite_bytes` gives it.
         images: (n, h, w, c) float32 or uint8, as the model takes them; activations get the ranges that they have over these.
-        ends: What images and logits are: `float`, converted at both ends within the model, or `int8`, for processors without
+        io: What images and logits are: `float`, converted at both ends within the model, or `int8`, for processors without
             floating point; scale and zero point stand in the file.
         timeout_s: Seconds after which it is given up.
 
@@ -45,7 +45,7 @@ def quantized_tflite(model: bytes, images: np.ndarray, ends: Ends = "float", tim
         source, calibration, target = (Path(folder) / name for name in ("model.tflite", "images.npy", "int8.tflite"))
         source.write_bytes(model)
         np.save(calibration, np.ascontiguousarray(images))
-        command = [sys.executable, "-P", str(PROCESS), *map(str, (source, calibration, target)), ends]
+        command = [sys.executable, "-P", str(PROCESS), *map(str, (source, calibration, target)), io]
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
         try:
             done = subprocess.run(command, capture_output=True, timeout=timeout_s, check=False, env=environment)

@@ -10,10 +10,10 @@ LEAST_RANGE = 0.01  # of an activation
 
 
 def main() -> None:
-    source, images, target, ends = sys.argv[1:]
+    source, images, target, io = sys.argv[1:]
     quantizer, recipe, qtyping = (import_module(f"ai_edge_quantizer.{name}") for name in ("quantizer", "recipe", "qtyping"))
     made = quantizer.Quantizer(source, recipe.static_wi8_ai8())
-    if ends == "float":
+    if io == "float":
         for operation in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
             made.update_quantization_recipe(".*", operation, algorithm_key="no_quantize")
     samples = [{"images": image[None]} for image in np.load(images)]

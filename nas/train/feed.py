@@ -133,7 +133,16 @@ def _chosen(new: Array, moved: State, state: State) -> State:
 
 
 def steps_of_dispatch(graph: Graph, rows: int, steps_per_epoch: int) -> int:
-    """How many steps take about `DISPATCH_S`, evened out over an epoch so that little is left over in its last dispatch."""
+    """How many steps take about `DISPATCH_S`, evened out over an epoch so that little is left over in its last dispatch.
+
+    Args:
+        graph: The network, whose multiply-adds tell about how long a step takes.
+        rows: Images a step.
+        steps_per_epoch: 1 or more.
+
+    Returns:
+        1 to `MOST_STEPS`.
+    """
     macs = sum(node_macs(node, [graph.nodes[i].shape for i in node.inputs]) for node in graph.nodes)
     step_s = max(STEP_S, 6 * macs * rows / FLOPS)  # two operations a product; the backward pass has two products for one
     most = min(max(round(DISPATCH_S / step_s), 1), MOST_STEPS, steps_per_epoch)

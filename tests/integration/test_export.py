@@ -17,9 +17,9 @@ from nas.cli import run
 from nas.data.record import record_of
 from nas.nn.network import LAYERS, RANDOM
 from nas.nn.weights import save_weights
-from nas.workflows.export import FORMATS, Bundle, bundle, load_bundle, make_bundle, own, safetensors
+from nas.workflows.export import FORMATS, Bundle, bundle, inference, load_bundle, make_bundle, safetensors
 from nas.workflows.export.images import classify, image_files, read_image
-from nas.workflows.export.own import own_logits, prepared
+from nas.workflows.export.inference import own_logits, prepared
 from nas.workflows.export.source import ACTS, LINES
 from small_bundle import ARCH, DATA, WEIGHTS
 
@@ -88,11 +88,11 @@ def test_no_more_images_are_held_than_a_batch(tmp_path: Path, monkeypatch: pytes
 
 def test_a_folder_is_classified_by_one_program() -> None:
     images = np.zeros((64, ARCH.resolution, ARCH.resolution, 1), np.float32)
-    own._inference.cache_clear()
+    inference._inference.cache_clear()
     for count in (64, 64, 37):
         assert len(own_logits(ARCH, WEIGHTS, images[:count])) == count
-    assert own._inference.cache_info().misses == 1
-    assert own._inference(ARCH, lower(ARCH).id)._cache_size() == 1  # type: ignore[attr-defined]
+    assert inference._inference.cache_info().misses == 1
+    assert inference._inference(ARCH, lower(ARCH).id)._cache_size() == 1  # type: ignore[attr-defined]
 
 
 def test_the_card_tells_what_there_is(made: Path) -> None:

@@ -1,7 +1,7 @@
 """Drawings of architectures: every known network, and a network of every space."""
 
 import xml.etree.ElementTree as ET
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,8 +38,7 @@ def test_the_texts_of_a_box_do_not_meet(name: str) -> None:
             assert length <= BOX - 16, [one.text for one in texts]
 
 
-def test_names_are_escaped(tmp_path: Path) -> None:
-    from nas.report.drawing import architecture_plot
-
-    markup, width, height = architecture_plot(find_arch("lenet5"))
-    drawn(f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">{markup}</svg>')
+def test_the_text_of_a_drawing_is_escaped() -> None:
+    arch = replace(find_arch("lenet5"), name='<script>&"')
+    texts = [one.text for one in drawn(architecture_svg(arch)).iter(f"{NAMESPACE}text")]
+    assert any((text or "").startswith('<script>&":') for text in texts)

@@ -407,8 +407,9 @@ def test_the_host_fits():
     assert (predictor.predict_many(space, genomes(space, 10)) > 0).all()
 
 
-def test_a_device_without_info_is_named() -> None:
+@pytest.mark.parametrize("method, call", [("info", lambda b: b.fingerprint()), ("measure", lambda b: b.verify([], []))])
+def test_what_a_device_does_not_define_is_named(method: str, call: Any) -> None:
     class Board(DeviceDefaults): ...
 
-    with pytest.raises(ValueError, match=r"device: Board defines no info\(\): expected what its latencies hold for"):
-        Board().fingerprint()
+    with pytest.raises(ValueError, match=rf"device: Board defines no {method}\(\): expected "):
+        call(Board())

@@ -29,7 +29,7 @@ def made() -> dict[str, Any]:
     graph, variables = network()
     images, model = images_of(graph, 32), tflite_bytes(graph, variables)
     return {"graph": graph, "variables": variables, "images": images,
-            **{ends: quantized_tflite(model, images, ends) for ends in ("int8", "float")}}  # fmt: skip
+            **{io: quantized_tflite(model, images, io) for io in ("int8", "float")}}  # fmt: skip
 
 
 def opened(model: bytes) -> Any:

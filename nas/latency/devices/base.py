@@ -109,8 +109,8 @@ class DeviceDefaults:
         return self  # type: ignore[return-value]  a subclass is a device
 
     def measure(self, archs: Arch | Sequence[Arch], failed: Failed | None = None) -> list[Measurement]:
-        """See `Device.measure`; every device defines it."""
-        raise NotImplementedError
+        """See `Device.measure`; every device defines it. Raises ValueError where one does not."""
+        raise _undefined(self, "measure", "a measurement of each architecture")
 
     def verify(
         self, archs: Sequence[Arch], references: Sequence[tuple[Arch, float]], failed: Failed | None = None
@@ -120,12 +120,15 @@ class DeviceDefaults:
 
     def info(self) -> dict[str, JSON]:
         """See `Device.info`; every device defines it. Raises ValueError where one does not."""
-        name = type(self).__name__
-        raise ValueError(f"device: {name} defines no info(): expected what its latencies hold for, such as batch, threads, versions")
+        raise _undefined(self, "info", "what its latencies hold for, such as batch, threads, versions")
 
     def fingerprint(self) -> str:
         """See `Device.fingerprint`."""
         return info_fingerprint(self.info())
+
+
+def _undefined(device: DeviceDefaults, method: str, expected: str) -> ValueError:
+    return ValueError(f"device: {type(device).__name__} defines no {method}(): expected {expected}")
 
 
 DEVICES: dict[str, type[Device]] = {}

@@ -35,7 +35,7 @@ from nas.tasks import about, metrics_of, task_of
 from nas.workflows.export import int8, metadata, safetensors
 from nas.workflows.export.card import card, confusion
 from nas.workflows.export.formats import FORMATS, Trained, run_onnx
-from nas.workflows.export.own import own_logits, prepared
+from nas.workflows.export.inference import own_logits, prepared
 from nas.workflows.export.usage import usage
 
 if TYPE_CHECKING:

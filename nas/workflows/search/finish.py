@@ -74,7 +74,7 @@ def inspect_best(journal: Journal, objectives: Objectives, executor: Executor, m
     trial = next((t for t in front(trials, objectives) if best and t.number == best.number), None)
     if trial is None or (journal.get("inspected") or {}).get("trial") == trial.number:
         return
-    message("looking at the answers of the best network ...")
+    message("inspecting the best network on the validation split ...")
     [job] = _jobs_of(journal, "inspect", [trial])
     [outcome] = run_all(executor, [job])
     if outcome.outcome == "ok":
