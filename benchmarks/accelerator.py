@@ -1,6 +1,6 @@
 """What an accelerator gets out of us: correctness, steps against PyTorch, whole trainings, candidates an hour, depthwise forms.
 
-    python benchmarks/accelerator.py [--data images.npz] [--out accelerator.json] [--parts step fit] [--dry]
+    python benchmarks/accelerator.py [--data images.npz] [--out accelerator.json] [--parts step fit] [--traces FOLDER] [--dry]
 
 Needs neither ray nor hydra; PyTorch for its arms alone. Parts run one after the other, the most valuable first, each in a process
 of its own with a limit of its own; every row is written as soon as it is there, and a second call does the parts that are missing.
@@ -16,12 +16,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-LIMITS = {"correctness": 45, "training": 30, "fit": 120, "candidates": 150, "step": 200, "depthwise": 45}  # seconds
+LIMITS = {"step": 270, "fit": 100, "candidates": 200, "correctness": 45, "training": 30, "depthwise": 45}  # seconds
 ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
 MISSING = {"batched": "not built yet", "masked supernet": "not built yet"}
 
@@ -30,8 +31,10 @@ def run_part(name: str, asked: argparse.Namespace, limit: float) -> list[dict[st
     """The rows of a part that runs in a process of its own, printed as they come; what it does not reach is a row too."""
     command = [sys.executable, str(Path(__file__).with_name("accelerator_parts.py")), name, "--limit", str(limit)]
     command += ["--dry"] if asked.dry else []
-    command += ["--data", str(asked.data)] if asked.data else []
-    given = os.environ | ENVIRONMENT
+    command += ["--cache", str(asked.cache)]
+    for option in ("data", "traces"):
+        command += [f"--{option}", str(given)] if (given := getattr(asked, option)) else []
+    given = os.environ | ENVIRONMENT | {"JAX_COMPILATION_CACHE_DIR": str(asked.cache)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=given, start_new_session=True)
     timer = threading.Timer(limit, lambda: os.killpg(process.pid, signal.SIGKILL))
     rows: list[dict[str, Any]] = []
@@ -63,9 +66,12 @@ def main() -> int:
     parser.add_argument("--data", type=Path, metavar="FILE", help="an .npz with x_train and y_train")
     parser.add_argument("--out", type=Path, default=Path("accelerator.json"), metavar="FILE")
     parser.add_argument("--parts", nargs="+", choices=list(LIMITS), default=list(LIMITS))
+    parser.add_argument("--cache", type=Path, metavar="FOLDER", help="tuned kernels and programs; otherwise a fresh folder")
+    parser.add_argument("--traces", type=Path, metavar="FOLDER", help="for the optimized programs and profiles of our steps")
     parser.add_argument("--scale", type=float, default=1.0, help="of all limits")
     parser.add_argument("--dry", action="store_true")
     asked = parser.parse_args()
+    asked.cache = asked.cache or Path(tempfile.mkdtemp(prefix="accelerator-"))
     kept = json.loads(asked.out.read_text()) if asked.out.exists() else {}
     for name in asked.parts:
         if name in kept:

@@ -4,64 +4,29 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import importlib
-import json
-import math
 import statistics
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import accelerator_step
 import jax
 import jax.numpy as jnp
 import numpy as np
+from accelerator_step import CLASSES, RECIPE, architecture, our_steps, row, step
 from jax import lax
-from rivals import CLASSES, has_torch, machine, naive_flax, random_dataset, torch_network
-from turns import Arm, serve
+from rivals import machine, random_dataset
+from turns import Arm
 
-from nas.arch import Arch
 from nas.arch.blocks import lower
-from nas.arch.find import find_arch
-from nas.arch.graph import Graph, pads
+from nas.arch.graph import pads
 from nas.data import Dataset
 from nas.data.arrays import dataset_of_arrays
 from nas.nn import ops
-from nas.nn.network import init
-from nas.recipe import Augment, Recipe
-from nas.space import load_space
-from nas.tasks import CLASSIFICATION
+from nas.space import Genome, load_space
 from nas.train import fit
 from nas.train.compilation.switched import compile_space
-from nas.train.optim import Layout, optimizer
-from nas.train.trainer import Trainer
-
-RECIPE = Recipe(epochs=2, batch=128, lr=0.05, dtype="bfloat16", augment=Augment(crop_padding=4, flip=True, cutout=8))
-NETWORKS = {"nas_bench_macro_11221122": (32, 128, 60), "mobilenet_v3_large": (224, 128, 20)}  # side, images a step, steps a turn
-# Without autotuning cuDNN's first algorithm runs: 157 ms a step on an H100, where the autotuned one took less than 5.
-ARMS: dict[str, dict[str, str]] = {
-    "ours": {}, "ours, a step a dispatch": {}, "ours, no autotuning": {"XLA_FLAGS": "--xla_gpu_autotune_level=0"},
-    "flax, one jit": {}, "torch, eager": {}, "torch.compile": {},
-}  # fmt: skip
-FEW = ("ours", "torch, eager", "torch.compile")  # of the large network
-
-
-def row(part: str, what: str, **values: Any) -> None:
-    print(json.dumps({"part": part, "what": what, **values}), flush=True)
-
-
-def architecture(name: str) -> Arch:
-    if name == "tiny":
-        space = load_space("tiny")
-        arch = space.decode(space.sample(np.random.default_rng(0)))
-    elif name.startswith("nas_bench_macro_"):
-        arch = load_space("nas_bench_macro").decode([int(digit) for digit in name.rsplit("_", 1)[1]])
-    else:
-        arch = find_arch(name)
-    return arch
-
 
 # correctness
 
@@ -124,132 +89,6 @@ def one_training(asked: argparse.Namespace) -> None:
     row("training", "8 steps on tiny, loss against the CPU's", **off, passed=off["float32"] < 1e-3 and off["bfloat16"] < 0.03)
 
 
-# a step against PyTorch
-
-
-def step(asked: argparse.Namespace) -> None:
-    """Arms compile at the same time and take turns then; what is not built within two fifths of the limit is left out."""
-    patience = 0.4 * asked.limit
-    for name in NETWORKS if not asked.dry else ["tiny"]:
-        arms = list(FEW if name == "mobilenet_v3_large" else ARMS) if not asked.dry else ["ours", "flax, one jit", "torch, eager"]
-        made = build([arm for arm in arms if has_torch() or "torch" not in arm], name, asked.dry, patience)
-        times: dict[str, list[float]] = {arm: [] for arm in made}
-        for _ in range(1 if asked.dry else 5):
-            for arm, process in made.items():
-                times[arm].append(process.turn())
-        for arm, process in made.items():
-            ratio = [a / b for a, b in zip(times[arm], times["ours"], strict=True)] if "ours" in made else [math.nan]
-            row("step", f"{name}: {arm}", ms=statistics.median(times[arm]), least=min(times[arm]), times_ours=statistics.median(ratio),
-                build_s=process.ready)  # fmt: skip
-            process.close()
-
-
-def build(arms: Sequence[str], name: str, dry: bool, patience: float) -> dict[str, Arm]:
-    made, began = {arm: Arm(__file__, (name, arm, int(dry)), ARMS[arm], wait=False) for arm in arms}, time.perf_counter()
-
-    def ready(arm: str) -> str:
-        try:
-            made[arm].ready = made[arm].answer()
-        except SystemExit:
-            return "failed to build"
-        return ""
-
-    threads = ThreadPoolExecutor(len(arms))
-    waits = {arm: threads.submit(ready, arm) for arm in arms}
-    for arm, wait in waits.items():
-        try:
-            reason = wait.result(max(began + patience - time.perf_counter(), 0.1))
-        except TimeoutError:
-            reason = f"not built after {patience:.0f} s"
-        if reason:
-            row("step", f"{name}: {arm}", note=reason)
-            made.pop(arm).kill()
-    return made
-
-
-def serve_steps(name: str, arm: str, dry: bool) -> None:
-    side, rows, steps = (8, 4, 2) if dry else NETWORKS[name]
-    graph, began = lower(architecture(name).with_io(side, 3, CLASSES)), time.perf_counter()
-    if arm.startswith("torch"):
-        run = torch_steps(graph, side, rows, arm)
-    elif arm.startswith("flax"):
-        run = naive_steps(graph, side, rows)
-    else:
-        run = our_steps(graph, side, rows, steps, arm)
-    run(1)
-    built = time.perf_counter() - began
-    run(steps)
-
-    def turn(_: Any) -> float:
-        start = time.perf_counter()
-        run(steps)
-        return (time.perf_counter() - start) / steps * 1000
-
-    serve(built, turn)
-
-
-def our_steps(graph: Graph, side: int, rows: int, steps: int, arm: str) -> Callable[[int], None]:
-    """Runs so many steps, or a whole dispatch, of one batch without augmentation, as PyTorch's arm does; waits for the end."""
-    recipe = dataclasses.replace(RECIPE, batch=rows, augment=Augment())
-    variables, data = init(graph, 0), random_dataset(side, rows)
-    layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
-    trainer = Trainer(graph, data, recipe, 0, CLASSIFICATION, *layouts)
-    dispatch = 1 if "a step" in arm else steps
-    trainer, update = trainer.dispatching(dispatch), optimizer(recipe, 1)
-    state, (images, targets, _, _) = trainer.start(variables, update), next(trainer.feed.batches(1, 0))[1]
-    shapes = images, targets, np.zeros((dispatch, rows), np.int32), np.array(dispatch, np.int32)
-    compiled = jax.jit(trainer.feed.wrap(trainer.step(update)), donate_argnums=0).lower(state, *shapes).compile()
-    batch = images, targets, jax.device_put(np.tile(np.arange(rows, dtype=np.int32), (dispatch, 1))), jax.device_put(shapes[3])
-
-    def run(count: int) -> None:
-        nonlocal state
-        losses = None
-        for _ in range(max(count // dispatch, 1)):
-            state, losses = compiled(state, *batch)
-        jax.block_until_ready(losses)
-
-    return run
-
-
-def naive_steps(graph: Graph, side: int, rows: int) -> Callable[[int], None]:
-    data = random_dataset(side, rows)
-    one = naive_flax(graph, np.array(data.train.images), data.train.targets)
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            one()
-
-    return run
-
-
-def torch_steps(graph: Graph, side: int, rows: int, arm: str) -> Callable[[int], None]:
-    """channels_last, bfloat16 by autocast, fused SGD; images uint8 on the device, normalized in the step as ours are."""
-    torch = importlib.import_module("torch")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    data = random_dataset(side, rows)
-    model = torch_network(torch, graph).to(device, memory_format=torch.channels_last).train()
-    sgd = torch.optim.SGD(model.parameters(), lr=RECIPE.lr, momentum=0.9, weight_decay=RECIPE.weight_decay, fused=True)
-    images = torch.from_numpy(np.array(data.train.images)).to(device).permute(0, 3, 1, 2)
-    targets = torch.from_numpy(data.train.targets.astype(np.int64)).to(device)
-
-    def loss_of(images: Any, targets: Any) -> Any:
-        with torch.autocast(device, torch.bfloat16):
-            outputs = model(((images.float() / 255 - 0.5) / 0.3).contiguous(memory_format=torch.channels_last))
-            return torch.nn.functional.cross_entropy(outputs.float(), targets)
-
-    forward = torch.compile(loss_of) if arm == "torch.compile" else loss_of
-
-    def run(count: int) -> None:
-        for _ in range(count):
-            sgd.zero_grad(set_to_none=True)
-            forward(images, targets).backward()
-            sgd.step()
-        if device == "cuda":
-            torch.cuda.synchronize()
-
-    return run
-
-
 # whole trainings
 
 
@@ -269,7 +108,7 @@ def whole_fit(asked: argparse.Namespace) -> None:
     data, name = dataset(asked), "tiny" if asked.dry else "nas_bench_macro_11221122"
     batch, epochs, steps, times = (16, 1, 2, 1) if asked.dry else (128, 12, 39, 6)
     arch = architecture(name).with_io(data.resolution, 3, len(data.classes))
-    run = our_steps(lower(arch), data.resolution, batch, steps, "ours")
+    run, _ = our_steps(lower(arch), data.resolution, batch, steps)
     run(steps)
     began = time.perf_counter()
     run(times * steps)
@@ -285,43 +124,40 @@ def whole_fit(asked: argparse.Namespace) -> None:
 
 
 def candidates(asked: argparse.Namespace) -> None:
-    """Candidates an hour: 10,000 images, 2 epochs; naive is one jit a candidate that repeats one batch, from a few networks."""
+    """Candidates an hour: 10,000 images, 2 epochs; naive is one jit a candidate without any cache, from a few networks."""
     data, began = dataset(asked), time.perf_counter()
     space = load_space("tiny" if asked.dry else "nas_bench_macro").fit(data.resolution, data.channels, len(data.classes))
     rng, few, many = np.random.default_rng(0), *((1, 1) if asked.dry else (3, 16))
-    archs = [space.decode(space.sample(rng)) for _ in range(many)]
+    genomes = [space.sample(rng) for _ in range(many)]
+    archs = [space.decode(genome) for genome in genomes]
     recipe = dataclasses.replace(RECIPE, batch=16, epochs=1) if asked.dry else RECIPE
-    steps = recipe.epochs * (len(data.train) // recipe.batch)
-
-    def timed(work: Callable[[Any, int], Any], networks: Sequence[Any]) -> list[float]:
-        out = []
-        for i, arch in enumerate(networks):
-            start = time.perf_counter()
-            work(arch, i)
-            out.append(time.perf_counter() - start)
-        return out
-
-    program = compile_space(space, data, recipe, dispatch=2 if asked.dry else 39)
+    steps, dispatch = recipe.epochs * (len(data.train) // recipe.batch), 2 if asked.dry else 39
+    program = compile_space(space, data, recipe, dispatch=dispatch)
     row("candidates", "switched, the space's program", compile_s=program.compile_s)
-    found: list[float] = []
-    seconds = timed(lambda arch, i: found.append(program.fit(arch, i).metrics["accuracy"]), archs)
-    per_hour = 3600 * many / (program.compile_s + sum(seconds))
-    row("candidates", "switched", networks=many, s=statistics.median(seconds), an_hour=per_hour,
-        an_hour_of_many=3600 / statistics.median(seconds), accuracy=statistics.median(found))  # fmt: skip
-    kept = [fit(arch, data, recipe, i, dispatch=2 if asked.dry else 39) for i, arch in enumerate(archs[:few])]
-    seconds = [one.compile_s + one.train_s for one in kept]
-    row("candidates", "scratch", networks=few, compile_s=statistics.median(one.compile_s for one in kept), s=statistics.median(seconds),
-        an_hour=3600 / statistics.mean(seconds), accuracy=statistics.median(one.metrics["accuracy"] for one in kept))  # fmt: skip
+    seconds, accuracies = [], []
+    for i, arch in enumerate(archs):
+        start = time.perf_counter()
+        accuracies.append(program.fit(arch, i).metrics["accuracy"])
+        seconds.append(time.perf_counter() - start)
+    row("candidates", "switched", networks=many, s=statistics.median(seconds), an_hour=3600 * many / (program.compile_s + sum(seconds)),
+        an_hour_of_many=3600 / statistics.median(seconds), accuracy=statistics.median(accuracies))  # fmt: skip
+    for count in range(few):  # a row after each, should the time run out
+        one = fit(archs[count], data, recipe, count, dispatch=dispatch)
+        took = one.compile_s + one.train_s
+        row("candidates", f"scratch, network {count + 1}", compile_s=one.compile_s, s=took, an_hour=3600 / took,
+            accuracy=one.metrics["accuracy"])  # fmt: skip
+        naive(genomes[count], count + 1, steps, asked)
+        row("candidates", "so far", elapsed_s=time.perf_counter() - began)
 
-    def naive(arch: Any, seed: int) -> None:
-        run = naive_flax(lower(arch), np.array(data.train.images[: recipe.batch]), data.train.targets[: recipe.batch])
-        for _ in range(steps):
-            run()
 
-    for count in range(1, few + 1):  # a row after each, should the time run out
-        seconds = timed(naive, archs[:1] if count == 1 else archs[count - 1 : count])
-        row("candidates", f"naive, one jit a candidate, network {count}", s=seconds[0], an_hour=3600 / seconds[0],
-            elapsed_s=time.perf_counter() - began)  # fmt: skip
+def naive(genome: Genome, number: int, steps: int, asked: argparse.Namespace) -> None:
+    """A process of its own, since tuned kernels are remembered in one."""
+    name = "tiny" if asked.dry else "nas_bench_macro_" + "".join(map(str, genome))
+    arm = Arm(accelerator_step.__file__, (name, "naive", int(asked.dry)), {"JAX_ENABLE_COMPILATION_CACHE": "false"})
+    ms = arm.turn()
+    arm.close()
+    took = arm.ready + steps * ms / 1000
+    row("candidates", f"naive, one jit a candidate, network {number}", compile_s=arm.ready, ms=ms, s=took, an_hour=3600 / took)
 
 
 # depthwise forms
@@ -395,13 +231,12 @@ PARTS = {
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["--serve"]:
-        name, arm, dry = sys.argv[2:]
-        return serve_steps(name, arm, bool(int(dry)))
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("part", choices=list(PARTS))
     parser.add_argument("--limit", type=float, default=240)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--cache", type=Path)
+    parser.add_argument("--traces", type=Path)
     parser.add_argument("--dry", action="store_true")
     asked = parser.parse_args()
     PARTS[asked.part](asked)
