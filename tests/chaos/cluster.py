@@ -34,6 +34,11 @@ class FakeCluster:
         assert self._cluster.address
         return self._cluster.address
 
+    @property
+    def nodes(self) -> int:
+        """How many hold workers."""
+        return len(self._nodes)
+
     def kill_node(self, rng: np.random.Generator) -> str:
         """Ends a node with its workers at once, and has another join."""
         node = self._nodes.pop(int(rng.integers(len(self._nodes))))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -17,15 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from nas.journal import Journal, diff
+from tests.helpers.made_up import finished
 
 from .cluster import FakeCluster
 
 ROOT = Path(__file__).parents[2]
 LOOK_S = 0.05
+IN_FLIGHT = 6
+OPEN = 10**9  # more trials than any search has
 KINDS, FRACTIONS = ("worker", "node", "driver"), (0.5, 0.25, 0.25)
 SEARCH = [
     "plugins=[made_up]", "evaluator=formula", "evaluator.fail=0.1", "device=[]", "objective=params", "controller=evolution",
-    "search.in_flight=6", "search.retries=20", "seed=4",
+    f"search.in_flight={IN_FLIGHT}", "search.retries=20", "seed=4",
 ]  # fmt: skip
 
 
@@ -52,16 +53,23 @@ def search(folder: Path, trials: int, *args: str) -> subprocess.Popen[bytes]:
 
 def disturbed(
     folder: Path, cluster: FakeCluster, kills: int, trials: int, seed: int, seconds: float,
-    report: Callable[[str], object] = lambda line: None, kinds: Sequence[str] = KINDS, deadline_s: float = 3600,
+    report: Callable[[str], object] = lambda line: None, kinds: Sequence[str] = KINDS, deadline_s: float = 3600, busy: bool = False,
 ) -> Story:  # fmt: skip
-    """Runs a search to its end while `kills` things die, spread over its trials. Raises AssertionError where it cannot end."""
+    """Runs a search to its end while `kills` things die, spread over its trials. Raises AssertionError where it cannot end.
+
+    No trial finishes once so many are done that a kill is due, and every kill is due while more trials are left than can be in
+    work: so the search cannot end before them. `busy`: a kill waits until there is a trial on every node.
+    """
     rng, story, end = np.random.default_rng(seed), Story(), time.monotonic() + deadline_s
     fractions = np.array([FRACTIONS[KINDS.index(kind)] for kind in kinds])
-    plan = [str(kind) for kind in rng.choice(kinds, kills, p=fractions / fractions.sum())]
-    at = np.sort(rng.integers(1, max(trials - 3, 2), kills))
-    arguments = ["executor=ray", f"executor.address={cluster.address}", f"evaluator.seconds={seconds}"]
+    drawn = [str(kind) for kind in rng.choice(kinds, kills, p=fractions / fractions.sum())]
+    assert trials > IN_FLIGHT + 1, f"expected more than {IN_FLIGHT + 1} trials, got {trials}"
+    plan = list(zip(np.sort(rng.integers(1, trials - IN_FLIGHT, kills)).tolist(), drawn, strict=True))
+    gate = _Gate(Path(f"{folder}.gate"))
+    arguments = ["executor=ray", f"executor.address={cluster.address}", f"evaluator.seconds={seconds}", f"evaluator.gate={gate.path}"]
     driver, nodes_before = None, 0
     while True:
+        gate.set(plan[0][0] if plan else OPEN)
         assert time.monotonic() < end, f"not done in {deadline_s:g} s: {_tail(folder)}"
         if driver is None or driver.poll() is not None:
             if driver is not None and driver.returncode == 0:
@@ -72,15 +80,31 @@ def disturbed(
             driver, story.starts = search(folder, trials, *arguments), story.starts + 1
             nodes_before = story.killed["node"]
         done = finished(folder / "journal.sqlite")
-        if plan and done >= at[-len(plan)]:
-            if victim := _kill(plan[0], driver, cluster, rng):
-                kind = plan.pop(0)
-                story.killed[kind] += 1
+        if plan and done >= plan[0][0] and (not busy or len(gate.waiting() & {*cluster.workers()}) == cluster.nodes):
+            if victim := _kill(plan[0][1], driver, cluster, rng):
+                story.killed[plan.pop(0)[1]] += 1
                 report(f"{done} trials done: killed {victim}")
         else:
             time.sleep(LOOK_S)  # the driver commits to its journal and tells nobody: this asks again, and no result depends on when
     assert not plan, f"the search ended before {len(plan)} of its kills"
     return story
+
+
+@dataclass(frozen=True)
+class _Gate:
+    """Holds trials back, see `made_up.Formula`."""
+
+    path: Path
+
+    def set(self, done: int) -> None:
+        """From `done` trials on, the others wait."""
+        new = Path(f"{self.path}.new")
+        new.write_text(str(done))
+        new.replace(self.path)
+
+    def waiting(self) -> set[int]:
+        """Processes that wait, and some that were killed there."""
+        return {int(path.name.rpartition("-")[2]) for path in self.path.parent.glob(f"{self.path.name}-*")}
 
 
 def _kill(kind: str, driver: subprocess.Popen[bytes], cluster: FakeCluster, rng: np.random.Generator) -> str:
@@ -91,17 +115,6 @@ def _kill(kind: str, driver: subprocess.Popen[bytes], cluster: FakeCluster, rng:
     driver.kill()
     driver.wait()
     return f"driver {driver.pid}"
-
-
-def finished(journal: Path) -> int:
-    """Trials with an outcome, read as anybody may while the run is writing."""
-    if not journal.exists():
-        return 0
-    with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as database:
-        try:
-            return database.execute("select count(*) from trial where outcome is not null").fetchone()[0]
-        except sqlite3.OperationalError:
-            return 0
 
 
 def undisturbed(folder: Path, trials: int) -> None:

@@ -5,10 +5,12 @@ The evaluator needs no training: accuracy is a formula of the genome's costs, so
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,7 +77,8 @@ class Formula(EvaluatorSettings):
 
     `fail`: fraction of architectures that fail by nan; `kill`: the first time that a worker gets one of this fraction of
     trials, it kills itself; `seconds`: how long a trial takes, after the first `quick` ones; `eats`: trial 0 takes all the memory it gets;
-    `leaves`: GiB that a trial leaves in its worker; `full`: there is no room on the disk, until a file `room` is in the storage.
+    `leaves`: GiB that a trial leaves in its worker; `full`: there is no room on the disk, until a file `room` is in the storage;
+    `gate`: a file with a number: as long as so many trials are done, all others wait, each beside a file named by its process.
     """
 
     fail: float = 0.0
@@ -85,6 +88,7 @@ class Formula(EvaluatorSettings):
     eats: bool = False
     leaves: float = 0.0
     full: bool = False
+    gate: str = ""
 
     capabilities: ClassVar[Capabilities] = Capabilities(fidelities=True, metrics={"margin": "max"})
 
@@ -116,6 +120,8 @@ class _Formula:
             hoard.append(np.ones(2**22))
         if self._settings.seconds and job.number >= self._settings.quick:
             time.sleep(self._settings.seconds)
+        if self._settings.gate:
+            _wait(Path(self._settings.gate), Path(self._context.storage, "journal.sqlite"))
         report(job.number, 1, 1, {})
         if job.kind == "train" and chance < self._settings.fail:
             return Outcome(job.number, "nan", "made up")
@@ -127,6 +133,25 @@ class _Formula:
             metrics={"accuracy": float(accuracy), "loss": float(1 - accuracy), "margin": chance},
             worker=str(os.getpid()),
         )
+
+
+def finished(journal: Path) -> int:
+    """Trials with an outcome, read as anybody may while the run is writing; -1 where it cannot be read."""
+    if not journal.exists():
+        return -1
+    with contextlib.closing(sqlite3.connect(f"file:{journal}?mode=ro", uri=True)) as database:
+        try:
+            return database.execute("select count(*) from trial where outcome is not null").fetchone()[0]
+        except sqlite3.OperationalError:
+            return -1
+
+
+def _wait(gate: Path, journal: Path) -> None:
+    mark = Path(f"{gate}-{os.getpid()}")
+    while not 0 <= finished(journal) < int(gate.read_text()):
+        mark.touch()
+        time.sleep(0.05)  # nobody tells a worker that the number has changed
+    mark.unlink(missing_ok=True)
 
 
 BLOCKS = {"twin_conv": twin_conv}

@@ -23,13 +23,13 @@ def cluster() -> Iterator[FakeCluster]:
 
 def test_nothing_is_lost_whatever_dies(cluster: FakeCluster, tmp_path: Path) -> None:
     undisturbed(tmp_path / "calm", 16)
-    story = disturbed(tmp_path / "rough", cluster, kills=3, trials=16, seed=3, seconds=0.2, kinds=("worker", "driver"))
+    story = disturbed(tmp_path / "rough", cluster, kills=3, trials=16, seed=3, seconds=0.0, kinds=("worker", "driver"))
     assert story.starts == 1 + story.killed["driver"] + story.fell
     assert differences(tmp_path / "calm", tmp_path / "rough") == (0, 0, [])
 
 
 def test_a_node_killed_in_the_middle_of_a_trial_is_a_retry_in_the_report(cluster: FakeCluster, tmp_path: Path) -> None:
-    disturbed(tmp_path / "run", cluster, kills=1, trials=8, seed=0, seconds=1.0, kinds=("node",))
+    disturbed(tmp_path / "run", cluster, kills=1, trials=8, seed=0, seconds=0.0, kinds=("node",), busy=True)
     with Journal.open(tmp_path / "run" / "journal.sqlite", read_only=True) as journal:
         assert all(trial.done and trial.outcome != "lost" for trial in journal.trials())
         retries = journal.events("retry")
