@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def search(
-    space: str | Path | Settings | Space = "tiny",
+    space: str | Path | Settings | Space | None = None,
     dataset: str | Settings | DatasetSettings | Dataset | Arrays | None = None,
     *,
     objectives: Mapping[str, Direction] | None = None,
@@ -34,15 +34,15 @@ def search(
     executor: str | Settings | None = None,
     device: str | Sequence[str] | Settings | None = None,
     recipe: str | Settings | Recipe | None = None,
-    trials: int = 24,
-    seed: int = 0,
+    trials: int | None = None,
+    seed: int | None = None,
     resolution: int | None = None,
     divisor: int | None = None,
     search: Settings | None = None,
     run: str | Path | None = None,
     storage: str | Path | None = None,
-    track: Iterable[str] = ("log", "tensorboard"),
-    plugins: Iterable[str] = (),
+    track: Iterable[str] | None = None,
+    plugins: Iterable[str] | None = None,
     version: str | None = None,
     progress: Reporting = None,
 ) -> SearchResult:
@@ -50,10 +50,11 @@ def search(
 
     Every argument is a key of conf/search.yaml with the same default as on the command line. A group (`controller`,
     `recipe`, ..) takes the name of a choice, settings that change the default choice, or settings whose `name` chooses.
-    The same call resumes a search that was stopped; more `trials` extend it.
+    The same call resumes a search that was stopped; more `trials` extend it. So does `nas.search(run=..)` alone: what is
+    not given, None, is as the run in that folder has it. Objects of the call (a function, arrays) must be given again.
 
     Args:
-        space: Name of a space, path of a YAML file, the content of one, or a `Space`.
+        space: Name of a space, path of a YAML file, the content of one, or a `Space`; None: tiny.
         dataset: Name, settings, a `Dataset`, or arrays: `(x, y)`, or a dict with `x_train`, `y_train` and optionally
             `x_valid`, `y_valid`, `x_test`, `y_test`; images are (n, h, w, c) uint8.
         objectives: Metrics of the front and which way they are better, such as
@@ -67,14 +68,14 @@ def search(
         executor: `local`, `processes` or `ray`, or settings; `local` where an object or function of this process is used.
         device: Devices whose latency is predicted and measured: a name, names, or settings by name.
         recipe: How candidates are trained: a name, settings that change the default, or a `Recipe`.
-        trials: Architectures to train.
-        seed: One seed, one sequence of proposals.
+        trials: Architectures to train; None: 24.
+        seed: One seed, one sequence of proposals; None: 0.
         resolution: Image size of the network in pixels; None: the dataset's, or the space's choice.
         divisor: Stage widths become multiples of it; None: as the space says.
         search: Settings of the loop, such as `{"in_flight": 8}`.
-        run: Folder of the run; None: runs/<a name made of the arguments>.
+        run: Folder of the run, whose settings stand for what is not given; None: runs/<a name made of the arguments>.
         storage: Folder for weights that all nodes of a cluster see; None: the run's.
-        track: Where figures go while it runs: log, tensorboard, mlflow, wandb.
+        track: Where figures go while it runs: log, tensorboard, mlflow, wandb; None: the first two.
         plugins: Modules with your blocks, datasets, controllers, evaluators or devices.
         version: Whatever changes when the code of a function or object changes, so that results are not mixed up.
         progress: True for a bar with the time left, or a function that receives `Update`s.
@@ -97,7 +98,7 @@ def search(
     from nas.workflows.search.run import search as run_search
 
     given = settings_among(SearchCommand, locals())
-    arguments = search_arguments(given, objectives, constraints, evaluate, version)
+    arguments = search_arguments(given, objectives, constraints, evaluate, version, run)
     return run_search(*arguments.prepared(SearchCommand, run, progress), arguments.custom)
 
 

@@ -28,6 +28,7 @@ from nas.workflows.custom import Custom, dataset_identity, described
 from nas.workflows.defaults import Settings, compose
 from nas.workflows.progress import SILENT, Callback, Progress, Reporting
 from nas.workflows.run_folder import Run, run_folder, use_plugins
+from nas.workflows.search.continued import continued, keys_given, recorded
 
 UNSAID = (("trials", 24), ("seed", 0), ("space", "tiny"), ("devices", 1), ("restarts", 3), ("checkpoint_every", 1),
           ("checkpoint_minutes", 10), ("checkpoint_keep", 2))  # fmt: skip
@@ -61,29 +62,52 @@ def settings_among(kind: type, arguments: Mapping[str, JSON]) -> dict[str, JSON]
 
 def search_arguments(
     given: Mapping[str, JSON], objectives: Mapping[str, Direction] | None, constraints: Mapping[str, float] | None,
-    evaluate: Function | None, version: str | None,
+    evaluate: Function | None, version: str | None, run: str | Path | None = None,
 ) -> Arguments:  # fmt: skip
-    """The arguments of `nas.search` by name, without those that no file in conf/ has."""
+    """The arguments of `nas.search` by name, without those that no file in conf/ has; what is None is as the run has it."""
+    known = recorded(Path(run)) if run is not None else {}
+    shown = {**given, "objectives": objectives, "constraints": constraints, "evaluate": evaluate}
+    use_plugins(given["plugins"] or known.get("plugins") or ())
     changes = plain(given)
-    use_plugins(changes["plugins"])
+    set_ = keys_given({**changes, "run": None})
+    given = {**given, "space": given["space"] or known.get("space") or "tiny"}
     if evaluate is not None and given.get("evaluator") is not None:
         raise ValueError("evaluate: a function in place of an evaluator; expected one of the two")
-    function = None if evaluate is None else FunctionSettings(evaluate, _custom_metrics(given["space"], objectives))
+    metrics = objectives if objectives is not None else {k: way for k, way in _metrics(known).items() if way}
+    function = None if evaluate is None else FunctionSettings(evaluate, _custom_metrics(given["space"], metrics))
     custom, replaced = _objects(given, function, version)
-    changes |= replaced
+    changes = _of_the_run({**changes, **replaced}, known)
+    set_ += [key for key, value in replaced.items() if isinstance(value, Mapping) and key not in set_]
     if evaluate is not None and objectives is None and changes.get("objective") is None:
         changes["objective"] = "params"
     if evaluate is not None and changes.get("device") is None:
         changes["device"] = []
     if named := [*dict.fromkeys(_devices_of(objectives, constraints))]:
         changes["device"] = changes.get("device") or named
+        set_ += [] if set(named) <= set(known.get("device") or ()) else ["device"]
     if custom.evaluator is not None or custom.dataset is not None:
         changes["executor"] = changes.get("executor") or "local"
     config = compose("search", {**changes, **_marks(replaced)})
     config |= {key: value for key, value in replaced.items() if isinstance(value, Mapping)}
+    if run is not None:
+        config = continued(Path(run), config, set_)
     config["objective"] = _objective(config["objective"], objectives, constraints)
-    shown = {**given, "objectives": objectives, "constraints": constraints, "evaluate": evaluate}
     return Arguments(config, custom, overrides_of(shown), call_of("search", shown))
+
+
+def _metrics(known: Mapping[str, JSON]) -> Mapping[str, JSON]:
+    """The objectives of a run, of which None is none."""
+    return (known.get("objective") or {}).get("metrics") or {}
+
+
+def _of_the_run(changes: Settings, known: Mapping[str, JSON]) -> Settings:
+    """Settings that change a choice change that of the run."""
+    return {
+        key: {**known[key], **value}
+        if isinstance(value, Mapping) and "name" not in value and isinstance(known.get(key), Mapping) and "name" in known[key]
+        else value
+        for key, value in changes.items()
+    }
 
 
 def _objects(given: Mapping[str, JSON], function: FunctionSettings | None, version: str | None) -> tuple[Custom, Settings]:

@@ -98,6 +98,44 @@ def test_a_function_scores_and_the_same_call_resumes() -> None:
         nas.search("tiny", evaluate=counted, trials=5, run="r", version="2")
 
 
+def test_the_folder_alone_resumes_with_the_settings_of_the_run() -> None:
+    """What a call does not give is the run's, as on the command line; what it gives must agree with it."""
+    asked: dict[str, Any] = {"objectives": {"f1": "max", "params": "min"}, "controller": {"name": "evolution", "genes": 2},
+                             "trials": 4, "seed": 3, "resolution": 16, "run": "r"}  # fmt: skip
+
+    def f1(arch: nas.Arch) -> Mapping[str, float]:
+        return {"f1": 1 / nas.cost(arch).params}
+
+    first = nas.search(evaluate=f1, **asked)
+    again = nas.search(evaluate=f1, run="r")
+    assert [row["id"] for row in again.trials] == [row["id"] for row in first.trials]
+    assert len(nas.search(evaluate=f1, run="r", trials=6).trials) == 6
+    assert len(nas.search(evaluate=f1, run=Path("r"), controller={"genes": 2}).trials) == 6
+    others: dict[str, tuple[str, Any]] = {
+        "seed": ("seed", 0), "space.name": ("space", "nas_bench_macro"), "controller.genes": ("controller", {"genes": 3}),
+        "objective.constraints.params": ("constraints", {"params": 1e9}),
+    }  # fmt: skip
+    for key, (argument, value) in others.items():
+        with pytest.raises(ValueError, match=f"{key}: the run in .* began with"):
+            nas.search(evaluate=f1, run="r", **dict([(argument, value)]))
+    with pytest.raises(ValueError, match=r"evaluator: the run in r began with an object of a Python program, .*f1; "):
+        nas.search(run="r")
+
+
+def test_the_folder_alone_resumes_a_run_of_settings(tmp_path: Path) -> None:
+    from nas.journal import Journal
+    from nas.workflows.arguments import search_arguments
+    from nas.workflows.search.plan import SearchCommand
+
+    kept = {"space": "nas_bench_macro", "seed": 7, "executor": {"name": "local"}, "recipe": {"epochs": 9}}
+    with Journal.create(tmp_path / "journal.sqlite", {"settings": kept}) as journal:
+        journal.add_event("start", trials=60)
+    unset = dict.fromkeys(SearchCommand.__dataclass_fields__)
+    config = search_arguments({**unset, "recipe": {"batch": 8}}, None, None, None, None, tmp_path).config
+    assert [config[key] for key in ("space", "seed", "executor", "trials")] == ["nas_bench_macro", 7, {"name": "local"}, 60]
+    assert (config["recipe"]["epochs"], config["recipe"]["batch"]) == (9, 8)
+
+
 def test_an_interrupted_search_resumes_to_the_same_trials() -> None:
     calls: list[int] = []
 

@@ -27,8 +27,8 @@ def continued(folder: Path, composed: Mapping[str, JSON], given: Sequence[str]) 
 
     Args:
         folder: The run's folder, which need not be there.
-        composed: The settings as the command line alone has them.
-        given: The keys that were set, dotted. Their values are the command line's; whether they agree with the run is for
+        composed: The settings as the command line or the call alone has them.
+        given: The keys that were set, dotted. Their values are those of `composed`; whether they agree with the run is for
             `open_run` to say.
 
     Returns:
@@ -44,10 +44,29 @@ def continued(folder: Path, composed: Mapping[str, JSON], given: Sequence[str]) 
     found = {**composed, **kept}
     for key in given:
         found = _taken(found, composed, key.split("."))
-    for key in OBJECTS:
+    for key in (key for key in OBJECTS if key not in given):
         named = found[key].get("name", "") if isinstance(found[key], Mapping) else ""
         if "." in named or (isinstance(found[key], Mapping) and "content" in found[key]):
             raise ValueError(f"{key}: the run in {folder} began with an object of a Python program, {named}; the same call resumes it")
+    return found
+
+
+def keys_given(changes: Mapping[str, JSON]) -> list[str]:
+    """The keys that a call from Python sets, dotted as `continued` takes them; None is not given.
+
+    Args:
+        changes: By argument. Settings that change a choice set their own keys, settings with a `name`, and of devices, all.
+
+    Example:
+        >>> keys_given({"seed": 0, "recipe": {"epochs": 3}, "controller": {"name": "random"}, "trials": None})
+        ['seed', 'recipe.epochs', 'controller']
+    """
+    found: list[str] = []
+    for key, value in changes.items():
+        if isinstance(value, Mapping) and value and "name" not in value and key != "device":
+            found += [f"{key}.{inner}" for inner in keys_given(value)]
+        elif value is not None:
+            found.append(key)
     return found
 
 
