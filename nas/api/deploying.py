@@ -42,7 +42,7 @@ def profile(
 
     Args:
         space: As in `search`.
-        device: Devices: a name, names, or settings by name; None: onnxruntime.
+        device: Devices: a name, names, or settings by name; None: onnxruntime, with a GPU or TPU host.
         samples: Networks to fit to; `auto`: until the error below is reached.
         error: With `auto`: mean relative error on networks left out.
         holdout: Networks kept apart to test the predictor.
@@ -100,7 +100,7 @@ def adapt(
         target: Fraction of the network's predicted latency to reach.
         target_ms: Milliseconds to reach; over `target` where it is set.
         arch: The architecture; None: arch.yaml beside the weights.
-        device: The device; None: onnxruntime.
+        device: The device; None: onnxruntime, with a GPU or TPU host.
         recipe: Of the short trainings: a name, settings, or a `Recipe`.
         evaluator: `layerwise` or `scratch`, or settings.
         executor: `local`, `processes` or `ray`, or settings.

@@ -66,7 +66,8 @@ def search(
         evaluate: A function from an `Arch` to its metrics, in place of a training. It runs in this process. Without
             objectives the front is of accuracy against params.
         executor: `local`, `processes` or `ray`, or settings; `local` where an object or function of this process is used.
-        device: Devices whose latency is predicted and measured: a name, names, or settings by name.
+        device: Devices whose latency is predicted and measured: a name, names, or settings by name; None: onnxruntime,
+            where JAX trains on a GPU or TPU host.
         recipe: How candidates are trained: a name, settings that change the default, or a `Recipe`.
         trials: Architectures to train; None: 24.
         seed: One seed, one sequence of proposals; None: 0.

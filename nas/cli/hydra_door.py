@@ -52,6 +52,7 @@ def with_config(command: str, args: Sequence[str], function: Callable[[Invocatio
     check_spaces(args)
     check_used(args, groups())
     implied = _of_the_run(args) if command == "search" else []
+    implied += named_devices([*implied, *args])
     load_named_plugins([*implied, *args])
     sys.argv = [f"nas {command}", *flags_first([*implied, *args]), *QUIET]
     before, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
@@ -135,6 +136,13 @@ def _of_the_run(args: Sequence[str]) -> list[str]:
         if value_of(args, group) is None and any(arg.lstrip("+").startswith(f"{group}.") for arg in args) and chosen:
             found.append(f"{group}=[{','.join(names)}]" if group == "device" else f"{group}={names[0]}")
     return found
+
+
+def named_devices(args: Sequence[str]) -> list[str]:
+    """The choice of devices that keys such as `device.onnxruntime.batch` stand for, where none was made."""
+    keys = [key_of(arg).split(".") for arg in args if not arg.startswith(("+", "-"))]
+    names = dict.fromkeys(parts[1] for parts in keys if parts[0] == "device" and len(parts) > 1)
+    return [f"device=[{','.join(names)}]"] if names and value_of(args, "device") is None else []
 
 
 def _settings(config: Any) -> dict[str, Any]:
@@ -252,7 +260,7 @@ def _keys(command: str, args: Sequence[str]) -> list[str]:
     """Every key of a command's settings with the choices that were made, dotted."""
     from nas.workflows.run_folder import flat
 
-    chosen = [quoted(arg) for arg in args if key_of(arg) in groups() and arg[:1] not in "+~-"]
+    chosen = [quoted(arg) for arg in [*named_devices(args), *args] if key_of(arg) in groups() and arg[:1] not in "+~-"]
     GlobalHydra.instance().clear()
     with initialize_config_dir(version_base=None, config_dir=str(CONF)):
         config = OmegaConf.to_container(_composed(command, chosen), resolve=False)

@@ -14,6 +14,7 @@ from nas.latency import Device, load_predictor, make_device
 from nas.objectives import PREDICTED
 from nas.records import JSON, Measurement
 from nas.space import Space
+from nas.workflows.default_device import resolved
 from nas.workflows.run_folder import with_paths
 from nas.workflows.workers import read_predictor
 
@@ -35,6 +36,7 @@ def latencies(arch: Arch, devices: Mapping[str, Mapping[str, JSON]]) -> list[Mea
         ValueError: A device cannot measure it.
     """
     use_compile_cache()
+    devices, _ = resolved(devices)
     made = {name: make_device(with_paths(settings), f"device.{name}") for name, settings in devices.items()}
     return [_named(name, device.measure(arch)[0]) for name, device in made.items()]
 
@@ -56,6 +58,7 @@ def space_quantiles(space: Space, devices: Mapping[str, Mapping[str, JSON]], see
     """
     rng = np.random.default_rng(seed)
     genomes = np.array([space.sample(rng) for _ in range(SAMPLES)])
+    devices, _ = resolved(devices)
     costs = {f"{PREDICTED}/{name}": _predicted(space, genomes, name, settings, seed) for name, settings in devices.items()}
     columns = {**costs, **Costs(space)(genomes)}
     return {name: np.quantile(np.asarray(values, float), QUANTILES).tolist() for name, values in columns.items()}

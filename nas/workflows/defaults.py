@@ -105,6 +105,11 @@ def _file(group: str, name: str, must_exist: bool) -> Settings:
     return {}
 
 
+def device_settings(name: str) -> Settings:
+    """The settings of a device with its defaults."""
+    return _file("device", name, must_exist=True)
+
+
 def choices(group: str) -> list[str]:
     """Names of the files of a group."""
     return [path.stem for path in sorted((CONF / group).glob("*.yaml"))]

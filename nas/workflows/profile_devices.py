@@ -20,6 +20,7 @@ from nas.runtime.processes import ProcessesSettings
 from nas.runtime.spec import WorkerSpec
 from nas.space import Space, load_space
 from nas.workflows.custom import NOTHING, Custom
+from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
 from nas.workflows.profile import Profile, profile_device
 from nas.workflows.progress import SILENT, Progress
@@ -82,6 +83,7 @@ def profile(command: ProfileCommand, run: Run, progress: Progress = SILENT, cust
         KeyboardInterrupt: After Ctrl-C, with what resumes in its text.
     """
     use_plugins(command.plugins)
+    command, line = with_device(command, run.folder)
     devices = {name: make_device(settings, f"device.{name}") for name, settings in command.device.items()}
     space = _space(command, custom)
     until = command.error if command.samples == "auto" else None
@@ -89,6 +91,8 @@ def profile(command: ProfileCommand, run: Run, progress: Progress = SILENT, cust
     meta = {"command": run.again, "versions": versions()}
     with open_run(run.folder, _identity(command, space), meta) as journal, logged(run.folder):
         progress.message(f"nas profile  {space.name} on {', '.join(devices)}  ({run.shown})")
+        if line:
+            progress.message(line)
         spec = _spec(command, space, run.folder)
         executor = ProcessesSettings(1).start(spec)
         placed = DeviceExecutors(executor, spec, devices)

@@ -117,7 +117,7 @@ def test_the_folder_alone_resumes_with_the_settings_of_the_run() -> None:
     }  # fmt: skip
     for key, (argument, value) in others.items():
         with pytest.raises(ValueError, match=f"{key}: the run in .* began with"):
-            nas.search(evaluate=f1, run="r", **dict([(argument, value)]))
+            nas.search(evaluate=f1, run="r", **{argument: value})
     with pytest.raises(ValueError, match=r"evaluator: the run in r began with an object of a Python program, .*f1; "):
         nas.search(run="r")
 

@@ -33,6 +33,7 @@ from nas.runtime.measure import measure_in_turns
 from nas.space import Space
 from nas.tasks import task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
+from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.recorded import recorded
@@ -155,6 +156,9 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     """
     use_plugins(command.plugins)
     _check_evaluator(command.evaluator)
+    command, line = with_device(command, run.folder)
+    if line:
+        progress.message(line)
     check_workers(command)
     if command.adapt.final_epochs:
         build(Recipe, command.final_recipe, "recipe")

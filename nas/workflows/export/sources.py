@@ -17,6 +17,7 @@ from nas.nn.weights import Variables
 from nas.records import JSON
 from nas.tasks import outputs, task_of
 from nas.workflows.custom import Custom
+from nas.workflows.default_device import resolved
 from nas.workflows.export import Made, available, make_bundle
 from nas.workflows.export.formats import missing
 from nas.workflows.progress import Progress
@@ -120,7 +121,7 @@ def whole_weights(weights: str, arch: Arch) -> Variables:
 
 def _latencies(command: BundleSettings, arch: Arch, progress: Progress) -> dict[str, float]:
     out = {}
-    for name, device in command.device.items():
+    for name, device in resolved(command.device)[0].items():
         progress.message(f"measuring on {name} ...")
         measured = make_device(device, f"device.{name}").measure(arch)[0]
         machine = measured.info.get("machine")

@@ -20,6 +20,7 @@ from nas.data.record import KEY, record_of
 from nas.records import JSON
 from nas.tasks import fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
+from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.run_folder import Run, as_config, made_folder, open_run, use_plugins
@@ -142,6 +143,9 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
         EfficientNet, arXiv:1905.11946, section 3.3.
     """
     use_plugins(command.plugins)
+    command, line = with_device(command, run.folder)
+    if line:
+        progress.message(line)
     coefficients = Coefficients(command.alpha, command.beta, command.gamma)
     arch = custom.arch or find_arch(command.arch)
     if not command.in_workers:

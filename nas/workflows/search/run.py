@@ -21,6 +21,7 @@ from nas.report.trackers import open_trackers
 from nas.runtime import make_executor_settings
 from nas.runtime.device_executors import DeviceExecutors
 from nas.workflows.custom import NOTHING, Custom
+from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress, Several
 from nas.workflows.run_folder import Run, as_config, open_run
@@ -52,7 +53,9 @@ def search(command: SearchCommand, run: Run, progress: Progress = SILENT, custom
             constraints on what is counted before any measurement.
         KeyboardInterrupt: After Ctrl-C, with the journal closed; its message has the command that resumes.
     """
+    command, line = with_device(command, run.folder)
     plan = make_plan(command, custom)
+    plan = replace(plan, notes=(*filter(None, [line]), *plan.notes))
     check_feasible(counted_problem(plan), command.seed)
     with open_run(run.folder, plan.identity, _meta(plan, run)) as journal, logged(run.folder):
         write_text(run.folder / "config.yaml", f"# {run.again}\n" + dump_plain(as_config(command)))
