@@ -19,6 +19,7 @@ from nas.cost import cost, cost_json, cost_table
 from nas.records import JSON, Measurement
 from nas.report.drawing import architecture_svg
 from nas.report.format import label, show
+from nas.report.front import unconfirmed
 from nas.space import load_space
 from nas.tasks import example
 from nas.workflows.cost import QUANTILES, latencies, space_quantiles
@@ -72,6 +73,8 @@ def show_cost(call: Invocation) -> None:
     print(aligned(cost_table(counted), left=3))
     for m in _measured(command, fitted):
         print(f"latency on {m.device}: {m.latency_ms:.3g} ms, 95th percentile {m.p95_ms:.3g} ms, {m.repeats} repeats")
+        for line in unconfirmed({m.device: m}):
+            print(line)
 
 
 def _measured(command: CostCommand, arch: Arch) -> list[Measurement]:

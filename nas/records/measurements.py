@@ -38,6 +38,12 @@ class Measurement:
         """What the latency would be on the machine as it was at the fit; beside the measurement, never in place of it."""
         return None if self.machine_factor is None else self.latency_ms / self.machine_factor
 
+    @property
+    def window_drift(self) -> float | None:
+        """By how much its windows differed where that was too much and no references tell why; else None."""
+        drift = self.info.get("window_drift")
+        return float(drift) if isinstance(drift, int | float) else None
+
 
 def confirmed(machine_factor: float | None) -> bool:
     """Whether the machine was as it was at the fit, within `MACHINE_BOUND`; also where nothing says otherwise."""

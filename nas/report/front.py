@@ -131,7 +131,12 @@ def _row(trial: Trial, objectives: Objectives, found: Mapping[str, Measurement],
 
 def unconfirmed(found: Mapping[str, Measurement]) -> list[str]:
     """What is not confirmed of an architecture's measurements by device, in words."""
-    return [
+    drifting = [
+        f"not confirmed on {device}: {m.latency_ms:.3g} ms measured, with {m.window_drift:.0%} between the earlier windows and the later"
+        for device, m in found.items()
+        if m.window_drift is not None
+    ]
+    return drifting + [
         f"not confirmed on {device}: reference networks took {m.machine_factor:.2f} times what they took at the fit; "
         f"{show(PREDICTED, m.latency_ms)} measured, {show(PREDICTED, m.corrected_ms or math.nan)} if corrected by that"
         for device, m in found.items()

@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from nas.records import JSON, Job, Measurement, Outcome
 from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
-from nas.runtime.machines import Alike, Failed, Keep
+from nas.runtime.machines import Failed, Keep
 
-TURNS = 5  # of measuring a few networks whose latencies are to be compared
 BATCH = 10  # networks that are timed in turns, in one job; where one of them hangs, all are measured again, one by one
 
 References = Sequence[tuple[Mapping[str, JSON], float]]  # (plain architecture, ms at the fit)
@@ -44,26 +43,6 @@ def measure_all(
                 _take(alone, keep, failed)
             else:
                 failed(arch_id, f"{arch.get('name', 'architecture')} ({arch_id}): {alone.outcome}: {alone.error}")
-
-
-def measure_in_turns(
-    executor: Executor, device: str, archs: Archs, timeout_s: float, failed: Failed, turns: int = TURNS
-) -> dict[str, Measurement]:  # fmt: skip
-    """The fastest of `turns` measurements, by architecture id: other work on a machine makes a network slower, never faster.
-
-    All are of the machine that measured first.
-    """
-    found: dict[str, Measurement] = {}
-
-    def keep(measured: Measurement) -> None:
-        before = found.get(measured.arch_id, measured)
-        found[measured.arch_id] = min(before, measured, key=lambda m: m.latency_ms)
-
-    alike = Alike(keep, failed)
-    for turn in range(turns):
-        left = [(arch_id, arch) for arch_id, arch in archs if turn == 0 or arch_id in found]
-        measure_all(executor, device, left, timeout_s, alike, failed)
-    return found
 
 
 def about(executor: Executor, device: str, timeout_s: float) -> tuple[str, dict[str, JSON]]:

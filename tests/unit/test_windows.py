@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +13,23 @@ import pytest
 from fake_bench import FakeBench, additive_ms
 from nas.arch import Arch
 from nas.arch.blocks import arch_id, lower
-from nas.latency import Budget, fit_layerwise, fit_predictor
-from nas.latency.devices.measure import Windows, measure_networks
+from nas.latency import Budget, OnnxRuntime, fit_layerwise, fit_predictor
+from nas.latency.devices.measure import Windows, info_fingerprint, measure_networks
 from nas.latency.predictors.references import networks_of, references
-from nas.latency.timing import AGAIN, Timing, pooled
+from nas.latency.timing import AGAIN, Program, Timing, pooled
 from nas.records import Measurement, confirmed
 from nas.report import front_text, page, summarize
+from nas.report.front import unconfirmed
+from nas.runtime.local import LocalSettings
+from nas.runtime.spec import WorkerSpec
 from nas.space import Space, load_space
+from nas.workflows.cost import latencies
+from nas.workflows.export.sources import measured as exported_latencies
+from nas.workflows.over_time import measure_over_time, not_confirmed
 from report_makers import HOST, add, new_journal
 
 WINDOWS, OVER_S = 5, 20.0
+ROOT = Path(__file__).parents[2]
 
 
 def tiny() -> Space:
@@ -42,6 +51,14 @@ class Machine(FakeBench):
     def pause(self, seconds: float) -> None:
         self.pauses += 1
         self.now += seconds
+
+
+class Later(Machine):
+    """A machine whose windows are five seconds apart without a pause."""
+
+    def time(self, programs: Mapping[str, Program], limits_s: Mapping[str, float] | None = None) -> dict[str, Timing]:
+        self.now += 5
+        return super().time(programs, limits_s)
 
 
 def slow_between(first: float, last: float) -> Callable[[float], float]:
@@ -82,6 +99,66 @@ def test_without_references_nothing_is_said_of_the_machine() -> None:
     assert (row.machine_factor, row.corrected_ms, confirmed(row.machine_factor)) == (None, None, True)
     assert "machine_factor" not in row.info
     assert machine.pauses == WINDOWS - 1
+
+
+@pytest.mark.parametrize(
+    "speed, windows, drifts",
+    [
+        (lambda now: 1.0, WINDOWS, False),
+        (lambda now: 1.0 if now < 10 else 1.06, WINDOWS, False),
+        (slow_between(8, 100), WINDOWS + 5, False),  # the windows after the change outnumber those before it
+        (slow_between(14, 22), WINDOWS + 3, False),
+        (lambda now: 1.2 ** (now / 5), AGAIN * WINDOWS, True),  # it never settles: said, not corrected
+    ],
+)
+def test_without_references_windows_are_compared_with_each_other(speed: Callable[[float], float], windows: int, drifts: bool) -> None:
+    machine = Machine(speed)
+    machine.begun = 1  # compiling takes a second
+    (row,) = measure_networks(machine, networks(1), "fake", {}, None, 2.0, Windows(WINDOWS, OVER_S, machine.pause))
+    assert machine.pauses == windows - 1
+    assert (row.window_drift is not None) == drifts
+    assert (unconfirmed({"host": row}) != []) == drifts
+    assert row.window_drift is None or f"{row.window_drift:.0%} between the earlier windows" in unconfirmed({"host": row})[0]
+
+
+def test_networks_of_the_fit_are_beside_what_any_workflow_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, space = Machine(slow_between(0, 1e9)), tiny()
+    fit = fit_layerwise(space, 0, FakeBench(), Budget(0, 6, 0), "onnxruntime", "f", {}).to_dict()
+    monkeypatch.setattr(OnnxRuntime, "bench", lambda self: bench)
+    monkeypatch.setattr(OnnxRuntime, "info", lambda self: {})
+    spec = WorkerSpec({"device": {"d": {"name": "onnxruntime"}}}, space.to_plain(), storage=str(tmp_path))
+    (member,) = networks(1, seed=9)
+    heard: list[str] = []
+    with new_journal(tmp_path) as journal, closing(LocalSettings().start(spec)) as executor:
+        journal.put("predictor/d", {**fit, "fingerprint": info_fingerprint({})})
+        measure_over_time(journal, executor, "d", [(arch_id(member), member.to_dict())], 60.0, space, heard.append)
+        (row,) = journal.measurements()
+        lines = not_confirmed(journal, arch_id(member))
+    assert heard == []
+    assert row.machine_factor == pytest.approx(1.46, rel=0.01)
+    assert [line.startswith("not confirmed on d: reference networks took 1.46") for line in lines] == [True]
+
+
+def test_what_measures_without_a_fit_measures_over_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`nas cost` and the model card of `nas export`."""
+    monkeypatch.setattr(OnnxRuntime, "info", lambda self: {"machine": "A"})
+    devices, (arch,) = {"d": {"name": "onnxruntime"}}, networks(1)
+    for speed, loose in ((lambda now: 1.0, False), (lambda now: 1.2 ** (now / 5), True)):
+        bench = Later(speed)
+        monkeypatch.setattr(OnnxRuntime, "bench", lambda self, bench=bench: bench)
+        (row,) = latencies(arch, devices)
+        assert ("window_drift" in row.info) == loose
+        heard: list[str] = []
+        shown = exported_latencies(devices, arch, heard.append)
+        assert list(shown) == ["d (A)" + ", not confirmed" * loose]
+        assert ["not confirmed on d" in line for line in heard] == [False] + [True] * loose
+
+
+def test_workflows_measure_in_one_way() -> None:
+    """Only `profile`, which measures each network once among many, and what measures over time call the measuring itself."""
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "nas/workflows").rglob("*.py")}
+    assert {path.stem for path, text in texts.items() if "measure_all(" in text} == {"over_time", "profile"}
+    assert [path.name for path, text in texts.items() if re.search(r"make_device\(.*\)\.measure\(|device\.measure\(", text)] == []
 
 
 def test_a_reference_is_measured_beside_members_and_is_no_result() -> None:

@@ -15,7 +15,7 @@ from nas.latency.devices.energy import energy_mj
 from nas.latency.devices.lock import machine_lock
 from nas.latency.predictors.layerwise.fitting import Bench
 from nas.latency.timing import AGAIN, DeviceError, Program, Timing, pause, pooled
-from nas.records import JSON, Measurement, confirmed
+from nas.records import JSON, MACHINE_BOUND, Measurement, confirmed
 
 Failed = Callable[[Arch, DeviceError], None]
 
@@ -76,8 +76,9 @@ def measure_networks(
     with machine_lock():
         energies = {name: energy_mj(program) for name, program in programs.items()}
     fingerprint, machine = info_fingerprint(info), {} if factor is None else {"machine_factor": factor}
+    over_time = windows.count > 1 and not fits
     return [
-        _record(i, device, fingerprint, timings[i], {**info, **_beside(programs[i], energies[i]), **machine})
+        _record(i, device, fingerprint, timings[i], {**info, **_beside(programs[i], energies[i]), **machine}, over_time)
         for i in ids
         if i in programs
     ]
@@ -104,7 +105,8 @@ def time_in_windows(
     """Times programs in windows over time, and compares the references among them with the fit.
 
     A window in which the machine is off by more than `MACHINE_BOUND` does not count and is repeated later, up to `AGAIN` times
-    as many windows in all. Where too few are left, all count, and the factor tells of it.
+    as many windows in all. Where too few are left, all count, and the factor tells of it. Without references the windows are
+    compared with each other: where the first half differs from the second by more than the bound, there are more of them.
 
     Args:
         bench: Times the programs.
@@ -129,9 +131,18 @@ def time_in_windows(
             good.append(found[-1])
         elif windows.count == 1:
             break
-    used = good if len(good) == windows.count else found
+    while not fits and windows.count > 1 and drift(found) > MACHINE_BOUND and len(found) < AGAIN * windows.count:
+        windows.pause(windows.gap_s)
+        with machine_lock():
+            found.append(bench.time(programs, limits))
+    used = good if fits and len(good) == windows.count else found
     timings = {name: pooled([window[name] for window in used]) for name in programs}
     return timings, _factor(timings, fits)
+
+
+def drift(windows: Sequence[Mapping[str, Timing]]) -> float:
+    """By how much the first half of the windows differs from the second, as a fraction: of the network where it is most."""
+    return max((pooled([window[name] for window in windows]).repeatability for name in windows[0]), default=0.0)
 
 
 def _factor(timings: Mapping[str, Timing], fits: Mapping[str, float]) -> float | None:
@@ -151,8 +162,11 @@ def _beside(program: Program, energy: float | None) -> dict[str, JSON]:
     return ({} if memory is None else {"memory_bytes": memory}) | ({} if energy is None else {"energy_mj": energy})
 
 
-def _record(arch_id: str, device: str, fingerprint: str, timing: Timing, info: Mapping[str, JSON]) -> Measurement:
+def _record(arch_id: str, device: str, fingerprint: str, timing: Timing, info: Mapping[str, JSON], over_time: bool) -> Measurement:
+    """`over_time`: windows without references, which are compared with each other alone."""
     kept = {**info, "repeatability": timing.repeatability}
+    if over_time and timing.repeatability > MACHINE_BOUND:
+        kept["window_drift"] = timing.repeatability
     if factor := info.get("machine_factor"):
         kept["corrected_ms"] = timing.latency_ms / factor
     return Measurement(

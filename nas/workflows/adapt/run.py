@@ -29,16 +29,16 @@ from nas.report.trajectory import trajectory_svg
 from nas.runtime.base import Executor
 from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
-from nas.runtime.measure import measure_in_turns
 from nas.space import Space
 from nas.tasks import task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
 from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
+from nas.workflows.over_time import measure_over_time, not_confirmed
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.recorded import recorded
 from nas.workflows.run_folder import Run, as_config, open_run, use_plugins
-from nas.workflows.workers import check_workers, not_measured, worker_settings, workers, written_predictor
+from nas.workflows.workers import check_workers, worker_settings, workers, written_predictor
 
 
 @dataclass(frozen=True)
@@ -235,7 +235,7 @@ def _run(
     path = adapter.run(arch, target_ms)
     last = adapter.finish(command.final_recipe) if command.adapt.final_epochs else path[-1]
     _write_steps(folder, path, last, target_ms)
-    measured = _measured(command, [path[0].arch, last.arch], journal, placed[name], progress)
+    measured = _measured(command, [path[0].arch, last.arch], journal, placed[name], space, progress)
     tests = _tested([path[0], last], journal, executor)
     record = {
         "target_ms": target_ms, "device": name, "predictor_error": predictor.mape, "steps": [point.figures() for point in path],
@@ -267,17 +267,20 @@ def _write_steps(folder: Path, path: Sequence[Point], last: Point, target_ms: fl
     write_text(folder / "arch.yaml", dump_yaml(named.to_dict()))
 
 
-def _measured(command: AdaptCommand, archs: Sequence[Arch], journal: Journal, executor: Executor, progress: Progress) -> list[float | None]:
-    """Milliseconds of whole networks, in turns in one worker; kept in the journal."""
+def _measured(
+    command: AdaptCommand, archs: Sequence[Arch], journal: Journal, executor: Executor, space: Space, progress: Progress
+) -> list[float | None]:
+    """Milliseconds of whole networks over time, with networks of the fit beside them; kept in the journal."""
     ((device, settings),) = command.device.items()
-    known = {m.arch_id: m.latency_ms for m in journal.measurements() if m.device == device}
-    if any(arch_id(arch) not in known for arch in archs):
-        plain = [(arch_id(arch), arch.to_dict()) for arch in archs]
+    known = {m.arch_id for m in journal.measurements() if m.device == device}
+    if missing := [(arch_id(arch), arch.to_dict()) for arch in archs if arch_id(arch) not in known]:
         timeout_s = make_device(settings, f"device.{device}").timeout_s
-        for measured in measure_in_turns(executor, device, plain, timeout_s, not_measured(progress)).values():
-            journal.add_measurement(measured)
-            known[measured.arch_id] = measured.latency_ms
-    return [known.get(arch_id(arch)) for arch in archs]
+        measure_over_time(journal, executor, device, missing, timeout_s, space, progress.message)
+    for arch in archs:
+        for line in not_confirmed(journal, arch_id(arch)):
+            progress.message(f"{arch.name}: {line}")
+    times = {m.arch_id: m.latency_ms for m in journal.measurements() if m.device == device}
+    return [times.get(arch_id(arch)) for arch in archs]
 
 
 def _tested(points: Sequence[Point], journal: Journal, executor: Executor) -> list[float | None]:

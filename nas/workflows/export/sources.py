@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from nas.data.record import DataRecord, record_of
 from nas.latency import make_device
 from nas.nn.weights import Variables
 from nas.records import JSON
+from nas.report.front import unconfirmed
 from nas.tasks import outputs, task_of
 from nas.workflows.custom import Custom
 from nas.workflows.default_device import resolved
@@ -65,7 +66,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
     variables = whole_weights(str(command.weights), arch)
     return make_bundle(
         Path(command.out).expanduser() if command.out else weights.with_name("bundle"), arch, variables, dataset,
-        [name for name in names if name != "int8"], with_int8="int8" in names, latencies=_latencies(command, arch, progress),
+        [name for name in names if name != "int8"], with_int8="int8" in names, latencies=measured(command.device, arch, progress.message),
         origin={key: record[key] for key in KEPT if key in record}, calibrate=command.calibrate, data=data, preprocess=command.preprocess,
     )  # fmt: skip
 
@@ -119,11 +120,21 @@ def whole_weights(weights: str, arch: Arch) -> Variables:
     return imported.variables
 
 
-def _latencies(command: BundleSettings, arch: Arch, progress: Progress) -> dict[str, float]:
-    out = {}
-    for name, device in resolved(command.device)[0].items():
-        progress.message(f"measuring on {name} ...")
-        measured = make_device(device, f"device.{name}").measure(arch)[0]
-        machine = measured.info.get("machine")
-        out[f"{name} ({machine})" if machine else name] = measured.latency_ms
-    return out
+def measured(devices: Mapping[str, Mapping[str, JSON]], arch: Arch, message: Callable[[str], object]) -> dict[str, float]:
+    """Milliseconds of a network over time on each device, by what the model card calls it.
+
+    Args:
+        devices: Settings by name.
+        arch: The network.
+        message: Receives a line for each device, and one where the machine was not steady.
+    """
+    found = {}
+    for name, device in resolved(devices)[0].items():
+        message(f"measuring on {name} ...")
+        (row,) = make_device(device, f"device.{name}").verify([arch], [])
+        machine, loose = row.info.get("machine"), unconfirmed({name: row})
+        for line in loose:
+            message(line)
+        title = f"{name} ({machine})" if machine else name
+        found[f"{title}, not confirmed" if loose else title] = row.latency_ms
+    return found

@@ -182,7 +182,7 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
                 predictor = written_predictor(command.device, folder, journal, placed, command.seed, timeout_s, space, progress)
                 predict = predictor.predict_arch
             family = _family(command, fitted, coefficients, predict)
-            measured = trainings.measure([arch for _, arch, _ in family], placed)
+            measured = trainings.measure([arch for _, arch, _ in family], placed, space)
             family = [(phi, arch, {**figures, **measured.columns(arch)}) for phi, arch, figures in family]
             files = _write(folder, family)
             if command.train:

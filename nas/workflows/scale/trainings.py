@@ -19,14 +19,15 @@ from nas.data.record import DataRecord
 from nas.journal import Journal
 from nas.latency import make_device
 from nas.records import JSON, Job, Measurement, Trial
+from nas.report.front import unconfirmed
 from nas.report.panel import duration
 from nas.runtime.base import Executor
 from nas.runtime.journaled import job_seed, run_journaled
-from nas.runtime.measure import measure_in_turns
+from nas.space import Space
 from nas.tasks import task_of
+from nas.workflows.over_time import measure_over_time, not_confirmed
 from nas.workflows.progress import Progress
 from nas.workflows.scale import Coefficients, compound
-from nas.workflows.workers import not_measured
 
 
 class GridSettings(Protocol):
@@ -71,7 +72,10 @@ class Measured:
         """Returns the measurements in a member's result.json, by device."""
         found = {device: ms[arch_id(arch)] for device, ms in self.known.items() if arch_id(arch) in ms}
         return {
-            device: {"latency_ms": m.latency_ms, "p95_ms": m.p95_ms, "fingerprint": m.fingerprint} for device, m in found.items()
+            device: {
+                "latency_ms": m.latency_ms, "p95_ms": m.p95_ms, "fingerprint": m.fingerprint, "not_confirmed": unconfirmed({device: m}),
+            }
+            for device, m in found.items()
         }
 
 
@@ -111,20 +115,23 @@ class Trainings:
         )
         return c
 
-    def measure(self, archs: Sequence[Arch], placed: Mapping[str, Executor]) -> Measured:
-        """Milliseconds of the members on each device, in turns; those on record are not measured again."""
-        known: dict[str, dict[str, Measurement]] = {device: {} for device in self.command.device}
-        for measured in self.journal.measurements():
-            known.setdefault(measured.device, {})[measured.arch_id] = measured
+    def measure(self, archs: Sequence[Arch], placed: Mapping[str, Executor], space: Space | None) -> Measured:
+        """Milliseconds of the members on each device, over time and with networks of the fit to `space` beside them.
+
+        Where all are on record none is measured again; otherwise all are, as only together they compare without a fit.
+        """
         plain = {arch_id(arch): arch.to_dict() for arch in archs}
         for device, settings in self.command.device.items():
-            if any(i not in known[device] for i in plain):
+            if space is not None and any(i not in self._known(device) for i in plain):
                 timeout_s = make_device(settings, f"device.{device}").timeout_s
-                found = measure_in_turns(placed[device], device, list(plain.items()), timeout_s, not_measured(self.progress))
-                for measured in found.values():
-                    self.journal.add_measurement(measured)
-                known[device] |= found
-        return Measured({device: known[device] for device in self.command.device})
+                measure_over_time(self.journal, placed[device], device, list(plain.items()), timeout_s, space, self.progress.message)
+        for arch in archs:
+            for line in not_confirmed(self.journal, arch_id(arch)):
+                self.progress.message(f"{arch.name}: {line}")
+        return Measured({device: self._known(device) for device in self.command.device})
+
+    def _known(self, device: str) -> dict[str, Measurement]:
+        return {measured.arch_id: measured for measured in self.journal.measurements() if measured.device == device}
 
     def members(self, archs: Sequence[Arch], measured: Measured) -> None:
         """Trains them; each gets a folder as `nas train` leaves it."""

@@ -8,15 +8,13 @@ from pathlib import Path
 
 from nas.evaluators.preparation import with_prepared
 from nas.journal import Journal
-from nas.latency.predictors.references import references
 from nas.objectives import Objectives, claims, front, latest, violated
 from nas.records import Evaluation, Fidelity, Job, Trial, trained, training_of
 from nas.report.front import unconfirmed, verified
 from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
-from nas.runtime.machines import Alike
-from nas.runtime.measure import measure_all
 from nas.space import Space
+from nas.workflows.over_time import measure_over_time
 from nas.workflows.search.ledger import root_of
 from nas.workflows.search.preparation import prepared
 
@@ -38,15 +36,7 @@ def measure_front(
             continue
         message(f"measuring {len(missing)} members of the front on {device} ...")
         archs = [(trial.arch_id, journal.get(f"arch/{trial.arch_id}")) for trial in missing]
-
-        def failed(arch_id: str, error: str, device: str = device) -> None:
-            journal.add_event("measure_failed", device=device, arch_id=arch_id, error=error)
-            message(f"not measured on {device}: {error}")
-
-        fit = journal.get(f"predictor/{device}") or {}
-        keep = Alike(journal.add_measurement, failed, fit.get("fingerprint", ""), fit.get("info"))
-        beside = [(arch.to_dict(), ms) for arch, ms in references(fit, space)]
-        measure_all(executor, device, archs, timeouts_s[device], keep, failed, beside)
+        measure_over_time(journal, executor, device, archs, timeouts_s[device], space, message)
     times = latest(journal.measurements())
     for trial in members:
         for text in unconfirmed(times.get(trial.arch_id, {})):
