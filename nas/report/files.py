@@ -96,7 +96,9 @@ def front_csv(summary: Summary) -> str:
 
 
 def trials_csv(summary: Summary) -> str:
-    """All trials as CSV, in order of number: outcome, every metric, reward, seconds of compilation and training, error.
+    """All trials as CSV, in order of number: outcome, every metric, reward, seconds of compilation and training, front, error.
+
+    `front` is `member`, `alike` (undominated, but no better than a member by what can be told), `demoted` (by measurement) or empty.
 
     Args:
         summary: Of the run.
@@ -107,12 +109,20 @@ def trials_csv(summary: Summary) -> str:
     names = metric_names(summary)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["number", "id", "outcome", "fidelity", "attempts", *names, "reward", "compile_s", "train_s", "error"])
+    writer.writerow(["number", "id", "outcome", "fidelity", "attempts", *names, "reward", "compile_s", "train_s", "front", "error"])
+    places = _places(summary)
     for row in summary.trials:
         metrics = [_cell(name, row.metrics.get(name, math.nan)) for name in names]
         numbers = [_cell(name, getattr(row, name)) for name in ("reward", "compile_s", "train_s")]
-        writer.writerow([row.number, row.id, row.outcome, row.fidelity, row.attempts, *metrics, *numbers, _line(row.error)])
+        place = places.get(row.number, "")
+        writer.writerow([row.number, row.id, row.outcome, row.fidelity, row.attempts, *metrics, *numbers, place, _line(row.error)])
     return out.getvalue()
+
+
+def _places(summary: Summary) -> dict[int, str]:
+    """What became of the trials that no other dominates by prediction."""
+    named = {"member": summary.front, "demoted": summary.demoted, "alike": summary.alike}
+    return {row.number: place for place, rows in named.items() for row in rows}
 
 
 def _cell(name: str, value: float) -> str:
@@ -204,6 +214,7 @@ def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, 
     out = {
         "name": summary.name,
         "front": front,
+        "alike": [{"number": row.number, "id": row.id, "why": row.alike} for row in summary.alike],
         "best": {"number": summary.best.number, "id": summary.best.id} if summary.best else None,
         "counts": dict(summary.counts),
         "hypervolume": summary.progress[-1].hypervolume if summary.progress else None,

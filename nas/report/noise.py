@@ -6,9 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from nas.objectives.alike import COUNTED
 from nas.report.front import FrontRow
-
-COUNTED = ("accuracy", "top5_accuracy")  # fractions of images that are right
 
 
 def standard_error(fraction: float, images: int) -> float:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from nas.objectives import PREDICTED, violated
-from nas.report.front import FrontRow, by_measured, in_order, reward_of, undominated_rows
+from nas.report.front import FrontRow, by_measured, in_order, reward_of, told_apart, undominated_rows
 from nas.report.plots import Reference
 from nas.report.summary import LatencyRow, Summary
 
@@ -30,7 +30,8 @@ def with_scaled(summary: Summary, members: Sequence[FrontRow]) -> tuple[Summary,
         for row in members
     ]
     complete = [row for row in rows if all(math.isfinite(row.metrics.get(name, math.nan)) for name in objectives.columns)]
-    on_it = undominated_rows(by_measured([*summary.front, *complete], objectives)[0], objectives)
+    undominated = undominated_rows(by_measured([*summary.front, *complete], objectives)[0], objectives)
+    on_it, alike = told_apart(in_order(undominated, objectives), objectives, summary.images.get("valid", 0))
     numbers = {row.number for row in on_it}
     beside = [Reference(row.name, row.metrics, row.measured, scaled=True) for row in rows if row.number not in numbers]
     measured = [
@@ -40,5 +41,6 @@ def with_scaled(summary: Summary, members: Sequence[FrontRow]) -> tuple[Summary,
         )
         for row in rows for device, ms in row.measured.items()
     ]  # fmt: skip
-    front = tuple(in_order(on_it, objectives))
-    return dataclasses.replace(summary, front=front, latencies=(*summary.latencies, *measured)), beside
+    alike = [row for row in alike if not row.name]  # scaled ones are drawn beside the front
+    latencies = (*summary.latencies, *measured)
+    return dataclasses.replace(summary, front=tuple(on_it), alike=(*summary.alike, *alike), latencies=latencies), beside

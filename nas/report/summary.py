@@ -9,12 +9,14 @@ from dataclasses import dataclass, field, replace
 
 from nas.journal import Journal, Lease
 from nas.objectives import COSTS, PREDICTED, Objectives, TaskMetrics, device_of
+from nas.objectives.alike import LATENCY_STEP
 from nas.records import JSON, OUTCOMES, Event, Measurement, Trial
 from nas.report.front import FrontRow, Progress, missed_target, progress, reward_of, verified
 from nas.report.noise import within_noise
 from nas.report.proxy import ProxyRow, proxy_rows
 
 TEST = "test_"
+SMALLEST = f"one validation image or {100 * LATENCY_STEP:.0f} % of a measured latency"
 ENDS = ("finish", "interrupted", "failed", "killed")  # what stands at the end of a session; `killed` carries the time of its last heartbeat
 
 
@@ -63,6 +65,7 @@ class Summary:
     `proxies` compare short with long trainings, which `fidelities` describe.
     `machines` says by device what its latencies were measured with, such as `LiteRT on <processor>, not a phone`.
     Where `measured`, front, rewards and best go by measured latencies, and `demoted` are off the front by them.
+    `alike` are left off it because they are no better than a member by what can be told (`nas.objectives.alike`).
     `images` counts those of the validation and the test split, from which the standard error of an accuracy follows.
     `hypervolume` of each progress entry is the dominated fraction of the box between the best and the worst values seen.
     """
@@ -84,6 +87,7 @@ class Summary:
     latencies: tuple[LatencyRow, ...]
     machines: Mapping[str, str]
     demoted: tuple[FrontRow, ...]
+    alike: tuple[FrontRow, ...]
     measured: bool
     events: tuple[Event, ...]
     sessions: int
@@ -109,8 +113,10 @@ class Summary:
     def notes(self) -> tuple[str, ...]:
         """What a reader of the front has to know: a target that is missed, members that are off it by measurement."""
         off = ", ".join(f"{row.title} ({row.id})" for row in self.demoted)
+        alike = "; ".join(row.alike for row in self.alike)
         loose = [f"{row.title} ({row.id}): {text}" for row in self.front for text in row.unconfirmed]
-        return tuple(filter(None, (*loose, missed_target(self.best, self.objectives), off and f"off the front by measured latency: {off}")))
+        return tuple(filter(None, (*loose, missed_target(self.best, self.objectives), off and f"off the front by measured latency: {off}",
+                             alike and f"left off, better by no more than {SMALLEST}: {alike}")))  # fmt: skip
 
     @property
     def compile_s(self) -> float:
@@ -152,7 +158,8 @@ def summarize(journal: Journal) -> Summary:
         raise ValueError(f"{journal.path}: damaged: task or objectives: {error}") from None
     measurements = journal.measurements()
     rows = _trial_rows(journal, trials, objectives)
-    found = verified(trials, objectives, measurements, journal.evaluations("test"), task)
+    images = journal.get("images") or {}
+    found = verified(trials, objectives, measurements, journal.evaluations("test"), task, images.get("valid", 0))
     best = found.best
     front = tuple(replace(row, arch=journal.get(f"arch/{row.id}")) for row in found.front)
     wall, known = _wall(events, journal.lease())
@@ -175,6 +182,7 @@ def summarize(journal: Journal) -> Summary:
         latencies=_latencies(trials, measurements),
         machines=_machines(journal, measurements),
         demoted=found.demoted,
+        alike=found.alike,
         measured=found.measured,
         events=tuple(events),
         sessions=len(starts),
@@ -184,7 +192,7 @@ def summarize(journal: Journal) -> Summary:
         proxies=proxy_rows(trials, task),
         fidelities=tuple(journal.get("fidelities") or ()),
         inspected=journal.get("inspected") or {},
-        images=journal.get("images") or {},
+        images=images,
     )
 
 

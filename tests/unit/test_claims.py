@@ -7,13 +7,15 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nas
 from boards import SPEED, Board, score
 from nas.journal import Journal
 from nas.latency import DEVICES
-from nas.report import Summary, front_text, page, summarize, write_outputs
+from nas.objectives.alike import Step, stand_ins
+from nas.report import Summary, front_text, page, report_json, summarize, write_outputs
 from report_makers import HOST, add, arch_id, measure, new_journal
 
 NAN = math.nan
@@ -25,8 +27,8 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
         yield journal
 
 
-def rows_of(folder: Path) -> list[dict[str, str]]:
-    with (folder / "front.csv").open(newline="") as file:
+def rows_of(folder: Path, name: str = "front.csv") -> list[dict[str, str]]:
+    with (folder / name).open(newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -46,7 +48,7 @@ def summary_of(journal: Journal, points: list[tuple[float, float, float]]) -> Su
         ([(0.9, 8.0, 8.4), (0.8, 4.0, 4.2)], [0, 1], 0, []),
         ([(0.9, 5.0, 4.5), (0.8, 4.0, 4.6)], [0], 0, [1]),  # the measurement of 0 dominates 1
         ([(0.83, 4.2, 40.0), (0.8, 4.0, 4.0)], [0, 1], 1, []),  # the first is best by prediction alone
-        ([(0.83, 4.2, 4.2), (0.8, 4.0, 4.0), (0.7, 9.0, NAN)], [0, 1], 0, []),  # no member: it need not be measured
+        ([(0.83, 4.2, 4.2), (0.8, 3.8, 3.8), (0.7, 9.0, NAN)], [0, 1], 0, []),  # no member: it need not be measured
     ],
 )
 def test_front_and_best_go_by_measured_latency(
@@ -84,6 +86,53 @@ def test_a_missed_target_is_named(journal: Journal, points: list[tuple[float, fl
 def test_members_off_the_front_by_measurement_are_named(journal: Journal) -> None:
     summary = summary_of(journal, [(0.9, 5.0, 4.5), (0.8, 4.0, 4.6)])
     assert f"off the front by measured latency: trial 1 ({arch_id(1)})" in front_text(summary)
+
+
+@pytest.mark.parametrize(
+    "points, members, alike",
+    [
+        ([(0.90, 2.0), (0.80, 1.0)], [0, 1], []),
+        ([(0.90, 2.0), (0.89, 1.0)], [1], [0]),  # one image of 100 better, at twice the latency
+        ([(0.90, 2.0), (0.88, 1.0)], [0, 1], []),  # two images
+        ([(0.90, 2.0), (0.80, 1.9)], [0], [1]),  # 5 % faster, ten images worse
+        ([(0.90, 2.0), (0.80, 1.85)], [0, 1], []),
+        ([(0.90, 2.0), (0.89, 1.5), (0.88, 1.1)], [0, 2], [1]),  # a chain of single images keeps every second one
+        ([(0.90, 2.2), (0.80, 2.1), (0.70, 2.0)], [0, 2], [1]),  # and a chain of small steps in latency
+    ],
+)
+def test_a_front_holds_no_member_that_is_no_better_than_another(
+    tmp_path: Path, points: list[tuple[float, float]], members: list[int], alike: list[int]
+) -> None:
+    with new_journal(tmp_path / "made", images={"valid": 100}) as journal:
+        summary = summary_of(journal, [(accuracy, ms, ms) for accuracy, ms in points])
+        write_outputs(tmp_path / "run", journal)
+        data = report_json(journal)
+    assert [row.number for row in summary.front] == members
+    assert [row.number for row in summary.alike] == alike
+    assert [int(row["number"]) for row in rows_of(tmp_path / "run")] == members
+    places = dict.fromkeys(members, "member") | dict.fromkeys(alike, "alike")
+    assert [row["front"] for row in rows_of(tmp_path / "run", "trials.csv")] == [places[number] for number in range(len(points))]
+    assert [row["number"] for row in data["alike"]] == alike
+    for text in (front_text(summary), page(summary)):
+        assert ("left off, better by no more than one validation image or 8 % of a measured latency: trial" in text) == bool(alike)
+
+
+def test_costs_that_are_exact_and_accuracies_of_unknown_images_are_told_apart(journal: Journal) -> None:
+    summary = summary_of(journal, [(0.9001, 1.01, NAN), (0.9, 1.0, NAN)])
+    assert [row.number for row in summary.front] == [0, 1]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_members_are_a_step_apart_and_each_other_row_has_one_that_stands_for_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    values = np.column_stack([-np.sort(rng.uniform(0.9, 1.0, 60)), np.sort(rng.uniform(1.0, 3.0, 60))])
+    found = stand_ins(values, [Step(absolute=0.005), Step(relative=0.08)])
+    members = values[np.unique(found)]
+    assert 5 <= len(members) < 60
+    assert (found[np.unique(found)] == np.unique(found)).all()
+    assert (np.diff(-members[:, 0]) >= 0.005).all()
+    assert (members[1:, 1] / members[:-1, 1] >= 1.08).all()
+    assert (values[found] <= values + [0.005, 0.0] + [0.0, 0.08] * values).all()
 
 
 def test_controllers_never_see_a_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,8 @@ def test_front(journal: Journal, objectives: Objectives, executor: Executor, mes
 def inspect_best(journal: Journal, objectives: Objectives, executor: Executor, message: Callable[[str], object]) -> None:
     """What the best member answers on the validation split, kept in the journal for the report."""
     trials = journal.trials()
-    best = verified(trials, objectives, journal.measurements()).best
+    images = (journal.get("images") or {}).get("valid", 0)
+    best = verified(trials, objectives, journal.measurements(), images=images).best
     trial = next((t for t in front(trials, objectives) if best and t.number == best.number), None)
     if trial is None or (journal.get("inspected") or {}).get("trial") == trial.number:
         return
