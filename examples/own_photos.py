@@ -39,8 +39,7 @@ def main(photos: Path, cores: int, toy: bool) -> None:
     if result.best is None:
         raise SystemExit("no trial succeeded; runs/photos/report.html has the reasons")
 
-    augment = {"flip": True, "crop_padding": 8}
-    recipe = "quick" if toy else {"epochs": 100, "augment": augment}
+    recipe = "quick" if toy else {"epochs": 100}  # photographs are flipped and cropped by default
     net = nas.train(result.best.arch, dataset, recipe=recipe, run="runs/photos-net", progress=True)
     print(net)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
+
+PHOTO_CROP = 0.125  # of the side, as the usual 4 pixels are of CIFAR's 32
 
 
 @dataclass(frozen=True)
@@ -11,9 +13,10 @@ class Augment:
     """How training images are changed at random.
 
     Args:
-        crop_padding: Pixels that are added on each side before a crop of the image's own size at a random place; 0: none.
+        crop_padding: Pixels that are added on each side before a crop of the image's own size at a random place, below 1 a
+            fraction of the side; 0: none; None: `PHOTO_CROP` of the side for photographs, otherwise none.
         padding: What is added: zeros, or the image mirrored.
-        flip: Whether every second image, at random, is mirrored left and right.
+        flip: Whether every second image, at random, is mirrored left and right; None: for photographs alone.
         cutout: Side in pixels of a square that is blanked around a random point, cut off at the border; 0: none.
         policy: After crop and flip, AutoAugment (ImageNet's) or RandAugment; see `nas.data.policies`.
         layers: Operations of RandAugment.
@@ -26,9 +29,9 @@ class Augment:
         Cutout: DeVries and Taylor 2017 (arXiv:1708.04552).
     """
 
-    crop_padding: int = 0
+    crop_padding: int | float | None = None
     padding: Literal["zero", "reflect"] = "zero"
-    flip: bool = False
+    flip: bool | None = None
     cutout: int = 0
     policy: Literal["none", "autoaugment", "randaugment"] = "none"
     layers: int = 2
@@ -36,12 +39,37 @@ class Augment:
 
     def __post_init__(self) -> None:
         for key in ("crop_padding", "cutout"):
-            if getattr(self, key) < 0:
+            if (getattr(self, key) or 0) < 0:
                 raise ValueError(f"{key}: expected 0 or more pixels, got {getattr(self, key)}")
         if not 1 <= self.layers <= 16:
             raise ValueError(f"layers: expected 1 to 16, got {self.layers}")
         if not 0 <= self.magnitude <= 30:
             raise ValueError(f"magnitude: expected 0 to 30, got {self.magnitude}")
+        if isinstance(self.crop_padding, float) and self.crop_padding >= 1 and not self.crop_padding.is_integer():
+            raise ValueError(f"crop_padding: expected whole pixels, or a fraction of the side below 1, got {self.crop_padding:g}")
+
+    def pixels(self, side: int) -> int:
+        """`crop_padding` of images with this side; what is not decided is none."""
+        padding = self.crop_padding or 0
+        return round(padding * side) if padding < 1 else int(padding)
+
+    def decided(self, side: int, photographs: bool) -> Augment:
+        """With pixels, and nothing left open.
+
+        Args:
+            side: Of the images, in pixels.
+            photographs: What the images are.
+
+        Returns:
+            The same settings with whole pixels and true or false.
+
+        Example:
+            >>> Augment().decided(64, photographs=True).crop_padding
+            8
+        """
+        padding = self.crop_padding if self.crop_padding is not None else PHOTO_CROP * photographs
+        flip = photographs if self.flip is None else self.flip
+        return replace(self, crop_padding=replace(self, crop_padding=padding).pixels(side), flip=flip)
 
 
 @dataclass(frozen=True)

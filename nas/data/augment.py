@@ -42,7 +42,7 @@ def augment(
         (1, 4, 4, 1)
     """
     whole, mine = of or len(images), slice(first, first + len(images))
-    if pad := settings.crop_padding:
+    if pad := settings.pixels(images.shape[1]):
         images = _crop(images, rng.integers(0, 2 * pad + 1, (2, whole))[:, mine], pad, settings.padding)
     if settings.flip:
         images = _flip(images, np.flatnonzero(rng.random(whole)[mine] < 0.5))

@@ -47,7 +47,7 @@ def augment_on_device(images: jax.Array, key: jax.Array, settings: Augment, fill
 
     crop, flip, cut = jax.random.split(key, 3)
     count, height, width, _ = images.shape
-    if pad := settings.crop_padding:
+    if pad := settings.pixels(height):
         check_padding(pad, settings.padding, height, width)
         mode = "reflect" if settings.padding == "reflect" else "constant"
         padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=mode)

@@ -27,6 +27,7 @@ from nas.tasks import fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.export.run import ExportCommand, Exported, export
 from nas.workflows.log import logged
+from nas.workflows.photographs import decided
 from nas.workflows.predict import Images, Prediction, predict, trained_bundle
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.run_folder import Run, made_folder, use_plugins, with_paths
@@ -166,13 +167,15 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
     keep_memory()
     use_compile_cache()
     use_plugins(command.plugins)
-    recipe = build(Recipe, command.recipe, "recipe")
+    build(Recipe, command.recipe, "recipe")
     executor = make_executor_settings(command.executor)
     if not executor.in_process and executor.cluster is None:
         raise ValueError(f"executor: a training runs in this process (local) or on ray, not in {command.executor['name']}")
     custom.check_executor(command.executor)
     arch = custom.arch or find_arch(command.arch)
     dataset = custom.dataset or load_dataset(command.dataset)
+    chosen, notes = decided(command.recipe, dataset)
+    recipe = build(Recipe, chosen, "recipe")
     fitted = fit_arch(task_of(arch), arch, dataset, command.resolution or dataset.resolution)
     settings = {"arch": fitted.to_dict(), "recipe": dataclasses.asdict(recipe), "dataset": dict(command.dataset),
                 "digest": dataset.digest,
@@ -183,7 +186,7 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
     counted = cost(fitted)
     size = f"{counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {fitted.resolution} px"
     progress.message(f"nas train  {fitted.name} on {dataset.name}: {size}")
-    for line in described(dataset):
+    for line in (*described(dataset), *notes):
         progress.message(line)
     if dropped := dropped_strides(arch, fitted):
         progress.message(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")

@@ -30,7 +30,7 @@ FAST = ["evaluator=formula", "plugins=[made_up]", "device=[]", "objective=params
         (["report", "run=r", "json=true", "references=[t]"], "references: are drawn on the page"),
         (["search", "~recipe.momentum"], "~recipe.momentum: a setting cannot be left out; set it, as in recipe.momentum="),
         (["search", "~trials"], "~trials: a setting cannot be left out"),
-        (["search", "+recipe.augment.flip=true"], "+recipe.augment.flip: there is such a key; drop the +, as in recipe.augment.flip="),
+        (["search", "+recipe.augment.cutout=2"], "+recipe.augment.cutout: there is such a key; drop the +, as in recipe.augment.cutout="),
         ([*OWN, "evaluator=formula", "evaluator.fial=1"], "evaluator.fial: no such key; did you mean evaluator.fail?"),
         ([*OWN, "dataset=stripes", "dataset.imgaes=9"], "dataset.imgaes: no such key; did you mean dataset.images?"),
         (["search", "device=[litert]", "device.litert.thraeds=1"], "device.litert.thraeds: no such key; did you mean device.litert.thr"),

@@ -35,6 +35,7 @@ from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_
 from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
 from nas.workflows.over_time import measure_over_time, not_confirmed
+from nas.workflows.photographs import decided
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.recorded import recorded
 from nas.workflows.run_folder import Run, as_config, open_run, use_plugins
@@ -165,7 +166,9 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     dataset, trained_with = load_dataset(command.dataset), recorded(command.weights)
     dataset = trained_with.normalized(dataset) if trained_with else dataset
     data = record_of(dataset)
-    for line in described(dataset):
+    recipe, notes = decided(command.recipe, dataset)
+    command = dataclasses.replace(command, recipe=recipe)
+    for line in (*described(dataset), *notes):
         progress.message(line)
     arch = find_arch(command.arch or str(Path(command.weights.removeprefix("keras:")).with_name("arch.yaml")))
     arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))

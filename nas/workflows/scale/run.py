@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from nas.tasks import fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
+from nas.workflows.photographs import decided
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.run_folder import Run, as_config, made_folder, open_run, use_plugins
 from nas.workflows.scale import Coefficients, compound, family_space, grid, preset, to_budget
@@ -155,13 +157,15 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
     dataset = load_dataset(command.dataset)
     fitted = fit_arch(task_of(arch), arch, dataset, dataset.resolution)
     check_workers(command)
+    recipe, notes = decided(command.recipe, dataset)
+    command = dataclasses.replace(command, recipe=recipe)
     folder = run.folder
     config = as_config(command)
     identity = {
         k: v for k, v in config.items() if k not in ("run", "executor", "plugins", "timeout_s", "phi", "macs", "target_ms")
     }
     data = record_of(dataset)
-    for line in described(dataset):
+    for line in (*described(dataset), *notes):
         progress.message(line)
     meta = {"settings": config, "versions": versions(), "command": run.again, KEY: data.plain()}
     with (

@@ -23,6 +23,7 @@ from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
 from nas.tasks import check_recipe, example, outputs, task_of
 from nas.workflows.custom import NOTHING, Custom
+from nas.workflows.photographs import decided
 from nas.workflows.run_folder import as_config, use_plugins, with_paths
 from nas.workflows.search.loop import SearchSettings
 
@@ -119,7 +120,9 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
         loaded = custom.dataset or load_dataset(config["dataset"])
         resolution = command.resolution or (loaded.resolution if isinstance(space.resolution, int) else None)
         fitted = space.fit(resolution, loaded.channels, outputs(task, example(space), loaded))
-        notes = _notes(space, fitted)
+        recorded, photo_notes = decided(command.recipe, loaded)
+        config = {**config, "recipe": recorded}
+        notes = (*_notes(space, fitted), *photo_notes)
     evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
     return Plan(
