@@ -1,15 +1,16 @@
 """Settings of a process for speed: a cache of compiled programs, memory kept between steps, linear algebra in one thread.
 
-`use_compile_cache` and `keep_memory` change the whole process (JAX's configuration, glibc's allocator). Worker processes and
-the command line call them, library functions never do. `one_thread` is a context manager and restores what was set. None
-of them raises: where something is not available, work continues without it. The environment variable `NAS_CACHE` is only
-read: another folder than the user's cache, or `off`.
+`use_compile_cache`, `keep_memory` and `give_back_memory` act on the whole process (JAX's configuration, glibc's allocator).
+Worker processes and the command line call them, library functions never do. `one_thread` is a context manager and restores
+what was set. None of them raises: where something is not available, work continues without it. The environment variable
+`NAS_CACHE` is only read: another folder than the user's cache, or `off`.
 """
 
 from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import hashlib
 import logging
 import os
@@ -220,6 +221,21 @@ def keep_memory() -> bool:
         return False
     done = [mallopt(*setting) == 1 for setting in (no_maps, no_trim, one_arena, ahead)]
     return all(done)
+
+
+def give_back_memory() -> bool:
+    """Hands memory that is free to the system, which `keep_memory` keeps for the next step: for the time between trainings.
+
+    Cycles of objects that hold compiled programs are collected first.
+
+    Returns:
+        Whether there was something to hand back; False without glibc.
+    """
+    gc.collect()
+    try:
+        return ctypes.CDLL(None).malloc_trim(0) == 1
+    except (AttributeError, OSError, TypeError):
+        return False
 
 
 @cache

@@ -75,10 +75,11 @@ class Pool(ABC, Generic[W]):
             self._give(member, member.jobs)
 
     def _spent(self, member: W, ticket: int, outcomes: Sequence[Outcome]) -> list[JobEvent]:
-        """The end of a worker that exceeded its memory. What earlier trials left in it is not the trial's: where there were any,
-        the trial runs once more in a fresh worker, and what happens there counts."""
+        """The end of a worker that exceeded its memory, or has grown. What earlier trials left in it is not the trial's: where it
+        exceeded its memory and there were any, the trial runs once more in a fresh worker, and what happens there counts."""
         self._bury(member)
-        if member.given > 1 and ticket not in self._alone:
+        exceeded = any(outcome.outcome == "oom" for outcome in outcomes)
+        if exceeded and member.given > 1 and ticket not in self._alone:
             self._alone.add(ticket)
             self._queue.appendleft((ticket, member.jobs))
             return []

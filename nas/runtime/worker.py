@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nas.core.plugins import load_plugins
-from nas.core.process import keep_memory, platform_fault, use_compile_cache
+from nas.core.process import give_back_memory, keep_memory, platform_fault, use_compile_cache
 from nas.data import Dataset
 from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded
@@ -34,6 +34,9 @@ from nas.space import Space
 if TYPE_CHECKING:
     from nas.arch import Arch
     from nas.latency import Device
+
+SLACK = 64 << 20  # bytes by which a worker may grow before it hands back what is free, which takes some hundredths of a second
+GROWTH = 1 << 30  # bytes that a worker may hold more than after its first training, before another takes its place
 
 
 class Worker:
@@ -48,28 +51,48 @@ class Worker:
     def __init__(self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None):
         self._spec, self._given = spec, evaluator
         keep_memory()
-        self._before = resident_bytes()
+        self._before = self._kept = resident_bytes()
+        self._settled = 0
         load_plugins(spec.plugins, spec.path)
         self._context = Context(
             spec.settings, Path(spec.storage), f"{socket.gethostname()}/{os.getpid()}", spec.space, dataset
         )
 
     def run_within(self, jobs: Sequence[Job], report: Report) -> tuple[list[Outcome], bool]:
-        """Runs jobs within the memory that the spec allows. Returns their outcomes, and whether this process must end now."""
-        return run_within(self._spec.memory_bytes, jobs, lambda: self.run(jobs, report), self._before)
+        """Runs jobs within the memory that the spec allows. Returns their outcomes, and whether this process must end now.
+
+        It ends too, with what it found, where it has grown by `GROWTH` since its first training: the next one starts afresh.
+        """
+        outcomes, spent = run_within(self._spec.memory_bytes, jobs, lambda: self.run(jobs, report), self._before)
+        held = resident_bytes()
+        if jobs[0].kind == "train" and not self._settled:
+            self._settled = held
+        return outcomes, spent or 0 < self._settled < held - GROWTH
 
     def run(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         """Runs jobs of one kind. Returns their outcomes in order. Raises DiskFullError, which is no outcome."""
+        try:
+            return self._done(jobs, report)
+        finally:
+            self._forget()
+
+    def _done(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         kind = jobs[0].kind
         if kind in ("train", "test", "score", "inspect", "prepare"):
             try:
                 return self._with_machine(self._evaluator(jobs, report))
             except Exception as error:
                 return [failed(job, self._context.worker, error) for job in jobs]
-            finally:
-                _forget_programs()
         work: dict[str, Callable[[Job, Report], Outcome]] = {"fit": self._fit_latency, "measure": self._measure}
         return [guarded(job, self._context.worker, lambda job=job: work[kind](job, report)) for job in jobs]
+
+    def _forget(self) -> None:
+        """A long-lived worker would grow by some 16 MiB for every distinct network that it compiled, and by what the largest took."""
+        if (jax := sys.modules.get("jax")) is not None:
+            jax.clear_caches()
+        if resident_bytes() > self._kept + SLACK:
+            give_back_memory()
+            self._kept = resident_bytes()
 
     def _with_machine(self, outcomes: Sequence[Outcome]) -> Sequence[Outcome]:
         """A caller's own evaluator trains by its own means."""
@@ -143,12 +166,6 @@ def _start_jax() -> None:
     if fault := platform_fault():
         raise ValueError(fault)
     use_compile_cache()
-
-
-def _forget_programs() -> None:
-    """A long-lived worker would grow by some 16 MiB for every distinct network that it compiled."""
-    if (jax := sys.modules.get("jax")) is not None:
-        jax.clear_caches()
 
 
 def main() -> None:
