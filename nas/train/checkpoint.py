@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nas.core.jsonio import parse_json
 from nas.data.dataset import Dataset
 from nas.data.stream import Streamed
 from nas.nn.ops import Array
@@ -165,16 +166,14 @@ class Checkpoints:
         for path in [path for path, place in self._files() if place <= (epochs, 0)]:
             try:
                 arrays = load_arrays(path)
-                about = json.loads(arrays.pop("about").tobytes())
-                curve, train_s, theirs = tuple(about["curve"]), float(about["train_s"]), about["identity"]
-                losses, best_epoch = tuple(about["losses"]), about["best"]
-            except (ValueError, KeyError, TypeError) as error:
+                about = _about(path, arrays.pop("about", None))
+            except ValueError as error:
                 logging.getLogger("nas").warning("%s; trying the one before it", " ".join(str(error).split()))
                 continue
-            _check_same(self.folder, theirs, json.loads(json.dumps(dict(identity))))
+            _check_same(self.folder, about.identity, json.loads(json.dumps(dict(identity))))
             state = [arrays.pop(key) for key in sorted(filter(str.isdecimal, arrays), key=int)]
-            best = Best(best_epoch, nested(arrays, path)) if best_epoch else None
-            return Progress(_restored(start, state), curve, train_s, losses, best)
+            best = Best(about.best, nested(arrays, path)) if about.best else None
+            return Progress(_restored(start, state), about.curve, about.train_s, about.losses, best)
         return Progress(start)
 
     def clear(self) -> None:
@@ -188,6 +187,41 @@ class Checkpoints:
         """(file, (whole epochs, batches of the next)), newest first."""
         found = ((path, NAME.fullmatch(path.name)) for path in self.folder.glob("epoch-*.npz"))
         return sorted(((path, (int(m[1]), int(m[2] or 0))) for path, m in found if m), key=lambda pair: pair[1], reverse=True)
+
+
+class About(NamedTuple):
+    """What a checkpoint holds beside its arrays; `best` is the epoch of the best weights, 0 or None where there are none."""
+
+    identity: Mapping[str, JSON]
+    curve: tuple[dict[str, float], ...]
+    train_s: float
+    losses: tuple[float, ...]
+    best: int | None
+
+
+def _about(path: Path, kept: np.ndarray | None) -> About:
+    """From the bytes of its JSON. Raises ValueError that names the file for what no checkpoint of nas holds."""
+    try:
+        if kept is None or kept.dtype != np.uint8:
+            raise ValueError("expected bytes under 'about'")
+        about = parse_json(kept.tobytes())
+        found = About(**about) if isinstance(about, dict) else None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path}: no checkpoint: {error}") from None
+    if found is None or not _whole(found):
+        raise ValueError(f"{path}: no checkpoint: its record is not as nas writes it")
+    return found._replace(curve=tuple(found.curve), losses=tuple(found.losses), train_s=float(found.train_s))
+
+
+def _whole(about: About) -> bool:
+    numbers = [about.train_s, *about.losses] if isinstance(about.losses, list) else [None]
+    return (
+        isinstance(about.identity, dict)
+        and isinstance(about.curve, list)
+        and all(isinstance(entry, dict) for entry in about.curve)
+        and all(isinstance(number, int | float) for number in numbers)
+        and (about.best is None or isinstance(about.best, int))
+    )
 
 
 def identity_of(graph_id: str, dataset: Dataset, recipe: Recipe, seed: int, start: Tree,
