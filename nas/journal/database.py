@@ -15,7 +15,7 @@ try:
 except ImportError:  # Windows, where a second writer is then not noticed
     fcntl = None
 
-from nas.journal.rows import META, TABLES, to_json
+from nas.journal.rows import META, TABLES, add_columns, to_json
 from nas.records import JSON
 
 SCHEMA = 2
@@ -122,6 +122,7 @@ def open_to_write(path: Path, held: contextlib.ExitStack) -> sqlite3.Connection:
     database.execute("BEGIN IMMEDIATE")
     database.execute(f"PRAGMA user_version = {SCHEMA}")
     database.execute("ROLLBACK")
+    add_columns(database)
     return database
 
 

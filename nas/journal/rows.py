@@ -20,20 +20,35 @@ TABLES = {
     " attempts INTEGER NOT NULL)",
     Evaluation: "evaluation(trial INTEGER NOT NULL, fidelity INTEGER NOT NULL, seed INTEGER NOT NULL,"
     " metrics TEXT NOT NULL, compile_s REAL, train_s REAL, worker TEXT NOT NULL, outcome TEXT NOT NULL,"
-    " error TEXT NOT NULL, memory_bytes INTEGER, purpose TEXT NOT NULL)",
+    " error TEXT NOT NULL, memory_bytes INTEGER, purpose TEXT NOT NULL, native INTEGER)",
     Measurement: "measurement(arch_id TEXT NOT NULL, device TEXT NOT NULL, fingerprint TEXT NOT NULL, latency_ms REAL,"
     " median_ms REAL, p95_ms REAL, repeats INTEGER NOT NULL, info TEXT NOT NULL)",
     Event: "event(time REAL, kind TEXT NOT NULL, data TEXT NOT NULL)",
 }
+ADDED = {Evaluation: ("native", "INTEGER")}  # columns that a journal may lack, the last of their tables: nothing is known then
 META = "meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)"
 
 
 def select(database: sqlite3.Connection, record: type[Record], rest: str, arguments: Iterable[Any] = ()) -> list[Record]:
     """Records of a kind; `rest` is what follows the table's name. Raises ValueError or TypeError for what is no record."""
-    names = [column.name for column in fields(record)]
+    names = [column.name for column in fields(record) if not _lacks(database, record, column.name)]
     rows = database.execute(f"SELECT {', '.join(names)} FROM {table(record)} {rest}", tuple(arguments)).fetchall()
     columns = [_DECODERS.get(name, _as_is)(column) for name, column in zip(names, zip(*rows, strict=True), strict=bool(rows))]
     return [record(*row) for row in zip(*columns, strict=True)]
+
+
+def _lacks(database: sqlite3.Connection, record: type, column: str) -> bool:
+    """Whether a column was added since this journal was made."""
+    if column != ADDED.get(record, ("", ""))[0]:
+        return False
+    return column not in {row[1] for row in database.execute(f"PRAGMA table_info({table(record)})")}
+
+
+def add_columns(database: sqlite3.Connection) -> None:
+    """Brings a journal that was made before some columns were up to date."""
+    for record, (column, kind) in ADDED.items():
+        if _lacks(database, record, column):
+            database.execute(f"ALTER TABLE {table(record)} ADD COLUMN {column} {kind}")
 
 
 def table(record: type) -> str:
@@ -137,4 +152,5 @@ _DECODERS: dict[str, Callable[[Sequence[Any]], Sequence[Any]]] = {
     **dict.fromkeys(("info", "data"), lambda column: shapes.mappings(_from_jsons(column))),
     **dict.fromkeys(("compile_s", "train_s", "latency_ms", "median_ms", "p95_ms"), _reals),
     "genome": _genomes,
+    "native": lambda column: [None if value is None else bool(value) for value in column],
 }

@@ -80,7 +80,10 @@ def trained(trial: Trial) -> bool:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One training of a trial's architecture: times in seconds, `memory_bytes` the peak where the backend reports it."""
+    """One training of a trial's architecture: times in seconds, `memory_bytes` the peak where the backend reports it.
+
+    `native`: whether it ran with native kernels; None where nothing was trained, or by the caller's own means.
+    """
 
     trial: int
     fidelity: int
@@ -93,6 +96,7 @@ class Evaluation:
     error: str = ""
     memory_bytes: int | None = None
     purpose: Purpose = "search"
+    native: bool | None = None
 
     @classmethod
     def of(cls, outcome: Outcome, trial: Trial, seed: int, purpose: Purpose = "search") -> Self:
@@ -106,5 +110,5 @@ class Evaluation:
         """
         return cls(
             trial.number, trial.fidelity, seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
-            outcome.outcome, outcome.error, outcome.memory_bytes, purpose,
+            outcome.outcome, outcome.error, outcome.memory_bytes, purpose, outcome.machine.get("native kernels"),
         )  # fmt: skip

@@ -96,7 +96,7 @@ def front_csv(summary: Summary) -> str:
 
 
 def trials_csv(summary: Summary) -> str:
-    """All trials as CSV, in order of number: outcome, every metric, reward, seconds of compilation and training, front, error.
+    """All trials as CSV, in order of number: outcome, every metric, reward, seconds, front, whether native kernels ran, error.
 
     `front` is `member`, `alike` (undominated, but no better than a member by what can be told), `demoted` (by measurement) or empty.
 
@@ -109,14 +109,18 @@ def trials_csv(summary: Summary) -> str:
     names = metric_names(summary)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["number", "id", "outcome", "fidelity", "attempts", *names, "reward", "compile_s", "train_s", "front", "error"])
+    writer.writerow(["number", "id", "outcome", "fidelity", "attempts", *names, *NUMBERS, "front", "native_kernels", "error"])
     places = _places(summary)
     for row in summary.trials:
         metrics = [_cell(name, row.metrics.get(name, math.nan)) for name in names]
-        numbers = [_cell(name, getattr(row, name)) for name in ("reward", "compile_s", "train_s")]
-        place = places.get(row.number, "")
-        writer.writerow([row.number, row.id, row.outcome, row.fidelity, row.attempts, *metrics, *numbers, place, _line(row.error)])
+        numbers = [_cell(name, getattr(row, name)) for name in NUMBERS]
+        about, after = [row.number, row.id, row.outcome, row.fidelity, row.attempts], [places.get(row.number, ""), NATIVE[row.native]]
+        writer.writerow([*about, *metrics, *numbers, *after, _line(row.error)])
     return out.getvalue()
+
+
+NUMBERS = ("reward", "compile_s", "train_s")
+NATIVE = {True: "yes", False: "no", None: ""}
 
 
 def _places(summary: Summary) -> dict[int, str]:

@@ -22,7 +22,10 @@ ENDS = ("finish", "interrupted", "failed", "killed")  # what stands at the end o
 
 @dataclass(frozen=True)
 class TrialRow:
-    """One trial; `train_s` and `compile_s` sum its evaluations for the search, in seconds."""
+    """One trial; `train_s` and `compile_s` sum its evaluations for the search, in seconds.
+
+    `native`: whether its last training ran with native kernels; None where that is not known or nothing was trained.
+    """
 
     number: int
     id: str
@@ -34,6 +37,7 @@ class TrialRow:
     attempts: int = 0
     train_s: float = 0.0
     compile_s: float = 0.0
+    native: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -242,13 +246,15 @@ def _counts(trials: Sequence[Trial]) -> dict[str, int]:
 def _trial_rows(journal: Journal, trials: Sequence[Trial], objectives: Objectives) -> tuple[TrialRow, ...]:
     train: defaultdict[int, float] = defaultdict(float)
     compiled: defaultdict[int, float] = defaultdict(float)
+    native: dict[int, bool | None] = {}
     for evaluation in journal.evaluations("search"):
+        native[evaluation.trial] = evaluation.native
         train[evaluation.trial] += 0 if math.isnan(evaluation.train_s) else evaluation.train_s
         compiled[evaluation.trial] += 0 if math.isnan(evaluation.compile_s) else evaluation.compile_s
     return tuple(
         TrialRow(
             t.number, t.arch_id, _state(t), t.error, t.metrics, reward_of(objectives, t.metrics) if t.ok else math.nan,
-            t.fidelity, t.attempts, train[t.number], compiled[t.number],
+            t.fidelity, t.attempts, train[t.number], compiled[t.number], native.get(t.number),
         )
         for t in trials
     )  # fmt: skip

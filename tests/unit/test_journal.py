@@ -1,4 +1,6 @@
 import contextlib
+import csv
+import io
 import json
 import math
 import os
@@ -19,7 +21,9 @@ from hypothesis import strategies as st
 
 from nas.journal import Journal, JournalError, diff
 from nas.journal.database import APPLICATION
-from nas.records import OUTCOMES, Evaluation, Measurement, Proposal, Trial
+from nas.records import OUTCOMES, Evaluation, Measurement, Outcome, Proposal, Trial
+from nas.report import summarize
+from nas.report.files import trials_csv
 from places import ROOT
 
 NAN, INF = math.nan, math.inf
@@ -35,6 +39,24 @@ def ok(number, **metrics):
 
 def evaluation(number, **fields):
     return Evaluation(trial=number, fidelity=0, seed=7, metrics={"accuracy": 0.5}, compile_s=1.5, train_s=2.5, **fields)
+
+
+def test_an_evaluation_says_whether_native_kernels_ran(path):
+    """A journal made before that was recorded is read, and continued."""
+    outcome = Outcome(0, "ok", metrics={"accuracy": 0.5}, machine={"backend": "cpu", "native kernels": True})
+    ran = Evaluation.of(outcome, trial(0), 7)
+    assert [ran.native, Evaluation.of(replace(outcome, machine={}), trial(0), 7).native] == [True, None]
+    with Journal.create(path) as journal:
+        journal.settle(ok(0), [ran])
+        assert journal.evaluations() == [ran]
+        assert [row["native_kernels"] for row in csv.DictReader(io.StringIO(trials_csv(summarize(journal))))] == ["yes"]
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.execute("ALTER TABLE evaluation DROP COLUMN native")
+    with Journal.open(path, read_only=True) as journal:
+        assert journal.evaluations() == [replace(ran, native=None)]
+    with Journal.open(path) as journal:
+        journal.settle(ok(1), [replace(ran, trial=1, native=False)])
+        assert [one.native for one in journal.evaluations()] == [None, False]
 
 
 @pytest.fixture
