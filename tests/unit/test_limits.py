@@ -92,8 +92,8 @@ class Counted(DeviceDefaults):
         return {"batch": 1}
 
     def measure(self, archs: Any, failed: Any = None) -> list[Measurement]:
-        ms = cost(archs).macs / 1e6
-        return [Measurement(arch_id(archs), "counted", "f", ms, ms, 2 * ms, 9)]
+        times = [(arch, cost(arch).macs / 1e6) for arch in archs]
+        return [Measurement(arch_id(arch), "counted", "f", ms, ms, 2 * ms, 9) for arch, ms in times]
 
     def fit(self, space: Any, seed: int, progress: Any = None) -> Any:
         class Predictor:
