@@ -31,14 +31,17 @@ def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
         raise ValueError(f"a header that cannot be read: {type(error).__name__}") from None
 
 
+MOST_PACKED, SMALL = 50, 2**26  # trained weights hardly compress; what grows more and is large was made to fill the memory
+
+
 def check_members(archive: zipfile.ZipFile) -> None:
-    """Checks every array of an archive.
+    """Checks every array of an archive of weights before any is read.
 
     Args:
         archive: An .npz file.
 
     Raises:
-        ValueError: An array holds objects, or fewer bytes than its header says.
+        ValueError: An array holds objects, fewer bytes than its header says, or is large and almost nothing in the file.
     """
     for info in archive.infolist():
         with archive.open(info) as file:
@@ -50,3 +53,5 @@ def check_members(archive: zipfile.ZipFile) -> None:
             raise ValueError(f"{name}: holds Python objects, which are not loaded")
         if (expected := math.prod(shape) * dtype.itemsize) > info.file_size:
             raise ValueError(f"{name}: truncated: {expected:,} bytes by its header, {info.file_size:,} in the file")
+        if info.file_size > max(SMALL, MOST_PACKED * info.compress_size):
+            raise ValueError(f"{name}: {info.file_size:,} bytes packed in {info.compress_size:,}, which no trained weights are")

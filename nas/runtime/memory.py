@@ -8,16 +8,35 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from nas.core.memory import machine_memory
 from nas.records import Job, Outcome
 
 LOOK_S = 0.1
 GIB = 2**30
+USED = 0.9  # of the memory; the rest is for what grows between two looks, and for others
+EMPTY_BYTES = 150 * 2**20  # of a worker that has done nothing yet
+LEAST_GIB = 0.1
 
 
 def check_memory(gib: float | None) -> None:
     """Raises ValueError for a limit below 0.1 GiB."""
-    if gib is not None and not 0.1 <= gib <= 100_000:
+    if gib is not None and not LEAST_GIB <= gib <= 100_000:
         raise ValueError(f"memory_gib: expected 0.1 to 100000, or null, got {gib:g}")
+
+
+def bytes_of_each(workers: int) -> int:
+    """What a trial may take by default: its part of what this process' machine or container has.
+
+    So that trials that grow end one by one as `oom`, and the system, which would end the run's own process too, need not.
+
+    Args:
+        workers: How many run at once.
+
+    Returns:
+        Bytes beside what a worker holds before its first trial; 0.1 GiB at least.
+    """
+    free = USED * machine_memory() - resident_bytes()
+    return int(max(free / workers - EMPTY_BYTES, LEAST_GIB * GIB))
 
 
 def resident_bytes() -> int:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -18,7 +18,7 @@ from nas.data import Dataset
 from nas.evaluators import Evaluator
 from nas.records import JSON, Job, Outcome
 from nas.runtime.base import JobEvent, objects_refused
-from nas.runtime.memory import check_memory
+from nas.runtime.memory import bytes_of_each, check_memory
 from nas.runtime.pool import Member, Pool
 from nas.runtime.spec import WorkerSpec
 
@@ -28,7 +28,7 @@ class ProcessesSettings:
     """`executor=processes`.
 
     workers: how many processes; None is one for every `search.threads` cores.
-    memory_gib: what a trial may take, in GiB; None is no limit.
+    memory_gib: what a trial may take, in GiB; None is an equal part of the machine's or container's memory.
     """
 
     workers: int | None = None
@@ -56,7 +56,9 @@ class ProcessesSettings:
         if evaluator is not None or (dataset is not None and not spec.settings.get("dataset")):
             raise objects_refused("processes")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return ProcessExecutor(spec.with_memory(self.memory_gib), self.workers or max(1, cores // spec.threads))
+        workers = self.workers or max(1, cores // spec.threads)
+        limited = spec.with_memory(self.memory_gib) if self.memory_gib else replace(spec, memory_bytes=bytes_of_each(workers))
+        return ProcessExecutor(limited, workers)
 
 
 @dataclass(kw_only=True)

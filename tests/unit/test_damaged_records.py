@@ -6,6 +6,7 @@ import ast
 import json
 import pickle
 import sqlite3
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from nas.core.jsonio import parse_json
-from nas.core.npzio import check_members
+from nas.core.npzio import SMALL, check_members
 from nas.data.record import DataRecord, record_from
 from nas.journal import Journal, JournalError
 from nas.nn.weights import load_weights
@@ -135,6 +136,16 @@ def npy(header: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
 
 
+def test_weights_that_are_a_gigabyte_of_zeros_in_a_megabyte_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, size = tmp_path / "weights.npz", SMALL + 4
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive, archive.open("params|a|b.npy", "w") as file:
+        file.write(npy(f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({size // 4},)}}"))
+        file.write(bytes(size))
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda self, name: pytest.fail(f"read {name}"))
+    with pytest.raises(ValueError, match=r"weights\.npz: no weights file: params\|a\|b: 67,108,.* bytes packed in .*"):
+        load_weights(path)
+
+
 HEADERS: dict[str, str] = {
     "deep": "{'descr': " + "(" * 3000 + ", 'shape': (1,)}", "code": "__import__('os').system('touch RAN')",
     "a terabyte": "{'descr': '<f4', 'fortran_order': False, 'shape': (300000000000,)}",
@@ -144,8 +155,6 @@ HEADERS: dict[str, str] = {
 
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
 def test_arrays_are_as_large_as_they_say(tmp_path: Path, header: str) -> None:
-    import zipfile
-
     path = tmp_path / "w.npz"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("params|a|b.npy", npy(header))

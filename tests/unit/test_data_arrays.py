@@ -81,6 +81,19 @@ def test_broken_npz(tmp_path: Path, arrays: dict[str, Any], message: str) -> Non
     assert message in error_of(make_npz(tmp_path, **arrays))
 
 
+OF_A_KIND = ("x_train: expected", "y_train: expected", "classes: expected")
+
+
+@pytest.mark.parametrize("arrays, message", [case for case in NPZ_ERRORS if case[1].startswith(OF_A_KIND)])
+def test_an_npz_is_refused_by_its_headers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arrays: dict[str, Any], message: str
+) -> None:
+    """A gigabyte of zeros in a megabyte is not read to find that it is no images."""
+    settings = make_npz(tmp_path, **arrays)
+    monkeypatch.setattr(np.lib.npyio.NpzFile, "__getitem__", lambda self, name: pytest.fail(f"read {name}"))
+    assert message in error_of(settings)
+
+
 def test_npz_variants(tmp_path: Path) -> None:
     names = np.array(["cat", "dog"])
     settings = make_npz(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import itertools
@@ -20,6 +21,7 @@ from nas.runtime import memory, worker
 from nas.runtime.base import JobEvent
 from nas.runtime.memory import run_within
 from nas.runtime.pool import Member, Pool
+from nas.runtime.processes import ProcessesSettings
 from nas.runtime.spec import WorkerSpec
 from small_training import SMALL, dataset
 
@@ -49,6 +51,21 @@ def test_limits_of_control_groups_count(tmp_path: Path, files: Mapping[str, str]
         (tmp_path / name).write_text(text)
     usual = machine_memory(tmp_path / "nowhere")
     assert machine_memory(tmp_path) == (usual if gib is None else min(gib * GIB, usual))
+
+
+@pytest.mark.parametrize("machine, own, workers, gib", [(16, 0.4, 4, 3.5), (2, 0.2, 2, 0.8), (64, 1.6, 64, 0.875), (1, 0.9, 8, 0.1)])
+def test_a_trial_gets_its_share_of_the_memory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, machine: float, own: float, workers: int, gib: float
+) -> None:
+    """All workers at their limit and the driver fit in what there is, as far as a trial may run at all."""
+    monkeypatch.setattr(memory, "machine_memory", lambda: int(machine * GIB))
+    monkeypatch.setattr(memory, "resident_bytes", lambda: int(own * GIB))
+    with contextlib.closing(ProcessesSettings(workers).start(WorkerSpec({}, {}))) as executor:
+        limit = executor._spec.memory_bytes
+    assert limit == pytest.approx(max(gib - memory.EMPTY_BYTES / GIB, 0.1) * GIB, rel=1e-6)
+    assert workers * (limit + memory.EMPTY_BYTES) + own * GIB <= machine * GIB or gib == 0.1
+    with contextlib.closing(ProcessesSettings(workers, 5.0).start(WorkerSpec({}, {}))) as executor:
+        assert executor._spec.memory_bytes == 5 * GIB
 
 
 @dataclass(kw_only=True)
