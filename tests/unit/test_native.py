@@ -7,6 +7,7 @@ import dataclasses
 import logging
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from nas.nn import native
 from nas.nn.native import check, emit, ffi
+from places import ROOT
 
 WORD = ctypes.c_int64
 FUNCTION = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
@@ -168,5 +170,14 @@ def test_without_llvmlite_everything_runs_and_one_line_says_so() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["False", "9.0", "False"]
     assert done.stderr.splitlines() == [
-        "depthwise convolutions and batch norm run in their slower form: llvmlite is not installed"
+        "depthwise convolutions and batch norm run in their slower form: llvmlite is not installed (pip install 'nas[native]')"
     ]
+
+
+def test_llvmlite_is_an_extra_and_the_commands_that_install_nas_name_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert not [line for line in project["project"]["dependencies"] if "llvmlite" in line]
+    (extra,) = project["project"]["optional-dependencies"]["native"]
+    assert extra in project["dependency-groups"]["dev"]
+    for document in ("README.md", "docs/quickstart.md"):
+        assert "pip install '.[native]'" in (ROOT / document).read_text(encoding="utf-8")

@@ -27,7 +27,7 @@ def available() -> bool:
     if os.environ.get("NAS_NATIVE", "1") == "0":
         return False
     if find_spec("llvmlite") is None:
-        return _left_out("llvmlite is not installed")
+        return _left_out("llvmlite is not installed (pip install 'nas[native]')")
     try:
         from nas.nn.native import check
 
