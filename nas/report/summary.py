@@ -12,6 +12,7 @@ from nas.objectives import COSTS, PREDICTED, Objectives, TaskMetrics, device_of
 from nas.objectives.alike import LATENCY_STEP
 from nas.records import JSON, OUTCOMES, Event, Measurement, Trial
 from nas.report.front import FrontRow, Progress, missed_target, progress, reward_of, verified
+from nas.report.hints import controller_hint
 from nas.report.noise import within_noise
 from nas.report.proxy import ProxyRow, proxy_rows
 
@@ -120,7 +121,8 @@ class Summary:
         alike = "; ".join(row.alike for row in self.alike)
         loose = [f"{row.title} ({row.id}): {text}" for row in self.front for text in row.unconfirmed]
         return tuple(filter(None, (*loose, missed_target(self.best, self.objectives), off and f"off the front by measured latency: {off}",
-                             alike and f"left off, better by no more than {SMALLEST}: {alike}")))  # fmt: skip
+                             alike and f"left off, better by no more than {SMALLEST}: {alike}",
+                             controller_hint(self.settings, self.objectives))))  # fmt: skip
 
     @property
     def compile_s(self) -> float:
