@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from nas.arch.blocks import lower
 from nas.core.settings import build
 from nas.nn.network import init
-from nas.recipe import Recipe
+from nas.recipe import Augment, Recipe
 from nas.tasks import CLASSIFICATION
 from nas.tasks.classification import Classification, cross_entropy, is_right
 from nas.train import Diverged, evaluate, fit, loop, score, trainer
@@ -265,7 +265,8 @@ def test_recipe_files_say_all_and_nothing_else(path: Path) -> None:
 
 def test_the_recipes_that_others_name_exist() -> None:
     assert {"proxy", "quick", "full", "mnasnet"} <= {path.stem for path in RECIPES}
-    assert build(Recipe, yaml.safe_load((RECIPES[0].parent / "proxy.yaml").read_text()), "proxy") == Recipe()
+    proxy = build(Recipe, yaml.safe_load((RECIPES[0].parent / "proxy.yaml").read_text()), "proxy")
+    assert proxy == Recipe(augment=Augment(crop_padding=0.125))
 
 
 @pytest.mark.parametrize(
