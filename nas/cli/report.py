@@ -12,7 +12,7 @@ from nas.cli.invocation import Invocation
 from nas.core.settings import build
 from nas.core.text import aligned
 from nas.journal import Journal
-from nas.report import Group, front_text, mean_text, report_json
+from nas.report import Group, compared, front_text, mean_text, report_json
 from nas.report.format import label
 from nas.workflows.members import scaled_members
 from nas.workflows.report import compare_runs, opened, report_run
@@ -66,7 +66,8 @@ def _compare(command: ReportCommand) -> None:
         print(out)
         return
     with opened(runs) as journals:
-        print(json.dumps({run: report_json(journal) for run, journal in journals.items()}, allow_nan=False))
+        found = {run: report_json(journal) for run, journal in journals.items()}
+        print(json.dumps({"runs": found, "groups": [group.to_dict() for group in compared(journals)]}, allow_nan=False))
 
 
 def _over_seeds(groups: Sequence[Group]) -> str:

@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from nas.records import JSON
 from nas.report.format import HYPERVOLUME, show
 from nas.report.summary import Summary
 from nas.report.tables import flat, word
@@ -23,6 +24,15 @@ class Group:
     name: str
     runs: int
     figures: Mapping[str, tuple[float, float]]
+    members: tuple[str, ...] = ()  # names of the runs
+
+    def to_dict(self) -> dict[str, JSON]:
+        """Plain data; a mean or standard deviation that there is not is None."""
+        figures = {
+            name: {key: None if math.isnan(value) else value for key, value in zip(("mean", "std"), found, strict=True)}
+            for name, found in self.figures.items()
+        }
+        return {"name": self.name, "runs": list(self.members), "figures": figures}
 
 
 def groups_of(summaries: Mapping[str, Summary], hypervolume: Mapping[str, float]) -> list[Group]:
@@ -50,6 +60,7 @@ def groups_of(summaries: Mapping[str, Summary], hypervolume: Mapping[str, float]
             ", ".join(f"{key.removesuffix('.name')}={dict(given).get(key, '-')}" for key in named) or "all runs",
             len(runs),
             _figures([summaries[run] for run in runs], [hypervolume.get(run, math.nan) for run in runs]),
+            tuple(runs),
         )
         for given, runs in alike.items()
     ]

@@ -65,9 +65,19 @@ def test_means_and_deviations_over_seeds(given: str, sweep: Path, capsys: pytest
     assert "91.00 % \u00b1 1.41" in page
 
 
-def test_json_has_each_run(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_each_run_and_the_means_over_seeds(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["report", "runs=seeds", "json=true"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == 4
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["runs"]) == 4
+    assert [group["name"] for group in found["groups"]] == ["controller=a", "controller=b"]
+    assert [run for group in found["groups"] for run in group["runs"]] == list(found["runs"])
+    accuracy = found["groups"][0]["figures"]["accuracy"]
+    assert accuracy == pytest.approx({"mean": 0.91, "std": 0.02 / 2**0.5})
+    tested = [figure for name, figure in found["groups"][0]["figures"].items() if name.startswith("test")]
+    assert tested == [{"mean": None, "std": None}]
+    assert run(["report", "runs=seeds/controller=a,seed=0", "json=true"]) == 0
+    (alone,) = json.loads(capsys.readouterr().out)["groups"]
+    assert alone["figures"]["accuracy"] == {"mean": 0.9, "std": None}
 
 
 @pytest.mark.parametrize(
