@@ -199,5 +199,5 @@ def scale(
     from nas.workflows.scale.run import scale as run_scale
 
     given = settings_among(ScaleCommand, locals())
-    arguments = workflow_arguments("scale", {**given, "phi": list(phi)}, arch=find_arch(arch))
+    arguments = workflow_arguments("scale", {**given, "phi": list(phi)}, arch=find_arch(arch, "arch"))
     return run_scale(*arguments.prepared(ScaleCommand, run, progress), arguments.custom)

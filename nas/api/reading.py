@@ -48,7 +48,7 @@ def load_arch(arch: str | Path | Settings) -> Arch:
     """
     from nas.arch.find import find_arch
 
-    return find_arch(arch)
+    return find_arch(arch, "arch")
 
 
 def cost(
@@ -74,4 +74,4 @@ def cost(
     from nas.arch.find import find_arch
     from nas.cost import cost as count
 
-    return count(find_arch(arch).with_io(resolution, channels, classes))
+    return count(find_arch(arch, "arch").with_io(resolution, channels, classes))

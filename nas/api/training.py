@@ -192,7 +192,7 @@ def export(
         {"formats": formats, "device": device, "calibrate": calibrate, "preprocess": preprocess, "plugins": plugins, "out": out}
     )
     kept = dataset if dataset is not None else getattr(weights, "dataset", None)
-    custom = Custom(arch=None if arch is None else find_arch(arch), dataset=as_dataset(kept))
+    custom = Custom(arch=None if arch is None else find_arch(arch, "arch"), dataset=as_dataset(kept))
     given["dataset"] = None if custom.dataset is not None else plain({"dataset": dataset})["dataset"]
     given["arch"] = None if custom.arch is None else custom.arch.name
     given["weights"] = None if weights is None else str(getattr(weights, "weights", weights))

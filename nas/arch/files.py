@@ -30,8 +30,24 @@ def arch_of(data: Mapping[str, object], where: str, name: str = "arch") -> Arch:
     return arch
 
 
-def find_file(name: str, spaces: Path = SPACES) -> Path:
-    """Resolves a name among the spaces and reference architectures, or a path. Raises ValueError with the nearest name."""
+def find_file(name: str, spaces: Path = SPACES, key: str = "") -> Path:
+    """Resolves a name among the spaces and reference architectures, or a path.
+
+    Args:
+        name: What the user wrote.
+        spaces: The folder of the named spaces.
+        key: The setting that it is the value of, with which errors begin.
+
+    Raises:
+        ValueError: With the nearest name.
+    """
+    try:
+        return _found(name, spaces)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}" if key else str(error)) from None
+
+
+def _found(name: str, spaces: Path) -> Path:
     if not name or "\0" in name or len(name) > 4000:
         raise ValueError(f"{shown(name)}: no name of a space or file")
     known = space_names(spaces)

@@ -12,12 +12,13 @@ from nas.core.settings import did_you_mean
 from nas.core.yamlio import dump_yaml, read_yaml
 
 
-def find_arch(arch: str | Path | Mapping[str, object] | Arch) -> Arch:
+def find_arch(arch: str | Path | Mapping[str, object] | Arch, key: str = "") -> Arch:
     """An architecture.
 
     Args:
         arch: the name of one that comes with nas, the path of a YAML file, block strings (see `nas.arch.blockstrings`), the
             content of a YAML file, or an `Arch`, which is returned as it is.
+        key: the setting that it is the value of, with which the error for an unknown name begins.
 
     Raises:
         ValueError: one line that names file and place, or the string and its token, or the nearest name.
@@ -33,7 +34,7 @@ def find_arch(arch: str | Path | Mapping[str, object] | Arch) -> Arch:
     text = str(arch)
     if looks_like(text):
         return parse(text, where="arch")
-    path = find_file(text)
+    path = find_file(text, key=key)
     return _from_data(mapping(read_yaml(path), str(path)), str(path), as_name(path.stem))
 
 

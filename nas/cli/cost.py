@@ -57,7 +57,7 @@ def show_cost(call: Invocation) -> None:
         _show_space(command, command.space)
         return
     assert command.arch is not None
-    arch = find_arch(command.arch)
+    arch = find_arch(command.arch, "arch")
     fitted = arch.with_io(command.resolution, command.channels, command.classes)
     counted = cost(fitted)
     if command.plot:

@@ -24,7 +24,7 @@ from omegaconf.errors import InterpolationResolutionError, MissingMandatoryValue
 
 from nas.arch import shown
 from nas.cli.invocation import Invocation
-from nas.cli.overrides import check_used, job_name, key_of, swept, value_of
+from nas.cli.overrides import check_outputs, check_used, job_name, key_of, swept, value_of
 from nas.cli.process import settle_process
 from nas.core.paths import CONF
 from nas.core.plugins import load_plugins, place
@@ -57,7 +57,8 @@ def with_config(command: str, args: Sequence[str], function: Callable[[Invocatio
     sys.argv = [f"nas {command}", *flags_first([*implied, *args]), *QUIET]
     before, os.environ["HYDRA_FULL_ERROR"] = os.environ.get("HYDRA_FULL_ERROR"), "1"
 
-    varied = swept(args)
+    varied = swept([quoted(arg) for arg in args])
+    check_outputs(command, args, varied)
     failures: list[tuple[str, BaseException]] = []
 
     def task(config: Any) -> None:

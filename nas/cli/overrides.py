@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -33,6 +34,21 @@ def check_used(args: Sequence[str], groups: Sequence[str]) -> None:
                 raise ValueError(f"{key}: has no effect; {instead}")
         if arg.startswith("~") and key not in groups and key.rpartition(".")[0] not in NAMED:
             raise ValueError(f"~{key}: a setting cannot be left out; set it, as in {key}=<value>")
+
+
+def check_outputs(command: str, args: Sequence[str], varied: Sequence[str]) -> None:
+    """Raises ValueError for a sweep whose jobs would write one file or folder over another."""
+    if not varied:
+        return
+    example = "${" + next((key for key in varied if "." not in key), varied[0]) + "}"
+    for key in ("out", "plot"):
+        value = value_of(args, key)
+        if value not in (None, "null") and key not in varied and "${" not in value:
+            path = PurePath(value)
+            named = path.with_stem(f"{path.stem}-{example}") if path.suffix else path / example
+            raise ValueError(f"{key}: all jobs of this sweep would write to {value}; name a place for each, as in '{key}={named}'")
+    if command == "export" and value_of(args, "weights") and value_of(args, "out") is None and "weights" not in varied:
+        raise ValueError(f"out: all jobs of this sweep would write one bundle; name a folder for each, as in 'out=bundles/{example}'")
 
 
 def key_of(override: str) -> str:

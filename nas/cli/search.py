@@ -20,5 +20,7 @@ def search(call: Invocation) -> None:
     command = build(SearchCommand, settings, "")
     found = run_search(command, run, Console())
     print(found)
-    train = shlex.join(["nas", "train", f"arch={run.shown}/best.yaml"])
-    print(f"\nreport  {run.shown}/report.html\nbest    {run.shown}/best.yaml   ({train})")
+    print(f"\nreport  {run.shown}/report.html")
+    if found.best is not None:
+        train = shlex.join(["nas", "train", f"arch={run.shown}/best.yaml"])
+        print(f"best    {run.shown}/best.yaml   ({train})")

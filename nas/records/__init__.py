@@ -1,7 +1,7 @@
 """What a run is made of, as frozen dataclasses: trials, jobs, outcomes, measurements, events. No SQLite, no JAX."""
 
 from nas.records.events import Event, Record
-from nas.records.jobs import DiskFullError, Fidelity, Job, Outcome, Report, Training, training_of
+from nas.records.jobs import UNPREPARED, DiskFullError, Fidelity, Job, Outcome, Report, Training, training_of
 from nas.records.measurements import MACHINE_BOUND, Measurement, confirmed
 from nas.records.targets import LABEL, NUMBER, TargetSpec
 from nas.records.trials import OUTCOMES, Evaluation, Proposal, Purpose, Trial, scored, trained
@@ -13,6 +13,7 @@ __all__ = [
     "MACHINE_BOUND",
     "NUMBER",
     "OUTCOMES",
+    "UNPREPARED",
     "DiskFullError",
     "Evaluation",
     "Event",

@@ -11,6 +11,9 @@ from nas.records.values import JSON
 Report = Callable[[int, int, int, Mapping[str, float]], None]  # (job number, step, steps, metrics so far)
 
 
+UNPREPARED = "unprepared"  # key of an outcome's data: why its worker has no evaluator, which no candidate is to blame for
+
+
 class DiskFullError(ValueError):
     """A disk is full: no fault of a candidate, so the run stops, and resumes when there is space."""
 

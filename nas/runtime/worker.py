@@ -25,7 +25,7 @@ from nas.core.process import give_back_memory, keep_memory, platform_fault, use_
 from nas.data import Dataset
 from nas.evaluators import Context, Evaluator, evaluator_settings
 from nas.evaluators.base import failed, guarded
-from nas.records import JSON, DiskFullError, Job, Outcome, Report
+from nas.records import JSON, UNPREPARED, DiskFullError, Job, Outcome, Report
 from nas.runtime.machines import training_machine
 from nas.runtime.memory import resident_bytes, run_within
 from nas.runtime.spec import WorkerSpec
@@ -79,6 +79,11 @@ class Worker:
     def _done(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         kind = jobs[0].kind
         if kind in ("train", "test", "score", "inspect", "prepare"):
+            try:
+                self._evaluator  # noqa: B018  made here, so that what no candidate is to blame for can be told from them
+            except Exception as error:
+                outcomes = [failed(job, self._context.worker, error) for job in jobs]
+                return [dataclasses.replace(one, data={UNPREPARED: _said(error, one)}) for one in outcomes]
             try:
                 return self._with_machine(self._evaluator(jobs, report))
             except Exception as error:
@@ -159,6 +164,11 @@ class Worker:
         measured = [dataclasses.replace(m, device=job.data["device"]) for m in measured]
         data = {"measurements": [dataclasses.asdict(m) for m in measured], "failures": failures, **about}
         return Outcome(job.number, "ok", data=data, worker=self._context.worker)
+
+
+def _said(error: Exception, outcome: Outcome) -> str:
+    """A mistake of the user is one line already."""
+    return " ".join(str(error).split())[:500] if isinstance(error, ValueError) else outcome.error
 
 
 def _start_jax() -> None:

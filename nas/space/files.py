@@ -30,6 +30,6 @@ def load_space(space: str | Path | Mapping[str, object] | Space, spaces: Path = 
         return space
     if isinstance(space, Mapping):
         return Space.from_dict(space, str(space.get("name", "space")))
-    path = find_file(str(space), spaces)
+    path = find_file(str(space), spaces, "space")
     ours = path.parent in (spaces, spaces / "reference")
     return Space.from_dict(read_yaml(path), path.stem if ours else str(path))

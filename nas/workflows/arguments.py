@@ -245,7 +245,7 @@ def train_arguments(given: Mapping[str, JSON], shortcuts: Mapping[str, JSON]) ->
     """The arguments of `nas.train` by name; `shortcuts` are keys of the recipe, None where they were not given."""
     use_plugins(given["plugins"])
     arch: ArchLike = given["arch"]
-    found, dataset = find_arch(arch), as_dataset(given["dataset"])
+    found, dataset = find_arch(arch, "arch"), as_dataset(given["dataset"])
     changes = plain({**given, "arch": found.name})
     if set_ := {key: value for key, value in shortcuts.items() if value is not None}:
         recipe = changes.get("recipe")

@@ -172,7 +172,7 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
     if not executor.in_process and executor.cluster is None:
         raise ValueError(f"executor: a training runs in this process (local) or on ray, not in {command.executor['name']}")
     custom.check_executor(command.executor)
-    arch = custom.arch or find_arch(command.arch)
+    arch = custom.arch or find_arch(command.arch, "arch")
     dataset = custom.dataset or load_dataset(command.dataset)
     chosen, notes = decided(command.recipe, dataset)
     recipe = build(Recipe, chosen, "recipe")

@@ -37,6 +37,21 @@ FAST = ["evaluator=formula", "plugins=[made_up]", "device=[]", "objective=params
         (["search", "space=twins.yaml"], "twins.yaml: stages[0].op: unknown 'own_conv'; did you mean 'conv'? (your own needs plugins="),
         (["cost", "arch=twins.yaml"], "twins.yaml: stages[0].op: unknown 'own_conv'; did you mean 'conv'? (your own needs plugins="),
         (["search", "controller=mine"], "controller=mine: no such controller (known: "),
+        (["search", "space=tinny"], "space: unknown space or architecture 'tinny'; did you mean 'tiny'?"),
+        (["search", "space=no/such.yaml"], "space: no/such.yaml: no such file"),
+        (["search", "search.enqueue=[lenet]"], "search.enqueue: unknown space or architecture 'lenet'"),
+        (["profile", "space=tinny"], "space: unknown space or architecture 'tinny'"),
+        (["cost", "space=tinny"], "space: unknown space or architecture 'tinny'"),
+        (["cost", "arch=lenet"], "arch: unknown space or architecture 'lenet'; did you mean 'lenet5'?"),
+        (["train", "arch=lenet"], "arch: unknown space or architecture 'lenet'"),
+        (["scale", "arch=lenet"], "arch: unknown space or architecture 'lenet'"),
+        (["export", "arch=lenet"], "arch: unknown space or architecture 'lenet'"),
+        (["export", "-m", "arch=lenet5", "calibrate=1,2", "out=x"], "out: all jobs of this sweep would write to x; name a place for each, "
+                                                                    "as in 'out=x/${calibrate}'"),
+        (["export", "-m", "weights=w.npz", "preprocess=true,false"], "out: all jobs of this sweep would write one bundle; name a folder"),
+        (["profile", "-m", "seed=0,1", "out=p.json"], "out: all jobs of this sweep would write to p.json; name a place for each, as in "
+                                                      "'out=p-${seed}.json'"),
+        (["cost", "-m", "arch=lenet5", "resolution=8,16", "plot=x.svg"], "plot: all jobs of this sweep would write to x.svg"),
         (["search", "plugins=[not_python]"], "plugins: cannot import 'not_python': SyntaxError: invalid syntax (not_python.py, line 2)"),
         (["search", "plugins=[raises]"], "plugins: cannot import 'raises': TypeError: "),
         (["search", "plugins=[faulty]", "dataset=faulty"], "plugins: ZeroDivisionError: division by zero (faulty.py, line 8)"),
@@ -62,6 +77,32 @@ def test_the_line_that_a_command_ends_in(args: list[str], line: str, here: Path,
     assert said.startswith(f"nas: {line}")
     assert said.count("\n") == 1
     assert not (here / "runs").exists()
+
+
+def test_a_place_for_each_job_is_taken(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["export", "-m", "arch=lenet5", "calibrate=1,2", "formats=[yaml]", "out=x/${calibrate}"]) == 0, capsys.readouterr().err
+    assert sorted(path.parent.name for path in here.glob("x/*/*.yaml")) == ["1", "2"]
+
+
+@pytest.mark.parametrize("fail, best", [(0, True), (1, False)])
+def test_the_best_is_named_where_there_is_one(here: Path, capsys: pytest.CaptureFixture[str], fail: int, best: bool) -> None:
+    assert run(["search", *FAST, "trials=1", "run=r", f"evaluator.fail={fail}"]) == 0, capsys.readouterr().err
+    assert ("best.yaml" in capsys.readouterr().out) == best == Path("r/best.yaml").exists()
+
+
+def test_a_missing_backend_is_one_line_before_the_first_trial(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a trial after the other that ends as `error`; with the backend the same command begins with these trials."""
+    line = "JAX_PLATFORMS=cuda: no such backend here: it is not installed"
+    monkeypatch.setattr("nas.runtime.worker.platform_fault", lambda: line)
+    args = ["search", "device=[]", "objective=params", "executor=local", "trials=2", "run=r", "dataset.train_size=60"]
+    assert run(args) == 2
+    captured = capsys.readouterr()
+    assert captured.err.splitlines()[-1] == f"nas: {line}"
+    with Journal.open(Path("r/journal.sqlite"), read_only=True) as journal:
+        assert [trial.outcome for trial in journal.trials()] == [None] * len(journal.trials())
+        assert journal.evaluations() == []
 
 
 def test_a_name_less_is_a_choice(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

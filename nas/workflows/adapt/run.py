@@ -170,7 +170,7 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     command = dataclasses.replace(command, recipe=recipe)
     for line in (*described(dataset), *notes):
         progress.message(line)
-    arch = find_arch(command.arch or str(Path(command.weights.removeprefix("keras:")).with_name("arch.yaml")))
+    arch = find_arch(command.arch or str(Path(command.weights.removeprefix("keras:")).with_name("arch.yaml")), "arch")
     arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))
     folder = run.folder
     config = as_config(command)

@@ -91,7 +91,7 @@ def export(command: ExportCommand, progress: Progress = SILENT, custom: Custom =
     if command.weights is not None:
         made = export_bundle(command, progress, custom)
         return Exported(made.folder, made.files, {}, made.differences, made.accuracy, made.int8_accuracy, made.metric)
-    arch = custom.arch or find_arch(command.arch or "")
+    arch = custom.arch or find_arch(command.arch or "", "arch")
     refuse_private(arch, "export it")
     texts = {name: _text(arch, name) for name in command.formats or STRINGS[:1]}
     if command.out is None:

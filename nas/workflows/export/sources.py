@@ -59,7 +59,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
     if custom.dataset is None and (not settings or "content" in settings):  # arrays, which no settings bring back
         raise ValueError("dataset: expected the dataset that the network was trained on, such as dataset=digits")
     names = _formats(command.formats, progress)
-    arch = custom.arch or find_arch(command.arch or str(weights.with_name("arch.yaml")))
+    arch = custom.arch or find_arch(command.arch or str(weights.with_name("arch.yaml")), "arch")
     dataset = custom.dataset or load_dataset(settings or {})
     _check_fit(arch, dataset)
     data = _trained_with(weights, dataset, progress)

@@ -149,7 +149,7 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
     if line:
         progress.message(line)
     coefficients = Coefficients(command.alpha, command.beta, command.gamma)
-    arch = custom.arch or find_arch(command.arch)
+    arch = custom.arch or find_arch(command.arch, "arch")
     if not command.in_workers:
         family = _family(command, arch, coefficients)
         files = () if command.run is None else _write(run.folder, family)

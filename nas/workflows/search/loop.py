@@ -21,7 +21,7 @@ from nas.core.settings import check_ranges
 from nas.evaluators.preparation import with_prepared
 from nas.journal import Journal
 from nas.problem import Problem
-from nas.records import JSON, Evaluation, Job, Outcome, Proposal, Trial, training_of
+from nas.records import JSON, UNPREPARED, Evaluation, Job, Outcome, Proposal, Trial, training_of
 from nas.runtime.base import Executor, JobEvent
 from nas.runtime.dispatch import Dispatcher, Loss
 from nas.runtime.journaled import job_seed
@@ -209,7 +209,13 @@ class Search:
                 "resume it where it began, or take run=<another folder>"
             )
 
+    def _check_prepared(self, outcome: Outcome) -> None:
+        """Raises ValueError where the first worker could not begin to train: every trial would end so. It stays pending."""
+        if UNPREPARED in outcome.data and self._journal.get("machine") is None and not self._journal.evaluations():
+            raise ValueError(outcome.data[UNPREPARED])
+
     def _finish(self, outcome: Outcome) -> None:
+        self._check_prepared(outcome)
         self._check_machine(outcome)
         trial = self._history[outcome.number]
         metrics = {**trial.metrics, **outcome.metrics} if outcome.outcome == "ok" else trial.metrics

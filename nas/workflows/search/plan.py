@@ -124,7 +124,7 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
         config = {**config, "recipe": recorded}
         notes = (*_notes(space, fitted), *photo_notes)
     evaluator.check(fitted)
-    first = tuple(fitted.encode(find_arch(name)) for name in settings.enqueue)
+    first = tuple(fitted.encode(find_arch(name, "search.enqueue")) for name in settings.enqueue)
     return Plan(
         command, settings, fitted, objectives, controller, devices, config, first, notes, loaded, evaluator, custom
     )  # fmt: skip
