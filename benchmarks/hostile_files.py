@@ -21,7 +21,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from hostile_cases import Case, cases, usual
+from hostile_cases import cases
+from hostile_makers import Case, usual
 
 # In between, because Linux counts what this process holds when it forks as the child's.
 LAUNCHER = """

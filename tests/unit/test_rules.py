@@ -11,6 +11,16 @@ FOLDERS = ("unit", "conformance", "integration")
 CLOCKS = {"sleep", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "process_time_ns"}
 
 
+LONGEST = 330  # lines: what one can read in one go; a table of tests may be longer
+SHORT = ("nas", "benchmarks", "examples", "tests/helpers", "docs")
+
+
+def test_no_file_is_too_long_to_read() -> None:
+    files = [path for folder in SHORT for path in (ROOT / folder).rglob("*.py") if "_build" not in path.parts]
+    lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in files}
+    assert {path: count for path, count in lines.items() if count > LONGEST} == {}
+
+
 def test_no_test_file_imports_another() -> None:
     names = {path.stem for path in TESTS.rglob("test_*.py")}
     assert [fault for path in TESTS.rglob("*.py") for fault in imported(path, names)] == []

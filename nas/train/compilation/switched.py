@@ -34,7 +34,8 @@ from nas.recipe import Recipe
 from nas.space import Space
 from nas.tasks import Task, check_fit, check_recipe, task_of, training_loss
 from nas.train.checkpoint import Checkpoints
-from nas.train.compilation.switched_plan import PARTS, Choice, Group, Piece, PositionPlan, SpacePlan, Step, plan_space
+from nas.train.compilation.switched_pieces import PARTS, Group, Piece, Step
+from nas.train.compilation.switched_plan import Choice, PositionPlan, SpacePlan, plan_space
 from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import Packed, Tree, mix, optimizer, ramp
 from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape, whole_score, whole_split
