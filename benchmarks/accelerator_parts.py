@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import accelerator_step
 import jax
 import jax.numpy as jnp
 import numpy as np
-from accelerator_step import CLASSES, RECIPE, architecture, our_steps, row, step
+from accelerator_step import CLASSES, MACRO, RECIPE, architecture, our_steps, row, step, trace
 from jax import lax
 from rivals import machine, random_dataset
 from turns import Arm
@@ -24,6 +25,7 @@ from nas.arch.graph import pads
 from nas.data import Dataset
 from nas.data.arrays import dataset_of_arrays
 from nas.nn import ops
+from nas.recipe import Augment
 from nas.space import Genome, load_space
 from nas.train import fit
 from nas.train.compilation.switched import compile_space
@@ -104,23 +106,40 @@ def dataset(asked: argparse.Namespace) -> Dataset:
 
 
 def whole_fit(asked: argparse.Namespace) -> None:
-    """Images a second of `fit`, compilation and the final validation apart, against the bare step without any input."""
-    data, name = dataset(asked), "tiny" if asked.dry else "nas_bench_macro_11221122"
-    batch, epochs, steps, times = (16, 1, 2, 1) if asked.dry else (128, 12, 39, 6)
-    arch = architecture(name).with_io(data.resolution, 3, len(data.classes))
-    run, _ = our_steps(lower(arch), data.resolution, batch, steps)
-    run(steps)
-    began = time.perf_counter()
-    run(times * steps)
-    bare = times * steps * batch / (time.perf_counter() - began)
-    row("fit", "bare step", images_per_s=bare)
+    """Images a second of `fit` after its first epoch, in which programs load, against the bare step without any input."""
+    data, name = dataset(asked), "tiny" if asked.dry else MACRO
+    batch, epochs, steps = (16, 3, 2) if asked.dry else (128, 12, 39)
+    arch, bare = architecture(name).with_io(data.resolution, 3, len(data.classes)), 0.0
+    for what, augment in (("bare step", Augment()), ("step with augmentation", RECIPE.augment)):
+        run, program = our_steps(lower(arch), data.resolution, batch, steps, augment)
+        began = time.perf_counter()
+        run(steps)
+        first = time.perf_counter() - began
+        times = []
+        for _ in range(5):
+            began = time.perf_counter()
+            run(steps)
+            times.append(time.perf_counter() - began)
+        rate = steps * batch / statistics.median(times)
+        bare = bare or rate
+        row("fit", what, images_per_s=rate, of_bare=rate / bare, first_dispatch_s=first)
+        if asked.traces and what != "bare step":
+            row("fit", "trace", **trace(run, program, steps, asked.traces / "augmented"))
     recipe = dataclasses.replace(RECIPE, batch=batch, epochs=epochs)
     for what, dispatch in (("fit, images on the device", steps), ("fit, batches by the host", 0)):
-        short = dataclasses.replace(recipe, epochs=min(epochs, 3)) if not dispatch else recipe
-        fitted = fit(arch, data, short, 0, dispatch=dispatch)
-        rate = fitted.steps * batch / fitted.train_s
-        row("fit", what, images_per_s=rate, of_bare=rate / bare, compile_s=fitted.compile_s, train_s=fitted.train_s,
-            accuracy=fitted.metrics["accuracy"])  # fmt: skip
+        short = dataclasses.replace(recipe, epochs=min(epochs, 4)) if not dispatch else recipe
+        ends: list[float] = []
+
+        def report(step: int, steps: int, metrics: dict[str, float], ends: list[float] = ends) -> None:
+            if "epoch" in metrics:
+                ends.append(time.perf_counter())
+
+        began = time.perf_counter()
+        fitted = fit(arch, data, short, 0, dispatch=dispatch, report=report)
+        ended = time.perf_counter()
+        rate = (len(data.train) // batch) * batch / statistics.median(np.diff(ends).tolist())
+        row("fit", what, images_per_s=rate, of_bare=rate / bare, compile_s=fitted.compile_s, start_s=ends[0] - began,
+            end_s=ended - ends[-1], train_s=fitted.train_s, accuracy=fitted.metrics["accuracy"])  # fmt: skip
 
 
 def candidates(asked: argparse.Namespace) -> None:
@@ -162,8 +181,10 @@ def naive(genome: Genome, number: int, steps: int, asked: argparse.Namespace) ->
 
 # depthwise forms
 
-SHAPES = {"112 px, 16, 3x3": (128, 112, 16, 3), "28 px, 120, 5x5": (128, 28, 120, 5), "14 px, 480, 3x3": (128, 14, 480, 3),
-          "32 px, 192, 5x5": (128, 32, 192, 5)}  # fmt: skip
+SHAPES = {
+    "112 px, 16, 3x3": (112, 16, 3, 1), "28 px, 120, 5x5": (28, 120, 5, 1), "32 px, 192, 5x5": (32, 192, 5, 1),
+    "56 px, 72, 5x5, stride 2": (56, 72, 5, 2), "16 px, 384, 5x5, stride 2": (16, 384, 5, 2), "4 px, 1536, 5x5": (4, 1536, 5, 1),
+}  # fmt: skip  pixels, channels, kernel, stride
 
 
 def taps(x: Any, size: int) -> list[Any]:
@@ -179,31 +200,41 @@ def by_taps(x: Any, kernel: Any) -> Any:
     return jnp.asarray(sum(part.astype(jnp.float32) * one.astype(jnp.float32) for part, one in parts), x.dtype)
 
 
-def kernel_gradient_by_taps(x: Any, g: Any, size: int) -> Any:
-    wide = g.astype(jnp.float32)
-    return jnp.stack([(part.astype(jnp.float32) * wide).sum((0, 1, 2)) for part in taps(x, size)])
+def by_lax(x: Any, kernel: Any, stride: int = 1) -> Any:
+    return ops.conv(x, kernel, stride=stride, groups=x.shape[3], implementation="lax")
 
 
-def by_lax(x: Any, kernel: Any) -> Any:
-    return ops.conv(x, kernel, groups=x.shape[3], implementation="lax")
+def by_us(x: Any, kernel: Any, stride: int) -> Any:
+    return ops.conv(x, kernel, stride=stride, groups=x.shape[3])
 
 
 def depthwise(asked: argparse.Namespace) -> None:
-    """Microseconds of each form, bfloat16, stride 1: forward, gradient of the input (the same work), gradient of the kernel."""
+    """Microseconds of each form, bfloat16, batch 128: forward, gradient of the input, gradient of the kernel."""
     rng = np.random.default_rng(0)
-    for name, (n, side, c, size) in SHAPES.items():
-        n, side, c = (2, 8, 4) if asked.dry else (n, side, c)
-        x, g = (jnp.asarray(rng.standard_normal((n, side, side, c)), jnp.bfloat16) for _ in range(2))
+    for name, (side, c, size, stride) in SHAPES.items():
+        n, side, c = (2, 8, 4) if asked.dry else (128, side, c)
+        x = jnp.asarray(rng.standard_normal((n, side, side, c)), jnp.bfloat16)
+        g = jnp.asarray(rng.standard_normal((n, side // stride, side // stride, c)), jnp.bfloat16)
         kernel = jnp.asarray(rng.standard_normal((size, size, 1, c)), jnp.bfloat16)
-        forms: Mapping[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
-            "forward, lax": (by_lax, (x, kernel)),
-            "forward, taps": (by_taps, (x, kernel)),
-            "input gradient, lax": (lambda g, k, x=x: jax.vjp(lambda x: by_lax(x, k), x)[1](g)[0], (g, kernel)),
-            "kernel gradient, lax": (lambda x, g, k=kernel: jax.vjp(lambda k: by_lax(x, k), k)[1](g)[0], (x, g)),
-            "kernel gradient, taps": (lambda x, g, size=size: kernel_gradient_by_taps(x, g, size), (x, g)),
+
+        def input_gradient(g: Any, k: Any, x: Any = x, stride: int = stride) -> Any:
+            return jax.vjp(lambda x: by_lax(x, k, stride), x)[1](g)[0]
+
+        def kernel_gradient(x: Any, g: Any, form: Any = by_lax, k: Any = kernel, stride: int = stride) -> Any:
+            return jax.vjp(lambda k: form(x, k, stride), k)[1](g)[0]
+
+        forms: dict[str, tuple[Callable[..., Any], tuple[Any, ...]]] = {
+            "forward, lax": (partial(by_lax, stride=stride), (x, kernel)),
+            "input gradient, lax": (input_gradient, (g, kernel)),
+            "kernel gradient, lax": (kernel_gradient, (x, g)),
+            "kernel gradient, ours": (partial(kernel_gradient, form=by_us), (x, g)),
         }
+        if stride == 2:
+            forms["forward, lax, every second of stride 1"] = lambda x, k: by_lax(x, k)[:, ::2, ::2], (x, kernel)
+        elif side == 4:
+            forms["forward, taps"] = by_taps, (x, kernel)
         took = {form: microseconds(function, args, asked.dry) for form, (function, args) in forms.items()}
-        row("depthwise", name, **took, bytes_bound_us=3 * x.size * 2 / 3.0e12 * 1e6)
+        row("depthwise", name, **took, bytes_bound_us=(2 * x.size + g.size) * 2 / 3.0e12 * 1e6)
 
 
 def microseconds(function: Callable[..., Any], args: tuple[Any, ...], dry: bool) -> float:

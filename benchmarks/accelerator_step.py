@@ -1,8 +1,4 @@
-"""A training step of one network against PyTorch's and plain Flax's; a part of `accelerator.py`.
-
-Arms are processes that compile at the same time and take turns then. Arms of the first wave begin with no tuned kernels and
-leave theirs in a folder; those of the second are variants that find them there.
-"""
+"""A training step of one network against PyTorch's; a part of `accelerator.py`. Arms are processes that take turns."""
 
 from __future__ import annotations
 
@@ -39,14 +35,13 @@ from nas.train.trainer import Trainer
 
 CLASSES = 10
 RECIPE = Recipe(epochs=2, batch=128, lr=0.05, dtype="bfloat16", augment=Augment(crop_padding=4, flip=True, cutout=8))
+BARE = Augment()
 MACRO = "nas_bench_macro_11221122"
 NETWORKS = {MACRO: (32, 128, 60), "mobilenet_v3_large": (224, 128, 20)}  # side, images a step, steps a turn
-WAVES = ("ours", "torch, eager", "torch.compile"), ("ours, a step a dispatch", "ours, loops as CUDA graphs", "torch.compile, CUDA graphs")
-GRAPHS = "--xla_gpu_enable_command_buffer=FUSION,CUBLAS,CUBLASLT,CUDNN,CUSTOM_CALL,CONDITIONAL,WHILE"
-# Tuning must stay on: without it cuDNN's first algorithm runs, 157 ms a step on an H100.
-ENVIRONMENT = {"ours, loops as CUDA graphs": {"XLA_FLAGS": GRAPHS}}
+RIVALS = "torch, eager", "torch.compile", "torch.compile, CUDA graphs"
+# XLA's tuning must stay on: without it cuDNN's first algorithm runs, 157 ms a step on an H100. And it must be alone on the
+# device: beside others it chose kernels that took ten times as long.
 TUNED = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "0"}
-PATIENCE = 0.7, 0.2  # of the limit, for a wave to be built
 
 
 def row(part: str, what: str, **values: Any) -> None:
@@ -65,22 +60,19 @@ def architecture(name: str) -> Arch:
 
 
 def step(asked: argparse.Namespace) -> None:
-    """A wave of all networks is built, then each network's arms take turns; what is not built in time is left out."""
-    networks, first = (["tiny"], {}) if asked.dry else (list(NETWORKS), {})
-    for arms, share in zip(WAVES, PATIENCE, strict=True):
-        made = build([(name, arm) for name in networks for arm in arms if has_torch() or "torch" not in arm], asked, share * asked.limit)
-        for name in networks:
-            mine = {arm: process for (of, arm), process in made.items() if of == name}
-            if name in first and mine:
-                mine = {"ours": first[name], **mine}
-            turns(name, mine, asked.dry)
-        first = {name: process for (name, arm), process in made.items() if arm == "ours"} or first
-        for key, process in made.items():
-            if key[1] != "ours":
-                process.close()
-    if asked.traces:
-        for name, process in first.items():
+    """Our arms are built one at a time, since tuning times kernels, then PyTorch's together; all arms of a network take turns."""
+    networks = ["tiny"] if asked.dry else list(NETWORKS)
+    made: dict[tuple[str, str], Arm] = {}
+    for name in networks:
+        made |= build([(name, "ours")], asked, 0.4 * asked.limit)
+    if has_torch():
+        made |= build([(name, arm) for name in networks for arm in RIVALS], asked, 0.4 * asked.limit)
+    for name in networks:
+        turns(name, {arm: process for (of, arm), process in made.items() if of == name}, asked.dry)
+    for (name, arm), process in made.items():
+        if asked.traces and arm == "ours":
             row("step", f"{name}: trace", **process.turn(str(asked.traces / name)))
+        process.close()
 
 
 def turns(name: str, made: dict[str, Arm], dry: bool) -> None:
@@ -97,7 +89,7 @@ def turns(name: str, made: dict[str, Arm], dry: bool) -> None:
 def build(pairs: Sequence[tuple[str, str]], asked: argparse.Namespace, patience: float) -> dict[tuple[str, str], Arm]:
     def start(name: str, arm: str) -> Arm:
         kept = TUNED | {"JAX_COMPILATION_CACHE_DIR": str(asked.cache)} if asked.cache else {}
-        return Arm(__file__, (name, arm, int(asked.dry)), kept | ENVIRONMENT.get(arm, {}), wait=False)
+        return Arm(__file__, (name, arm, int(asked.dry)), kept, wait=False)
 
     made, began = {pair: start(*pair) for pair in pairs}, time.perf_counter()
 
@@ -133,7 +125,7 @@ def serve_steps(name: str, arm: str, dry: bool) -> None:
         data = random_dataset(side, rows)
         run, program = naive_steps(graph, np.array(data.train.images), data.train.targets), None
     else:
-        run, program = our_steps(graph, side, rows, 1 if "a step" in arm else steps)
+        run, program = our_steps(graph, side, rows, steps)
     run(1)
     built = time.perf_counter() - began
     run(steps)
@@ -161,9 +153,9 @@ def trace(run: Callable[[int], None], program: Any, steps: int, folder: Path) ->
     return {"files": len(list(folder.iterdir())), "last_bytes": size, "memory_mb": program.memory_analysis().temp_size_in_bytes / 1e6}
 
 
-def our_steps(graph: Graph, side: int, rows: int, dispatch: int) -> tuple[Callable[[int], None], Any]:
-    """(runs so many steps, whole dispatches of one batch without augmentation, and waits for the end; the compiled program)."""
-    recipe = dataclasses.replace(RECIPE, batch=rows, augment=Augment())
+def our_steps(graph: Graph, side: int, rows: int, dispatch: int, augment: Augment = BARE) -> tuple[Callable[[int], None], Any]:
+    """(runs so many steps, whole dispatches of one batch, and waits for the end; the compiled program)."""
+    recipe = dataclasses.replace(RECIPE, batch=rows, augment=augment)
     variables, data = init(graph, 0), random_dataset(side, rows)
     layouts = Layout.of(variables["params"]), Layout.of(variables["stats"])
     trainer = Trainer(graph, data, recipe, 0, CLASSIFICATION, *layouts).dispatching(dispatch)

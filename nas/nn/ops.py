@@ -21,11 +21,10 @@ from jax import lax
 from nas.arch.graph import pads, pool_pads
 from nas.nn import native, slices
 from nas.nn.target import Way, autodiff, by_target, lowered_by_target
+from nas.nn.xla import Pads, depthwise_left_to_xla, left_to_xla
 
 Array = jax.Array
 Implementation = Literal["auto", "portable", "lax", "slices", "native"]
-Pads = tuple[tuple[int, int], tuple[int, int]]
-LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def conv(x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1, padding: str | int = "same",
@@ -35,11 +34,11 @@ def conv(x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1,
     pad = (pads(x.shape[1], size, stride, padding), pads(x.shape[2], size, stride, padding))
     if size == 1 and groups == 1 and not np.any(pad):
         cpu = partial(_pointwise, stride=stride), partial(_pointwise_backward, stride)
-        y = _chosen(implementation, cpu, _lax(stride, pad, groups), x, kernel)
+        y = _chosen(implementation, cpu, left_to_xla(stride, pad, groups), x, kernel)
     elif groups == x.shape[3] == kernel.shape[3]:
         y = _depthwise(implementation, x, kernel, stride, pad)
     else:
-        y = _lax(stride, pad, groups)[0](x, kernel)
+        y = left_to_xla(stride, pad, groups)[0](x, kernel)
     return y if bias is None else y + _channels(bias).astype(y.dtype)
 
 
@@ -53,15 +52,6 @@ def _chosen(implementation: Implementation, cpu: Way, other: Way, *operands: Arr
     if implementation in ("auto", "portable"):
         return by_target(cpu, other, jax.eval_shape(other[0], *operands), *operands)
     return (other if implementation == "lax" else cpu)[0](*operands)
-
-
-def _lax(stride: int, pad: Pads, groups: int) -> Way:
-    def convolved(x: Array, kernel: Array) -> Array:
-        return lax.conv_general_dilated(
-            x, kernel, (stride, stride), pad, dimension_numbers=LAYOUT, feature_group_count=groups
-        )
-
-    return autodiff(convolved)
 
 
 def _pointwise(x: Array, kernel: Array, stride: int) -> Array:
@@ -93,7 +83,7 @@ def _depthwise(implementation: Implementation, x: Array, kernel: Array, stride: 
         return (_native_depthwise if _native(implementation, x) else slices.depthwise)(x, kernel, stride, pad)
     forward, backward = (native.forward, _native_backward) if _native(implementation, x) else (slices.sum_of_taps, slices.backward)
     cpu = partial(forward, stride=stride, pad=pad), partial(backward, stride, pad)
-    return _chosen(implementation, cpu, _lax(stride, pad, x.shape[3]), x, kernel)
+    return _chosen(implementation, cpu, depthwise_left_to_xla(stride, pad, x.shape[3]), x, kernel)
 
 
 def _native(implementation: Implementation, x: Array) -> bool:

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import subprocess
 import sys
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from nas.arch.graph import ACTS, out_size, pads
 from nas.nn import native, ops
+from nas.nn.xla import depthwise_left_to_xla, left_to_xla
 
 
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
@@ -185,6 +187,25 @@ def test_the_implementation_is_that_of_the_target(platform: str, implementation:
     assert ("@nas." in text) == (platform == "cpu" and implementation == "auto" and name in ("depthwise", "norm"))
     if name != "norm":
         assert any(word in text for word in LEFT_TO_XLA) == (platform != "cpu")
+
+
+@pytest.mark.parametrize("side, size, stride", [(4, 5, 1), (5, 5, 1), (8, 5, 2), (7, 3, 2), (12, 3, 1)])
+def test_the_kernel_gradient_for_accelerators_is_that_of_autodiff(side: int, size: int, stride: int) -> None:
+    pad = (pads(side, size, stride, "same"), pads(side, size, stride, "same"))
+    x, kernel = jnp.asarray(normal(2, side, side, 6)), jnp.asarray(normal(size, size, 1, 6, seed=1))
+    y, pull = jax.vjp(left_to_xla(stride, pad, 6)[0], x, kernel)
+    g = jnp.asarray(normal(*y.shape, seed=2))
+    forward, backward = depthwise_left_to_xla(stride, pad, 6)
+    np.testing.assert_array_equal(forward(x, kernel), y)
+    for got, expected in zip(backward((x, kernel), g), pull(g), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_no_kernel_gradient_looks_like_a_forward_convolution() -> None:
+    """Its window, the outputs' gradient, is larger than its result, the kernel: XLA tells them apart by that."""
+    gradient = jax.jit(jax.grad(lambda kernel: ops.conv(jnp.ones((2, 4, 4, 8)), kernel, groups=8).sum()))
+    text = gradient.trace(jnp.ones((5, 5, 1, 8))).lower(lowering_platforms=("cuda",)).as_text()
+    assert re.findall(r"convolution.*batch_group_count = 8.*, tensor<(\S+)>\) -> tensor<5x5x1x8xf32>", text) == ["2x6x6x8xf32"]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

@@ -1,0 +1,47 @@
+"""Convolutions by XLA's own operations, as accelerators compute them."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from nas.nn.target import Way, autodiff
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def left_to_xla(stride: int, pad: Pads, groups: int) -> Way:
+    """A convolution of images (n, h, w, c) by a kernel (k, k, c / groups, out)."""
+
+    def convolved(x: Array, kernel: Array) -> Array:
+        return lax.conv_general_dilated(
+            x, kernel, (stride, stride), pad, dimension_numbers=LAYOUT, feature_group_count=groups
+        )
+
+    return autodiff(convolved)
+
+
+def depthwise_left_to_xla(stride: int, pad: Pads, channels: int) -> Way:
+    """A depthwise convolution by XLA's own operations.
+
+    The gradient of the kernel is a convolution of the images with the outputs' gradient. Where that is no larger than the
+    kernel, XLA takes it for a forward convolution with thousands of groups: .6 ms where .03 suffice, by a profile of an H100.
+    Zeros around it tell them apart.
+    """
+    convolved = left_to_xla(stride, pad, channels)[0]
+
+    def backward(operands: tuple[Array, ...], g: Array) -> tuple[Array, Array]:
+        x, kernel = operands
+        (dx,) = jax.vjp(lambda x: convolved(x, kernel), x)[1](g)
+        more = [max(kernel.shape[0] + 1 - size, 0) for size in g.shape[1:3]]
+        (above, below), (left, right) = ((count // 2, count - count // 2) for count in more)
+        wider = (
+            (pad[0][0] + above * stride, pad[0][1] + below * stride), (pad[1][0] + left * stride, pad[1][1] + right * stride)
+        )  # fmt: skip
+        surrounded = jnp.pad(g, ((0, 0), (above, below), (left, right), (0, 0)))
+        (dk,) = jax.vjp(lambda kernel: left_to_xla(stride, wider, channels)[0](x, kernel), kernel)[1](surrounded)
+        return dx, dk
+
+    return convolved, backward
