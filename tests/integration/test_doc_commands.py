@@ -12,6 +12,7 @@ import shlex
 import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from nas.data import Dataset, load_dataset
 from nas.journal import Journal
 from nas.records import JSON
 from nas.workflows.bench.run import BenchCommand, checked_controllers
+from nas.workflows.default_device import with_device
 from nas.workflows.search.plan import SearchCommand, make_plan
 from places import ROOT
 from table_makers import write_accel, write_macro
@@ -40,9 +42,10 @@ def planned(monkeypatch: pytest.MonkeyPatch, here: Path) -> list[SearchCommand]:
     """Searches that are planned and go no further; bench commands that are checked."""
     done: list[SearchCommand] = []
 
-    def search(command: SearchCommand, *_: object) -> None:
-        make_plan(command)
+    def search(command: SearchCommand, *_: object) -> SimpleNamespace:
+        make_plan(with_device(command)[0])
         done.append(command)
+        return SimpleNamespace(best=None)
 
     def load(settings: Mapping[str, JSON]) -> Dataset:
         return loaded(json.dumps(dict(settings)))
