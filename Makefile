@@ -40,10 +40,10 @@ test: $(STAMP)
 	exit $$((tests ? tests : types))
 
 test-all: lint
-	$(PYTEST) -m '' --hypothesis-profile=random $(TEST_ARGS)
+	NAS_TESTS_XLA=full $(PYTEST) -m '' --hypothesis-profile=random $(TEST_ARGS)
 
 parity: $(STAMP)
-	$(BIN)/python -m pytest -m nightly -s tests/nightly/test_parity.py $(TEST_ARGS)
+	NAS_TESTS_XLA=full $(BIN)/python -m pytest -m nightly -s tests/nightly/test_parity.py $(TEST_ARGS)
 
 browser: $(STAMP)
 	$(BIN)/python tests/browser/check_report.py $(ARGS)

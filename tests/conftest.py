@@ -1,6 +1,7 @@
 """The environment of every test, set before anything imports JAX or Ray, and the fixtures that several files share."""
 
 import atexit
+import mmap
 import os
 import secrets
 import shutil
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,24 @@ os.environ.update(
     RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0",  # its default warns of a change to come, and warnings are errors here
     RAY_AUTH_TOKEN=secrets.token_hex(32),  # otherwise Ray writes a token under the user's home
 )
+# Tests compile hundreds of programs that run for milliseconds: XLA takes less than half the time where it optimizes little
+# and emits loops in its older way. `make test-all` sets NAS_TESTS_XLA=full: programs are then compiled as for users.
+LOOPS = "--xla_cpu_use_fusion_emitters=false"
+
+
+def _knows(flag: str) -> bool:
+    """XLA ends a process that names a flag which its release does not have."""
+    folder = Path(next(iter(spec.submodule_search_locations or ()))) if (spec := find_spec("jaxlib")) else Path()
+    for path in sorted(folder.glob("*.so"), key=lambda path: -path.stat().st_size)[:1]:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(flag.strip("-").partition("=")[0].encode()) >= 0
+    return False
+
+
+if os.environ.get("NAS_TESTS_XLA", "quick") != "full":
+    os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+    if LOOPS not in (given := os.environ.get("XLA_FLAGS", "")) and _knows(LOOPS):
+        os.environ["XLA_FLAGS"] = f"{given} {LOOPS}".strip()
 os.environ.pop("HYDRA_FULL_ERROR", None)  # it would turn one-line messages into tracebacks
 
 # Nothing depends on a clock or on chance: the same examples everywhere, every time. `make test-all` draws others
