@@ -64,9 +64,11 @@ def step(asked: argparse.Namespace) -> None:
     networks = ["tiny"] if asked.dry else list(NETWORKS)
     made: dict[tuple[str, str], Arm] = {}
     for name in networks:
-        made |= build([(name, "ours")], asked, 0.4 * asked.limit)
+        made |= build([(name, "ours")], asked, 0.35 * asked.limit)
+        if (name, "ours") in made:  # should the time run out
+            row("step", f"{name}: ours, alone", ms=made[name, "ours"].turn(), build_s=made[name, "ours"].ready)
     if has_torch():
-        made |= build([(name, arm) for name in networks for arm in RIVALS], asked, 0.4 * asked.limit)
+        made |= build([(name, arm) for name in networks for arm in RIVALS], asked, 0.35 * asked.limit)
     for name in networks:
         turns(name, {arm: process for (of, arm), process in made.items() if of == name}, asked.dry)
     for (name, arm), process in made.items():
