@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import subprocess
 import sys
@@ -55,7 +56,8 @@ def searched(device: str, seed: int, trials: int, folder: Path) -> dict[str, Any
     files = [str(folder / f"{member['id']}{SUFFIX[device]}") for member in members]
     side, channels = nas.load_run(run).front[0].arch.resolution, nas.load_run(run).front[0].arch.channels
     timing = [sys.executable, __file__, "--time", json.dumps([side, channels]), *files]
-    times = json.loads(subprocess.run(timing, check=True, capture_output=True, text=True).stdout)
+    alone = {**os.environ, "NPROC": "1"}  # XLA's threads, as a search has them
+    times = json.loads(subprocess.run(timing, check=True, capture_output=True, text=True, env=alone).stdout)
     marks = (run / "report.html").read_text(encoding="utf-8")
     for member, ms in zip(members, times, strict=True):
         member["file"] = ms
