@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -24,6 +24,17 @@ NAMES = sorted(path.stem for path in (CONF / "controller").glob("*.yaml"))
 # The baseline itself, settings made for thousands of trials (their first update comes when others are done), a library, and
 # one whose proposals are the baseline's, some of them twice.
 NOT_BETTER = {"random", "mnasnet_paper", "optuna", "asha"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def optimized() -> Iterator[None]:
+    """A controller that learns runs one small program thousands of times: here it pays to optimize it."""
+    import jax
+
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 Reward = Callable[[Genome], float]
