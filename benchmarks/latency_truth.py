@@ -1,16 +1,18 @@
 """Is the latency that a search states the latency of the file that a user exports?
 
     python benchmarks/latency_truth.py [--devices onnxruntime litert host] [--runs 5] [--trials 24] [--only quiet] [--out FILE]
+                                       [--set dataset.resolution=16]
 
 Fresh default searches on each device, quiet, and again while this script keeps one core busy for 2 of every 10 seconds. Of every
 member of a front: predicted against measured latency, and the exported file timed afterwards in another process by the
 runtime's own API, one thread, 5th percentile as nas has it. A run is a row of FILE as soon as it is there; a second call does
-the runs that are missing.
+the runs that are missing. Each row holds what `first_search.py` says of the front too.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import multiprocessing
 import os
@@ -38,10 +40,10 @@ def burn() -> None:
         time.sleep(IDLE_S)
 
 
-def searched(device: str, seed: int, trials: int, folder: Path) -> dict[str, Any]:
+def searched(device: str, seed: int, trials: int, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
     """One default search, and its exported files timed."""
     run = folder / "run"
-    command = [sys.executable, "-m", "nas", "search", f"device={device}", f"seed={seed}", f"trials={trials}", f"run={run}"]
+    command = [sys.executable, "-m", "nas", "search", f"device={device}", f"seed={seed}", f"trials={trials}", f"run={run}", *settings]
     began = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     seconds = time.monotonic() - began
@@ -61,7 +63,14 @@ def searched(device: str, seed: int, trials: int, folder: Path) -> dict[str, Any
     marks = (run / "report.html").read_text(encoding="utf-8")
     for member, ms in zip(members, times, strict=True):
         member["file"] = ms
-    return {"seconds": seconds, "members": members, "not confirmed": marks.count("not confirmed")}
+    from first_search import figures_of
+
+    from nas.journal import Journal
+    from nas.report import summarize
+
+    with Journal.open(run / "journal.sqlite", read_only=True) as journal:
+        front = dataclasses.asdict(figures_of(summarize(journal)))
+    return {"seconds": seconds, "members": members, "not confirmed": marks.count("not confirmed"), "front": front}
 
 
 def exported(device: str, arch: Any) -> bytes:
@@ -141,6 +150,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=24)
     parser.add_argument("--only", choices=["quiet", "loaded"])
     parser.add_argument("--out", type=Path, default=Path("latency_truth.jsonl"))
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="settings of all searches")
     parser.add_argument("--time", nargs="+", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.time:
@@ -157,14 +167,15 @@ def main() -> None:
                     burner.start()
                 try:
                     with tempfile.TemporaryDirectory() as folder:
-                        found = searched(device, seed, asked.trials, Path(folder))
+                        found = searched(device, seed, asked.trials, Path(folder), asked.set)
                 finally:
                     if load == "loaded":
                         burner.kill()
                 rows.append({"device": device, "load": load, "seed": seed, **found})
                 with open(asked.out, "a", encoding="utf-8") as file:
                     file.write(json.dumps(rows[-1]) + "\n")
-                print(f"{device}, {load}, seed {seed}: {found['seconds']:.0f} s, {len(found['members'])} members", flush=True)
+                front = ", ".join(f"{key} {value:.3g}" for key, value in found["front"].items())
+                print(f"{device}, {load}, seed {seed}: {found['seconds']:.0f} s, {len(found['members'])} members: {front}", flush=True)
     show(rows)
 
 
