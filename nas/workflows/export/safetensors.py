@@ -1,4 +1,4 @@
-"""The safetensors format: a length, a JSON header of names, types, shapes and places, and the bytes of the arrays."""
+"""Writes the safetensors format, and names its arrays as those of a network; `nas.core.safetensors` reads it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nas.core.jsonio import parse_json
+from nas.core.safetensors import from_bytes
 from nas.nn.weights import HostVariables, Variables
 
-TYPES = {"F32": "<f4"}
-MAX_HEADER = 100_000_000
+__all__ = ["flat", "from_bytes", "nested", "to_bytes"]
 
 
 def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
@@ -25,23 +24,6 @@ def to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     return len(text).to_bytes(8, "little") + text + b"".join(parts)
-
-
-def from_bytes(data: bytes, where: str) -> dict[str, np.ndarray]:
-    """The arrays. Raises ValueError that begins with `where` for anything else than what `to_bytes` writes."""
-    try:
-        size = int.from_bytes(data[:8], "little")
-        if not 0 < size <= min(MAX_HEADER, len(data) - 8):
-            raise ValueError("its header is cut off")
-        header, body = parse_json(data[8 : 8 + size]), memoryview(data)[8 + size :]
-        out = {}
-        for name, entry in header.items():
-            if name != "__metadata__":
-                start, stop = entry["data_offsets"]
-                out[name] = np.frombuffer(body[start:stop], TYPES[entry["dtype"]]).reshape(entry["shape"])
-        return out
-    except (ValueError, KeyError, TypeError, UnicodeDecodeError, AttributeError) as error:
-        raise ValueError(f"{where}: no safetensors file: {error}") from None
 
 
 def flat(variables: Variables) -> dict[str, np.ndarray]:
