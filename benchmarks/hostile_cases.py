@@ -119,6 +119,8 @@ def weight_cases() -> list[Case]:
         Case("weights", "1 GB of zeros in 1 MB", npz_of("net/weights.npz", "params|a|b.npy", npy(
             "{'descr': '<f4', 'fortran_order': False, 'shape': (250000000,)}", bytes(10**9)), zipfile.ZIP_DEFLATED), EXPORT),
         Case("weights", "code as a Keras file", write("own.h5", PYTHON), (*EXPORT, "weights=keras:own.h5", "arch=net/arch.yaml")),
+        Case("weights", "code as a file of PyTorch", npz_of("own.pth", "net/data.pkl", pickle.dumps(Bomb())),
+             (*EXPORT, "weights=own.pth", "arch=net/arch.yaml")),
         *(Case("bundle", f"weights: {name}", both(unsigned, write("bundle/weights.safetensors", safetensors(text))), PREDICT)
           for name, text in headers.items()),
         Case("bundle", "code in the name", both(unsigned, lambda f: (f / "bundle/arch.yaml").write_text(
