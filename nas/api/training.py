@@ -52,7 +52,7 @@ def train(
         batch: Images a step; in place of the recipe's.
         lr: The highest learning rate; in place of the recipe's.
         resolution: Image size of the network in pixels; None: the dataset's.
-        weights: To start from: a weights.npz, or keras:<file>.
+        weights: To start from: a weights.npz, keras:<file>, or a state dict of PyTorch (.pth, .safetensors, .npz).
         teacher: A trained network to learn from: a bundle, the folder of a training or search.
         teacher_weights: Weights of a teacher that is given as an architecture.
         seed: Of initial weights, order and augmentation.

@@ -111,6 +111,7 @@ COMMANDS = {
             "nas train arch=runs/default/best.yaml",
             "nas train arch=runs/default/best.yaml dataset=digits recipe.epochs=40",
             "nas train arch=mobilenet_v3_large weights=keras:v3.keras dataset=folder dataset.path=photos",
+            "nas train arch=resnet50 weights=torchvision:resnet50.pth dataset=folder dataset.path=photos",
         ),
     ),
 }

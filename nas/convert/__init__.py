@@ -10,6 +10,8 @@ from nas.convert.stablehlo import stablehlo_bytes
 from nas.convert.start import starting_weights
 from nas.convert.tflite import ConversionError, tflite_bytes
 from nas.convert.tflite_int8 import quantized_tflite
+from nas.convert.torch_file import read_torch
+from nas.convert.torch_layers import import_state_dict
 
 __all__ = [
     "ConversionError",
@@ -18,10 +20,12 @@ __all__ = [
     "Preprocess",
     "folded",
     "import_layers",
+    "import_state_dict",
     "layers_of",
     "onnx_bytes",
     "quantized_tflite",
     "read_layers",
+    "read_torch",
     "stablehlo_bytes",
     "starting_weights",
     "tflite_bytes",

@@ -14,10 +14,14 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Imported:
-    """HostVariables of a network, and the nodes that are as the start had them because the source does not fit there."""
+    """HostVariables of a network, and the nodes that are as the start had them because the source does not fit there.
+
+    `notes` are lines for people: what of the file was read, and what its network does otherwise than this one.
+    """
 
     variables: HostVariables
     fresh: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def copied(variables: HostVariables) -> HostVariables:

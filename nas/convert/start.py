@@ -2,32 +2,90 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from nas.arch.graph import Graph
 from nas.convert.fill import Imported, copied, fill
 from nas.convert.keras import import_layers
 from nas.convert.keras_file import read_layers
+from nas.convert.state_dict import Chosen, choose_by_name
+from nas.convert.torch_file import read_torch
+from nas.convert.torch_layers import SUFFIXES, import_state_dict
+from nas.core.safetensors import from_bytes
+from nas.core.text import one_line
 from nas.nn.network import init
-from nas.nn.weights import HostVariables, load_weights
+from nas.nn.weights import ORIGINS, HostVariables, load_arrays, nested, split_source
 
-KERAS = "keras:"
+KERAS_FILES = (".h5", ".keras")
+TORCH_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .bin and .ckpt are other tools' names of the same
+SAFETENSORS = ".safetensors"
+MAX_BYTES = 8 << 30
 
 
 def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
-    """The arrays of `source`: `keras:<file>`, or a weights.npz of this project; those left as `init` made them are named.
+    """A network's variables from a file; those that it leaves as `init` made them are named.
 
-    Raises ValueError naming the file and the first layer that does not fit.
+    Args:
+        source: `keras:<file>`; a weights.npz of this project; or a state dict of PyTorch in a .pth, .pt, .safetensors or
+            .npz, with `timm:` or `torchvision:` before it where the file is of one of those.
+        graph: The network.
+        seed: Of the initial weights.
+
+    Raises:
+        ValueError: Naming the file and the first layer that does not fit.
     """
-    path = Path(source.removeprefix(KERAS)).expanduser()
-    if not source.startswith(KERAS) and path.suffix in (".h5", ".keras"):
-        raise ValueError(f"{source}: a Keras file; write weights={KERAS}{source}")
+    origin, path = split_source(source)
+    suffix = path.suffix.lower()
+    if origin != "keras" and suffix in KERAS_FILES:
+        raise ValueError(f"{path}: a Keras file; write weights=keras:{path}")
     start = init(graph, seed)
-    given = read_layers(path) if source.startswith(KERAS) else load_weights(path)
+    given = read_layers(path) if origin == "keras" else read_arrays(path)
     try:
-        return _same_names(given, start) if isinstance(given, dict) else import_layers(given, graph, start)
+        if isinstance(given, list):
+            return import_layers(given, graph, start)
+        if not isinstance(given, Chosen):
+            return _same_names(given, start)
+        imported = import_state_dict(given.arrays, graph, start, is_sorted=suffix == SAFETENSORS)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {one_line(str(error))}") from None
+    notes = (given.note, *imported.notes, _convention(origin, path, graph))
+    return replace(imported, notes=tuple(note for note in notes if note))
+
+
+def read_arrays(path: Path) -> HostVariables | Chosen[np.ndarray]:
+    """What a file holds: variables of this project, or a state dict. Raises ValueError naming the file."""
+    suffix = path.suffix.lower()
+    if suffix in TORCH_FILES:
+        return read_torch(path)
+    arrays = _read_safetensors(path) if suffix == SAFETENSORS else load_arrays(path)
+    if suffix == SAFETENSORS and all("/" in name for name in arrays):
+        return _of_bundle(arrays)
+    is_state_dict = any(name.rpartition(".")[2] in SUFFIXES and "|" not in name for name in arrays)
+    return choose_by_name(arrays) if is_state_dict or suffix == SAFETENSORS else nested(arrays, path)
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise ValueError(f"{path}: has {size / 2**30:.0f} GiB; {MAX_BYTES >> 30} GiB is the most")
+        return from_bytes(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror or error}") from None
+
+
+def _of_bundle(arrays: Mapping[str, np.ndarray]) -> HostVariables:
+    """Variables from the names of a bundle's weights.safetensors, `<node>/<array>`."""
+    variables: HostVariables = {"params": {}, "stats": {}}
+    for name, array in arrays.items():
+        node, _, own = name.rpartition("/")
+        variables["stats" if own in ("mean", "var") else "params"].setdefault(node, {})[own] = array
+    return variables
 
 
 def _same_names(given: HostVariables, start: HostVariables) -> Imported:
@@ -41,3 +99,27 @@ def _same_names(given: HostVariables, start: HostVariables) -> Imported:
         if not fill(variables, node, arrays, "the file"):
             fresh.append(node)
     return Imported(variables, tuple(fresh))
+
+
+def _convention(origin: str, path: Path, graph: Graph) -> str | None:
+    """A line where the file's network pads or normalizes otherwise, by where it comes from: shapes do not show it.
+
+    torchvision's networks, and timm's but those whose names begin with tf_, pad k // 2 on both sides.
+    """
+    if origin not in ORIGINS[1:]:
+        return None
+    name = path.stem if path.stem not in ("model", "pytorch_model") else path.parent.name
+    expected = "same" if origin == "timm" and name.startswith("tf_") else "torch"
+    ours = {"same" if n.attr["padding"] == "same" else "torch" for n in graph.nodes if n.op == "conv" and _pads_matter(n.attr)}
+    if ours <= {expected}:
+        return None
+    eps = {"same": "1.0e-03", "torch": "1.0e-05"}[expected]
+    return (
+        f"as a network of {origin} it has padding: {expected} and most often norm_eps: {eps}; this architecture pads otherwise, "
+        "so that it computes something else until it is trained"
+    )
+
+
+def _pads_matter(attr: Mapping[str, object]) -> bool:
+    """Only windows that skip pixels lie elsewhere by the two ways to pad."""
+    return attr["stride"] != 1 and attr["kernel"] != 1 and attr["padding"] != 0

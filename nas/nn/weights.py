@@ -21,6 +21,19 @@ Arrays: TypeAlias = "Mapping[str, Mapping[str, AnyArray]]"  # node name -> array
 Variables: TypeAlias = "Mapping[str, Arrays]"  # collection ("params", "stats") -> its arrays
 HostArrays: TypeAlias = dict[str, dict[str, np.ndarray]]
 HostVariables: TypeAlias = dict[str, HostArrays]
+ORIGINS = ("keras", "timm", "torchvision")
+TORCH_HINT = "Files of PyTorch are read by weights= of nas train, under a name that ends in .pth or .pt"
+
+
+def split_source(source: str) -> tuple[str, Path]:
+    """What `weights=` names: where the file comes from, empty where it is not said, and its path.
+
+    Example:
+        >>> split_source("timm:nets/model.safetensors")
+        ('timm', PosixPath('nets/model.safetensors'))
+    """
+    origin, colon, name = source.partition(":")
+    return (origin, Path(name).expanduser()) if colon and origin in ORIGINS else ("", Path(source).expanduser())
 
 
 def save_weights(path: Path, variables: Variables) -> None:
@@ -113,5 +126,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     except (OSError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         reason = " ".join(str(error).split())
         if "pickle" in reason:  # NumPy's advice is to trust it
-            reason = "expected the .npz of nas train, which holds plain arrays; Python objects are not loaded"
+            reason = f"expected the .npz of nas train, which holds plain arrays; Python objects are not loaded. {TORCH_HINT}"
+        if "data.pkl" in reason:
+            reason = f"a zip of PyTorch. {TORCH_HINT}"
         raise ValueError(f"{path}: no weights file: {reason}") from None

@@ -276,6 +276,8 @@ def _start(command: TrainCommand, arch: Arch, progress: Progress) -> Variables:
     except ValueError as error:
         raise ValueError(f"weights: {error}") from None
     progress.message(f"weights of {source}")
+    for note in imported.notes:
+        progress.message(f"weights: {note}")
     if imported.fresh:
         progress.message(
             f"{', '.join(imported.fresh)}: not in these weights for {arch.classes} classes, starts from initial values"

@@ -22,7 +22,7 @@ from nas.data.record import KEY, DataRecord, record_of
 from nas.evaluators import EVALUATORS, Context, evaluator_settings
 from nas.journal import Journal
 from nas.latency import make_device
-from nas.nn.weights import Variables, save_weights
+from nas.nn.weights import Variables, save_weights, split_source
 from nas.recipe import Recipe
 from nas.records import JSON, Job
 from nas.report.trajectory import trajectory_svg
@@ -170,7 +170,7 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     command = dataclasses.replace(command, recipe=recipe)
     for line in (*described(dataset), *notes):
         progress.message(line)
-    arch = find_arch(command.arch or str(Path(command.weights.removeprefix("keras:")).with_name("arch.yaml")), "arch")
+    arch = find_arch(command.arch or str(split_source(command.weights)[1].with_name("arch.yaml")), "arch")
     arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))
     folder = run.folder
     config = as_config(command)

@@ -13,7 +13,7 @@ from nas.core.jsonio import parse_json
 from nas.data import Dataset, load_dataset
 from nas.data.record import DataRecord, record_of
 from nas.latency import make_device
-from nas.nn.weights import Variables
+from nas.nn.weights import Variables, split_source
 from nas.records import JSON
 from nas.report.front import unconfirmed
 from nas.tasks import outputs, task_of
@@ -50,11 +50,12 @@ class BundleSettings(Protocol):
 
 def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -> Made:
     """Writes the bundle. Raises ValueError for what does not fit together; leaves all or nothing."""
-    assert command.weights is not None
-    weights = Path(command.weights).expanduser()
-    if not command.weights.startswith("keras:") and not weights.is_file():
+    source = command.weights
+    assert source is not None
+    origin, weights = split_source(source)
+    if not weights.is_file():
         raise ValueError(f"weights: {weights}: no such file")
-    record = _record(weights.with_name("result.json"))
+    record = {} if origin else _record(weights.with_name("result.json"))
     settings = command.dataset or record.get("dataset")
     if custom.dataset is None and (not settings or "content" in settings):  # arrays, which no settings bring back
         raise ValueError("dataset: expected the dataset that the network was trained on, such as dataset=digits")
@@ -62,8 +63,8 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
     arch = custom.arch or find_arch(command.arch or str(weights.with_name("arch.yaml")), "arch")
     dataset = custom.dataset or load_dataset(settings or {})
     _check_fit(arch, dataset)
-    data = _trained_with(weights, dataset, progress)
-    variables = whole_weights(str(command.weights), arch)
+    data = _trained_with(source, dataset, progress)
+    variables = whole_weights(source, arch, progress.message)
     return make_bundle(
         Path(command.out).expanduser() if command.out else weights.with_name("bundle"), arch, variables, dataset,
         [name for name in names if name != "int8"], with_int8="int8" in names, latencies=measured(command.device, arch, progress.message),
@@ -71,7 +72,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
     )  # fmt: skip
 
 
-def _trained_with(weights: Path, dataset: Dataset, progress: Progress) -> DataRecord:
+def _trained_with(weights: str, dataset: Dataset, progress: Progress) -> DataRecord:
     """The record beside the weights, which says what the outputs mean; of weights without one, the dataset is the record."""
     if (data := recorded(weights)) is None:
         return record_of(dataset)
@@ -107,8 +108,8 @@ def _check_fit(arch: Arch, dataset: Dataset) -> None:
             raise ValueError(f"dataset: {dataset.name} has {expected} {key}, the architecture {getattr(arch, key)}")
 
 
-def whole_weights(weights: str, arch: Arch) -> Variables:
-    """The arrays of a weights file, for every layer. Raises ValueError where some are missing."""
+def whole_weights(weights: str, arch: Arch, message: Callable[[str], object] = lambda line: None) -> Variables:
+    """The arrays of a weights file, for every layer; `message` gets its notes. Raises ValueError where some are missing."""
     from nas.convert import starting_weights
 
     try:
@@ -117,6 +118,8 @@ def whole_weights(weights: str, arch: Arch) -> Variables:
         raise ValueError(f"weights: {error}") from None
     if imported.fresh:
         raise ValueError(f"weights: {', '.join(imported.fresh)} are not for {arch.classes} classes")
+    for note in imported.notes:
+        message(f"weights: {note}")
     return imported.variables
 
 
