@@ -1,0 +1,54 @@
+"""Published weights give the published network's outputs; NAS_TEST_DATA names the folder that holds them.
+
+In it, `efficientnet_lite0/` with efficientnet_lite0_imagenet.npz, the state dict as EfficientNet-PyTorch names it, and
+logits_imagenet_samples.npy, what PyTorch computes from it; and `imagenet_samples/all.parquet`, the images.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from nas.arch.blocks import lower
+from nas.arch.files import load_arch
+from nas.convert import starting_weights
+from networks import logits
+from torch_files import write_torch
+
+DATA = Path(os.environ.get("NAS_TEST_DATA", "") or "nowhere")
+LITE0, IMAGES = DATA / "efficientnet_lite0", DATA / "imagenet_samples" / "all.parquet"
+COUNT, SIDE, TOLERANCE = 10, 224, 1e-2  # JPEG decoders differ by a level here and there
+
+pytestmark = pytest.mark.skipif(not (LITE0.is_dir() and IMAGES.is_file()), reason="NAS_TEST_DATA names no folder with the data")
+
+
+def images(count: int) -> np.ndarray:
+    """(count, 224, 224, 3): the center of the stored images, normalized as in its training: (x - 127) / 128."""
+    column = next(pq.ParquetFile(IMAGES).iter_batches(count, columns=["image"])).column("image").to_pylist()
+    found = []
+    for content in column:
+        pixels = np.asarray(Image.open(io.BytesIO(content["bytes"] if isinstance(content, dict) else content)).convert("RGB"), np.float32)
+        top, left = ((size - SIDE) // 2 for size in pixels.shape[:2])
+        found.append(pixels[top : top + SIDE, left : left + SIDE])
+    return (np.stack(found) - 127) / 128
+
+
+def test_efficientnet_lite0_computes_what_pytorch_does(tmp_path: Path) -> None:
+    graph, path = lower(load_arch("efficientnet_lite0")), LITE0 / "efficientnet_lite0_imagenet.npz"
+    imported = starting_weights(str(path), graph, 0)
+    assert imported.fresh == ()
+    with np.load(path, allow_pickle=False) as arrays:
+        tree = {"state_dict": {name: arrays[name] for name in arrays.files}}
+    again = starting_weights(str(write_torch(tmp_path / "lite0.pth", tree)), graph, 0).variables
+    for node, ours in imported.variables["params"].items():
+        assert all(np.array_equal(again["params"][node][name], array) for name, array in ours.items())
+    expected = np.load(LITE0 / "logits_imagenet_samples.npy", mmap_mode="r")[:COUNT]
+    difference = float(np.abs(logits(graph, imported.variables, images(COUNT)) - expected).max())
+    print(f"largest difference of a logit {difference:.1e}")
+    assert difference < TOLERANCE
