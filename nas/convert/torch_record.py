@@ -18,6 +18,7 @@ STORAGES = {
     "torch.BFloat16Storage": "bfloat16", "torch.LongStorage": "int64", "torch.IntStorage": "int32",
     "torch.ByteStorage": "uint8", "torch.BoolStorage": "bool",
 }  # fmt: skip
+CODES = {operation.code: operation for operation in pickletools.opcodes}
 MAX_OPERATIONS, MAX_AXES = 2_000_000, 8
 REMEDY = "only tensors in dictionaries are read; save model.state_dict() alone with torch.save"
 
@@ -75,7 +76,7 @@ def read_record(data: bytes) -> Any:
         if not code:
             raise ValueError("its record is cut off")
         # Looked up before its argument is read, so that nothing is done for an operation that is not known.
-        operation = pickletools.code2op.get(code.decode("latin-1"))
+        operation = CODES.get(code.decode("latin-1"))
         name = operation.name if operation else f"0x{code.hex()}"
         if operation is None or name not in OPERATIONS:
             raise ValueError(f"operation {name} of its record is not known; {REMEDY}")

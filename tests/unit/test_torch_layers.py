@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.arch import arch_from_dict
+from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import lower
 from nas.arch.graph import Graph
 from nas.convert import starting_weights
 from nas.convert.torch_file import OLD
 from nas.convert.torch_layers import TorchLayer, import_state_dict, in_order
 from nas.nn.network import init
-from nas.nn.weights import HostVariables, load_weights, save_arrays
+from nas.nn.weights import HostVariables, Variables, load_weights, save_arrays
 from nas.workflows.export import safetensors
+from nas.workflows.export.sources import whole_weights
 from networks import settled
 from torch_files import torch_bytes, write_torch
 
@@ -26,18 +27,26 @@ OURS = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_
 Names = Callable[[str, bool], str]
 
 
-def graph_of(stem: Mapping[str, Any], stages: list[Any], head: Mapping[str, Any], classes: int = 5, **more: Any) -> Graph:
+def arch_of(stem: Mapping[str, Any], stages: list[Any], head: Mapping[str, Any], classes: int = 5, **more: Any) -> Arch:
     data = {"name": "a", "resolution": 16, "classes": classes, "stem": dict(stem), "stages": stages, "head": dict(head), **more}
-    return lower(arch_from_dict(data))
+    return arch_from_dict(data)
+
+
+def graph_of(stem: Mapping[str, Any], stages: list[Any], head: Mapping[str, Any], classes: int = 5) -> Graph:
+    return lower(arch_of(stem, stages, head, classes))
 
 
 def mobile(classes: int = 5, **more: Any) -> Graph:
-    """Two blocks without expansion, then blocks of which two have an SE convolution of an expansion's shape."""
+    return lower(mobile_arch(classes, **more))
+
+
+def mobile_arch(classes: int = 5, **more: Any) -> Arch:
+    """Two blocks without expansion, then twelve whose second SE convolution has the shape of their expansion."""
     stages = [
         {"op": "mbconv", "repeat": 2, "expand": 1, "kernel": 3, "width": 8, "stride": 1},
         {"op": "mbconv", "repeat": 12, "expand": 4, "kernel": 3, "se": 0.25, "se_of": "hidden", "width": 8, "stride": 2},
     ]  # fmt: skip
-    return graph_of({"op": "conv", "width": 8, "stride": 2}, stages, {"op": "classifier", "width": 12}, classes, **more)
+    return arch_of({"op": "conv", "width": 8, "stride": 2}, stages, {"op": "classifier", "width": 12}, classes, **more)
 
 
 def residual(op: str, classes: int = 5) -> Graph:
@@ -105,7 +114,7 @@ def to_torch(graph: Graph, variables: HostVariables, names: Names) -> dict[str, 
     return out
 
 
-def same(a: HostVariables, b: HostVariables) -> bool:
+def same(a: Variables, b: Variables) -> bool:
     rows = [(part, node, name) for part, nodes in a.items() for node, arrays in nodes.items() for name in arrays]
     return all(np.array_equal(a[part][node][name], b[part][node][name]) for part, node, name in rows)
 
@@ -242,6 +251,7 @@ def test_sorted_names_are_put_in_order(names: list[str]) -> None:
 
 
 NOTED = "padding: torch and most often norm_eps: 1.0e-05; this architecture pads otherwise"
+NOTE = f"as a network of timm it has {NOTED}"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +260,7 @@ NOTED = "padding: torch and most often norm_eps: 1.0e-05; this architecture pads
         ("", "a.pth", "same", None),
         ("torchvision:", "a.pth", "same", f"as a network of torchvision it has {NOTED}"),
         ("torchvision:", "a.pth", "torch", None),
-        ("timm:", "mobilenetv3_small.pth", "same", f"as a network of timm it has {NOTED}"),
+        ("timm:", "mobilenetv3_small.pth", "same", NOTE),
         ("timm:", "tf_mobilenetv3_small.pth", "same", None),
         ("timm:", "tf_mobilenetv3_small/model.safetensors", "torch", "as a network of timm it has padding: same"),
     ],
@@ -266,6 +276,17 @@ def test_how_the_files_network_pads_is_said(origin: str, file: str, padding: str
         path.write_bytes(safetensors.to_bytes(arrays))
     notes = starting_weights(f"{origin}{path}", graph, 0).notes
     assert (notes == ()) if note is None else (note in notes[0])
+
+
+def test_an_export_reads_them_whole_and_says_what_was_read(tmp_path: Path) -> None:
+    arch = mobile_arch()
+    lines: list[str] = []
+    variables = settled(lower(arch))
+    path = write_torch(tmp_path / "a.pth", {"ema": to_torch(lower(arch), variables, timm), "net": {"x": np.ones(1, np.float32)}})
+    assert same(whole_weights(f"timm:{path}", arch, lines.append), variables)
+    assert [line.partition(";")[0] for line in lines] == ["weights: read from ema", "weights: " + NOTE.partition(";")[0]]
+    with pytest.raises(ValueError, match=r"weights: head/logits are not for 3 classes"):
+        whole_weights(str(path), mobile_arch(3))
 
 
 def test_a_bundles_own_safetensors_are_a_start(tmp_path: Path) -> None:
