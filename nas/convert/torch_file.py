@@ -1,7 +1,8 @@
 """PyTorch's weight files, `.pth` and `.pt`, read without PyTorch: arrays and their names, never code.
 
 The file is a zip: a record of what there is (`nas.convert.torch_record` reads it), and one entry of plain numbers for each
-storage. Everything is held against the size of the file before it is read.
+storage. Everything is held against the size of the file before it is read. Files of PyTorch before 1.6 are no zip:
+`nas.convert.torch_legacy` reads them.
 """
 
 from __future__ import annotations
@@ -10,21 +11,23 @@ import os
 import struct
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from nas.convert.state_dict import Chosen, choose
-from nas.convert.torch_record import Storage, Tensor, read_record
+from nas.convert.torch_legacy import MAGIC, number_type, read_legacy
+from nas.convert.torch_record import MAX_RECORD, Storage, Tensor, read_record
 from nas.core.safetensors import from_bfloat16
 from nas.core.text import one_line
 
 RECORD, SCRIPT = "data.pkl", "constants.pkl"
-MAX_RECORD, MAX_ENTRIES, MAX_VIEWS = 64 << 20, 100_000, 4
-OLD = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # how files of PyTorch before 1.6 begin
-CONVERT = 'torch.save(torch.load("old.pth", map_location="cpu", weights_only=True), "new.pth")'
+MAX_ENTRIES, MAX_VIEWS = 100_000, 4
+TAR, TAR_PLACE = b"ustar", 257  # how the first block of a tar is marked
+# By weights_only=True PyTorch does not read its tars, so the line says what else it would do.
+CONVERT = 'torch.save(torch.load("old.pth", map_location="cpu", weights_only=False), "new.pth"), which runs what the file says'
 FAULTS = (
     OSError, ValueError, KeyError, EOFError, RuntimeError, NotImplementedError, OverflowError, struct.error, zlib.error,
     zipfile.BadZipFile,
@@ -51,23 +54,36 @@ def read_torch(path: Path) -> Chosen[np.ndarray]:
 
 
 def _read(file: IO[bytes]) -> Chosen[np.ndarray]:
-    begin, size = file.read(len(OLD)), file.seek(0, os.SEEK_END)
-    if not begin.startswith(b"PK"):
-        old = "of PyTorch before 1.6; convert it once where PyTorch is: " + CONVERT
-        raise ValueError(old if begin == OLD else "not the zip that torch.save writes; an old one is converted by " + CONVERT)
-    with zipfile.ZipFile(file) as archive:
-        members = _members(archive, size)
-        root = _root(members)
-        if members[root + RECORD].file_size > MAX_RECORD:
-            raise ValueError(f"its record has more than {MAX_RECORD >> 20} MiB")
-        order = archive.read(members[f"{root}byteorder"]) if f"{root}byteorder" in members else b"little"
-        if order not in (b"little", b"big"):
-            raise ValueError(f"its byte order is {order[:20]!r}; expected little or big")
-        chosen = choose(read_record(archive.read(members[root + RECORD])), Tensor)
-        _check_views(chosen.arrays)
-        storages: dict[tuple[str, str], np.ndarray] = {}
-        arrays = {name: _array(archive, members, root, order, tensor, storages) for name, tensor in chosen.arrays.items()}
-        return Chosen(arrays, chosen.place, chosen.left)
+    begin, size = file.read(TAR_PLACE + len(TAR)), file.seek(0, os.SEEK_END)
+    if begin.startswith(b"PK"):
+        with zipfile.ZipFile(file) as archive:
+            return _read_zip(archive, size)
+    if begin.startswith(MAGIC):
+        return _arrays(*read_legacy(file))
+    if begin[TAR_PLACE:] == TAR:
+        raise ValueError(f"a tar, as the first versions of PyTorch wrote; where PyTorch is, and you trust the file: {CONVERT}")
+    raise ValueError("not what torch.save writes, which is a zip, or begins with a magic number")
+
+
+def _read_zip(archive: zipfile.ZipFile, size: int) -> Chosen[np.ndarray]:
+    members = _members(archive, size)
+    root = _root(members)
+    if members[root + RECORD].file_size > MAX_RECORD:
+        raise ValueError(f"its record has more than {MAX_RECORD >> 20} MiB")
+    order = archive.read(members[f"{root}byteorder"]) if f"{root}byteorder" in members else b"little"
+    if order not in (b"little", b"big"):
+        raise ValueError(f"its byte order is {order[:20]!r}; expected little or big")
+    tree = read_record(archive.read(members[root + RECORD]))
+    return _arrays(tree, lambda storage: _numbers(archive, members, f"{root}data/{storage.key}", storage, order))
+
+
+def _arrays(tree: Any, numbers: Callable[[Storage], np.ndarray]) -> Chosen[np.ndarray]:
+    """The arrays of a checkpoint; `numbers` gives those of a storage."""
+    chosen = choose(tree, Tensor)
+    _check_views(chosen.arrays)
+    storages: dict[tuple[str, str], np.ndarray] = {}
+    arrays = {name: _array(tensor, numbers, storages) for name, tensor in chosen.arrays.items()}
+    return Chosen(arrays, chosen.place, chosen.left)
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
@@ -105,11 +121,10 @@ def _check_views(chosen: Mapping[str, Tensor]) -> None:
         raise ValueError(f"its tensors are more than {MAX_VIEWS} times as large as what they share")
 
 
-def _array(archive: zipfile.ZipFile, members: Mapping[str, zipfile.ZipInfo], root: str, order: bytes, tensor: Tensor,
-           storages: dict[tuple[str, str], np.ndarray]) -> np.ndarray:  # fmt: skip
+def _array(tensor: Tensor, read: Callable[[Storage], np.ndarray], storages: dict[tuple[str, str], np.ndarray]) -> np.ndarray:
     storage, key = tensor.storage, (tensor.storage.key, tensor.storage.dtype)
     if key not in storages:
-        storages[key] = _numbers(archive, members, f"{root}data/{storage.key}", storage, order)
+        storages[key] = read(storage)
     numbers = storages[key]
     if tensor.storage.count > len(numbers):
         raise ValueError(f"storage {storage.key}: cut off")
@@ -126,7 +141,7 @@ def _numbers(
 ) -> np.ndarray:
     if entry not in members:
         raise ValueError(f"storage {storage.key[:60]}: not in the file")
-    dtype = np.dtype("uint16" if storage.dtype == "bfloat16" else storage.dtype).newbyteorder("<" if order == b"little" else ">")
+    dtype = number_type(storage, "<" if order == b"little" else ">")
     if (expected := storage.count * dtype.itemsize) > members[entry].file_size:
         raise ValueError(f"storage {storage.key[:60]}: {members[entry].file_size:,} bytes, expected {expected:,}")
     return np.frombuffer(archive.read(members[entry])[:expected], dtype) if expected else np.zeros(0, dtype)

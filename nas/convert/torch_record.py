@@ -19,7 +19,7 @@ STORAGES = {
     "torch.ByteStorage": "uint8", "torch.BoolStorage": "bool",
 }  # fmt: skip
 CODES = {operation.code: operation for operation in pickletools.opcodes}
-MAX_OPERATIONS, MAX_AXES = 2_000_000, 8
+MAX_RECORD, MAX_OPERATIONS, MAX_AXES = 64 << 20, 2_000_000, 8
 REMEDY = "only tensors in dictionaries are read; save model.state_dict() alone with torch.save"
 
 
@@ -70,7 +70,26 @@ def read_record(data: bytes) -> Any:
         >>> read_record(b"\\x80\\x02]q\\x00(K\\x01K\\x02e.")
         [1, 2]
     """
-    machine, stream = _Machine(), io.BytesIO(data)
+    return read_next(io.BytesIO(data))
+
+
+def read_next(stream: io.BytesIO, storages: dict[str, Storage] | None = None) -> Any:
+    """The same of the record that begins where a stream stands; then the stream stands behind its end.
+
+    Args:
+        stream: Of bytes in memory.
+        storages: For a record of PyTorch before 1.6, whose references to storages have a part more: those that it refers to
+            are put here, by key.
+
+    Returns:
+        As `read_record`.
+
+    Example:
+        >>> stream = io.BytesIO(b"\\x80\\x02K\\x01.\\x80\\x02K\\x02.")
+        >>> read_next(stream), read_next(stream)
+        (1, 2)
+    """
+    machine = _Machine(storages)
     for _ in range(MAX_OPERATIONS):
         code = stream.read(1)
         if not code:
@@ -90,7 +109,8 @@ def read_record(data: bytes) -> Any:
 class _Machine:
     """A stack, the heights at which lists of arguments begin, and what later operations may fetch again."""
 
-    def __init__(self) -> None:
+    def __init__(self, storages: dict[str, Storage] | None) -> None:
+        self.storages = storages
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
@@ -154,10 +174,15 @@ class _Machine:
         target.update(_pairs(items))
 
     def set_state(self) -> None:
-        """Attributes of a dictionary, such as `_metadata` with the versions of layers: they are left unread."""
+        """Attributes of a dictionary, such as `_metadata` with the versions of layers, and of a parameter: they are left unread."""
         state, target = self.pop(), self.top()
-        if type(target) is not dict or type(state) is not dict:
-            raise ValueError(f"its record gives a {_kind(target)} a state; {REMEDY}")
+        match target, state:
+            case dict(), dict():
+                return
+            case Tensor(), (bool(), bool(), dict() | None):  # PyTorch before 0.4: has a gradient, is volatile, hooks
+                return
+            case _:
+                raise ValueError(f"its record gives a {_kind(target)} a state; {REMEDY}")
 
     def call(self) -> None:
         called, arguments = self.take(2)
@@ -167,10 +192,21 @@ class _Machine:
 
     def storage(self) -> None:
         match self.pop():
-            case ("storage", Name(kind), str(key), str(), int(count)) if kind in STORAGES and 0 <= count < 2**63:
-                self.push(Storage(STORAGES[kind], key, count))
+            case ("storage", Name(kind), str(key), str(), int(count), *view) if (
+                kind in STORAGES and 0 <= count < 2**63 and len(view) == (self.storages is not None)
+            ):
+                self.push(self._known(Storage(STORAGES[kind], key, count), view))
             case other:
                 raise ValueError(f"its record refers to a {_kind(other)} outside, which is no storage of numbers")
+
+    def _known(self, storage: Storage, view: list[Any]) -> Storage:
+        """The same, noted where storages are."""
+        if self.storages is not None:
+            if view != [None]:
+                raise ValueError(f"storage {storage.key[:60]} is a part of another one, by view_metadata, which is not read")
+            if self.storages.setdefault(storage.key, storage) != storage:
+                raise ValueError(f"storage {storage.key[:60]}: of two types or lengths")
+        return storage
 
 
 def _kind(value: Any) -> str:
@@ -198,9 +234,9 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Ten
     """A tensor that lies inside its storage and holds each number of it at most once."""
     sizes = (shape, strides)
     if type(storage) is not Storage or not all(type(s) is tuple and len(s) <= MAX_AXES for s in sizes):
-        raise ValueError("torch._utils._rebuild_tensor_v2: expected a storage, an offset, a shape and strides")
+        raise ValueError("torch._utils._rebuild_tensor: expected a storage, an offset, a shape and strides")
     if len(shape) != len(strides) or not all(type(n) is int and 0 <= n < 2**63 for n in (offset, *shape, *strides)):
-        raise ValueError("torch._utils._rebuild_tensor_v2: a shape or strides that are none")
+        raise ValueError("torch._utils._rebuild_tensor: a shape or strides that are none")
     last = offset + sum((n - 1) * step for n, step in zip(shape, strides, strict=True))
     count = math.prod(shape)
     if count > storage.count or offset > storage.count or (count and last >= storage.count):
@@ -218,9 +254,12 @@ CALLED: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": dict,  # empty; its items are set afterwards
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_tensor": _tensor,  # this and the next are of PyTorch before 0.4
+    "torch.nn.parameter.Parameter": _parameter,
 }
 ARGUMENTS = {
     "collections.OrderedDict": (0, 0), "torch._utils._rebuild_tensor_v2": (6, 7), "torch._utils._rebuild_parameter": (3, 3),
+    "torch._utils._rebuild_tensor": (4, 4), "torch.nn.parameter.Parameter": (1, 2),
 }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
-"""Files as PyTorch writes them, made without PyTorch: the record by hand, the numbers beside it in a zip."""
+"""Files as PyTorch writes them, made without PyTorch: the record by hand, the numbers beside it in a zip, or after it."""
 
 from __future__ import annotations
 
 import io
+import re
 import struct
 import zipfile
 from collections import OrderedDict
@@ -12,6 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
+
+from nas.convert.torch_file import read_torch
+from nas.convert.torch_legacy import MAGIC
 
 STORAGES = {
     "float64": "Double", "float32": "Float", "float16": "Half", "int64": "Long", "int32": "Int", "uint8": "Byte", "bool": "Bool",
@@ -37,6 +42,13 @@ class Parameter:
 
 
 @dataclass(frozen=True)
+class OldParameter:
+    """The same, as PyTorch before 0.4 wrote it."""
+
+    array: np.ndarray
+
+
+@dataclass(frozen=True)
 class Global:
     """A name that the record calls without arguments."""
 
@@ -45,9 +57,13 @@ class Global:
 
 
 class Record:
-    """Protocol 2, with every name and text remembered as Python's pickler does; `storages` are the numbers."""
+    """Protocol 2, with every name and text remembered as Python's pickler does; `storages` are the numbers.
 
-    def __init__(self, tree: Any) -> None:
+    `more` are the parts of a reference to a storage after the fifth: before 1.6 there was one, None.
+    """
+
+    def __init__(self, tree: Any, more: tuple[Any, ...] = ()) -> None:
+        self.more = more
         self.out, self.storages, self.names, self.count = bytearray(b"\x80\x02"), [], {}, 0
         self.value(tree)
         self.out += b"."
@@ -94,6 +110,13 @@ class Record:
                 self.name("torch._utils", "_rebuild_parameter")
                 self.out += b"("
                 self.values([array, True, OrderedDict()], b"tR")
+            case OldParameter(array):
+                self.name("torch.nn.parameter", "Parameter")
+                self.out += b"("
+                self.name("torch._utils", "_rebuild_tensor")
+                self.storage(array.reshape(-1), [0, array.shape, tuple(s // array.itemsize for s in array.strides)], b"tRtR")
+                self.value((True, False, OrderedDict()))
+                self.out += b"b"
             case np.ndarray():
                 array = np.asarray(value, order="C")
                 self.tensor(View(array.ravel(), 0, value.shape, tuple(s // array.itemsize for s in array.strides)))
@@ -120,15 +143,18 @@ class Record:
             self.out += b"b"
 
     def tensor(self, view: View) -> None:
-        key = next((i for i, storage in enumerate(self.storages) if storage is view.storage), len(self.storages))
-        if key == len(self.storages):
-            self.storages.append(view.storage)
         self.name("torch._utils", "_rebuild_tensor_v2")
+        self.storage(view.storage, [view.offset, view.shape, view.strides, False, OrderedDict()], b"tR")
+
+    def storage(self, numbers: np.ndarray, arguments: list[Any], end: bytes) -> None:
+        key = next((i for i, storage in enumerate(self.storages) if storage is numbers), len(self.storages))
+        if key == len(self.storages):
+            self.storages.append(numbers)
         self.out += b"(("
         self.value("storage")
-        self.name("torch", f"{STORAGES[view.storage.dtype.name]}Storage")
-        self.values([str(key), "cpu", view.storage.size], b"tQ")
-        self.values([view.offset, view.shape, view.strides, False, OrderedDict()], b"tR")
+        self.name("torch", f"{STORAGES[numbers.dtype.name]}Storage")
+        self.values([str(key), "cpu", numbers.size, *self.more], b"tQ")
+        self.values(arguments, end)
 
 
 def zipped(record: bytes, storages: Mapping[str, bytes], **more: bytes) -> bytes:
@@ -146,7 +172,40 @@ def torch_bytes(tree: Any) -> bytes:
     return zipped(bytes(record.out), {str(i): storage.tobytes() for i, storage in enumerate(record.storages)})
 
 
-def write_torch(path: Path, tree: Any) -> Path:
-    """`torch_bytes` as a file."""
-    path.write_bytes(torch_bytes(tree))
+FACTS = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+
+
+def chained(record: bytes, keys: Any, storages: bytes, version: Any = 1001, facts: Any = FACTS) -> bytes:
+    """The file of PyTorch before 1.6 of a record, the keys of its storages, and these one after another."""
+    return MAGIC + Record(version).out + Record(facts).out + record + Record(keys).out + storages
+
+
+def counted(storage: np.ndarray) -> bytes:
+    """A storage as it lies in such a file."""
+    return struct.pack("<q", storage.size) + storage.tobytes()
+
+
+def legacy_bytes(tree: Any) -> bytes:
+    """What `torch.save(tree)` wrote before PyTorch 1.6."""
+    record = Record(tree, (None,))
+    storages = {str(key): storage for key, storage in enumerate(record.storages)}
+    return chained(bytes(record.out), sorted(storages), b"".join(counted(storages[key]) for key in sorted(storages)))
+
+
+WRITERS = {"zip": torch_bytes, "legacy": legacy_bytes}
+
+
+def write_torch(path: Path, tree: Any, form: str = "zip") -> Path:
+    """`torch_bytes`, or another of `WRITERS`, as a file."""
+    path.write_bytes(WRITERS[form](tree))
     return path
+
+
+def refused(path: Path) -> str:
+    """The one line that a file is refused with, which begins with its path."""
+    with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: ") as found:
+        read_torch(path)
+    line = str(found.value)
+    assert line.isprintable()
+    assert len(line) < len(str(path)) + 400
+    return line

@@ -14,14 +14,13 @@ from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import lower
 from nas.arch.graph import Graph
 from nas.convert import starting_weights
-from nas.convert.torch_file import OLD
 from nas.convert.torch_layers import TorchLayer, import_state_dict, in_order
 from nas.nn.network import init
 from nas.nn.weights import HostVariables, Variables, load_weights, save_arrays
 from nas.workflows.export import safetensors
 from nas.workflows.export.sources import whole_weights
 from networks import settled
-from torch_files import torch_bytes, write_torch
+from torch_files import WRITERS, write_torch
 
 OURS = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 Names = Callable[[str, bool], str]
@@ -296,9 +295,9 @@ def test_a_bundles_own_safetensors_are_a_start(tmp_path: Path) -> None:
     assert same(starting_weights(str(tmp_path / "weights.safetensors"), graph, 0).variables, variables)
 
 
-@pytest.mark.parametrize("content", [torch_bytes({"a.weight": np.ones((2, 2), np.float32)}), OLD + b"."])
-def test_a_file_of_pytorch_under_another_name_is_pointed_to_its_reader(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "a.npz").write_bytes(content)
+@pytest.mark.parametrize("form", WRITERS)
+def test_a_file_of_pytorch_under_another_name_is_pointed_to_its_reader(form: str, tmp_path: Path) -> None:
+    write_torch(tmp_path / "a.npz", {"a.weight": np.ones((2, 2), np.float32)}, form)
     with pytest.raises(ValueError, match=r"a\.npz: no weights file: .* read by weights= of nas train, under a name that ends in \.pth"):
         load_weights(tmp_path / "a.npz")
 
