@@ -162,7 +162,7 @@ def main() -> None:
             for seed in range(asked.runs):
                 if any((row["device"], row["load"], row["seed"]) == (device, load, seed) for row in rows):
                     continue
-                burner = multiprocessing.Process(target=burn, daemon=True)
+                burner = multiprocessing.get_context("spawn").Process(target=burn, daemon=True)  # JAX has threads by then
                 if load == "loaded":
                     burner.start()
                 try:
