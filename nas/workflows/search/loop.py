@@ -49,9 +49,10 @@ class SearchSettings:
     timeout_s: float | None = 3600
     max_infeasible: int = 1000
     enqueue: tuple[str, ...] = ()
+    stratified: int = 0
 
     def __post_init__(self) -> None:
-        check_ranges(self, in_flight=(0, 10_000), threads=(1, 1024), retries=(0, 100), max_infeasible=(1, 10**7))
+        check_ranges(self, in_flight=(0, 10_000), threads=(1, 1024), retries=(0, 100), max_infeasible=(1, 10**7), stratified=(0, 1000))
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise ValueError(f"timeout_s: expected more than 0 seconds or null, got {self.timeout_s:g}")
 

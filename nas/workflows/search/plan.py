@@ -79,7 +79,7 @@ class Plan:
         search = {
             k: v
             for k, v in dataclasses.asdict(self.settings).items()
-            if k in ("in_flight", "threads", "repeat", "enqueue")
+            if k in ("in_flight", "threads", "repeat", "enqueue") or (k == "stratified" and v)  # runs from before it resume
         }
         data = {"digest": self.dataset.digest} if self.dataset else None
         sizes = {"resolution": c.resolution, "divisor": c.divisor}

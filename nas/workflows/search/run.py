@@ -33,6 +33,7 @@ from nas.workflows.search.plan import Plan, SearchCommand, make_plan
 from nas.workflows.search.preparation import prepare
 from nas.workflows.search.problem import counted_problem, make_problem
 from nas.workflows.search.result import SearchResult, read_result
+from nas.workflows.search.stratified import stratified_by_cost
 from nas.workflows.workers import start_workers, worker_spec
 
 
@@ -123,7 +124,8 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
             progress.watch(command.trials, problem.objectives, journal.trials()) as display,
         ):
             observer = Several(display, trackers, Keeper(journal, problem.objectives, storage))
-            loop = Search(problem, plan.controller, journal, executor, loop_settings, command.seed, observer, plan.first)
+            first = [*plan.first, *stratified_by_cost(problem, plan.settings.stratified, command.seed)]
+            loop = Search(problem, plan.controller, journal, executor, loop_settings, command.seed, observer, first)
             reason = loop.run(command.trials)
         if reason:
             progress.message(f"ended early: {reason}")
