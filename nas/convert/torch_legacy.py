@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def read_legacy(file: IO[bytes]) -> tuple[Any, Callable[[Storage], np.ndarray]]:
     return tree, lambda storage: _numbers(file, storage, places)
 
 
-def number_type(storage: Storage, order: str = "<") -> np.dtype:
+def number_type(storage: Storage, order: Literal["<", ">"] = "<") -> np.dtype:
     """The type of a storage's numbers as they lie in the file; bits of bfloat16 are uint16."""
     return np.dtype("uint16" if storage.dtype == "bfloat16" else storage.dtype).newbyteorder(order)
 
