@@ -13,7 +13,13 @@ LAYOUT = ("NHWC", "HWIO", "NHWC")
 
 
 def left_to_xla(stride: int, pad: Pads, groups: int) -> Way:
-    """A convolution of images (n, h, w, c) by a kernel (k, k, c / groups, out)."""
+    """A convolution of images (n, h, w, c) by a kernel (k, k, c / groups, out), and the gradients that JAX finds.
+
+    Args:
+        stride: In pixels, of both axes.
+        pad: Zeros (above, below), (left, right).
+        groups: Of channels.
+    """
 
     def convolved(x: Array, kernel: Array) -> Array:
         return lax.conv_general_dilated(
@@ -24,11 +30,11 @@ def left_to_xla(stride: int, pad: Pads, groups: int) -> Way:
 
 
 def depthwise_left_to_xla(stride: int, pad: Pads, channels: int) -> Way:
-    """A depthwise convolution by XLA's own operations.
+    """A depthwise convolution of images (n, h, w, channels) by a kernel (k, k, 1, channels).
 
     The gradient of the kernel is a convolution of the images with the outputs' gradient. Where that is no larger than the
-    kernel, XLA takes it for a forward convolution with thousands of groups: .6 ms where .03 suffice, by a profile of an H100.
-    Zeros around it tell them apart.
+    kernel, XLA takes it for a forward convolution with a group a channel: .6 ms for 1,536 channels of 4 x 4 pixels by a profile of an H100,
+    and .05 ms on an H200 with the zeros around it that tell the two apart.
     """
     convolved = left_to_xla(stride, pad, channels)[0]
 

@@ -1,4 +1,4 @@
-"""`search.stratified`: the first trials reach from the cheapest architecture to the dearest."""
+"""`search.stratified`: the first trials reach from the cheapest architecture to the most expensive."""
 
 from dataclasses import replace
 

@@ -39,7 +39,8 @@ STATUS_S = 1.0
 class SearchSettings:
     """`search.*`: K, threads per trial, how repeated architectures are handled, and limits on failures.
 
-    `in_flight` None: K is chosen when the run begins, by `nas.workflows.search.in_flight`.
+    `in_flight` None: K is chosen when the run begins, by `nas.workflows.search.in_flight`. `stratified`: trials that
+    `nas.workflows.search.stratified` proposes before the controller.
     """
 
     in_flight: int | None = None

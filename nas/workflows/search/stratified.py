@@ -12,9 +12,9 @@ SAMPLES = 1000
 
 
 def stratified_by_cost(problem: Problem, count: int, seed: int) -> list[Genome]:
-    """Architectures whose costs are in equal ratios from the cheapest of a sample to the dearest, in random order.
+    """Architectures whose costs are in equal ratios from the cheapest of a sample to the most expensive, in random order.
 
-    A controller that learns begins at random, and random architectures are alike in cost: few are cheap or dear, so that the
+    A controller that learns begins at random, and random architectures are alike in cost: few are cheap or expensive, so that the
     ends of the front are left to luck. The idea is that of sampling the smallest and the largest network with random ones
     between (the sandwich rule, Yu and Huang 2019, arXiv:1903.05134).
 
