@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -108,6 +109,11 @@ class Recipe:
             class has the same part in it.
         distill: With a teacher, the weight of its answers in the loss; the labels keep the rest.
         temperature: What logits are divided by where the two are compared.
+        freeze: Parts of the network, as `nas.arch.parts` names them, that stay as they are: their weights, and their batch
+            norms, which use their moving statistics and leave them; neither dropout nor stochastic depth acts in them.
+        freeze_epochs: Epochs that `freeze` holds for, after which all is trained and the optimizer starts anew, the schedule
+            as if nothing had been; None: all of them.
+        lr_scale: What the learning rate is multiplied by, by part; of parts that have a layer in common, the smallest decides.
         augment: How images are changed.
 
     Raises:
@@ -145,6 +151,9 @@ class Recipe:
     class_weights: Literal["none", "balanced"] = "none"
     distill: float = 0.5
     temperature: float = 4.0
+    freeze: tuple[str, ...] | None = None
+    freeze_epochs: int | None = None
+    lr_scale: Mapping[str, float] | None = field(default=None, hash=False)
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
@@ -170,6 +179,20 @@ class Recipe:
             )
         if not 0 <= self.warmup <= self.horizon:
             raise ValueError(f"warmup_epochs: expected 0 to {self.horizon} (epochs), got {self.warmup_epochs}")
+        self._check_parts()
+
+    def _check_parts(self) -> None:
+        if isinstance(self.freeze, str):
+            raise ValueError(f"freeze: expected a list of parts, such as [backbone], got {self.freeze!r}")
+        if self.freeze_epochs is not None and not self.freeze:
+            raise ValueError("freeze_epochs: needs freeze, the parts that are not trained until then")
+        if self.freeze_epochs is not None and not 1 <= self.freeze_epochs < self.horizon:
+            raise ValueError(
+                f"freeze_epochs: expected at least 1 and less than {self.horizon} (epochs), or null, got {self.freeze_epochs}"
+            )
+        for part, factor in (self.lr_scale or {}).items():
+            if not 0 <= factor < float("inf"):
+                raise ValueError(f"lr_scale.{part}: expected 0 or more, got {factor}")
 
     @property
     def horizon(self) -> int:

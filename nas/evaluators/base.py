@@ -20,6 +20,7 @@ from nas.data.record import KEY, record_from
 from nas.data.split import subset
 from nas.objectives.objectives import Direction
 from nas.problem import CostsOf
+from nas.recipe import Recipe
 from nas.records import DiskFullError, Fidelity, Job, Outcome, Report
 from nas.space import Space
 from nas.tasks import Task
@@ -99,6 +100,7 @@ class Capabilities:
             weights, as `nas.evaluators.inspection` gives it.
         tests: Whether it answers `test` jobs: the front's networks on a test split, which no other decision has used. Without
             it no test score is asked for, and none is shown.
+        parts: Whether it follows what a recipe says of parts of a network: `freeze`, `freeze_epochs` and `lr_scale`.
         fixed_networks: Whether it knows networks only at the resolution and the widths that the space states.
         metrics: What its outcomes hold beside the metrics of the task, and the direction that is better. They can be
             objectives and constraints of a search.
@@ -111,6 +113,7 @@ class Capabilities:
     tasks: tuple[str, ...] = ()
     inspects: bool = False
     tests: bool = False
+    parts: bool = False
     fixed_networks: bool = False
     metrics: Mapping[str, Direction] = field(default_factory=dict)
 
@@ -118,6 +121,12 @@ class Capabilities:
         """Raises ValueError where networks of the task cannot be evaluated."""
         if self.tasks and task.name not in self.tasks:
             raise ValueError(f"evaluator: evaluates {' and '.join(self.tasks)}, the heads of this space are for {task.name}")
+
+    def check_recipe(self, recipe: Recipe, name: object) -> None:
+        """Raises ValueError for a setting of the recipe that the evaluator of this name would not follow."""
+        for key in () if self.parts or not self.needs_dataset else ("freeze", "lr_scale"):
+            if getattr(recipe, key):
+                raise ValueError(f"recipe.{key}: evaluator={name} trains all parts of a network alike; take evaluator=scratch")
 
 
 class Evaluator(Protocol):

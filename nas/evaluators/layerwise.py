@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from nas.arch import Arch
 from nas.data import Dataset
-from nas.evaluators.base import Context
+from nas.evaluators.base import Capabilities, Context
 from nas.evaluators.scratch import ScratchEvaluator, ScratchSettings
 from nas.recipe import Recipe
 from nas.records import Job, Report
@@ -19,6 +19,8 @@ RECIPES = 4  # whose programs are kept: fidelities on other data need their own
 @dataclass(frozen=True)
 class LayerwiseSettings(ScratchSettings):
     """`evaluator=layerwise`: results are those of `scratch` but for rounding; only layers that are new are compiled."""
+
+    capabilities: ClassVar[Capabilities] = replace(ScratchSettings.capabilities, parts=False)
 
     def make(self, context: Context) -> LayerwiseEvaluator:
         return LayerwiseEvaluator(self, context)

@@ -29,7 +29,9 @@ class ScratchSettings(EvaluatorSettings):
         keep_weights: Saves the weights of every trial, so that the report need not train the front again.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(fidelities=True, inherits_weights=True, inspects=True, tests=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        fidelities=True, inherits_weights=True, inspects=True, tests=True, parts=True
+    )
 
     keep_weights: bool = True
 
@@ -108,8 +110,9 @@ class ScratchEvaluator:
     def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:
         from nas.train import fit
 
-        return fit(arch, dataset, recipe, job.seed, report=self._on_step(job, report),
-                   checkpoint=self._checkpoints(job), variables=self._inherited(job, arch))  # fmt: skip
+        variables = self._inherited(job, arch)
+        return fit(arch, dataset, recipe, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
+                   variables=variables, fresh=self._fresh(job, variables))  # fmt: skip
 
     def _on_step(self, job: Job, report: Report) -> Callable[[int, int, dict[str, float]], bool | None]:
         return lambda step, steps, metrics: report(job.number, step, steps, metrics)
@@ -122,6 +125,13 @@ class ScratchEvaluator:
 
         parent = lower(arch_from_dict(dict(job.data["parent"])))
         return inherit(parent, lower(arch), load_weights(Path(job.data["weights"])), job.seed)
+
+    def _fresh(self, job: Job, variables: Variables | None) -> list[str]:
+        """The layers that the wider network has not, which start from initial values."""
+        if variables is None:
+            return []
+        parent = {node.name for node in lower(arch_from_dict(dict(job.data["parent"]))).nodes}
+        return [name for name in variables["params"] if name not in parent]
 
     def _score(self, job: Job, report: Report) -> Outcome:
         """The validation split, with given weights as they are."""

@@ -81,7 +81,8 @@ def _initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.nda
 
 def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: bool, rng: Array | None = None,
           dtype: DTypeLike = jnp.float32, momentum: Array | float | None = None,
-          implementation: Implementation = "auto") -> tuple[Outputs, Stats]:  # fmt: skip
+          implementation: Implementation = "auto", frozen: Collection[str] = (),
+          start: int = 0) -> tuple[Outputs, Stats]:  # fmt: skip
     """Applies a network to images: a pure function, to be compiled and differentiated.
 
     In training batch norm uses the batch, and its moving averages become m old + (1 - m) batch. In evaluation the averages
@@ -91,12 +92,14 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
         graph: The network.
         params: Weights, by node and name.
         stats: Moving averages of norms, by node and name.
-        images: (n, h, w, c), normalized.
+        images: (n, h, w, c), normalized; with `start`, what that node gives.
         train: Whether it is trained.
         rng: Key of dropout and stochastic depth, needed in training where the graph has them.
         dtype: What layers compute in; batch statistics and sums stay float32.
         momentum: The m above; None: each norm's own.
         implementation: Of convolutions and norms, as `nas.nn.ops` has it.
+        frozen: Names of nodes that compute as in evaluation although the network is trained.
+        start: The number of a node that is all that the nodes after it read of those before; 0: the image.
 
     Returns:
         The output, (n, classes) float32, and the averages after it. A head of several outputs gives a dict by name, each
@@ -113,17 +116,18 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
         >>> logits.shape
         (2, 1000)
     """
-    if tuple(images.shape[1:]) != graph.input_shape:
-        raise ValueError(f"images: expected shape (n, {_listed(graph.input_shape)}), got ({_listed(images.shape)})")
+    if tuple(images.shape[1:]) != (expected := graph.nodes[start].shape):
+        raise ValueError(f"images: expected shape (n, {_listed(expected)}), got ({_listed(images.shape)})")
 
     def random(node: Node, x: Array, index: int) -> Array:
         if rng is None:
             raise ValueError(f"{node.name}: training needs a random key for it; pass rng")
         return RANDOM[node.op](x, node.attr["rate"], jax.random.fold_in(rng, index))
 
+    before = [images.astype(dtype)] * (start + 1)  # so that nodes keep their numbers; the last alone is read
     values, new_stats = values_of(
-        graph.nodes[1:], [images.astype(dtype)], params, stats, train=train, random=random, momentum=momentum,
-        implementation=implementation, outputs=graph.outputs.values(),
+        graph.nodes[start + 1 :], before, params, stats, train=train, random=random, momentum=momentum,
+        implementation=implementation, outputs=graph.outputs.values(), frozen=frozen,
     )  # fmt: skip
     stats = {**stats, **new_stats}
     if graph.named:
@@ -150,26 +154,30 @@ def run(nodes: Sequence[Node], values: list[Array], params: Arrays, stats: Array
 
 
 def values_of(nodes: Sequence[Node], values: list[Array], params: Arrays, stats: Arrays, *, train: bool, random: Random,
-              momentum: Array | float | None, implementation: Implementation,
-              outputs: Collection[int] = ()) -> tuple[list[Array], Stats]:  # fmt: skip
-    """`values` and what each of `nodes` gives, and the statistics of the norms among them; `outputs` are read at the end."""
-    values, new_stats = list(values), {}
-    fused = norms_with_acts(nodes, len(values), outputs) if train else {}
-    last = _last_dense(nodes, len(values))
+              momentum: Array | float | None, implementation: Implementation, outputs: Collection[int] = (),
+              frozen: Collection[str] = ()) -> tuple[list[Array], Stats]:  # fmt: skip
+    """`values` and what each of `nodes` gives, and the statistics of the norms among them; `outputs` are read at the end.
+
+    Norms among the `frozen` use their moving statistics and leave them, dropout among them does nothing.
+    """
+    values, new_stats, first = list(values), {}, len(values)
+    fused = norms_with_acts(nodes, first, outputs) if train else {}
+    fused = {i: fn for i, fn in fused.items() if nodes[i - first].name not in frozen}
+    last = _last_dense(nodes, first)
     params, stats = (cast("Mapping[str, Mapping[str, Array]]", arrays) for arrays in (params, stats))
-    for i, node in enumerate(nodes, len(values)):
-        x = [values[j] for j in node.inputs]
+    for i, node in enumerate(nodes, first):
+        x, active = [values[j] for j in node.inputs], train and node.name not in frozen
         if node.op == "norm":
             own, then = stats.get(node.name, {}), fused.get(i, "none")
             y, new_stats[node.name] = apply_norm(
-                node, x[0], params[node.name], own, train, momentum, then, implementation
+                node, x[0], params[node.name], own, active, momentum, then, implementation
             )
         elif node.op == "act" and node.inputs[0] in fused:
             y = x[0]
         elif node.op == "act" and not train:
             y = ops.INFERENCE_ACT_FNS[node.attr["fn"]](x[0])
         elif node.op in RANDOM:
-            y = random(node, x[0], i) if train else x[0]
+            y = random(node, x[0], i) if active else x[0]
         elif i in last:
             y = ops.dense(x[0], params[node.name]["kernel"], params[node.name].get("bias"), wide=True)
         else:

@@ -25,6 +25,7 @@ from nas.tasks.base import (
     training_loss,
 )
 from nas.tasks.classification import CLASSIFICATION
+from nas.tasks.parts import check_parts
 
 TASKS: dict[str, Task] = {"classification": CLASSIFICATION}
 
@@ -51,6 +52,7 @@ __all__ = [
     "about",
     "augments_images_alone",
     "check_fit",
+    "check_parts",
     "check_recipe",
     "example",
     "fit_arch",

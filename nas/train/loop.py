@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,10 +26,11 @@ from nas.recipe import Recipe
 from nas.tasks import MetricState, Task, check_fit, check_recipe, task_of
 from nas.train.checkpoint import Best, Checkpoints, Progress
 from nas.train.distill import Teacher
-from nas.train.optim import Layout, optimizer
+from nas.train.optim import Layout
 from nas.train.parallel import ALONE, DeviceMesh
-from nas.train.state import State
+from nas.train.state import State, Step
 from nas.train.trainer import Program, Trainer
+from nas.train.transfer import transfer_of
 
 IN_FLIGHT = 2  # steps given to the device ahead of the one whose loss is read
 REPORT_S = 1.0
@@ -75,11 +76,13 @@ def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
 
 
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
-        task: Task | None = None, variables: Variables | None = None, checkpoint: Checkpoints | None = None,
-        mesh: DeviceMesh = ALONE, teacher: Teacher | None = None, dispatch: int | None = None) -> Fit:  # fmt: skip
+        task: Task | None = None, variables: Variables | None = None, fresh: Collection[str] = (),
+        checkpoint: Checkpoints | None = None, mesh: DeviceMesh = ALONE, teacher: Teacher | None = None,
+        dispatch: int | None = None) -> Fit:  # fmt: skip
     """Trains a network and validates it; `variables` are the values to start from (None: initial values from the seed).
 
-    `task`: that of the architecture's head where none is given.
+    `fresh`: names of the nodes whose values among `variables` were never trained, which `recipe.freeze` may not name. `task`:
+    that of the architecture's head where none is given.
 
     With `checkpoint` it resumes where an earlier call was killed, or from a shorter training; the result is that of a call
     that was not killed, bit for bit on a CPU. `mesh`: devices, and processes, that share each batch, batch norm's statistics
@@ -88,7 +91,7 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     on an accelerator where the images fit, and else the second. Both draw from the same distribution, but not the same draws.
     `report(step, steps, metrics)` is called after every epoch, then with the key `epoch`, and about once a second; True from
     it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite, ValueError
-    where the architecture's, or the teacher's, channels or classes are not the dataset's.
+    where the architecture's, or the teacher's, channels or classes are not the dataset's, and for parts that cannot be frozen.
     """
     task = task or task_of(arch)
     check_fit(task, arch, dataset)
@@ -99,8 +102,10 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     graph = lower(arch)
     start: Variables = init(graph, seed) if variables is None else variables
     layouts = Layout.of(start["params"]), Layout.of(start["stats"])
-    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, mesh, teacher).dispatching(dispatch)
-    update = optimizer(recipe, trainer.steps_per_epoch)
+    transfer = transfer_of(recipe, graph, layouts, tuple(start["params"]) if variables is None else fresh)
+    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, mesh, teacher, transfer=transfer)
+    trainer = trainer.dispatching(dispatch)
+    update = trainer.optimizer(transfer.phases[0])
     state = trainer.start(start, update)
     program = trainer.compile(state, start, update)
     return finish(trainer, program, state, report)
@@ -175,6 +180,7 @@ class _Run:
 
     def _epoch(self, epoch: int) -> bool:
         """Whether `report` ended it. A loss is read when the device is some steps further."""
+        step = self._step(epoch)
         trainer, kept, state, losses = self._trainer, self._written, self.now.state, list(self.now.losses)
         before, stopped, reported_at = (epoch - 1) * trainer.steps_per_epoch, False, time.monotonic()
         pending = deque[tuple[int, Array]]()
@@ -188,7 +194,7 @@ class _Run:
 
         with contextlib.closing(trainer.feed.batches(epoch, len(losses))) as batches:
             for count, batch in batches:
-                state, loss = self._program.step(state, *batch)
+                state, loss = step(state, *batch)
                 pending.append((count, loss))
                 settle(IN_FLIGHT)
                 if kept and kept.due_within(self._saved_at):
@@ -204,6 +210,15 @@ class _Run:
         entry = {"epoch": epoch, **trainer.progress(int(state.step), losses)}
         self._moved(state, losses=(), curve=(*self.now.curve, entry))
         return stopped
+
+    def _step(self, epoch: int) -> Step:
+        """That of an epoch; the optimizer begins anew with the first in which nothing is frozen any more."""
+        later = self._program.unfrozen
+        if later is None or epoch <= later.epochs:
+            return self._program.step
+        if epoch == later.epochs + 1 and not self.now.losses:
+            self._moved(later.begin(self.now.state))
+        return later.step
 
     def _validated(self) -> None:
         trainer, state, curve = self._trainer, self.now.state, self.now.curve

@@ -7,7 +7,7 @@ travel as two vectors, `Packed`: kernels, which weight decay pulls, and the rest
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -22,6 +22,7 @@ from nas.recipe import Recipe
 
 Tree: TypeAlias = Any  # a pytree of arrays
 Packed: TypeAlias = Mapping[str, AnyArray]  # "kernels" and "others" -> (n,) float32
+Runs: TypeAlias = Mapping[str, Sequence[tuple[int, int, float]]]  # part of `Packed` -> (start, stop, value) of neighbors
 Scalar: TypeAlias = Any  # a number, or a JAX or NumPy array of one
 A = TypeVar("A", Array, np.ndarray, AnyArray)
 DECAYED = {"kernels": True, "others": False}
@@ -63,6 +64,35 @@ class Layout:
             start[part] = stop
         return tree
 
+    def runs(self, values: Mapping[str, float]) -> Runs:
+        """Where neighbors in the packed form have the same value, by the values of nodes; 1 where a node has none."""
+        found: dict[str, list[tuple[int, int, float]]] = {part: [] for part in DECAYED}
+        for node, name, shape in self.entries:
+            runs, value = found["kernels" if name == "kernel" else "others"], values.get(node, 1.0)
+            end = runs[-1][1] if runs else 0
+            start = runs.pop()[0] if runs and runs[-1][2] == value else end
+            runs.append((start, end + math.prod(shape), value))
+        return found
+
+
+def scaled(packed: Packed, runs: Runs) -> Packed:
+    """Each run times its value. Slices, and not a vector of factors, which would be a constant as large as the network."""
+    return {
+        part: _side_by_side([packed[part][a:b] * value if value != 1 else packed[part][a:b] for a, b, value in found])
+        for part, found in runs.items()
+    }
+
+
+def chosen(old: Packed, new: Packed, runs: Runs) -> Packed:
+    """`old` where a run's value is 0, `new` elsewhere, to the bit."""
+    return {
+        part: _side_by_side([(new if value else old)[part][a:b] for a, b, value in found]) for part, found in runs.items()
+    }
+
+
+def _side_by_side(parts: Sequence[AnyArray]) -> Array:
+    return jnp.concatenate(parts) if parts else jnp.zeros(0, jnp.float32)
+
 
 def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Scalar, xp: ModuleType = jnp) -> Scalar:
     """The rate of a step, counted from 0."""
@@ -80,19 +110,26 @@ def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Scalar, xp: Module
     return rate * xp.minimum(1, (step + 1) / warmup) if warmup else rate * xp.ones_like(epoch)
 
 
-def optimizer(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformation:
+def optimizer(
+    recipe: Recipe, steps_per_epoch: int, scales: Runs | None = None, first: int = 0
+) -> optax.GradientTransformation:
     """For `Packed` parameters; `steps_per_epoch` counts batches, of which `accumulate` make one update.
+
+    scales: what the learning rate of each parameter is multiplied by. All three optimizers are linear in the rate, so it is their
+    update that is. first: batches before the first one, where it does not begin with the training.
 
     RMSProp is TensorFlow 1's: s = 0.9 s + 0.1 g^2 from s = 1; m = momentum m + lr g / sqrt(s + 0.001); w = w - m.
     """
 
-    update = _single(recipe, steps_per_epoch)
+    update = _single(recipe, steps_per_epoch, first)
+    if scales is not None:
+        update = optax.chain(update, optax.stateless(lambda updates, _: scaled(updates, scales)))
     return update if recipe.accumulate == 1 else optax.MultiSteps(update, recipe.accumulate).gradient_transformation()
 
 
-def _single(recipe: Recipe, steps_per_epoch: int) -> optax.GradientTransformation:
+def _single(recipe: Recipe, steps_per_epoch: int, first: int) -> optax.GradientTransformation:
     def rate(update: Scalar) -> Scalar:
-        return learning_rate(recipe, steps_per_epoch, update * recipe.accumulate)
+        return learning_rate(recipe, steps_per_epoch, first + update * recipe.accumulate)
 
     if recipe.optimizer == "adamw":
         return optax.adamw(rate, b1=recipe.momentum, weight_decay=recipe.weight_decay, mask=DECAYED)

@@ -6,7 +6,8 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from functools import partial
+from typing import NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ from nas.tasks import MetricState, Mixed, Task, training_loss
 from nas.train.checkpoint import Checkpoints, identity_of
 from nas.train.distill import Teacher
 from nas.train.feed import DeviceFeed, Feed, HostFeed, steps_of_dispatch
-from nas.train.optim import Packed, Packing, Tree, learning_rate, mix, ramp
+from nas.train.optim import Packed, Packing, Tree, learning_rate, mix, optimizer, ramp
 from nas.train.parallel import ALONE, DeviceMesh
 from nas.train.resident import can_reside
 from nas.train.score import (
@@ -41,6 +42,7 @@ from nas.train.score import (
     whole_split,
 )
 from nas.train.state import Count, State, Step
+from nas.train.transfer import ALL_ALIKE, Phase, Transfer
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class Trainer:
     """Everything that stays the same during a training.
 
     dispatch: steps a dispatch, on images that lie on the device; 0: the host makes each batch. implementation: of
-    convolutions, as `nas.nn.ops` has it, where one device trains.
+    convolutions, as `nas.nn.ops` has it, where one device trains. transfer: what is frozen, and how fast the rest moves.
     """
 
     graph: Graph
@@ -63,6 +65,7 @@ class Trainer:
     teacher: Teacher | None = None
     dispatch: int = 0
     implementation: Implementation = "auto"
+    transfer: Transfer = ALL_ALIKE
 
     def dispatching(self, steps: int | None) -> Self:
         """The same with so many steps a dispatch; None: what suits the platform."""
@@ -100,6 +103,10 @@ class Trainer:
     def valid_rows(self) -> int:
         return min(self.recipe.batch, len(self.dataset.valid))
 
+    def optimizer(self, phase: Phase) -> optax.GradientTransformation:
+        """That of a phase, whose learning rates are those of its epochs."""
+        return optimizer(self.recipe, self.steps_per_epoch, self.transfer.scales, phase.epochs * self.steps_per_epoch)
+
     def start(self, variables: Variables, update: optax.GradientTransformation) -> State:
         params, stats = self.params.pack(variables["params"], np), self.stats.pack(variables["stats"], np)
         key = jax.random.key(np.random.SeedSequence([self.seed, 1]).generate_state(1)[0])
@@ -108,17 +115,29 @@ class Trainer:
         copied = jax.tree.map(lambda a: jnp.array(a, copy=True), state)  # a step takes its buffers over
         return self.mesh.replicated(copied)
 
-    def step(self, update: optax.GradientTransformation) -> Callable[..., tuple[State, Array]]:
+    def restarted(self, state: State, phase: Phase) -> State:
+        """A state with which a phase begins: its optimizer knows of nothing before."""
+        empty = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), state.params)
+        opt = jax.tree.map(lambda a: jnp.array(a, copy=True), self.optimizer(phase).init(empty))
+        return state._replace(opt=self.mesh.replicated(opt))
+
+    def step(
+        self, update: optax.GradientTransformation, phase: Phase | None = None
+    ) -> Callable[..., tuple[State, Array]]:
         """(state, images (n, h, w, c) uint8, targets, with a teacher its variables) -> (state, loss); pure."""
+        phase = phase or self.transfer.phases[0]
         graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
         momentum = self.momentum()
         # XLA cannot distribute our own machine code among devices
         implementation: Implementation = self.implementation if self.mesh.size == 1 else "portable"
 
-        def loss_of(tree: Arrays, batch: Mixed, key: Array, taught: Outputs | None) -> tuple[Array, Stats]:
+        def loss_of(
+            tree: Arrays, batch: Mixed, key: Array, taught: Outputs | None, stats: Arrays
+        ) -> tuple[Array, Stats]:
+            tree = {node: jax.lax.stop_gradient(own) if node in phase.frozen else own for node, own in tree.items()}
             outputs, batch_stats = apply(
-                graph, tree, {}, resized(batch.images, graph), train=True, rng=key, dtype=jnp.dtype(recipe.dtype), momentum=0,
-                implementation=implementation,
+                graph, tree, stats, resized(batch.images, graph), train=True, rng=key, dtype=jnp.dtype(recipe.dtype), momentum=0,
+                implementation=implementation, frozen=phase.frozen,
             )  # fmt: skip
             losses = training_loss(task, recipe, outputs, batch)
             losses = losses if taught is None else task.distill(outputs, taught, losses, recipe)
@@ -131,12 +150,17 @@ class Trainer:
             if teacher and known is not None:
                 taught = teacher.outputs(known, batch.images, dataset, recipe.dtype, implementation)
             gradient = jax.value_and_grad(loss_of, has_aux=True)
-            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), batch, key, taught)
+            moving = self.stats.unpack(state.stats) if phase.frozen else {}
+            (loss, batch_stats), grads = gradient(self.params.unpack(state.params), batch, key, taught, moving)
             updates, opt = update.update(self.params.pack(grads), state.opt, state.params)
             params, count = optax.apply_updates(state.params, updates), state.step + 1
             decay = jax.tree.map(lambda m: ramp(m, count), momentum) if recipe.norm_warmup else momentum
             stats = jax.tree.map(mix, state.stats, self.stats.pack(batch_stats), decay)
-            ema = averaged(recipe, state.ema, (params, stats), count) if state.ema else ()
+            params, stats = phase.held((state.params, state.stats), (params, stats))
+            ema = state.ema
+            if ema:
+                own = count - phase.epochs * self.steps_per_epoch
+                ema = phase.held((ema[0], ema[1]), averaged(recipe, ema, (params, stats), count, own))
             return State(params, stats, opt, ema, count, state.key), loss
 
         return step
@@ -149,16 +173,29 @@ class Trainer:
 
     def compile(self, state: State, variables: Variables, update: optax.GradientTransformation) -> Program:
         start = time.perf_counter()
+        first, *later = self.transfer.phases
+        step, memory = self._compile_step(state, update, first)
+        unfrozen = None
+        for phase in later:
+            other, more = self._compile_step(state, self.optimizer(phase), phase)
+            unfrozen = Unfrozen(phase.epochs, partial(self.restarted, phase=phase), other)
+            memory = None if memory is None or more is None else max(memory, more)
+        score = self._compile_score(state, variables)
+        return Program(step, score, time.perf_counter() - start, memory, unfrozen)
+
+    def _compile_step(
+        self, state: State, update: optax.GradientTransformation, phase: Phase
+    ) -> tuple[Step, int | None]:
+        """(the step of a phase, bytes that it holds)."""
         feed = self.feed
         known = [self.mesh.replicated(jax.device_put(self.teacher.variables))] if self.teacher else []
-        jitted = jax.jit(feed.wrap(self.step(update)), donate_argnums=0, out_shardings=self.mesh.everywhere())
+        jitted = jax.jit(feed.wrap(self.step(update, phase)), donate_argnums=0, out_shardings=self.mesh.everywhere())
         compiled = jitted.lower(state, *feed.shapes(), *known).compile()
 
         def step(state: State, *batch: AnyArray) -> tuple[State, Array]:
             return compiled(state, *batch, *known)
 
-        score = self._compile_score(state, variables)
-        return Program(step, score, time.perf_counter() - start, memory_bytes(compiled))
+        return step, memory_bytes(compiled)
 
     def _compile_score(self, state: State, variables: Variables) -> Score:
         if not self.dispatch:
@@ -215,12 +252,23 @@ class Trainer:
         return {"step": step, "train_loss": math.fsum(losses) / len(losses), "lr": float(rate)}
 
 
-def averaged(recipe: Recipe, old: Tree, new: Tree, count: Count) -> Tree:
-    """The moving averages after `count` batches; they move with updates, which gradients accumulate for."""
+def averaged(recipe: Recipe, old: Tree, new: Tree, count: Count, own: Count | None = None) -> Tree:
+    """The moving averages after `count` batches; they move with updates, which gradients accumulate for.
+
+    own: batches since the optimizer began; None: all.
+    """
     decay = ramp(recipe.ema, count // recipe.accumulate)
     if recipe.accumulate > 1:
-        decay = jnp.where(count % recipe.accumulate == 0, decay, 1.0)
+        decay = jnp.where((count if own is None else own) % recipe.accumulate == 0, decay, 1.0)
     return jax.tree.map(lambda a, b: mix(a, b, decay), old, new)
+
+
+class Unfrozen(NamedTuple):
+    """What follows where `recipe.freeze` holds for a number of epochs: the state that it begins with, and its step."""
+
+    epochs: int
+    begin: Callable[[State], State]
+    step: Step
 
 
 @dataclass(frozen=True)
@@ -231,6 +279,7 @@ class Program:
     score: Score
     compile_s: float
     peak_memory_bytes: int | None
+    unfrozen: Unfrozen | None = None
 
 
 def memory_bytes(compiled: jax.stages.Compiled) -> int | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from nas.arch import Arch, dropped_strides
 from nas.arch.blocks import lower
 from nas.arch.find import find_arch
+from nas.arch.graph import param_shapes
 from nas.core.process import keep_memory, use_compile_cache
 from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
@@ -18,12 +20,11 @@ from nas.cost import cost
 from nas.data import Dataset, load_dataset
 from nas.data.described import described
 from nas.data.record import KEY, record_of
-from nas.nn.weights import Variables
 from nas.recipe import Recipe
 from nas.records import JSON
 from nas.runtime import ExecutorSettings, make_executor_settings
 from nas.runtime.cluster_settings import ClusterSettings
-from nas.tasks import fit_arch, task_of
+from nas.tasks import check_parts, fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.export.run import ExportCommand, Exported, export
 from nas.workflows.log import logged
@@ -37,6 +38,7 @@ from nas.workflows.trained import finished, leave, summary
 from nas.workflows.workers import worker_spec
 
 if TYPE_CHECKING:
+    from nas.convert.fill import Imported
     from nas.train import Fit, Teacher
 
 
@@ -232,9 +234,13 @@ def _trained(command: TrainCommand, executor: ExecutorSettings, arch: Arch, data
     if executor.in_process:
         mesh.shared()
     start = _start(command, arch, progress) if command.weights else None
+    frozen, _ = check_parts(recipe, lower(arch), start and start.fresh)
+    if frozen:
+        progress.message(_frozen(recipe, arch, frozen))
     within = None if command.checkpoint_minutes is None else 60 * command.checkpoint_minutes
     kept = Checkpoints(run.folder / "checkpoints", command.checkpoint_keep, command.checkpoint_every, within_s=within)
-    work = {"arch": arch, "recipe": recipe, "seed": command.seed, "variables": start, "checkpoint": kept, "teacher": teacher}
+    work = {"arch": arch, "recipe": recipe, "seed": command.seed, "checkpoint": kept, "teacher": teacher,
+            "variables": start and start.variables, "fresh": start.fresh if start else ()}  # fmt: skip
     epochs = _Epochs(progress)
     made_folder(run.folder)
     try:
@@ -266,7 +272,18 @@ def _teacher(command: TrainCommand, dataset: Dataset, progress: Progress) -> Tea
     return teacher
 
 
-def _start(command: TrainCommand, arch: Arch, progress: Progress) -> Variables:
+def _frozen(recipe: Recipe, arch: Arch, frozen: Collection[str]) -> str:
+    """A line for people: what is frozen, how much that is, and for how long."""
+    graph = lower(arch)
+    sizes = {
+        node.name: sum(math.prod(shape) for shape in param_shapes(node, graph.in_shapes(node)).values()) for node in graph.nodes[1:]
+    }
+    some, whole = sum(sizes[name] for name in frozen), sum(sizes.values())
+    until = f" for {recipe.freeze_epochs} of {recipe.epochs} epochs" if recipe.freeze_epochs else ""
+    return f"frozen{until}: {', '.join(recipe.freeze or ())}, {some:,} of {whole:,} params"
+
+
+def _start(command: TrainCommand, arch: Arch, progress: Progress) -> Imported:
     """The weights to start from; reports what of the network they do not fill."""
     from nas.convert import starting_weights
 
@@ -282,4 +299,4 @@ def _start(command: TrainCommand, arch: Arch, progress: Progress) -> Variables:
         progress.message(
             f"{', '.join(imported.fresh)}: not in these weights for {arch.classes} classes, starts from initial values"
         )
-    return imported.variables
+    return imported

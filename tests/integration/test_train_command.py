@@ -95,6 +95,19 @@ def test_a_finished_training_is_told_and_another_refused(files: Path, capsys: py
         assert f"holds a training with another {key}" in capsys.readouterr().err
 
 
+def test_a_frozen_backbone_is_that_of_the_weights(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["weights=teacher/weights.npz", "recipe.epochs=3", "recipe.freeze=[stem, stages.0-0]", "recipe.lr_scale={head: 2, stages: .1}"]
+    assert run([*ARGS, *more, "recipe.freeze_epochs=2", "run=thawed"]) == 0, capsys.readouterr().err
+    assert "frozen for 2 of 3 epochs: stem, stages.0-0, 680 of 698 params" in capsys.readouterr().out
+    assert run([*ARGS, *more[:-1], "recipe.lr_scale={head: 2}", "run=frozen"]) == 0, capsys.readouterr().err
+    given, frozen, thawed = (load_weights(Path(name, "weights.npz")) for name in ("teacher", "frozen", "thawed"))
+    for kind in ("params", "stats"):
+        for node in [node for node in given[kind] if not node.startswith("head")]:
+            assert equal(given[kind][node], frozen[kind][node]), node
+            assert not equal(given[kind][node], thawed[kind][node]), node
+    assert not equal(given["params"]["head/logits"], frozen["params"]["head/logits"])
+
+
 def test_ctrl_c_says_how_to_resume(files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(*args: Any, report: Any, **options: Any) -> None:
         report(3, 12, {"step": 3, "train_loss": 1.0})
@@ -114,6 +127,11 @@ def test_ctrl_c_says_how_to_resume(files: Path, capsys: pytest.CaptureFixture[st
         (["recipe.patience=1", "recipe.validate_every=0"], "recipe.patience: needs validations on the way"),
         (["recipe.distill=2"], "recipe.distill: expected more than 0 and at most 1, got 2"),
         (["recipe.temperature=0"], "recipe.temperature: expected a number above 0, got 0"),
+        (["recipe.freeze=backbone"], "recipe.freeze: expected a list, got 'backbone'"),
+        (["recipe.freeze=[backbone]"], "recipe.freeze: stem/conv, stem/norm, stages.0.0/conv, stages.0.0/norm would stay at initial"),
+        (["recipe.freeze=[stages.1-3]", "weights=teacher/weights.npz"], "recipe.freeze: no part 'stages.1'; did you mean stages.0?"),
+        (["recipe.freeze_epochs=1"], "recipe.freeze_epochs: needs freeze"),
+        (["recipe.lr_scale={hed: 10}"], "recipe.lr_scale: no part 'hed'; did you mean head?"),
         (["recipe.epochs=none"], "recipe.epochs: expected a whole number, got 'none'"),
         (["recipe.temprature=2"], "recipe.temprature: no such key; did you mean recipe.temperature?"),
         (["checkpoint_minutes=-1"], "checkpoint_minutes: expected 0 to 1000000, got -1"),

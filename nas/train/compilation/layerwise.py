@@ -38,6 +38,7 @@ from nas.train.optim import Packed, Tree, mix, optimizer, ramp
 from nas.train.score import Score, batch_shapes, normalized, prepare, resized, valid_shape
 from nas.train.state import State, Step
 from nas.train.trainer import Program, Trainer, averaged, memory_bytes
+from nas.train.transfer import refuse_transfer
 
 Draws: TypeAlias = tuple[Tree, Tree]  # (number, rate) of each node that needs random numbers
 Own: TypeAlias = tuple[Tree, Tree, Tree, Tree]  # a segment's parameters, statistics, optimizer, moving average
@@ -156,6 +157,7 @@ class Layerwise:
 
     def __init__(self, dataset: Dataset, recipe: Recipe, task: Task):
         check_recipe(task, recipe)
+        refuse_transfer(recipe, "layer-wise compilation")
         self._dataset, self._recipe, self._task = dataset, recipe, task.weighed(recipe, dataset)
         self._programs: OrderedDict[Hashable, Compiled] = OrderedDict()
         self.traces = 0

@@ -41,6 +41,7 @@ from nas.train.optim import Packed, Tree, mix, optimizer, ramp
 from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape, whole_score, whole_split
 from nas.train.state import State
 from nas.train.trainer import Program, Trainer, averaged, memory_bytes
+from nas.train.transfer import refuse_transfer
 
 Inputs: TypeAlias = Mapping[str, Tree]  # the candidate: groups, variants, folds, rates, momentum
 Areas = dict[str, Array]  # a position's, group's or step's part of the packed kernels, other parameters and statistics
@@ -225,6 +226,7 @@ def compile_space(
     task = task or task_of(arch)
     check_fit(task, arch, dataset)
     check_recipe(task, recipe)
+    refuse_transfer(recipe, "the program of a space")
     task = task.weighed(recipe, dataset)
     graph = lower(arch)
     choice = plan.choice(arch, graph)

@@ -30,7 +30,7 @@ from nas.runtime.base import Executor
 from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
 from nas.space import Space
-from nas.tasks import task_of
+from nas.tasks import check_parts, task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
 from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
@@ -156,7 +156,7 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
         NetAdapt, arXiv:1804.03230; as in MobileNetV3, arXiv:1905.02244, section 4.2.
     """
     use_plugins(command.plugins)
-    _check_evaluator(command.evaluator)
+    _check_evaluator(command)
     command, line = with_device(command, run.folder)
     if line:
         progress.message(line)
@@ -172,6 +172,7 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
         progress.message(line)
     arch = find_arch(command.arch or str(split_source(command.weights)[1].with_name("arch.yaml")), "arch")
     arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))
+    check_parts(build(Recipe, recipe, "recipe"), lower(arch), fresh=())
     folder = run.folder
     config = as_config(command)
     start, digest = _start(command, arch)
@@ -189,8 +190,11 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
             return _run(command, arch, data, space, run, journal, executor, placed, progress)
 
 
-def _check_evaluator(settings: Mapping[str, JSON]) -> None:
-    if not evaluator_settings(settings).capabilities.inherits_weights:
+def _check_evaluator(command: AdaptCommand) -> None:
+    settings = command.evaluator
+    capabilities = evaluator_settings(settings).capabilities
+    capabilities.check_recipe(build(Recipe, command.recipe, "recipe"), settings["name"])
+    if not capabilities.inherits_weights:
         able = [name for name, kind in EVALUATORS.items() if kind.capabilities.inherits_weights]
         raise ValueError(f"evaluator: expected {' or '.join(able)}, which train inherited weights, got {settings['name']}")
 

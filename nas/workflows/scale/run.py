@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from nas.arch import Arch
+from nas.arch.blocks import lower
 from nas.arch.find import find_arch
-from nas.core.settings import check_ranges
+from nas.core.settings import build, check_ranges
 from nas.core.text import aligned
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, write_text
@@ -18,8 +19,9 @@ from nas.cost import cost
 from nas.data import load_dataset
 from nas.data.described import described
 from nas.data.record import KEY, record_of
+from nas.recipe import Recipe
 from nas.records import JSON
-from nas.tasks import fit_arch, task_of
+from nas.tasks import check_parts, fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
@@ -158,6 +160,7 @@ def scale(command: ScaleCommand, run: Run, progress: Progress = SILENT, custom: 
     fitted = fit_arch(task_of(arch), arch, dataset, dataset.resolution)
     check_workers(command)
     recipe, notes = decided(command.recipe, dataset)
+    check_parts(build(Recipe, recipe, "recipe"), lower(fitted))  # members start from initial values, none can be frozen
     command = dataclasses.replace(command, recipe=recipe)
     folder = run.folder
     config = as_config(command)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nas.arch import dropped_strides
+from nas.arch.blocks import lower
 from nas.arch.find import find_arch
 from nas.controllers import Controller, make_controller
 from nas.core.settings import build, check_ranges
@@ -21,7 +22,7 @@ from nas.records import JSON
 from nas.report.trackers import check_trackers
 from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
-from nas.tasks import check_recipe, example, outputs, task_of
+from nas.tasks import check_parts, check_recipe, example, outputs, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.photographs import decided
 from nas.workflows.run_folder import as_config, use_plugins, with_paths
@@ -106,6 +107,7 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     objectives = _objectives(command, list(devices), evaluator, reported)
     evaluator.capabilities.check_task(task)
     check_recipe(task, recipe)
+    evaluator.capabilities.check_recipe(recipe, command.evaluator.get("name"))
     space = space.with_divisor(command.divisor) if command.divisor else space
     needs_dataset = evaluator.capabilities.needs_dataset
     if not custom.dataset and needs_dataset:
@@ -123,6 +125,7 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
         recorded, photo_notes = decided(command.recipe, loaded)
         config = {**config, "recipe": recorded}
         notes = (*_notes(space, fitted), *photo_notes)
+        check_parts(recipe, lower(example(fitted)))  # candidates start from initial values, of which none can be frozen
     evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name, "search.enqueue")) for name in settings.enqueue)
     return Plan(

@@ -1,0 +1,43 @@
+"""What a recipe says of parts of a network, checked against the network before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from nas.arch.graph import Graph
+from nas.arch.parts import factors_of, frozen_nodes
+from nas.recipe import Recipe
+
+FREEZE, SCALE = "recipe.freeze", "recipe.lr_scale"
+
+
+def check_parts(recipe: Recipe, graph: Graph, fresh: Collection[str] | None = None) -> tuple[frozenset[str], Mapping[str, float]]:
+    """What `freeze` and `lr_scale` mean for a network.
+
+    Args:
+        recipe: The settings.
+        graph: The network.
+        fresh: Names of the nodes that start from initial values; None: all.
+
+    Returns:
+        Names of the nodes that are frozen, and by node the factor of its learning rate where there is one.
+
+    Raises:
+        ValueError: For a part that the network does not have, one that is frozen and was never trained, a learning rate of a
+            part that is frozen all the time, and where nothing is left to train.
+
+    Example:
+        >>> from nas.arch.blocks import lower
+        >>> from nas.arch.find import find_arch
+        >>> graph = lower(find_arch("mobilenet_v2"))
+        >>> frozen, _ = check_parts(Recipe(freeze=("backbone",)), graph, fresh=["head/logits"])
+        >>> "stem/conv" in frozen, "head/logits" in frozen
+        (True, False)
+    """
+    untrained = [node.name for node in graph.nodes] if fresh is None else fresh
+    frozen = frozen_nodes(graph, recipe.freeze or (), untrained, FREEZE)
+    factors = factors_of(graph, recipe.lr_scale or {}, SCALE)
+    for part in (recipe.lr_scale or {}) if recipe.freeze_epochs is None else ():
+        if factors_of(graph, {part: 1.0}, SCALE).keys() <= frozen:
+            raise ValueError(f"{SCALE}.{part}: has no effect, it is frozen all the time; leave it out, or set freeze_epochs")
+    return frozen, factors

@@ -1,0 +1,74 @@
+"""What a training leaves as it is, and how fast the rest moves: `recipe.freeze`, `freeze_epochs` and `lr_scale`.
+
+A frozen layer computes as in evaluation: its batch norms use their moving statistics and leave them (moving on is the commonest
+defect of freezing), dropout and stochastic depth do nothing there. No gradient is computed for it. What the optimizer, the moving
+averages or rounding would do to its arrays in spite of that is undone: they stay the same bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+from nas.arch.graph import Graph
+from nas.recipe import Recipe
+from nas.tasks import check_parts
+from nas.train.optim import Layout, Packed, Runs, chosen
+
+Pair = tuple[Packed, Packed]  # parameters and statistics
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Epochs in which the same layers are frozen.
+
+    frozen: names of their nodes. epochs: of the training, before it. params, stats: where the frozen ones stand in the packed
+    arrays, with the value 0.
+    """
+
+    frozen: frozenset[str] = frozenset()
+    epochs: int = 0
+    params: Runs = field(default_factory=dict)
+    stats: Runs = field(default_factory=dict)
+
+    def held(self, old: Pair, new: Pair) -> Pair:
+        """`new`, with what is frozen as `old` has it."""
+        if not self.frozen:
+            return new
+        return chosen(old[0], new[0], self.params), chosen(old[1], new[1], self.stats)
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """The phases of a training, and the factors of its learning rates, None where there are none."""
+
+    phases: tuple[Phase, ...] = (Phase(),)
+    scales: Runs | None = None
+
+
+ALL_ALIKE = Transfer()
+
+
+def transfer_of(recipe: Recipe, graph: Graph, layouts: tuple[Layout, Layout], fresh: Collection[str]) -> Transfer:
+    """What the recipe says of a network. Raises ValueError as `check_parts` does.
+
+    Args:
+        recipe: The settings.
+        graph: The network.
+        layouts: How its parameters and statistics are packed.
+        fresh: Names of the nodes that start from initial values.
+    """
+    frozen, factors = check_parts(recipe, graph, fresh)
+    params, stats = layouts
+    held = dict.fromkeys(frozen, 0.0)
+    phases = [Phase(frozen, 0, params.runs(held), stats.runs(held)) if frozen else Phase()]
+    if recipe.freeze_epochs is not None and recipe.freeze_epochs < recipe.epochs:
+        phases.append(Phase(epochs=recipe.freeze_epochs))
+    return Transfer(tuple(phases), params.runs(factors) if factors else None)
+
+
+def refuse_transfer(recipe: Recipe, who: str) -> None:
+    """Raises ValueError for settings that a way of training does not have; `who` names it."""
+    for key in ("freeze", "lr_scale"):
+        if getattr(recipe, key):
+            raise ValueError(f"recipe.{key}: {who} trains all parts alike; take evaluator=scratch")
