@@ -26,6 +26,7 @@ from nas.recipe import Recipe
 from nas.tasks import MetricState, Task, check_fit, check_recipe, task_of
 from nas.train.checkpoint import Best, Checkpoints, Progress
 from nas.train.distill import Teacher
+from nas.train.features import features_of
 from nas.train.optim import Layout
 from nas.train.parallel import ALONE, DeviceMesh
 from nas.train.state import State, Step
@@ -103,7 +104,9 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     start: Variables = init(graph, seed) if variables is None else variables
     layouts = Layout.of(start["params"]), Layout.of(start["stats"])
     transfer = transfer_of(recipe, graph, layouts, tuple(start["params"]) if variables is None else fresh)
-    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, mesh, teacher, transfer=transfer)
+    frozen, alone = transfer.phases[0].frozen, mesh.size == 1 and teacher is None
+    features = features_of(recipe, graph, dataset, task, frozen, start) if frozen and alone else None
+    trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, mesh, teacher, transfer=transfer, features=features)
     trainer = trainer.dispatching(dispatch)
     update = trainer.optimizer(transfer.phases[0])
     state = trainer.start(start, update)
@@ -192,7 +195,7 @@ class _Run:
                     losses.append(value)
                     _check_finite(value, before + len(losses), "training loss")
 
-        with contextlib.closing(trainer.feed.batches(epoch, len(losses))) as batches:
+        with contextlib.closing(trainer.feed_of(epoch).batches(epoch, len(losses))) as batches:
             for count, batch in batches:
                 state, loss = step(state, *batch)
                 pending.append((count, loss))

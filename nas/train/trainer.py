@@ -20,11 +20,12 @@ from nas.data.dataset import Dataset, Split
 from nas.nn.network import Outputs, Stats, apply
 from nas.nn.ops import Array, Implementation
 from nas.nn.weights import AnyArray, Arrays, HostVariables, Variables
-from nas.recipe import Recipe
+from nas.recipe import Augment, Recipe
 from nas.records import JSON
 from nas.tasks import MetricState, Mixed, Task, training_loss
 from nas.train.checkpoint import Checkpoints, identity_of
 from nas.train.distill import Teacher
+from nas.train.features import Features
 from nas.train.feed import DeviceFeed, Feed, HostFeed, steps_of_dispatch
 from nas.train.optim import Packed, Packing, Tree, learning_rate, mix, optimizer, ramp
 from nas.train.parallel import ALONE, DeviceMesh
@@ -44,13 +45,16 @@ from nas.train.score import (
 from nas.train.state import Count, State, Step
 from nas.train.transfer import ALL_ALIKE, Phase, Transfer
 
+NOTHING = Augment(crop_padding=0, flip=False)
+
 
 @dataclass(frozen=True)
 class Trainer:
     """Everything that stays the same during a training.
 
     dispatch: steps a dispatch, on images that lie on the device; 0: the host makes each batch. implementation: of
-    convolutions, as `nas.nn.ops` has it, where one device trains. transfer: what is frozen, and how fast the rest moves.
+    convolutions, as `nas.nn.ops` has it, where one device trains. transfer: what is frozen, and how fast the rest moves. features:
+    in place of images while the layers before them are frozen.
     """
 
     graph: Graph
@@ -66,6 +70,7 @@ class Trainer:
     dispatch: int = 0
     implementation: Implementation = "auto"
     transfer: Transfer = ALL_ALIKE
+    features: Features | None = None
 
     def dispatching(self, steps: int | None) -> Self:
         """The same with so many steps a dispatch; None: what suits the platform."""
@@ -76,11 +81,25 @@ class Trainer:
 
     @property
     def feed(self) -> Feed:
+        return self.feed_in(self.transfer.phases[0])
+
+    def feed_of(self, epoch: int) -> Feed:
+        """That of an epoch, counted from 1."""
+        return self.feed_in([phase for phase in self.transfer.phases if phase.epochs < epoch][-1])
+
+    def feed_in(self, phase: Phase) -> Feed:
+        kept = self._features(phase)
         if self.dispatch:
-            split, augmented = self.dataset.train, self.recipe.augment
+            split, augmented = (kept.split, NOTHING) if kept else (self.dataset.train, self.recipe.augment)
             return DeviceFeed(split, self.rows, self.order, self.dispatch, augmented, self.fill)
-        shapes = batch_shapes(self.task, self.dataset, self.rows, self.mesh.shared())
-        return HostFeed(self.dataset.train.images, self.rows, self.order, self._placed, shapes)
+        images, targets = batch_shapes(self.task, self.dataset, self.rows, self.mesh.shared())
+        if kept:
+            shapes = kept.shape(self.rows), targets
+            return HostFeed((), self.rows, self.order, lambda epoch, number, rows: kept.batch(rows), shapes)
+        return HostFeed(self.dataset.train.images, self.rows, self.order, self._placed, (images, targets))
+
+    def _features(self, phase: Phase) -> Features | None:
+        return self.features if phase.frozen else None
 
     @property
     def fill(self) -> list[int]:
@@ -126,6 +145,7 @@ class Trainer:
     ) -> Callable[..., tuple[State, Array]]:
         """(state, images (n, h, w, c) uint8, targets, with a teacher its variables) -> (state, loss); pure."""
         phase = phase or self.transfer.phases[0]
+        kept = self._features(phase)
         graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
         momentum = self.momentum()
         # XLA cannot distribute our own machine code among devices
@@ -135,9 +155,10 @@ class Trainer:
             tree: Arrays, batch: Mixed, key: Array, taught: Outputs | None, stats: Arrays
         ) -> tuple[Array, Stats]:
             tree = {node: jax.lax.stop_gradient(own) if node in phase.frozen else own for node, own in tree.items()}
+            seen = batch.images if kept else resized(batch.images, graph)
             outputs, batch_stats = apply(
-                graph, tree, stats, resized(batch.images, graph), train=True, rng=key, dtype=jnp.dtype(recipe.dtype), momentum=0,
-                implementation=implementation, frozen=phase.frozen,
+                graph, tree, stats, seen, train=True, rng=key, dtype=jnp.dtype(recipe.dtype), momentum=0,
+                implementation=implementation, frozen=phase.frozen, start=kept.node if kept else 0,
             )  # fmt: skip
             losses = training_loss(task, recipe, outputs, batch)
             losses = losses if taught is None else task.distill(outputs, taught, losses, recipe)
@@ -145,7 +166,7 @@ class Trainer:
 
         def step(state: State, images: Array, targets: Array, known: Variables | None = None) -> tuple[State, Array]:
             key = jax.random.fold_in(state.key, state.step)
-            batch = task.mix(recipe, normalized(images, dataset), targets, key)
+            batch = Mixed(images, targets) if kept else task.mix(recipe, normalized(images, dataset), targets, key)
             taught = None
             if teacher and known is not None:
                 taught = teacher.outputs(known, batch.images, dataset, recipe.dtype, implementation)
@@ -187,7 +208,7 @@ class Trainer:
         self, state: State, update: optax.GradientTransformation, phase: Phase
     ) -> tuple[Step, int | None]:
         """(the step of a phase, bytes that it holds)."""
-        feed = self.feed
+        feed = self.feed_in(phase)
         known = [self.mesh.replicated(jax.device_put(self.teacher.variables))] if self.teacher else []
         jitted = jax.jit(feed.wrap(self.step(update, phase)), donate_argnums=0, out_shardings=self.mesh.everywhere())
         compiled = jitted.lower(state, *feed.shapes(), *known).compile()
