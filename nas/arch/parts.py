@@ -83,7 +83,7 @@ def frozen_nodes(graph: Graph, parts: Sequence[str], fresh: Collection[str], whe
         more = f" and {len(untrained) - SHOWN} more" if len(untrained) > SHOWN else ""
         raise ValueError(
             f"{where}: {', '.join(untrained[:SHOWN])}{more} would stay at initial values, which were never trained; "
-            "freeze what weights= fills"
+            "nas train weights=.. gives trained ones"
         )
     if frozen and all(node.name in frozen for node in graph.nodes if has_parameters(node.op)):
         raise ValueError(f"{where}: nothing is left to train; leave a part out, such as the head")

@@ -63,6 +63,8 @@ def test_interrupted_killed_and_resumed_with_ray_it_ends_as_if_left_in_peace(
     [
         (["evaluator=switched"], "evaluator: expected scratch or layerwise, which train inherited weights, got switched"),
         (["evaluator=inheriting", "plugins=[prepared]"], "evaluator: inheriting needs a preparation, which nas search runs"),
+        (["recipe.freeze=[backbone]"], "recipe.freeze: evaluator=layerwise trains all parts of a network alike; take evaluator=scratch"),
+        (["evaluator=scratch", "recipe.freeze=[hed]"], "recipe.freeze: no part 'hed'; did you mean head?"),
         (["evaluator.keep_weights=false"], "evaluator.keep_weights: expected true"),
         (["device.table.path=none.csv"], "none.csv: No such file"),
         (["device=[host,table]", "device.host.seconds=0"], "device: expected one device"),
