@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from nas.arch.graph import Graph
-from nas.arch.parts import factors_of, frozen_nodes
+from nas.arch.parts import factors_of, frozen_nodes, has_parameters, nodes_of
 from nas.recipe import Recipe
 
 FREEZE, SCALE = "recipe.freeze", "recipe.lr_scale"
@@ -24,7 +24,7 @@ def check_parts(recipe: Recipe, graph: Graph, fresh: Collection[str] | None = No
 
     Raises:
         ValueError: For a part that the network does not have, one that is frozen and was never trained, a learning rate of a
-            part that is frozen all the time, and where nothing is left to train.
+            part that has no weights or is frozen all the time, and where nothing is left to train.
 
     Example:
         >>> from nas.arch.blocks import lower
@@ -37,7 +37,10 @@ def check_parts(recipe: Recipe, graph: Graph, fresh: Collection[str] | None = No
     untrained = [node.name for node in graph.nodes] if fresh is None else fresh
     frozen = frozen_nodes(graph, recipe.freeze or (), untrained, FREEZE)
     factors = factors_of(graph, recipe.lr_scale or {}, SCALE)
-    for part in (recipe.lr_scale or {}) if recipe.freeze_epochs is None else ():
-        if factors_of(graph, {part: 1.0}, SCALE).keys() <= frozen:
+    for part in recipe.lr_scale or {}:
+        trained = {node.name for node in graph.nodes if has_parameters(node.op)} & nodes_of(graph, part, SCALE)
+        if not trained:
+            raise ValueError(f"{SCALE}.{part}: has no weights to train; leave it out")
+        if trained <= frozen and recipe.freeze_epochs is None:
             raise ValueError(f"{SCALE}.{part}: has no effect, it is frozen all the time; leave it out, or set freeze_epochs")
     return frozen, factors

@@ -226,6 +226,7 @@ def test_a_recipe_in_python_takes_no_text_for_a_list() -> None:
         ({"freeze": ("stages.1",)}, (), "recipe.freeze: no part 'stages.1'; did you mean stages.0"),
         ({"freeze": ("backbone", "head")}, (), "recipe.freeze: nothing is left to train"),
         ({"lr_scale": {"hed": 2.0}}, (), "recipe.lr_scale: no part 'hed'; did you mean head"),
+        ({"lr_scale": {"head/dropout": 2.0}}, (), "recipe.lr_scale.head/dropout: has no weights to train"),
         ({"freeze": ("backbone",), "lr_scale": {"stem": 2.0}}, (), "recipe.lr_scale.stem: has no effect, it is frozen all the time"),
     ],
 )
