@@ -75,7 +75,7 @@ class Layout:
         return found
 
 
-def scaled(packed: Packed, runs: Runs) -> Packed:
+def scaled(packed: Tree, runs: Runs) -> Packed:
     """Each run times its value. Slices, and not a vector of factors, which would be a constant as large as the network."""
     return {
         part: _side_by_side([packed[part][a:b] * value if value != 1 else packed[part][a:b] for a, b, value in found])

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from nas.arch.graph import Graph
 from nas.recipe import Recipe
 from nas.tasks import check_parts
-from nas.train.optim import Layout, Packed, Runs, chosen
+from nas.train.optim import Layout, Runs, Tree, chosen
 
-Pair = tuple[Packed, Packed]  # parameters and statistics
+Pair = tuple[Tree, Tree]  # parameters and statistics, packed
 
 
 @dataclass(frozen=True)
