@@ -87,7 +87,7 @@ def features_of(
         frozen: Names of nodes.
         variables: Of the network, before the training.
     """
-    node, epochs = cut_of(graph, frozen), recipe.freeze_epochs or recipe.epochs
+    node, epochs = cut_of(graph, frozen), min(recipe.freeze_epochs or recipe.epochs, recipe.epochs)
     if not node or epochs == 1 or isinstance(dataset.train.images, Streamed) or not sees_images_as_they_are(recipe, dataset, task):
         return None
     size = len(dataset.train) * math.prod(graph.nodes[node].shape) * jnp.dtype(recipe.dtype).itemsize

@@ -279,7 +279,7 @@ def _frozen(recipe: Recipe, arch: Arch, frozen: Collection[str]) -> str:
         node.name: sum(math.prod(shape) for shape in param_shapes(node, graph.in_shapes(node)).values()) for node in graph.nodes[1:]
     }
     some, whole = sum(sizes[name] for name in frozen), sum(sizes.values())
-    until = f" for {recipe.freeze_epochs} of {recipe.epochs} epochs" if recipe.freeze_epochs else ""
+    until = f" for {min(recipe.freeze_epochs, recipe.epochs)} of {recipe.epochs} epochs" if recipe.freeze_epochs else ""
     return f"frozen{until}: {', '.join(recipe.freeze or ())}, {some:,} of {whole:,} params"
 
 

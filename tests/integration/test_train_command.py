@@ -96,16 +96,14 @@ def test_a_finished_training_is_told_and_another_refused(files: Path, capsys: py
 
 
 def test_a_frozen_backbone_is_that_of_the_weights(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    more = ["weights=teacher/weights.npz", "recipe.epochs=3", "recipe.freeze=[stem, stages.0-0]", "recipe.lr_scale={head: 2, stages: .1}"]
-    assert run([*ARGS, *more, "recipe.freeze_epochs=2", "run=thawed"]) == 0, capsys.readouterr().err
-    assert "frozen for 2 of 3 epochs: stem, stages.0-0, 680 of 698 params" in capsys.readouterr().out
-    assert run([*ARGS, *more[:-1], "recipe.lr_scale={head: 2}", "run=frozen"]) == 0, capsys.readouterr().err
-    given, frozen, thawed = (load_weights(Path(name, "weights.npz")) for name in ("teacher", "frozen", "thawed"))
+    args = [*ARGS[:4], "recipe=quick", "recipe.epochs=1", "recipe.schedule_epochs=3", "weights=teacher/weights.npz", "run=frozen"]
+    more = ["recipe.freeze=[stem, stages.0-0]", "recipe.freeze_epochs=2", "recipe.lr_scale={head: 2, stages: .1}"]
+    assert run([*args, *more]) == 0, capsys.readouterr().err
+    assert "frozen for 1 of 1 epochs: stem, stages.0-0, 680 of 698 params" in capsys.readouterr().out
+    given, frozen = (load_weights(Path(name, "weights.npz")) for name in ("teacher", "frozen"))
     for kind in ("params", "stats"):
-        for node in [node for node in given[kind] if not node.startswith("head")]:
-            assert equal(given[kind][node], frozen[kind][node]), node
-            assert not equal(given[kind][node], thawed[kind][node]), node
-    assert not equal(given["params"]["head/logits"], frozen["params"]["head/logits"])
+        for node in given[kind]:
+            assert equal(given[kind][node], frozen[kind][node]) == (not node.startswith("head")), node
 
 
 def test_ctrl_c_says_how_to_resume(files: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
