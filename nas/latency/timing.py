@@ -19,6 +19,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,9 @@ QUIET = 5.0  # percentile of the runs that is the latency
 DRIFT, AGAIN = 0.05, 3
 # Rounds that are run however short the time is: with fewer there are no halves.
 LEAST_ROUNDS = 3
+
+
+T = TypeVar("T")
 
 
 class DeviceError(ValueError):
@@ -40,16 +44,28 @@ class Program:
     run: does one inference.
     failure: how the error of a run that raises begins, such as `net (1f2e): fails on litert`.
     memory_bytes: by the compiler's analysis; None where it has none.
+    many: runs it a few times and returns how often, for a program in another process; None: one run at a time.
     """
 
     run: Callable[[], object]
     failure: str = "the program fails"
     memory_bytes: int | None = None
+    many: Callable[[], int] | None = None
 
     def __call__(self) -> None:
         """Raises DeviceError where the run raises anything."""
+        self._guarded(self.run)
+
+    def burst(self) -> int:
+        """Runs it once or several times, without a pause. Returns how often. Raises as a call does."""
+        if self.many is not None:
+            return self._guarded(self.many)
+        self._guarded(self.run)
+        return 1
+
+    def _guarded(self, call: Callable[[], T]) -> T:
         try:
-            self.run()
+            return call()
         except DeviceError:
             raise
         except Exception as error:

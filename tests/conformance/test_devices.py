@@ -259,7 +259,7 @@ def test_one_measurement_at_a_time(tmp_path: Path):
 
 
 def test_energy_is_counted_or_absent(tmp_path: Path):
-    assert energy_mj(lambda: None, tmp_path) is None
+    assert energy_mj(lambda: 1, tmp_path) is None
     package, core = tmp_path / "intel-rapl:0", tmp_path / "intel-rapl:0:0"
     for folder in (package, core):
         folder.mkdir()
@@ -267,12 +267,13 @@ def test_energy_is_counted_or_absent(tmp_path: Path):
         (folder / "max_energy_range_uj").write_text("1000")
     now = [0.0]
 
-    def run() -> None:
-        now[0] += 0.1
-        (package / "energy_uj").write_text(str((int((package / "energy_uj").read_text()) + 50) % 1000))
+    def burst(energy: int = 50) -> int:
+        now[0] += 0.2
+        (package / "energy_uj").write_text(str((int((package / "energy_uj").read_text()) + 2 * energy) % 1000))
+        return 2
 
-    assert energy_mj(run, tmp_path, lambda: now[0]) == pytest.approx(0.05)
-    assert energy_mj(lambda: now.__setitem__(0, now[0] + 1), tmp_path, lambda: now[0]) is None
+    assert energy_mj(burst, tmp_path, lambda: now[0]) == pytest.approx(0.05)
+    assert energy_mj(lambda: burst(0), tmp_path, lambda: now[0]) is None
 
 
 # What hangs, dies or cannot be compiled.

@@ -24,16 +24,18 @@ def packages(root: Path = POWERCAP) -> list[Path]:
 
 
 def energy_mj(
-    program: Callable[[], object], root: Path = POWERCAP, clock: Callable[[], float] = time.perf_counter
+    burst: Callable[[], int], root: Path = POWERCAP, clock: Callable[[], float] = time.perf_counter
 ) -> float | None:
-    """Millijoules of one run, with everything else on the processor package; None without counters, or where they do not move."""
+    """Millijoules of one run, with everything else on the processor package; None without counters, or where they do not move.
+
+    burst: runs the program once or several times, and returns how often.
+    """
     counters = packages(root)
     if not counters:
         return None
     before, start, runs = [_read(folder, "energy_uj") for folder in counters], clock(), 0
     while clock() - start < LEAST_S or not runs:
-        program()
-        runs += 1
+        runs += burst()
     total = sum(_spent(folder, first) for folder, first in zip(counters, before, strict=True))
     return total / runs / 1e3 if total > 0 else None
 

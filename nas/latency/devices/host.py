@@ -1,6 +1,7 @@
 """The device `host`: XLA, running the exported model.stablehlo, compiled for JAX's default backend, until its result is there.
 
-JAX is imported when the first network is compiled or the device is asked for its `info`.
+On a CPU it runs in a process of its own, in the thread that calls it: see `nas.latency.devices.xla_process`. JAX is imported
+when the first network is compiled or the device is asked for its `info`.
 """
 
 from __future__ import annotations
@@ -8,24 +9,21 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from nas.arch.graph import Graph
 from nas.latency.devices.timed import FileBench, TimedDevice
+from nas.latency.devices.xla_process import Loaded, loaded, xla_process
 from nas.latency.predictors.layerwise.fitting import Bench
+from nas.latency.timing import Program, Timing
 from nas.nn.weights import Variables
 from nas.records import JSON
-
-if TYPE_CHECKING:
-    import jax
-
-MEMORY_PARTS = ("temp_size_in_bytes", "argument_size_in_bytes", "output_size_in_bytes", "generated_code_size_in_bytes")
 
 
 @dataclass(frozen=True)
@@ -58,37 +56,22 @@ class HostBench(FileBench):
 
     def load(self, model: bytes, images: np.ndarray) -> Callable[[], object]:
         import jax
-        from jax import export
 
-        placed, call = jax.device_put(images), jax.jit(export.deserialize(bytearray(model)).call)
-        memory = _memory(call.lower(placed).compile())
+        return xla_process().load(model, images) if jax.default_backend() == "cpu" else loaded(model, images)
 
-        def run() -> object:
-            """Through `jax.jit`, as users do: a bare executable takes 10 us more to start."""
-            return call(placed).block_until_ready()
-
-        def run_several() -> object:
-            return jax.block_until_ready(call(placed))
-
-        once = run if isinstance(call(placed), jax.Array) else run_several
-        setattr(once, "memory_bytes", memory)  # noqa: B010  an attribute of a function
-        return once
-
-
-def _memory(compiled: jax.stages.Compiled) -> int | None:
-    """Bytes of workspace, images, results and code; weights are constants in the code."""
-    try:
-        sizes = compiled.memory_analysis()
-    except Exception:  # backends that do not know raise errors of several types
-        return None
-    return None if sizes is None else int(sum(getattr(sizes, part, 0) for part in MEMORY_PARTS))
+    def time(self, programs: Mapping[str, Program], limits_s: Mapping[str, float] | None = None) -> dict[str, Timing]:
+        """See `FileBench.time`."""
+        apart = {name: (one.run.number, one.failure) for name, one in programs.items() if isinstance(one.run, Loaded)}
+        return xla_process().time(apart, self.how, limits_s) if apart else super().time(programs, limits_s)
 
 
 def _machine() -> dict[str, JSON]:
     import jax
 
+    backend = jax.default_backend()
     return {
-        "backend": jax.default_backend(),
+        "backend": backend,
+        **({"dispatch": "calling thread"} if backend == "cpu" else {}),
         "kind": jax.devices()[0].device_kind,
         "processor": processor(),
         "threads": _threads(),

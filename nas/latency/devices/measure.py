@@ -74,7 +74,7 @@ def measure_networks(
     fits = {i: ms for arch, ms in references if (i := lower(arch).id) in beside}
     timings, factor = time_in_windows(bench, {**beside, **programs}, fits, limit_s, windows)
     with machine_lock():
-        energies = {name: energy_mj(program) for name, program in programs.items()}
+        energies = {name: energy_mj(program.burst) for name, program in programs.items()}
     fingerprint, machine = info_fingerprint(info), {} if factor is None else {"machine_factor": factor}
     over_time = windows.count > 1 and not fits
     return [

@@ -124,7 +124,8 @@ class FileBench(ABC):
             run = self.load(self.artifact(graph, typical_values(graph)), random_images(graph, self.batch))
         except Exception as error:
             raise DeviceError(f"{what}: cannot be compiled for {self.RUNTIME}: {first_line(error)}") from error
-        return Program(run, f"{what}: fails on {self.RUNTIME}", memory_bytes=getattr(run, "memory_bytes", None))
+        beside = {"memory_bytes": getattr(run, "memory_bytes", None), "many": getattr(run, "burst", None)}
+        return Program(run, f"{what}: fails on {self.RUNTIME}", **beside)
 
     def time(self, programs: Mapping[str, Program], limits_s: Mapping[str, float] | None = None) -> dict[str, Timing]:
         """See `nas.latency.timing.time_programs`."""
