@@ -70,7 +70,7 @@ def test_importing_nas_loads_nothing_heavy() -> None:
 def test_a_function_stays_where_a_package_has_its_name() -> None:
     import importlib
 
-    for name in ("train", "cost", "report"):
+    for name in ("train", "cost", "report", "explain"):
         importlib.import_module(f"nas.{name}")
         assert callable(getattr(nas, name))
 

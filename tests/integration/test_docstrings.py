@@ -17,6 +17,7 @@ PACKAGES = (
     "nas.objectives",
     "nas.cost",
     "nas.data",
+    "nas.explain",
     "nas.train",
     "nas.nn",
     "nas.recipe",

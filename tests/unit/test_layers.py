@@ -15,7 +15,7 @@ MODULES = {
 LAYERS = (
     ("core", "records"),
     ("arch", "space", "cost", "objectives", "problem", "recipe", "journal"),
-    ("nn", "convert", "data", "tasks", "train", "supernet"),
+    ("nn", "convert", "data", "tasks", "train", "supernet", "explain"),
     ("surrogates", "controllers", "latency", "tabular"),
     ("evaluators", "runtime"),
     ("report", "workflows"),
