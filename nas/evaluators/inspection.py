@@ -1,4 +1,4 @@
-"""A closer look at a classifier: its confusion matrix, and images with its answers, for people to look at."""
+"""A closer look at a classifier: its confusion matrix, and images with its answers and what they rest on, for people to look at."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SIDE = 64  # pixels of a sample, at most
 
 
 def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) -> dict[str, JSON]:
-    """What a trained classifier answers on the validation split. Compiles one program, of `batch` images.
+    """What a trained classifier answers on the validation split. Compiles two programs, of `batch` images and of the samples.
 
     Args:
         arch: The network.
@@ -31,7 +31,8 @@ def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) ->
 
     Returns:
         `classes` (names), `accuracy` by class (None where a class has no image), `confusion` (counts, a row a true class; None
-        for more than `MATRIX` classes) and `samples`: `png` (base64), `label`, `class`, `probability`.
+        for more than `MATRIX` classes) and `samples`: `png` and `map` (base64; the image, and Grad-CAM of the answer over it),
+        `label`, `class`, `probability`.
 
     Raises:
         ValueError: The task has no classes.
@@ -45,14 +46,17 @@ def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) ->
     classes = len(dataset.classes)
     matrix = np.bincount(labels * classes + found, minlength=classes**2).reshape(classes, classes)
     images = matrix.sum(1)
+    samples = chosen(labels, found, probability)
+    pixels = np.stack([dataset.valid.images[rows[i : i + 1]][0] for i in samples])
+    maps = _maps(arch, variables, dataset, pixels, found[samples])
     return {
         "classes": list(dataset.classes),
         "accuracy": [float(matrix[i, i] / n) if (n := int(images[i])) else None for i in range(classes)],
         "confusion": matrix.tolist() if classes <= MATRIX else None,
         "samples": [
-            {"png": _png(dataset.valid.images[rows[i : i + 1]][0]), "label": int(labels[i]), "class": int(found[i]),
+            {"png": _png(image), "map": _png(map_), "label": int(labels[i]), "class": int(found[i]),
              "probability": float(probability[i, found[i]])}
-            for i in _chosen(labels, found, probability)
+            for i, image, map_ in zip(samples, pixels, maps, strict=True)
         ],
     }  # fmt: skip
 
@@ -78,8 +82,17 @@ def _probabilities(arch: Arch, variables: Variables, dataset: Dataset, rows: np.
     return task.postprocess(np.concatenate(parts))["probability"]
 
 
-def _chosen(labels: np.ndarray, found: np.ndarray, probability: np.ndarray) -> list[int]:
-    """Half of them right, of as many classes as there are; half wrong, those that it was surest of."""
+def _maps(arch: Arch, variables: Variables, dataset: Dataset, images: np.ndarray, classes: np.ndarray) -> list[np.ndarray]:
+    """Grad-CAM of the answers over the images, (side, side, 3) uint8."""
+    from nas.explain.shown import pictures
+    from nas.train.score import prepare
+
+    graph = lower(arch)
+    return pictures(graph, variables, images, np.asarray(prepare(images, graph, dataset)), classes)
+
+
+def chosen(labels: np.ndarray, found: np.ndarray, probability: np.ndarray) -> list[int]:
+    """Up to `SAMPLES` rows: half of them right, of as many classes as there are; half wrong, those that it was surest of."""
     sure = probability.max(1)
     wrong = [i for i in np.argsort(-sure, kind="stable").tolist() if labels[i] != found[i]][: SAMPLES // 2]
     right, seen = [], set[int]()

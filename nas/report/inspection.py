@@ -31,10 +31,17 @@ def _samples(samples: Sequence[Mapping[str, JSON]], classes: Sequence[str]) -> s
         said = f"{found} {100 * one['probability']:.0f} %"
         right = one["label"] == one["class"]
         text = escape(said) if right else f'<span class="bad">{escape(said)}</span><br>is {escape(label)}'
-        image = svg.tag("img", src=f"data:image/png;base64,{one['png']}", alt=f"an image of {label}")
+        image = _image(one["png"], f"an image of {label}")
+        image += _image(one["map"], f"where the evidence for {found} is in it") if one.get("map") else ""
         items.append(f"<li>{image}<span>{text}</span></li>")
     note = "Images of the validation split with the network's answer; in red, mistakes that it was surest of."
+    if any(one.get("map") for one in samples):
+        note += " Below each, Grad-CAM of that answer: where in the image its evidence is, from dark over red to light."
     return f'<p class="note">{note}</p><ul class="samples">{"".join(items)}</ul>'
+
+
+def _image(png: str, alt: str) -> str:
+    return svg.tag("img", src=f"data:image/png;base64,{png}", alt=alt)
 
 
 def _matrix(counts: Sequence[Sequence[int]], classes: Sequence[str]) -> str:

@@ -38,22 +38,31 @@ def test_samples_are_images_of_their_class(found: dict[str, Any]) -> None:
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(sample["png"]))))
         rows = [i for i in range(len(images)) if np.array_equal(np.asarray(images)[i, ..., 0], picture)]
         assert sample["label"] in {int(labels[i]) for i in rows}
+        assert np.asarray(Image.open(io.BytesIO(base64.b64decode(sample["map"])))).shape == (*picture.shape, 3)
 
 
 def test_right_ones_of_all_classes_come_first_and_the_surest_mistakes_last() -> None:
     labels, found = np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 1, 0, 1, 2])
     probability = np.full((6, 3), 0.1)
     probability[np.arange(6), found] = [0.9, 0.8, 0.7, 0.6, 0.95, 0.5]
-    assert inspection._chosen(labels, found, probability) == [0, 2, 5, 1, 4, 3]
+    assert inspection.chosen(labels, found, probability) == [0, 2, 5, 1, 4, 3]
 
 
 @pytest.mark.parametrize("classes", [3, 40])
 def test_class_names_stay_text(classes: int) -> None:
     names = ["<script>alert(1)</script>", '"&', *map(str, range(2, classes))]
     matrix = np.eye(classes, dtype=int).tolist()
-    sample = {"png": "", "label": 0, "class": 1, "probability": 0.5}
+    sample = {"png": "", "map": "QQ==", "label": 0, "class": 1, "probability": 0.5}
     data = {"classes": names, "accuracy": [0.5] * classes, "samples": [sample], "confusion": matrix if classes == 3 else None}
     text = markup(data).replace("<br>", "<br/>").replace("<p class=note>", "<p>").replace("<td class=n>", "<td>")
     tree = ET.fromstring(f"<div>{text}</div>")
     assert not list(tree.iter("script"))
     assert any(names[0] in "".join(one.itertext()) for one in tree.iter())
+
+
+@pytest.mark.parametrize("map_, pictures", [({}, 1), ({"map": "QQ=="}, 2)], ids=["of an older journal", "with its map"])
+def test_a_sample_is_shown_with_its_map_where_there_is_one(map_: dict[str, str], pictures: int) -> None:
+    sample = {"png": "QQ==", "label": 0, "class": 1, "probability": 0.5, **map_}
+    text = markup({"classes": ["a", "b"], "accuracy": [0.5, 0.5], "samples": [sample], "confusion": None})
+    assert text.count("<img") == pictures
+    assert ("Grad-CAM" in text) == bool(map_)

@@ -1,0 +1,147 @@
+"""The methods by name, compiled once for a network, and their maps as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nas.arch.graph import Graph
+from nas.explain.gradients import integrated_gradients, saliency, smooth_grad
+from nas.explain.maps import cam, grad_cam
+from nas.explain.pictures import heat, overlay, resized, scaled
+from nas.nn.ops import Array
+from nas.nn.weights import Variables
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How the methods work.
+
+    Args:
+        node: Index of the feature map of Grad-CAM; None: the last one.
+        noise: Of SmoothGrad, as a fraction of the image's range.
+        copies: Noisy ones of SmoothGrad.
+        seed: Of its noise.
+        steps: Of integrated gradients.
+        baseline: Of integrated gradients, a normalized value for each channel; None: 0.
+    """
+
+    node: int | None = None
+    noise: float = 0.15
+    copies: int = 50
+    seed: int = 0
+    steps: int = 100
+    baseline: tuple[float, ...] | None = None
+
+
+Method = Callable[[Graph, Variables, Array, Array, Ways], Array]
+
+
+def _integrated(graph: Graph, variables: Variables, images: Array, classes: Array, ways: Ways) -> Array:
+    """(n, h, w): how much each pixel moves the score, either way."""
+    baseline = None
+    if ways.baseline is not None:
+        baseline = jnp.broadcast_to(jnp.array(ways.baseline, jnp.float32).reshape(1, 1, -1), graph.input_shape)
+    found = integrated_gradients(graph, variables, images, classes, baseline=baseline, steps=ways.steps)
+    return jnp.abs(found.sum(3))
+
+
+METHODS: dict[str, Method] = {
+    "cam": lambda graph, variables, images, classes, ways: jax.nn.relu(cam(graph, variables, images, classes)),
+    "grad_cam": lambda graph, variables, images, classes, ways: grad_cam(graph, variables, images, classes, ways.node),
+    "saliency": lambda graph, variables, images, classes, ways: saliency(graph, variables, images, classes),
+    "smooth_grad": lambda graph, variables, images, classes, ways: smooth_grad(
+        graph, variables, images, classes, noise=ways.noise, copies=ways.copies, seed=ways.seed
+    ),
+    "integrated_gradients": _integrated,
+}
+MAPS = ("cam", "grad_cam")  # of feature maps, shown over the image; the others are of single pixels
+TITLES = {
+    "cam": "CAM", "grad_cam": "Grad-CAM", "saliency": "saliency", "smooth_grad": "SmoothGrad",
+    "integrated_gradients": "integrated gradients",
+}  # fmt: skip
+ROWS = 16  # images of a program, at most
+SINGLE = 99.0  # the percentile that is brightest in maps of single pixels, where a few outshine all others
+
+
+def explained(
+    graph: Graph, variables: Variables, images: np.ndarray, classes: Sequence[int] | np.ndarray, method: str, ways: Ways | None = None
+) -> np.ndarray:
+    """The maps of a method.
+
+    Programs are kept for the next call, and are of a power of two of images.
+
+    Args:
+        graph: A network with one output.
+        variables: Its weights and statistics.
+        images: (n, h, w, c), normalized.
+        classes: (n,) the class that is explained in each image.
+        method: One of `METHODS`.
+        ways: Its settings.
+
+    Returns:
+        (n, h, w), 0 or more: of the feature map for `cam` and `grad_cam`, else of the image.
+
+    Example:
+        >>> from nas import load_arch
+        >>> from nas.arch.blocks import lower
+        >>> from nas.nn.network import init
+        >>> graph = lower(load_arch("mobilenet_v2").with_io(resolution=32))
+        >>> explained(graph, init(graph, 0), np.ones((3, 32, 32, 3), np.float32), [1, 2, 3], "grad_cam").shape
+        (3, 4, 4)
+    """
+    run, rows, out = _program(graph, method, ways or Ways()), min(ROWS, 1 << max(len(images) - 1, 0).bit_length()), []
+    named = {"params": variables["params"], "stats": variables.get("stats", {})}
+    for start in range(0, len(images), rows):
+        some, of = images[start : start + rows], np.asarray(classes[start : start + rows], np.int32)
+        missing = rows - len(some)
+        padded = np.pad(some, ((0, missing), (0, 0), (0, 0), (0, 0)))
+        out.append(np.asarray(run(named, padded, np.pad(of, (0, missing))))[: len(some)])
+    return np.concatenate(out)
+
+
+@lru_cache(maxsize=16)
+def _program(graph: Graph, method: str, ways: Ways) -> Callable[..., Array]:
+    return jax.jit(lambda variables, images, classes: METHODS[method](graph, variables, images, classes, ways))
+
+
+def picture(method: str, image: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A map as people see it.
+
+    Args:
+        method: That gave it.
+        image: (side, side, 1 or 3) uint8.
+        values: (h, w), 0 or more.
+
+    Returns:
+        (side, side, 3) uint8: over the image for maps of feature maps, else by itself.
+    """
+    if method in MAPS:
+        return overlay(image, scaled(values))
+    return heat(resized(scaled(values, SINGLE), image.shape[0]))
+
+
+def pictures(
+    graph: Graph, variables: Variables, images: np.ndarray, normalized: np.ndarray, classes: Sequence[int] | np.ndarray,
+    method: str = "grad_cam",
+) -> list[np.ndarray]:  # fmt: skip
+    """`picture` of each of some images.
+
+    Args:
+        graph: A network with one output.
+        variables: Its weights and statistics.
+        images: (n, side, side, 1 or 3) uint8.
+        normalized: The same as the network takes them, (n, h, w, c).
+        classes: (n,) the class that is explained in each image.
+        method: One of `METHODS`.
+
+    Returns:
+        (side, side, 3) uint8 of each.
+    """
+    maps = explained(graph, variables, normalized, classes, method)
+    return [picture(method, image, values) for image, values in zip(images, maps, strict=True)]
