@@ -122,12 +122,16 @@ def evaluate(
     return score(bundle, recorded_dataset(known, bundle.facts.get("dataset")), split)
 
 
-def predict(weights: str | Path | TrainResult, images: Images) -> list[Prediction]:
+def predict(
+    weights: str | Path | TrainResult, images: Images, *, calibrated: bool = False, threshold: float = 0.0
+) -> list[Prediction]:
     """Classifies images with a trained network.
 
     Args:
         weights: What `train` returned, the folder of a training, or a bundle of `export`.
         images: A file, a folder of images, files, or an array (n, h, w, c) or (h, w, c) uint8.
+        calibrated: Whether probabilities are those at the temperature that `export` fitted on the validation split.
+        threshold: The least probability of an answer; the label of an image below it is "none of these".
 
     Returns:
         A prediction an image, with the probability of every class. Of several files, one that cannot be read has an `error`.
@@ -138,7 +142,7 @@ def predict(weights: str | Path | TrainResult, images: Images) -> list[Predictio
     from nas.workflows.predict import find_bundle
     from nas.workflows.predict import predict as run_predict
 
-    return run_predict(find_bundle(_folder(weights)), images)
+    return run_predict(find_bundle(_folder(weights)), images, calibrated=calibrated, threshold=threshold)
 
 
 def export(

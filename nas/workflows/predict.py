@@ -23,6 +23,7 @@ from nas.workflows.trained import RESULT
 
 Images = str | Path | Sequence[str | Path] | np.ndarray
 BATCH = 64  # images that are decoded at a time
+NONE = "none of these"  # the answer for an image whose most likely class is below the threshold
 
 
 @dataclass(frozen=True)
@@ -34,74 +35,102 @@ class Prediction:
         probabilities: By class, highest first; empty where the task has no classes.
         values: Outputs of other tasks by name, such as `value` of a regression.
         error: Why the file could not be read; then there are neither probabilities nor values.
+        threshold: The least probability of the most likely class with which it is the answer; 0: always.
     """
 
     image: str
     probabilities: Mapping[str, float]
     values: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
+    threshold: float = 0.0
 
     @property
     def label(self) -> str:
-        """The most likely class. Raises ValueError where the image could not be read."""
+        """The most likely class, or `NONE` where it is below the threshold. Raises ValueError where the image could not be read."""
         if self.error:
             raise ValueError(self.error)
-        return next(iter(self.probabilities))
+        label, probability = next(iter(self.probabilities.items()))
+        return label if probability >= self.threshold else NONE
 
     def top(self, count: int) -> dict[str, float]:
         """Returns the `count` most likely classes with their probabilities, highest first."""
         return dict(list(self.probabilities.items())[:count])
 
 
-def predict(bundle: Bundle, images: Images, progress: Progress = SILENT) -> list[Prediction]:
+def predict(
+    bundle: Bundle, images: Images, progress: Progress = SILENT, *, calibrated: bool = False, threshold: float = 0.0
+) -> list[Prediction]:
     """Classifies images.
 
     Args:
         bundle: A network from `load_bundle` or `trained_bundle`.
         images: A file, a folder, files, or an array (n, h, w, c) or (h, w, c) uint8.
         progress: Receives messages on files of a folder that are left out.
+        calibrated: Whether probabilities are those at the temperature that the bundle's model card names.
+        threshold: The least probability of an answer; below it the label is `NONE`.
 
     Returns:
         One prediction per image, in order. Of several files those that cannot be read have an `error`.
 
     Raises:
-        ValueError: No image can be read, or the array has another shape or type.
+        ValueError: No image can be read, the array has another shape or type, or nothing calibrates the network.
     """
+    ask = _Asked(bundle, temperature_of(bundle) if calibrated else 1.0, threshold)
     if isinstance(images, np.ndarray):
-        arrays = _checked(images, bundle.arch.channels)
+        arrays = checked(images, bundle.arch.channels)
         starts = range(0, len(arrays), BATCH)
-        return [one for i in starts for one in _predictions(bundle, range(i, len(arrays)), arrays[i : i + BATCH])]
+        return [one for i in starts for one in _predictions(ask, range(i, len(arrays)), arrays[i : i + BATCH])]
     found = image_files(Path(images).expanduser(), progress.message) if isinstance(images, str | Path) else [Path(one) for one in images]
-    done = [one for i in range(0, len(found), BATCH) for one in _of_files(bundle, found[i : i + BATCH])]
+    done = [one for i in range(0, len(found), BATCH) for one in _of_files(ask, found[i : i + BATCH])]
     if done and all(one.error for one in done):
         raise ValueError(listed([one.error for one in done]))
     return done
 
 
-def _of_files(bundle: Bundle, files: Sequence[Path]) -> Iterator[Prediction]:
+@dataclass(frozen=True)
+class _Asked:
+    bundle: Bundle
+    temperature: float
+    threshold: float
+
+
+def temperature_of(bundle: Bundle) -> float:
+    """The temperature that calibrates a bundle. Raises ValueError where none was fitted."""
+    known = bundle.facts.get("confidence")
+    try:
+        temperature = float(known["temperature"]) if known else 0.0
+    except (KeyError, TypeError, ValueError):
+        temperature = 0.0
+    if not 0 < temperature < np.inf:
+        raise ValueError(f"calibrated: {bundle.folder} holds no temperature; nas export fits one to a classifier")
+    return temperature
+
+
+def _of_files(ask: _Asked, files: Sequence[Path]) -> Iterator[Prediction]:
     """Of a batch of files, also those that cannot be read."""
     arrays: dict[Path, np.ndarray] = {}
     errors: dict[Path, str] = {}
     for file in files:
         try:
-            arrays[file] = read_image(file, bundle.data)
+            arrays[file] = read_image(file, ask.bundle.data)
         except ValueError as error:
             errors[file] = str(error)
-    read = iter(_predictions(bundle, list(arrays), np.stack([*arrays.values()])) if arrays else ())
+    read = iter(_predictions(ask, list(arrays), np.stack([*arrays.values()])) if arrays else ())
     yield from (Prediction(str(file), {}, error=errors[file]) if file in errors else next(read) for file in files)
 
 
-def _predictions(bundle: Bundle, names: Sequence[object], images: np.ndarray) -> Iterator[Prediction]:
-    classes, found = bundle.trained.classes, answers(bundle, images)
+def _predictions(ask: _Asked, names: Sequence[object], images: np.ndarray) -> Iterator[Prediction]:
+    classes, found = ask.bundle.trained.classes, answers(ask.bundle, images, ask.temperature)
     named = [str(name) for name, _ in zip(names, images, strict=False)]
     if "probability" not in found:
         yield from (Prediction(one, {}, {key: column[i].tolist() for key, column in found.items()}) for i, one in enumerate(named))
         return
     for name, row in zip(named, found["probability"], strict=True):
-        yield Prediction(name, {classes[i]: float(row[i]) for i in np.argsort(-row, kind="stable")})
+        yield Prediction(name, {classes[i]: float(row[i]) for i in np.argsort(-row, kind="stable")}, threshold=ask.threshold)
 
 
-def _checked(images: np.ndarray, channels: int) -> np.ndarray:
+def checked(images: np.ndarray, channels: int) -> np.ndarray:
+    """(n, side, side, channels) of one or more uint8 images. Raises ValueError for another shape or type."""
     arrays = images[None] if images.ndim == 3 else images
     if arrays.ndim != 4 or arrays.dtype != np.uint8 or arrays.shape[3] != channels or arrays.shape[1] != arrays.shape[2]:
         shape = f"(n, side, side, {channels})"

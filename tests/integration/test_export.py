@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from nas.cli import run
 from nas.data.record import record_of
 from nas.nn.network import LAYERS, RANDOM
 from nas.nn.weights import save_weights
+from nas.tasks.confidence import calibration_error, probabilities
 from nas.workflows.export import FORMATS, Bundle, bundle, inference, load_bundle, make_bundle, safetensors
 from nas.workflows.export.images import classify, image_files, read_image
 from nas.workflows.export.inference import own_logits, prepared
 from nas.workflows.export.source import ACTS, LINES
+from nas.workflows.predict import predict
 from small_bundle import ARCH, DATA, WEIGHTS
 
 FRESH = """
@@ -102,6 +105,21 @@ def test_the_card_tells_what_there_is(made: Path) -> None:
     assert (made / "model.py").read_text(encoding="utf-8").count("import nas") == 0
 
 
+def test_the_card_looks_closer_at_a_classifier(made: Path) -> None:
+    """The calibration error of the test split before and after, and Grad-CAM of test images, whose file the index holds too."""
+    card, index = (made / "README.md").read_text(encoding="utf-8"), json.loads((made / "bundle.json").read_text())
+    known = index["confidence"]
+    logits = own_logits(ARCH, WEIGHTS, prepared(DATA.test.images[:], ARCH, DATA.mean, DATA.std))
+    for key, temperature in (("before", 1.0), ("after", known["temperature"])):
+        error = calibration_error(probabilities(logits, temperature), np.asarray(DATA.test.targets))
+        assert known["ece"][key] == pytest.approx(error)
+        assert f"{error:.4f} {key}" in card
+    assert "![Images of the test split" in card
+    assert "explanation.png" in index["sha256"]
+    with Image.open(made / "explanation.png") as picture:
+        assert picture.height == 2 * 96 + 4
+
+
 def test_the_source_has_a_line_for_every_primitive() -> None:
     assert {*LAYERS, *RANDOM, "norm"} == set(LINES)
     assert set(EVERY_ACT) == set(ACTS)
@@ -117,6 +135,19 @@ def test_a_bundle_is_read_back_and_classifies(made: Path, tmp_path: Path) -> Non
     shares = classify(loaded, np.stack([read_image(path, loaded.data) for path in files]))
     assert shares.sum(1) == pytest.approx([1, 1])
     assert shares[0] == pytest.approx(shares[1], rel=1e-5)
+
+
+def test_predictions_are_calibrated_where_asked_and_none_of_these_below_the_threshold(made: Path) -> None:
+    loaded, images = load_bundle(made), DATA.test.images[:]
+    temperature = loaded.facts["confidence"]["temperature"]
+    plain, calm = predict(loaded, images), predict(loaded, images, calibrated=True, threshold=0.5)
+    logits = own_logits(ARCH, WEIGHTS, prepared(images, ARCH, DATA.mean, DATA.std))
+    for one, other, row in zip(plain, calm, probabilities(logits, temperature), strict=True):
+        assert list(one.probabilities) == list(other.probabilities)
+        assert max(other.probabilities.values()) == pytest.approx(row.max())
+        assert other.label == (one.label if row.max() >= 0.5 else "none of these")
+    with pytest.raises(ValueError, match="calibrated: .* holds no temperature"):
+        predict(replace(loaded, facts={}), images, calibrated=True)
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "arch.yaml", "model.onnx"])

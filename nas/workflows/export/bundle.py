@@ -25,14 +25,14 @@ from nas.core.jsonio import parse_json
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, parse_yaml
 from nas.cost import cost
-from nas.data.dataset import Dataset
+from nas.data.dataset import Dataset, Split
 from nas.data.record import DataRecord, record_from, record_of
 from nas.data.split import subset
 from nas.data.statistics import evenly
 from nas.nn.weights import Variables
 from nas.records import JSON
 from nas.tasks import about, metrics_of, task_of
-from nas.workflows.export import int8, metadata, safetensors
+from nas.workflows.export import closer, int8, metadata, safetensors
 from nas.workflows.export.card import card, confusion
 from nas.workflows.export.formats import FORMATS, Trained, run_onnx
 from nas.workflows.export.inference import own_logits, prepared
@@ -145,7 +145,8 @@ class _Making:
         trained = Trained(self.arch.name, graph, self.variables, self.data.classes, self.data.mean, self.data.std, self.inside)
         (self.folder / "arch.yaml").write_text(dump_yaml(self.arch.to_dict()), encoding="utf-8")
         (self.folder / WEIGHTS).write_bytes(safetensors.to_bytes(safetensors.flat(self.variables)))
-        logits = self._outputs(lambda images: own_logits(self.arch, self.variables, images))
+        own = partial(own_logits, self.arch, self.variables)
+        logits = self._outputs(own)
         sample = np.linspace(0, len(dataset.test) - 1, min(SAMPLES, len(dataset.test))).astype(int)
         pixels = dataset.test.images[sample]
         normalized = prepared(pixels, self.arch, self.data.mean, self.data.std)
@@ -160,13 +161,22 @@ class _Making:
         quantized = self._int8(trained, formats, calibrate) if with_int8 else {}
         labeled = dataset.target.kind == "label"
         matrix = confusion(dataset.test.targets, logits.argmax(1), len(self.data.classes)) if labeled else None
-        self._write_card(differences, accuracy, quantized, matrix)
-        self._write_index(accuracy)
+        looked = self._closer(own, logits) if labeled and len(dataset.valid) else {}
+        self._write_card(differences, accuracy, quantized, matrix, looked)
+        self._write_index(accuracy, looked)
         return differences, accuracy, {name: found["after"] for name, found in quantized.items()}
 
-    def _outputs(self, run: Callable[[np.ndarray], np.ndarray], whole: bool = False) -> np.ndarray:
-        """What `run` gives of the test split, a part at a time: of normalized images, or of uint8 ones where it takes them `whole`."""
-        images, parts = self.dataset.test.images, []
+    def _closer(self, own: Callable[[np.ndarray], np.ndarray], logits: np.ndarray) -> dict[str, JSON]:
+        """What a classifier's card says beyond its accuracy; `logits` are those of the test split."""
+        known = closer.confidence(self._outputs(own, split=self.dataset.valid), logits, self.dataset)
+        shown = closer.draw(self.folder, self.arch, self.variables, self.dataset, self.data, logits)
+        return {"confidence": known, "lines": [*closer.confidence_lines(known), *shown]}
+
+    def _outputs(
+        self, run: Callable[[np.ndarray], np.ndarray], whole: bool = False, split: Split | None = None
+    ) -> np.ndarray:
+        """What `run` gives of a split (None: test) by parts: of normalized images, or of uint8 ones where it takes them `whole`."""
+        images, parts = (self.dataset.test if split is None else split).images, []
         for start in range(0, len(images), BATCH):
             some = images[start : start + BATCH]
             parts.append(run(some if whole else prepared(some, self.arch, self.data.mean, self.data.std)))
@@ -224,8 +234,9 @@ class _Making:
         return {"before": before, "after": after}
 
     def _write_card(
-        self, differences: Mapping[str, float], accuracy: float, quantized: Mapping[str, JSON], matrix: np.ndarray | None
-    ) -> None:
+        self, differences: Mapping[str, float], accuracy: float, quantized: Mapping[str, JSON], matrix: np.ndarray | None,
+        looked: Mapping[str, JSON],
+    ) -> None:  # fmt: skip
         counted = cost(self.arch)
         what = {"stablehlo": "StableHLO by jax.export, any number of images", "source": "Flax source, needs jax and flax",
                 "onnx": "ONNX, any number of images, (n, c, h, w)", "tflite": "TensorFlow Lite, one image"}  # fmt: skip
@@ -237,18 +248,18 @@ class _Making:
             "name": self.arch.name, "input": lower(self.arch).input_shape, "params": counted.params, "macs": counted.macs,
             "task": about(task_of(self.arch)), "preprocess": self.preprocess,
             "test": {"value": accuracy, "images": len(self.dataset.test)}, "files": files, "int8": quantized,
-            "latencies": self.latencies, "origin": {**self.origin, "exported_with": versions()},
+            "latencies": self.latencies, "origin": {**self.origin, "exported_with": versions()}, **looked,
         }  # fmt: skip
         (self.folder / "README.md").write_text(card(facts, matrix, self.data.classes, self._usage(differences)), encoding="utf-8")
 
     def _usage(self, formats: Collection[str]) -> list[str]:
         return usage(self.data, self.arch.resolution, formats, self.inside is not None)
 
-    def _write_index(self, accuracy: float) -> None:
+    def _write_index(self, accuracy: float, looked: Mapping[str, JSON]) -> None:
         digests = {path.name: _digest(path) for path in sorted(self.folder.iterdir()) if path.is_file()}
         index = {
             "version": VERSION, "name": self.arch.name, "arch_id": arch_id(self.arch), **self.data.plain(),
-            "task": task_of(self.arch).name, "test": accuracy, "sha256": digests,
+            "task": task_of(self.arch).name, "test": accuracy, "confidence": looked.get("confidence"), "sha256": digests,
         }  # fmt: skip
         (self.folder / INDEX).write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
 

@@ -28,7 +28,8 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence[str], usage: Sequence[str] = ()) -> str:
     """Markdown. `facts` has name, input, task, test, params, macs, memory, files, checks, int8, latencies, data, settings.
 
-    matrix: the confusion of classes; None for a task without classes. usage: lines on how files are run.
+    matrix: the confusion of classes; None for a task without classes. usage: lines on how files are run. What a closer look gave
+    is in `facts` too: `confidence`, as bundle.json has it, and `lines` of Markdown.
     """
     height, width, channels = facts["input"]
     images, metric = f"{width}x{height} images of {channels} channel{'s' if channels > 1 else ''}", facts["task"]["primary"]
@@ -41,6 +42,7 @@ def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence
         "image=<file>` runs it.", "",
         *_table(["", ""], [
             [f"test {metric}", f"{facts['test']['value']:.4f} on {facts['test']['images']} images"],
+            *([["test top-5 accuracy", f"{top5:.4f}"]] if (top5 := facts.get("confidence", {}).get("top5")) is not None else []),
             ["parameters", f"{facts['params']:,}"],
             ["multiply-adds", f"{facts['macs'] / 1e6:.2f} M"],
             *([f"latency on {name}", f"{ms:.4f} ms, batch 1, measured"] for name, ms in facts["latencies"].items()),
@@ -52,7 +54,7 @@ def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence
                   "calibrated with {calibrated} training images.".format(metric=metric, runtime=RUNTIMES[name], **found)]  # fmt: skip
     if matrix is not None:
         lines += ["", "## Confusion on the test split", "", *_matrix(matrix, classes)]
-    lines += usage
+    lines += [*facts.get("lines", ()), *usage]
     lines += ["", "## How it came about", "", "```json", json.dumps(facts["origin"], indent=1, default=str), "```", ""]
     return "\n".join(lines)
 

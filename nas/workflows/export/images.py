@@ -45,12 +45,12 @@ def read_image(path: Path, data: DataRecord) -> np.ndarray:
             raise ValueError(f"image: {error}") from None
 
 
-def answers(bundle: Bundle, images: np.ndarray) -> Mapping[str, np.ndarray]:
-    """What the network's task makes of its outputs for (n, h, w, c) uint8 images, by name: `Task.postprocess`."""
+def answers(bundle: Bundle, images: np.ndarray, temperature: float = 1.0) -> Mapping[str, np.ndarray]:
+    """What the network's task makes of its outputs over a temperature for (n, h, w, c) uint8 images: `Task.postprocess`."""
     trained = bundle.trained
     inputs = prepared(images, bundle.arch, trained.mean, trained.std)
     outputs = own_logits(bundle.arch, trained.variables, inputs).astype(np.float64)
-    return task_of(bundle.arch).postprocess(outputs)
+    return task_of(bundle.arch).postprocess(outputs / temperature)
 
 
 def classify(bundle: Bundle, images: np.ndarray) -> np.ndarray:

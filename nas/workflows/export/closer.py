@@ -1,0 +1,97 @@
+"""A closer look at a classifier for its model card: how far its confidence can be trusted, and what its answers rest on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from nas.arch import Arch
+from nas.arch.blocks import lower
+from nas.core.text import markdown
+from nas.data.dataset import Dataset
+from nas.data.record import DataRecord
+from nas.evaluators.inspection import chosen
+from nas.nn.weights import Variables
+from nas.records import JSON
+from nas.tasks.confidence import confidence_of, probabilities
+from nas.workflows.export.inference import prepared
+
+PICTURE = "explanation.png"
+SIDE = 96  # pixels of an image in the picture, at least
+
+
+def confidence(valid: np.ndarray, test: np.ndarray, dataset: Dataset) -> dict[str, JSON]:
+    """What bundle.json keeps of a classifier's confidence: fitted on the validation split, looked at on the test split.
+
+    Args:
+        valid: (n, classes) logits of the validation split.
+        test: (m, classes) logits of the test split.
+        dataset: Has the labels of both.
+    """
+    return confidence_of((valid, np.asarray(dataset.valid.targets)), (test, np.asarray(dataset.test.targets))).plain()
+
+
+def confidence_lines(found: Mapping[str, JSON]) -> list[str]:
+    """The section of the card."""
+    ece, temperature = found["ece"], found["temperature"]
+    lines = [
+        "", "## Confidence", "",
+        f"Divided by a temperature of {temperature:.3g}, fitted on the validation split, the logits give calibrated probabilities: the "
+        f"expected calibration error on the test split is {ece['before']:.4f} before and {ece['after']:.4f} after. "
+        "`nas predict` gives them with `calibrated=true`.",
+    ]  # fmt: skip
+    if found["thresholds"]:
+        row = "| {accuracy:.0%} | {confidence:.3f} | {answered:.1%} | {right:.1%} |"
+        lines += [
+            "", "Below a threshold of the calibrated probability (`threshold=`) the answer is \"none of these\":", "",
+            "| answers to be right | threshold | images answered | of these right |", "|---|---|---|---|",
+            *(row.format(**one) for one in found["thresholds"]),
+            "", "Thresholds are of the validation split, the last two columns of the test split.",
+        ]  # fmt: skip
+    return lines
+
+
+def draw(folder: Path, arch: Arch, variables: Variables, dataset: Dataset, data: DataRecord, logits: np.ndarray) -> list[str]:
+    """Writes a picture of test images and Grad-CAM of the network's answers, and gives the section of the card about it.
+
+    Args:
+        folder: The bundle.
+        arch: The network, a classifier with one output.
+        variables: Its weights and statistics.
+        dataset: Its test split is shown.
+        data: What the network was trained with.
+        logits: (n, classes) of the test split.
+    """
+    from nas.explain.pictures import enlarged, png, strip
+    from nas.explain.shown import pictures
+
+    labels, found, probability = np.asarray(dataset.test.targets), logits.argmax(1), probabilities(logits)
+    rows = chosen(labels, found, probability)
+    images = np.stack([dataset.test.images[i : i + 1][0] for i in rows])
+    maps = pictures(lower(arch), variables, images, prepared(images, arch, data.mean, data.std), found[rows])
+    lines = [strip([enlarged(one, SIDE) for one in many]) for many in (_visible(images), maps)]
+    (folder / PICTURE).write_bytes(png(np.concatenate([lines[0], np.full((4, *lines[0].shape[1:]), 255, np.uint8), lines[1]])))
+    return _explanation_lines([(data.classes[found[i]], float(probability[i].max()), data.classes[labels[i]]) for i in rows])
+
+
+def _visible(images: np.ndarray) -> list[np.ndarray]:
+    """Images of other than one or three channels as their mean."""
+    return [one if one.shape[2] in (1, 3) else one.mean(2, keepdims=True).astype(np.uint8) for one in images]
+
+
+def _explanation_lines(answers: Sequence[tuple[str, float, str]]) -> list[str]:
+    """answers: (answer, probability, label) of each image."""
+    rows = [
+        f"| {i} | {markdown(answer)} | {probability:.0%} | {'' if answer == label else markdown(label)} |"
+        for i, (answer, probability, label) in enumerate(answers, 1)
+    ]
+    return [
+        "", "## What its answers rest on", "",
+        f"![Images of the test split, and below each where the evidence for the answer is]({PICTURE})", "",
+        "Images of the test split, and below each Grad-CAM of the answer: where in the image its evidence is, from dark over red to "
+        "light. The last ones are mistakes that it was surest of. `nas explain weights=<this folder> image=<file>` does this "
+        "for others.", "",
+        "| image | answer | probability | is |", "|---|---|---|---|", *rows,
+    ]  # fmt: skip
