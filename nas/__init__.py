@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from nas.api.deploying import adapt as adapt
     from nas.api.deploying import profile as profile
     from nas.api.deploying import scale as scale
+    from nas.api.explaining import explain as explain
     from nas.api.reading import cost as cost
     from nas.api.reading import load_arch as load_arch
     from nas.api.reading import load_space as load_space
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from nas.space import Space as Space
     from nas.tasks import Task as Task
     from nas.workflows.adapt.run import AdaptResult as AdaptResult
+    from nas.workflows.explain import Explained as Explained
+    from nas.workflows.explain import Explanation as Explanation
     from nas.workflows.export.run import Exported as Exported
     from nas.workflows.predict import Prediction as Prediction
     from nas.workflows.profile_devices import Profiled as Profiled
@@ -51,6 +54,7 @@ _PUBLIC = {
     "adapt": "nas.api.deploying",
     "cost": "nas.api.reading",
     "evaluate": "nas.api.training",
+    "explain": "nas.api.explaining",
     "export": "nas.api.training",
     "load_arch": "nas.api.reading",
     "load_run": "nas.api.searching",
@@ -64,6 +68,8 @@ _PUBLIC = {
     "Arch": "nas.arch",
     "Candidate": "nas.workflows.search.result",
     "Dataset": "nas.data",
+    "Explained": "nas.workflows.explain",
+    "Explanation": "nas.workflows.explain",
     "Exported": "nas.workflows.export.run",
     "Prediction": "nas.workflows.predict",
     "Recipe": "nas.recipe",

@@ -104,6 +104,14 @@ COMMANDS = {
         "nas.cli.predict:predict",
         ("nas predict weights=runs/net/bundle image=photo.jpg", "nas predict weights=runs/net/bundle image=photos/ json=true"),
     ),
+    "explain": Command(
+        "show what a network's answers rest on: Grad-CAM, saliency, feature maps, filters, receptive fields",
+        "nas.cli.explain:explain",
+        (
+            "nas explain weights=runs/net/bundle image=photo.jpg",
+            "nas explain weights=runs/net/bundle image=photos/ methods=[grad_cam] tap=C3 features=[stem,C2] out=why",
+        ),
+    ),
     "train": Command(
         "train an architecture on a dataset and keep its weights",
         "nas.cli.train:train",

@@ -14,6 +14,7 @@ from nas.arch.graph import Graph
 from nas.explain.gradients import integrated_gradients, saliency, smooth_grad
 from nas.explain.maps import cam, grad_cam
 from nas.explain.pictures import heat, overlay, resized, scaled
+from nas.explain.taps import features
 from nas.nn.ops import Array
 from nas.nn.weights import Variables
 
@@ -145,3 +146,24 @@ def pictures(
     """
     maps = explained(graph, variables, normalized, classes, method)
     return [picture(method, image, values) for image, values in zip(images, maps, strict=True)]
+
+
+def feature_maps(graph: Graph, variables: Variables, images: np.ndarray, nodes: tuple[int, ...]) -> list[np.ndarray]:
+    """What nodes give for images, a part at a time.
+
+    Args:
+        graph: The network.
+        variables: Its weights and statistics.
+        images: (n, h, w, c), normalized.
+        nodes: Indices.
+
+    Returns:
+        (n, h, w, c) of each node, in their order.
+    """
+    if not nodes:
+        return []
+    named = {"params": variables["params"], "stats": variables.get("stats", {})}
+    run, parts = jax.jit(lambda variables, images: features(graph, variables, images, list(nodes))), []
+    for start in range(0, len(images), ROWS):
+        parts.append([np.asarray(one) for one in run(named, images[start : start + ROWS])])
+    return [np.concatenate(of_node) for of_node in zip(*parts, strict=True)]

@@ -24,6 +24,12 @@ def test_own_evaluator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert all(0 <= member.metrics["noisy_accuracy"] <= 1 for member in result.front)
 
 
+def test_style_transfer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = np.asarray(run_example("style_transfer", tmp_path, monkeypatch)["losses"])
+    assert (losses[-1] < 0.8 * losses[0]).all(), "content, style"
+    assert (tmp_path / "styled.png").is_file()
+
+
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
 def test_an_example_states_its_cost_and_what_to_expect(path: Path) -> None:
     source = path.read_text(encoding="utf-8")

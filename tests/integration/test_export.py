@@ -146,7 +146,7 @@ def test_predictions_are_calibrated_where_asked_and_none_of_these_below_the_thre
         assert list(one.probabilities) == list(other.probabilities)
         assert max(other.probabilities.values()) == pytest.approx(row.max())
         assert other.label == (one.label if row.max() >= 0.5 else "none of these")
-    with pytest.raises(ValueError, match="calibrated: .* holds no temperature"):
+    with pytest.raises(ValueError, match=r"calibrated: .* holds no temperature"):
         predict(replace(loaded, facts={}), images, calibrated=True)
 
 

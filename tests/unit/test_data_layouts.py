@@ -113,7 +113,10 @@ def test_broken_files_are_listed_together(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_predicted_past_broken_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nas.workflows.predict.answers", lambda bundle, images: {"probability": np.full((len(images), 3), 1 / 3)})
+    def thirds(bundle: Bundle, images: np.ndarray, temperature: float) -> dict[str, np.ndarray]:
+        return {"probability": np.full((len(images), 3), 1 / 3)}
+
+    monkeypatch.setattr("nas.workflows.predict.answers", thirds)
     write(tmp_path, "a.png", "deep/c.png")
     write(tmp_path, "b.jpg", content=b"broken")
     messy(tmp_path)
@@ -130,7 +133,7 @@ def test_a_folder_is_predicted_past_broken_files(tmp_path: Path, monkeypatch: py
 
 
 def test_the_command_tells_of_broken_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def fake(*args: object) -> list[Prediction]:
+    def fake(*args: object, **options: object) -> list[Prediction]:
         return [Prediction("a.png", {"cat": 0.7, "dog": 0.3}), Prediction("b.png", {}, error="image: b.png: corrupt image")]
 
     monkeypatch.setattr("nas.cli.predict.run_predict", fake)

@@ -15,6 +15,7 @@ from nas.arch.graph import Graph
 from nas.explain.gradients import input_gradient, integrated_gradients, saliency, smooth_grad
 from nas.explain.maps import cam, cam_layers, grad_cam
 from nas.explain.pictures import channels, enlarged, filters, first_filters, grid, heat, overlay, png, scaled, strip
+from nas.explain.shown import METHODS, Ways, explained
 from nas.explain.taps import features, find_node, last_map, logits, scores, scores_from
 from networks import images_of, settled
 from small_bundle import ARCH
@@ -146,3 +147,13 @@ def test_a_map_lies_over_its_image() -> None:
     side_by_side = strip([enlarged(image, 16), enlarged(picture, 16)])
     assert side_by_side.shape == (16, 36, 3)
     assert png(side_by_side)[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_batch_that_is_filled_up_gives_the_maps_of_its_images(method: str) -> None:
+    graph, variables, images = given("gates")
+    ways = Ways(copies=1, steps=2, noise=0.0, baseline=(-1.0,))
+    together = explained(graph, variables, np.asarray(images), [2, 0, 1], method, ways)
+    alone = explained(graph, variables, np.asarray(images[2:]), [1], method, ways)
+    np.testing.assert_allclose(together[2:], alone, rtol=1e-4, atol=1e-6)
+    assert together.min() >= 0

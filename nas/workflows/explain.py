@@ -1,0 +1,261 @@
+"""What a trained classifier's answers rest on: maps over images, feature maps, filters, receptive fields."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from nas.arch.graph import Graph
+from nas.arch.receptive import ReceptiveField, layer_fields
+from nas.core.settings import did_you_mean
+from nas.core.yamlio import write_text
+from nas.data.images import listed
+from nas.explain import pictures as pictures_of
+from nas.report.explanation import Shown, explanation_page
+from nas.workflows.export import Bundle
+from nas.workflows.export.images import answers, image_files, read_image
+from nas.workflows.export.inference import prepared
+from nas.workflows.predict import Images, checked
+from nas.workflows.progress import SILENT, Progress
+
+Method = Literal["cam", "grad_cam", "saliency", "smooth_grad", "integrated_gradients"]
+DEFAULT: tuple[Method, ...] = ("grad_cam", "saliency", "smooth_grad", "integrated_gradients")
+MOST = 1000  # images at a time, whose maps are held together
+SIDE = 160  # pixels of a picture's shorter side, at least
+
+
+@dataclass(frozen=True)
+class ExplainSettings:
+    """How images are explained.
+
+    Args:
+        methods: What is shown of each image.
+        label: The class whose score is explained, by its name; None: the most likely one of each image.
+        tap: The feature map of Grad-CAM: `C2` .., a layer or a node; None: the last one.
+        features: Feature maps to show, named as `tap`.
+        noise: Of SmoothGrad, as a fraction of the image's range.
+        copies: Noisy ones of SmoothGrad.
+        steps: Of integrated gradients, from a black image.
+        seed: Of the noise.
+    """
+
+    methods: tuple[Method, ...] = DEFAULT
+    label: str | int | None = None
+    tap: str | None = None
+    features: tuple[str, ...] = ()
+    noise: float = 0.15
+    copies: int = 50
+    steps: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.methods and not self.features:
+            raise ValueError("methods: expected at least one, or names of feature maps under features")
+        for key in ("copies", "steps"):
+            if not 1 <= getattr(self, key) <= 10_000:
+                raise ValueError(f"{key}: expected 1 to 10000, got {getattr(self, key)}")
+        if not 0 <= self.noise <= 1:
+            raise ValueError(f"noise: expected 0 to 1, got {self.noise}")
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What the score of a class rests on in one image.
+
+    Args:
+        image: The file, or the number of the image in an array.
+        pixels: (side, side, channels) uint8, as the network had it.
+        label: The class whose score is explained.
+        probability: Of that class.
+        maps: (h, w) by method, 0 or more.
+        features: (h, w, channels) by name of the feature map.
+    """
+
+    image: str
+    pixels: np.ndarray = field(repr=False)
+    label: str
+    probability: float
+    maps: Mapping[str, np.ndarray] = field(repr=False)
+    features: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def picture(self, method: str) -> np.ndarray:
+        """(side, side, 3) uint8: the map of a method, for people to look at. Raises KeyError for one that was not asked for."""
+        from nas.explain.shown import picture
+
+        return picture(method, self.pixels, self.maps[method])
+
+
+@dataclass(frozen=True)
+class Explained:
+    """Explanations of images, and what there is to see in the network itself.
+
+    Args:
+        images: One explanation an image.
+        fields: The receptive field of each layer.
+        filters: (n, k, k) or (n, k, k, 3) kernels of the first convolution; None where they are no pictures.
+    """
+
+    images: tuple[Explanation, ...]
+    fields: tuple[ReceptiveField, ...] = field(repr=False)
+    filters: np.ndarray | None = field(default=None, repr=False)
+
+    def write(self, out: str | Path) -> list[Path]:
+        """Writes explanation.html, receptive_fields.csv and the pictures as PNG files into a folder, and names them.
+
+        Raises:
+            ValueError: Where the folder cannot be written.
+        """
+        folder = Path(out).expanduser()
+        shown = [(one, _shown(one)) for one in self.images]
+        files: dict[str, bytes] = {}
+        for i, (one, pictures) in enumerate(shown):
+            stem = Path(one.image).stem if len({Path(other.image).stem for other in self.images}) == len(self.images) else str(i)
+            files |= {f"{stem}-{name}.png": pictures_of.png(picture) for name, picture in pictures.items()}
+        filters = None if self.filters is None else _big(pictures_of.grid(self.filters))
+        if filters is not None:
+            files["filters.png"] = pictures_of.png(filters)
+        page = explanation_page(
+            [Shown(one.image, one.label, one.probability, {k: pictures_of.png(v) for k, v in p.items()}) for one, p in shown],
+            files.get("filters.png"), self.fields,
+        )  # fmt: skip
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+            write_text(folder / "receptive_fields.csv", fields_csv(self.fields))
+            write_text(folder / "explanation.html", page)
+        except OSError as error:
+            raise ValueError(f"out: {error.filename or folder}: {error.strerror}") from None
+        return [folder / name for name in ("explanation.html", "receptive_fields.csv", *files)]
+
+
+def explain(bundle: Bundle, images: Images, settings: ExplainSettings, progress: Progress = SILENT) -> Explained:
+    """Explains what a classifier sees in images.
+
+    Args:
+        bundle: A network from `load_bundle` or `trained_bundle`.
+        images: A file, a folder, files, or an array (n, h, w, c) or (h, w, c) uint8.
+        settings: What is shown, and how it is found.
+        progress: Receives messages on files of a folder that are left out, and on what is done.
+
+    Returns:
+        An explanation an image, in order.
+
+    Raises:
+        ValueError: The task has no classes, a name is unknown, or an image cannot be read.
+    """
+    trained = bundle.trained
+    if not trained.classes:
+        raise ValueError("weights: the network has no classes; explanations are of the score of a class")
+    asked = None if settings.label is None else str(settings.label)  # a name of digits alone comes as a number
+    if asked is not None and asked not in trained.classes:
+        raise ValueError(f"label: the network has no class {asked!r}{did_you_mean(asked, trained.classes)}")
+    names, pixels = _read(bundle, images, progress)
+    found = answers(bundle, pixels)
+    if "probability" not in found:
+        raise ValueError("weights: the network's task gives no probabilities; explanations are of the score of a class")
+    probability = found["probability"]
+    classes = probability.argmax(1) if asked is None else np.full(len(pixels), trained.classes.index(asked))
+    normalized = prepared(pixels, bundle.arch, trained.mean, trained.std)
+    maps = _maps(bundle, normalized, classes, settings, progress)
+    features = _features(bundle, normalized, settings.features)
+    explanations = (
+        Explanation(
+            name, pixels[i], trained.classes[classes[i]], float(probability[i, classes[i]]),
+            {method: found[i] for method, found in maps.items()}, {tap: found[i] for tap, found in features.items()},
+        )
+        for i, name in enumerate(names)
+    )  # fmt: skip
+    return Explained(tuple(explanations), layer_fields(trained.graph), pictures_of.first_filters(trained.graph, trained.variables))
+
+
+def _read(bundle: Bundle, images: Images, progress: Progress) -> tuple[list[str], np.ndarray]:
+    """Names of the images, and (n, side, side, channels) uint8."""
+    if isinstance(images, np.ndarray):
+        arrays = checked(images, bundle.arch.channels)
+        _check_count(len(arrays))
+        return [str(i) for i in range(len(arrays))], arrays
+    files = image_files(Path(images).expanduser(), progress.message) if isinstance(images, str | Path) else [*map(Path, images)]
+    _check_count(len(files))
+    read, errors = dict[str, np.ndarray](), list[str]()
+    for file in files:
+        try:
+            read[str(file)] = read_image(file, bundle.data)
+        except ValueError as error:
+            errors.append(str(error))
+    if not read:
+        raise ValueError(listed(errors))
+    for error in errors:
+        progress.message(f"left out: {error.removeprefix('image: ')}")
+    return [*read], np.stack([*read.values()])
+
+
+def _check_count(count: int) -> None:
+    if not 1 <= count <= MOST:
+        raise ValueError(f"image: expected 1 to {MOST} images, got {count}")
+
+
+def _maps(
+    bundle: Bundle, normalized: np.ndarray, classes: np.ndarray, settings: ExplainSettings, progress: Progress
+) -> dict[str, np.ndarray]:
+    """(n, h, w) by method."""
+    from nas.explain.shown import TITLES, Ways, explained
+
+    trained = bundle.trained
+    node = None if settings.tap is None else _node(trained.graph, settings.tap, "tap")
+    black = tuple(-mean / std for mean, std in zip(trained.mean, trained.std, strict=True))
+    ways = Ways(node, settings.noise, settings.copies, settings.seed, settings.steps, black)
+    found = {}
+    for method in settings.methods:
+        progress.message(f"{TITLES[method]} ...")
+        found[method] = explained(trained.graph, trained.variables, normalized, classes, method, ways)
+    return found
+
+
+def _features(bundle: Bundle, normalized: np.ndarray, taps: Sequence[str]) -> dict[str, np.ndarray]:
+    """(n, h, w, c) by name."""
+    from nas.explain.shown import feature_maps
+
+    nodes = [_node(bundle.trained.graph, tap, "features") for tap in taps]
+    return dict(zip(taps, feature_maps(bundle.trained.graph, bundle.trained.variables, normalized, tuple(nodes)), strict=True))
+
+
+def _node(graph: Graph, tap: str, key: str) -> int:
+    """The index of a feature map. Raises ValueError naming the setting."""
+    from nas.explain.taps import find_node
+
+    try:
+        node = find_node(graph, tap)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+    if graph.nodes[node].shape[0] * graph.nodes[node].shape[1] == 1:
+        raise ValueError(f"{key}: {tap} is no feature map: it has a single position")
+    return node
+
+
+def _shown(one: Explanation) -> dict[str, np.ndarray]:
+    """Pictures by name: the image, a map a method, the strongest channels of each feature map."""
+    pictures = {"image": _big(one.pixels), **{method: _big(one.picture(method)) for method in one.maps}}
+    return pictures | {
+        f"features-{tap.replace('/', '.')}": _big(pictures_of.grid(pictures_of.channels(values))) for tap, values in one.features.items()
+    }
+
+
+def _big(picture: np.ndarray) -> np.ndarray:
+    shown = picture if picture.ndim == 2 or picture.shape[2] in (1, 3) else picture.mean(2).astype(np.uint8)
+    return pictures_of.enlarged(shown, SIDE)
+
+
+def fields_csv(fields: Sequence[ReceptiveField]) -> str:
+    """Receptive fields as a table: layer, positions, side, stride, and whether a global pool lets in the whole map."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["layer", "height", "width", "receptive_field", "stride", "pooled"])
+    rows.writerows([f.name, len(f.rows), len(f.columns), f.size, f.stride, str(f.pooled).lower()] for f in fields)
+    return text.getvalue()
