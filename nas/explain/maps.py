@@ -85,8 +85,9 @@ def grad_cam(graph: Graph, variables: Variables, images: Array, classes: Array, 
         >>> from nas import load_arch
         >>> from nas.arch.blocks import lower
         >>> from nas.nn.network import init
-        >>> graph = lower(load_arch("mobilenet_v2").with_io(resolution=32))
-        >>> grad_cam(graph, init(graph, 0), jnp.ones((2, 32, 32, 3)), jnp.array([3, 7])).shape
+        >>> graph = lower(load_arch({"resolution": 8, "channels": 1, "classes": 10, "stem": {"op": "conv", "width": 4},
+        ...                          "stages": [{"op": "conv", "width": 8, "stride": 2}], "head": {"op": "classifier"}}))
+        >>> grad_cam(graph, init(graph, 0), jnp.ones((2, 8, 8, 1)), jnp.array([3, 7])).shape
         (2, 4, 4)
     """
     maps, rest = scores_from(graph, variables, images, classes, last_map(graph) if node is None else node)

@@ -92,8 +92,9 @@ def explained(
         >>> from nas import load_arch
         >>> from nas.arch.blocks import lower
         >>> from nas.nn.network import init
-        >>> graph = lower(load_arch("mobilenet_v2").with_io(resolution=32))
-        >>> explained(graph, init(graph, 0), np.ones((3, 32, 32, 3), np.float32), [1, 2, 3], "grad_cam").shape
+        >>> graph = lower(load_arch({"resolution": 8, "channels": 1, "classes": 10, "stem": {"op": "conv", "width": 4},
+        ...                          "stages": [{"op": "conv", "width": 8, "stride": 2}], "head": {"op": "classifier"}}))
+        >>> explained(graph, init(graph, 0), np.ones((3, 8, 8, 1), np.float32), [1, 2, 3], "grad_cam").shape
         (3, 4, 4)
     """
     run, rows, out = _program(graph, method, ways or Ways()), min(ROWS, 1 << max(len(images) - 1, 0).bit_length()), []

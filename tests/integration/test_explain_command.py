@@ -89,7 +89,7 @@ def test_a_broken_image_is_left_out_and_named(bundle: Path, photos: Path, capsys
     "settings, words",
     [
         (["label=d"], "label: the network has no class 'd'"),
-        (["tap=C7"], "tap: no layer 'C7'; did you mean C1?"),
+        (["tap=C7"], "tap: no layer 'C7' (taps: C1)"),
         (["tap=head"], "tap: head is no feature map: it has a single position"),
         (["features=[stme]"], "features: no layer 'stme'; did you mean stem?"),
         (["methods=[]"], "methods: expected at least one"),
