@@ -25,7 +25,7 @@ import nas
 from nas.arch.blocks import lower
 from nas.arch.graph import Graph
 from nas.convert import starting_weights
-from nas.explain.taps import features, find_node
+from nas.explain import features, find_node
 from nas.nn.network import init
 from nas.nn.weights import Variables
 

@@ -16,7 +16,6 @@ from nas.arch.receptive import ReceptiveField, layer_fields
 from nas.core.settings import did_you_mean
 from nas.core.yamlio import write_text
 from nas.data.images import listed
-from nas.explain import pictures as pictures_of
 from nas.report.explanation import Shown, explanation_page
 from nas.workflows.export import Bundle
 from nas.workflows.export.images import answers, image_files, read_image
@@ -111,19 +110,15 @@ class Explained:
         Raises:
             ValueError: Where the folder cannot be written.
         """
+        from nas.explain.pictures import grid, png
+
         folder = Path(out).expanduser()
-        shown = [(one, _shown(one)) for one in self.images]
-        files: dict[str, bytes] = {}
-        for i, (one, pictures) in enumerate(shown):
-            stem = Path(one.image).stem if len({Path(other.image).stem for other in self.images}) == len(self.images) else str(i)
-            files |= {f"{stem}-{name}.png": pictures_of.png(picture) for name, picture in pictures.items()}
-        filters = None if self.filters is None else _big(pictures_of.grid(self.filters))
-        if filters is not None:
-            files["filters.png"] = pictures_of.png(filters)
-        page = explanation_page(
-            [Shown(one.image, one.label, one.probability, {k: pictures_of.png(v) for k, v in p.items()}) for one, p in shown],
-            files.get("filters.png"), self.fields,
-        )  # fmt: skip
+        pictures = [{name: png(shown) for name, shown in _shown(one).items()} for one in self.images]
+        files = {f"{stem}-{name}.png": content for stem, one in zip(self._stems(), pictures, strict=True) for name, content in one.items()}
+        if self.filters is not None:
+            files["filters.png"] = png(_big(grid(self.filters)))
+        shown = [Shown(one.image, one.label, one.probability, of) for one, of in zip(self.images, pictures, strict=True)]
+        page = explanation_page(shown, files.get("filters.png"), self.fields)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
@@ -133,6 +128,11 @@ class Explained:
         except OSError as error:
             raise ValueError(f"out: {error.filename or folder}: {error.strerror}") from None
         return [folder / name for name in ("explanation.html", "receptive_fields.csv", *files)]
+
+    def _stems(self) -> list[str]:
+        """What the files of each image begin with: its name, or its number where two have one name."""
+        stems = [Path(one.image).stem for one in self.images]
+        return stems if len(set(stems)) == len(stems) else [str(i) for i in range(len(stems))]
 
 
 def explain(bundle: Bundle, images: Images, settings: ExplainSettings, progress: Progress = SILENT) -> Explained:
@@ -150,6 +150,8 @@ def explain(bundle: Bundle, images: Images, settings: ExplainSettings, progress:
     Raises:
         ValueError: The task has no classes, a name is unknown, or an image cannot be read.
     """
+    from nas.explain.pictures import first_filters
+
     trained = bundle.trained
     if not trained.classes:
         raise ValueError("weights: the network has no classes; explanations are of the score of a class")
@@ -172,7 +174,7 @@ def explain(bundle: Bundle, images: Images, settings: ExplainSettings, progress:
         )
         for i, name in enumerate(names)
     )  # fmt: skip
-    return Explained(tuple(explanations), layer_fields(trained.graph), pictures_of.first_filters(trained.graph, trained.variables))
+    return Explained(tuple(explanations), layer_fields(trained.graph), first_filters(trained.graph, trained.variables))
 
 
 def _read(bundle: Bundle, images: Images, progress: Progress) -> tuple[list[str], np.ndarray]:
@@ -241,15 +243,19 @@ def _node(graph: Graph, tap: str, key: str) -> int:
 
 def _shown(one: Explanation) -> dict[str, np.ndarray]:
     """Pictures by name: the image, a map a method, the strongest channels of each feature map."""
+    from nas.explain.pictures import channels, grid
+
     pictures = {"image": _big(one.pixels), **{method: _big(one.picture(method)) for method in one.maps}}
     return pictures | {
-        f"features-{tap.replace('/', '.')}": _big(pictures_of.grid(pictures_of.channels(values))) for tap, values in one.features.items()
+        f"features-{tap.replace('/', '.')}": _big(grid(channels(values))) for tap, values in one.features.items()
     }
 
 
 def _big(picture: np.ndarray) -> np.ndarray:
+    from nas.explain.pictures import enlarged
+
     shown = picture if picture.ndim == 2 or picture.shape[2] in (1, 3) else picture.mean(2).astype(np.uint8)
-    return pictures_of.enlarged(shown, SIDE)
+    return enlarged(shown, SIDE)
 
 
 def fields_csv(fields: Sequence[ReceptiveField]) -> str:

@@ -13,6 +13,7 @@ PACKAGES = (
     "nas.api",
     "nas.testing",
     "nas.space",
+    "nas.tasks",
     "nas.arch",
     "nas.objectives",
     "nas.cost",
