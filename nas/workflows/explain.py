@@ -148,20 +148,20 @@ def explain(bundle: Bundle, images: Images, settings: ExplainSettings, progress:
         An explanation an image, in order.
 
     Raises:
-        ValueError: The task has no classes, a name is unknown, or an image cannot be read.
+        ValueError: The network is no classifier, a name is unknown, or an image cannot be read.
     """
     from nas.explain.pictures import first_filters
 
     trained = bundle.trained
-    if not trained.classes:
-        raise ValueError("weights: the network has no classes; explanations are of the score of a class")
+    if not trained.classes or len(trained.graph.outputs) > 1:
+        raise ValueError("weights: the network is no classifier; explanations are of the score of a class")
     asked = None if settings.label is None else str(settings.label)  # a name of digits alone comes as a number
     if asked is not None and asked not in trained.classes:
         raise ValueError(f"label: the network has no class {asked!r}{did_you_mean(asked, trained.classes)}")
     names, pixels = _read(bundle, images, progress)
     found = answers(bundle, pixels)
     if "probability" not in found:
-        raise ValueError("weights: the network's task gives no probabilities; explanations are of the score of a class")
+        raise ValueError("weights: the network is no classifier; explanations are of the score of a class")
     probability = found["probability"]
     classes = probability.argmax(1) if asked is None else np.full(len(pixels), trained.classes.index(asked))
     normalized = prepared(pixels, bundle.arch, trained.mean, trained.std)

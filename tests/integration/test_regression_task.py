@@ -66,6 +66,10 @@ def test_a_regression_task_goes_through_every_command(folder: Path, capsys: pyte
     Image.fromarray(np.full((8, 8), 255, np.uint8)).save("full.png")
     assert run(["predict", plugin, "weights=bundle", "image=full.png"]) == 0
     assert re.search(r"full\.png +value -?\d+\.\d+", capsys.readouterr().out)
+    assert run(["explain", plugin, "weights=bundle", "image=full.png"]) == 2
+    assert "weights: the network is no classifier" in capsys.readouterr().err
+    assert run(["predict", plugin, "weights=bundle", "image=full.png", "calibrated=true"]) == 2
+    assert "calibrated: bundle holds no temperature" in capsys.readouterr().err
 
 
 def test_targets_are_checked_when_a_dataset_is_read(folder: Path) -> None:

@@ -167,7 +167,9 @@ class _Making:
         return differences, accuracy, {name: found["after"] for name, found in quantized.items()}
 
     def _closer(self, own: Callable[[np.ndarray], np.ndarray], logits: np.ndarray) -> dict[str, JSON]:
-        """What a classifier's card says beyond its accuracy; `logits` are those of the test split."""
+        """What a classifier's card says beyond its accuracy; `logits` are those of the test split. Of other tasks nothing."""
+        if "probability" not in task_of(self.arch).postprocess(logits):
+            return {}
         known = closer.confidence(self._outputs(own, split=self.dataset.valid), logits, self.dataset)
         shown = closer.draw(self.folder, self.arch, self.variables, self.dataset, self.data, logits)
         return {"confidence": known, "lines": [*closer.confidence_lines(known), *shown]}
