@@ -93,7 +93,7 @@ if __name__ == "__main__":
     parser.add_argument("--weights")
     parser.add_argument("--toy", action="store_true")
     args = parser.parse_args()
-    pair = drawn(24) if args.toy else tuple(picture(path, 256) for path in args.images)
+    pair = drawn(32) if args.toy else tuple(picture(path, 256) for path in args.images)
     styled, losses = transfer(*pair, levels=2 if args.toy else 4, weights=args.weights, steps=20 if args.toy else 300)
     Image.fromarray((255 * styled).round().astype(np.uint8)).save("styled.png")
     print("content {:.3f} -> {:.3f}, style {:.3f} -> {:.3f}".format(*np.stack([losses[0], losses[-1]], 1).ravel()))
