@@ -6,7 +6,7 @@
 The image, noise at first, is optimized until a feature map of the network is that of the photo, and the correlations between
 the channels of its feature maps (Gram matrices) are those of the painting. Without --weights the network has random ones.
 
-Cost: TIMING
+Cost: 300 steps of VGG-16 at 256 pixels, some 18 million million multiply-adds: minutes on a few cores. The toy takes 10 seconds.
 Expect: `styled.png`, and both losses, each relative to what it is compared with, far below those of the start.
 """
 
@@ -29,7 +29,7 @@ from nas.explain import features, find_node
 from nas.nn.network import init
 from nas.nn.weights import Variables
 
-STYLE_WEIGHT = 10.0  # of the style's loss, that of the content being 1
+STYLE_WEIGHT = 2.0  # of the style's loss, that of the content being 1
 MEAN = np.array([103.939, 116.779, 123.68], np.float32)  # of blue, green and red: what VGG's weights were trained with
 
 
