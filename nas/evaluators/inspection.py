@@ -84,11 +84,13 @@ def _probabilities(arch: Arch, variables: Variables, dataset: Dataset, rows: np.
 
 def _maps(arch: Arch, variables: Variables, dataset: Dataset, images: np.ndarray, classes: np.ndarray) -> list[np.ndarray]:
     """Grad-CAM of the answers over the images, (side, side, 3) uint8."""
+    import jax.numpy as jnp
+
     from nas.explain.shown import pictures
     from nas.train.score import prepare
 
     graph = lower(arch)
-    return pictures(graph, variables, images, np.asarray(prepare(images, graph, dataset)), classes)
+    return pictures(graph, variables, images, np.asarray(prepare(jnp.asarray(images), graph, dataset)), classes)
 
 
 def chosen(labels: np.ndarray, found: np.ndarray, probability: np.ndarray) -> list[int]:
