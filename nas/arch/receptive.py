@@ -29,6 +29,7 @@ class ReceptiveField:
         columns: (width, 2): the same of its columns.
         pooled: Whether a value depends on all positions of a map at once: behind a global pool, a flattened map, or a gate that is
             made of one, as squeeze-and-excitation has it. Such a gate is left out of the other figures.
+        start: First row that the first row of the layer sees, were there more image above it: 0 or less.
     """
 
     name: str
@@ -37,6 +38,7 @@ class ReceptiveField:
     rows: Span
     columns: Span
     pooled: bool = False
+    start: int = 0
 
 
 def receptive_fields(graph: Graph) -> tuple[ReceptiveField, ...]:
@@ -103,15 +105,17 @@ def _window(node: Node, inputs: Sequence[ReceptiveField]) -> ReceptiveField:
     kernel, stride, dilation = a["kernel"], a["stride"], a.get("dilation", 1)
     reach = (kernel - 1) * dilation
 
-    def spans(seen: Span, count: int) -> Span:
+    def before(seen: Span) -> int:
         if "ceil" in a:
-            before, _ = pool_pads(len(seen), kernel, stride, a["padding"], a["ceil"])
-        else:
-            before, _ = pads(len(seen), reach + 1, stride, a["padding"])
-        return _seen_through(seen, np.arange(count)[:, None] * stride - before + np.arange(kernel) * dilation)
+            return pool_pads(len(seen), kernel, stride, a["padding"], a["ceil"])[0]
+        return pads(len(seen), reach + 1, stride, a["padding"])[0]
+
+    def spans(seen: Span, count: int) -> Span:
+        return _seen_through(seen, np.arange(count)[:, None] * stride - before(seen) + np.arange(kernel) * dilation)
 
     rows, columns = spans(x.rows, node.shape[0]), spans(x.columns, node.shape[1])
-    return ReceptiveField(node.name, x.size + reach * x.stride, x.stride * stride, rows, columns, x.pooled)
+    size, start = x.size + reach * x.stride, x.start - before(x.rows) * x.stride
+    return ReceptiveField(node.name, size, x.stride * stride, rows, columns, x.pooled, start)
 
 
 def _seen_through(seen: Span, windows: np.ndarray) -> Span:
@@ -130,8 +134,9 @@ def _joined(node: Node, inputs: Sequence[ReceptiveField]) -> ReceptiveField:
         return np.stack([np.min([part[:, 0] for part in parts], 0), np.max([part[:, 1] for part in parts], 0)], 1)
 
     rows, columns = spans([x.rows for x in inputs]), spans([x.columns for x in inputs])
-    size, stride = max(x.size for x in inputs), max(x.stride for x in inputs)
-    return ReceptiveField(node.name, size, stride, rows, columns, any(x.pooled for x in inputs))
+    start, end = min(x.start for x in inputs), max(x.start + x.size for x in inputs)
+    stride, pooled = max(x.stride for x in inputs), any(x.pooled for x in inputs)
+    return ReceptiveField(node.name, end - start, stride, rows, columns, pooled, start)
 
 
 def _gated(node: Node, inputs: Sequence[ReceptiveField]) -> ReceptiveField:
@@ -151,7 +156,7 @@ def _whole(node: Node, inputs: Sequence[ReceptiveField]) -> ReceptiveField:
 
     positions = max(len(x.rows), len(x.columns))
     size = x.size + (positions - 1) * x.stride
-    return ReceptiveField(node.name, size, x.stride * positions, span(x.rows), span(x.columns), True)
+    return ReceptiveField(node.name, size, x.stride * positions, span(x.rows), span(x.columns), True, x.start)
 
 
 RULES: dict[str, Rule] = {

@@ -52,10 +52,12 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fields_are_those_that_a_network_shows(name: str) -> None:
     graph = linear(lower(NETWORKS[name]))
-    rows, columns = seen(graph, 1), seen(graph, 2)
-    for i, field in enumerate(receptive_fields(graph)):
-        np.testing.assert_array_equal(field.rows, rows[i], err_msg=field.name)
-        np.testing.assert_array_equal(field.columns, columns[i], err_msg=field.name)
+    for field, (rows, columns) in zip(receptive_fields(graph), seen(graph), strict=True):
+        np.testing.assert_array_equal(field.rows, rows, err_msg=field.name)
+        np.testing.assert_array_equal(field.columns, columns, err_msg=field.name)
+        first = field.start + field.stride * np.arange(len(rows))
+        whole = (first >= 0) & (first + field.size <= graph.input_shape[0])  # those that no border cuts
+        np.testing.assert_array_equal(rows[whole], np.stack([first, first + field.size - 1], 1)[whole], err_msg=field.name)
 
 
 def linear(graph: Graph) -> Graph:
@@ -69,28 +71,29 @@ def _linear(node: Node) -> Node:
     return replace(node, op="avg_pool") if node.op == "max_pool" else node
 
 
-def seen(graph: Graph, axis: int) -> list[np.ndarray]:
-    """By node (positions, 2): the first and last row (axis 1) or column (axis 2) of the image that each position depends on.
+def seen(graph: Graph) -> list[tuple[np.ndarray, np.ndarray]]:
+    """By node, for rows and for columns, (positions, 2): the first and last one of the image that each position depends on.
 
-    Of as many images as there are rows, each is 1 on one of them. Weights are positive and sum to 1, so that nothing cancels.
+    Of as many images as there are rows, each is 1 on one of them, and of as many again on a column. Weights are positive and sum
+    to 1, so that nothing cancels.
     """
-    variables, size = init(graph, 0), graph.input_shape[axis - 1]
+    variables, size = init(graph, 0), graph.input_shape[0]
     for arrays in variables["params"].values():
         if "kernel" in arrays:
             positive = np.abs(arrays["kernel"])
             arrays["kernel"] = positive / positive.sum(axis=tuple(range(positive.ndim - 1)), keepdims=True)
-    images = np.zeros((size, *graph.input_shape), np.float32)
-    np.moveaxis(images, axis, 1)[np.arange(size), np.arange(size)] = 1
+    images, each = np.zeros((2 * size, *graph.input_shape), np.float32), np.arange(size)
+    images[each, each], images[size + each, :, each] = 1, 1
 
     @jax.jit
-    def reached(images: jax.Array) -> list[jax.Array]:
+    def reached(images: jax.Array) -> list[tuple[jax.Array, jax.Array]]:
         values, _ = values_of(
             graph.nodes[1:], [images], variables["params"], variables["stats"], train=False, random=lambda node, x, i: x,
             momentum=None, implementation="lax",
         )  # fmt: skip
-        return [jnp.any(value > 0, axis=(3 - axis, 3)) for value in values]
+        return [(jnp.any(value[:size] > 0, axis=(2, 3)), jnp.any(value[size:] > 0, axis=(1, 3))) for value in values]
 
-    return [_spans(np.asarray(one)) for one in reached(jnp.asarray(images))]
+    return [(_spans(np.asarray(rows)), _spans(np.asarray(columns))) for rows, columns in reached(jnp.asarray(images))]
 
 
 def _spans(reached: np.ndarray) -> np.ndarray:
