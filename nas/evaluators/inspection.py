@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -14,6 +16,11 @@ from nas.nn.weights import Variables
 from nas.records import JSON
 from nas.tasks import task_of
 
+if TYPE_CHECKING:
+    import jax
+
+    Answered: TypeAlias = tuple[np.ndarray, list[jax.Array]]
+
 IMAGES = 5000  # of the validation split, evenly, that are looked at
 MATRIX = 30  # classes at most, of which a matrix can be read
 SAMPLES = 12
@@ -21,7 +28,7 @@ SIDE = 64  # pixels of a sample, at most
 
 
 def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) -> dict[str, JSON]:
-    """What a trained classifier answers on the validation split. Compiles two programs, of `batch` images and of the samples.
+    """What a trained classifier answers on the validation split. Compiles one program, of `batch` images.
 
     Args:
         arch: The network.
@@ -37,18 +44,21 @@ def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) ->
     Raises:
         ValueError: The task has no classes.
     """
+    from nas.explain.shown import grad_cam_pictures
+
     if not dataset.classes or "probability" not in task_of(arch).postprocess(np.zeros((1, max(len(dataset.classes), 1)))):
         raise ValueError("inspect: the task has no classes")
     count = len(dataset.valid)
     rows = np.arange(count) if count <= IMAGES else np.linspace(0, count - 1, IMAGES).astype(int)
-    probability = _probabilities(arch, variables, dataset, rows, batch)
+    run = _program(arch, variables, dataset, min(batch, count))
+    probability = task_of(arch).postprocess(np.concatenate([logits for logits, _ in run(rows)]))["probability"]
     labels, found = np.asarray(dataset.valid.targets)[rows], probability.argmax(1)
     classes = len(dataset.classes)
     matrix = np.bincount(labels * classes + found, minlength=classes**2).reshape(classes, classes)
     images = matrix.sum(1)
     samples = chosen(labels, found, probability)
-    pixels = np.stack([dataset.valid.images[rows[i : i + 1]][0] for i in samples])
-    maps = _maps(arch, variables, dataset, pixels, found[samples])
+    pixels, of_samples = dataset.valid.images[rows[samples]], zip(*(maps for _, maps in run(rows[samples])), strict=True)
+    maps = grad_cam_pictures(lower(arch), variables, pixels, [np.concatenate(parts) for parts in of_samples], found[samples])
     return {
         "classes": list(dataset.classes),
         "accuracy": [float(matrix[i, i] / n) if (n := int(images[i])) else None for i in range(classes)],
@@ -61,36 +71,27 @@ def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) ->
     }  # fmt: skip
 
 
-def _probabilities(arch: Arch, variables: Variables, dataset: Dataset, rows: np.ndarray, batch: int) -> np.ndarray:
-    """(n, classes)"""
+def _program(arch: Arch, variables: Variables, dataset: Dataset, size: int) -> Callable[[np.ndarray], Iterator[Answered]]:
+    """From rows of the validation split to (logits, values of the last feature map) of `size` images at a time."""
     import jax
 
-    from nas.nn.network import apply
+    from nas.explain.taps import logits_and_maps
     from nas.train.score import prepare
 
-    graph, task, size = lower(arch), task_of(arch), min(batch, len(rows))
+    graph, on_device = lower(arch), jax.device_put(variables)
 
     @jax.jit
-    def outputs(variables: Variables, images: jax.Array) -> object:
-        return apply(graph, variables["params"], variables["stats"], prepare(images, graph, dataset), train=False)[0]
+    def outputs(variables: Variables, images: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        return logits_and_maps(graph, variables, prepare(images, graph, dataset))
 
-    parts, on_device = [], jax.device_put(variables)
-    for start in range(0, len(rows), size):
-        images = dataset.valid.images[rows[start : start + size]]
-        filled = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), images.dtype)])
-        parts.append(np.asarray(outputs(on_device, filled))[: len(images)])
-    return task.postprocess(np.concatenate(parts))["probability"]
+    def run(rows: np.ndarray) -> Iterator[Answered]:
+        for start in range(0, len(rows), size):
+            images = dataset.valid.images[rows[start : start + size]]
+            filled = np.concatenate([images, np.zeros((size - len(images), *images.shape[1:]), images.dtype)])
+            logits, maps = outputs(on_device, filled)
+            yield np.asarray(logits)[: len(images)], [one[: len(images)] for one in maps]
 
-
-def _maps(arch: Arch, variables: Variables, dataset: Dataset, images: np.ndarray, classes: np.ndarray) -> list[np.ndarray]:
-    """Grad-CAM of the answers over the images, (side, side, 3) uint8."""
-    import jax.numpy as jnp
-
-    from nas.explain.shown import pictures
-    from nas.train.score import prepare
-
-    graph = lower(arch)
-    return pictures(graph, variables, images, np.asarray(prepare(jnp.asarray(images), graph, dataset)), classes)
+    return run
 
 
 def chosen(labels: np.ndarray, found: np.ndarray, probability: np.ndarray) -> list[int]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 
 from nas.arch.graph import Graph
-from nas.explain.taps import features, last_map, scores_from
+from nas.explain.taps import features, last_map, scores_behind, scores_from
 from nas.nn.ops import Array
 from nas.nn.weights import Variables
 
@@ -91,7 +93,30 @@ def grad_cam(graph: Graph, variables: Variables, images: Array, classes: Array, 
         (2, 4, 4)
     """
     maps, rest = scores_from(graph, variables, images, classes, last_map(graph) if node is None else node)
-    gradient = jax.grad(lambda values: rest(values).sum())(maps)  # the images do not meet: the sum's gradient is each one's
-    weights = gradient.astype(jnp.float32).mean((1, 2), keepdims=True)
-    found = (weights * maps.astype(jnp.float32)).sum(3)
+    found = _weighted(maps, jax.grad(lambda values: rest(values).sum())(maps))
     return jax.nn.relu(found) if positive else found
+
+
+def grad_cam_behind(graph: Graph, variables: Variables, maps: Sequence[Array], classes: Array) -> Array:
+    """`grad_cam` at the last feature map from values that are there already, by the layers behind it alone.
+
+    Args:
+        graph: A network with one output.
+        variables: Of the layers behind the last feature map, at least.
+        maps: What `logits_and_maps` gave of the images.
+        classes: (n,) whole numbers: the class that is explained in each image.
+
+    Returns:
+        (n, height, width) of the last feature map, 0 or more.
+    """
+
+    def total(last: Array) -> Array:
+        return scores_behind(graph, variables, [*maps[:-1], last], classes).sum()
+
+    return jax.nn.relu(_weighted(maps[-1], jax.grad(total)(maps[-1])))
+
+
+def _weighted(maps: Array, gradient: Array) -> Array:
+    """Channels times their mean gradients, summed. Images do not meet: the gradient of the sum of scores is each one's."""
+    weights = gradient.astype(jnp.float32).mean((1, 2), keepdims=True)
+    return (weights * maps.astype(jnp.float32)).sum(3)

@@ -12,9 +12,9 @@ import numpy as np
 
 from nas.arch.graph import Graph
 from nas.explain.gradients import integrated_gradients, saliency, smooth_grad
-from nas.explain.maps import cam, grad_cam
+from nas.explain.maps import cam, grad_cam, grad_cam_behind
 from nas.explain.pictures import heat, overlay, resized, scaled
-from nas.explain.taps import features
+from nas.explain.taps import features, last_map
 from nas.nn.ops import Array
 from nas.nn.weights import Variables
 
@@ -128,25 +128,26 @@ def picture(method: str, image: np.ndarray, values: np.ndarray) -> np.ndarray:
     return heat(resized(scaled(values, SINGLE), image.shape[0]))
 
 
-def pictures(
-    graph: Graph, variables: Variables, images: np.ndarray, normalized: np.ndarray, classes: Sequence[int] | np.ndarray,
-    method: str = "grad_cam",
-) -> list[np.ndarray]:  # fmt: skip
-    """`picture` of each of some images.
+def grad_cam_pictures(
+    graph: Graph, variables: Variables, images: np.ndarray, maps: Sequence[np.ndarray], classes: np.ndarray
+) -> list[np.ndarray]:
+    """Grad-CAM over images whose last feature maps are known already. Compiles no more than the layers behind these.
 
     Args:
         graph: A network with one output.
         variables: Its weights and statistics.
-        images: (n, side, side, 1 or 3) uint8.
-        normalized: The same as the network takes them, (n, h, w, c).
+        images: (n, side, side, channels) uint8.
+        maps: (n, h, w, c) of each of `nas.explain.taps.tail_inputs`.
         classes: (n,) the class that is explained in each image.
-        method: One of `METHODS`.
 
     Returns:
         (side, side, 3) uint8 of each.
     """
-    maps = explained(graph, variables, normalized, classes, method)
-    return [picture(method, image, values) for image, values in zip(images, maps, strict=True)]
+    behind = {node.name for node in graph.nodes[last_map(graph) + 1 :]}
+    few = {kind: {name: arrays[name] for name in arrays.keys() & behind} for kind, arrays in variables.items()}
+    run = jax.jit(lambda variables, maps, classes: grad_cam_behind(graph, variables, maps, classes))
+    found = np.asarray(run(few, list(maps), np.asarray(classes, np.int32)))
+    return [picture("grad_cam", image, values) for image, values in zip(images, found, strict=True)]
 
 
 def feature_maps(graph: Graph, variables: Variables, images: np.ndarray, nodes: tuple[int, ...]) -> list[np.ndarray]:

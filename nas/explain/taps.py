@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -55,6 +55,20 @@ def last_map(graph: Graph) -> int:
     return max(i for i, node in enumerate(graph.nodes) if i == 0 or node.shape[0] * node.shape[1] > 1)
 
 
+def tail_inputs(graph: Graph) -> tuple[int, ...]:
+    """The nodes up to the last feature map that the layers behind it read: the map itself, and what is joined with it later.
+
+    Example:
+        >>> from nas import load_arch
+        >>> from nas.arch.blocks import lower
+        >>> graph = lower(load_arch("mobilenet_v2"))
+        >>> [graph.nodes[i].name for i in tail_inputs(graph)]
+        ['head/conv.act']
+    """
+    last = last_map(graph)
+    return tuple(sorted({last, *(i for node in graph.nodes[last + 1 :] for i in node.inputs if i <= last)}))
+
+
 def features(graph: Graph, variables: Variables, images: Array, nodes: list[int]) -> list[Array]:
     """What nodes give in evaluation.
 
@@ -85,11 +99,6 @@ def scores(graph: Graph, variables: Variables, images: Array, classes: Array) ->
     return _of_classes(values[_output(graph)], classes)
 
 
-def logits(graph: Graph, variables: Variables, images: Array) -> Array:
-    """(n, classes) of a network with one output."""
-    return _values(graph.nodes[1:], [images], variables)[_output(graph)].reshape(len(images), -1)
-
-
 def scores_from(graph: Graph, variables: Variables, images: Array, classes: Array, node: int) -> tuple[Array, Callable[[Array], Array]]:
     """A node's values (n, h, w, c), and the function from such values to the (n,) logits of the classes.
 
@@ -101,6 +110,20 @@ def scores_from(graph: Graph, variables: Variables, images: Array, classes: Arra
         return _of_classes(_values(graph.nodes[node + 1 :], [*before[:-1], values], variables)[_output(graph)], classes)
 
     return before[-1], rest
+
+
+def logits_and_maps(graph: Graph, variables: Variables, images: Array) -> tuple[Array, list[Array]]:
+    """Of one pass, (n, classes) logits and the values (n, h, w, c) of `tail_inputs`: what `grad_cam_behind` needs."""
+    values = _values(graph.nodes[1:], [images], variables)
+    return values[_output(graph)].reshape(len(images), -1).astype(jnp.float32), [values[i] for i in tail_inputs(graph)]
+
+
+def scores_behind(graph: Graph, variables: Variables, maps: Sequence[Array], classes: Array) -> Array:
+    """`scores` from the values of `tail_inputs`, by the layers behind the last feature map alone."""
+    before = [maps[-1]] * (last_map(graph) + 1)  # those that nothing behind them reads are never looked at
+    for i, value in zip(tail_inputs(graph), maps, strict=True):
+        before[i] = value
+    return _of_classes(_values(graph.nodes[len(before) :], before, variables)[_output(graph)], classes)
 
 
 def _values(nodes: tuple[Node, ...], before: list[Array], variables: Variables) -> list[Array]:

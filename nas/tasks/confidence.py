@@ -80,7 +80,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         return float(((probabilities(wide, 1 / inverse) * wide).sum(1) - of_label).mean())
 
     low, high = 1 / HIGHEST, 1 / LOWEST
-    for _ in range(60):
+    while high - low > 1e-6 * low:
         between = (low + high) / 2
         low, high = (low, between) if slope(between) > 0 else (between, high)
     return 2 / (low + high)

@@ -151,6 +151,7 @@ def explain(bundle: Bundle, images: Images, settings: ExplainSettings, progress:
         ValueError: The network is no classifier, a name is unknown, or an image cannot be read.
     """
     from nas.explain.pictures import first_filters
+    from nas.explain.shown import feature_maps
 
     trained = bundle.trained
     if not trained.classes or len(trained.graph.outputs) > 1:
@@ -158,6 +159,7 @@ def explain(bundle: Bundle, images: Images, settings: ExplainSettings, progress:
     asked = None if settings.label is None else str(settings.label)  # a name of digits alone comes as a number
     if asked is not None and asked not in trained.classes:
         raise ValueError(f"label: the network has no class {asked!r}{did_you_mean(asked, trained.classes)}")
+    tap, features = _nodes(trained.graph, settings)
     names, pixels = _read(bundle, images, progress)
     found = answers(bundle, pixels)
     if "probability" not in found:
@@ -165,12 +167,12 @@ def explain(bundle: Bundle, images: Images, settings: ExplainSettings, progress:
     probability = found["probability"]
     classes = probability.argmax(1) if asked is None else np.full(len(pixels), trained.classes.index(asked))
     normalized = prepared(pixels, bundle.arch, trained.mean, trained.std)
-    maps = _maps(bundle, normalized, classes, settings, progress)
-    features = _features(bundle, normalized, settings.features)
+    maps = _maps(bundle, normalized, classes, settings, tap, progress)
+    values = dict(zip(settings.features, feature_maps(trained.graph, trained.variables, normalized, features), strict=True))
     explanations = (
         Explanation(
             name, pixels[i], trained.classes[classes[i]], float(probability[i, classes[i]]),
-            {method: found[i] for method, found in maps.items()}, {tap: found[i] for tap, found in features.items()},
+            {method: found[i] for method, found in maps.items()}, {name: found[i] for name, found in values.items()},
         )
         for i, name in enumerate(names)
     )  # fmt: skip
@@ -204,15 +206,14 @@ def _check_count(count: int) -> None:
 
 
 def _maps(
-    bundle: Bundle, normalized: np.ndarray, classes: np.ndarray, settings: ExplainSettings, progress: Progress
+    bundle: Bundle, normalized: np.ndarray, classes: np.ndarray, settings: ExplainSettings, tap: int | None, progress: Progress
 ) -> dict[str, np.ndarray]:
     """(n, h, w) by method."""
     from nas.explain.shown import TITLES, Ways, explained
 
     trained = bundle.trained
-    node = None if settings.tap is None else _node(trained.graph, settings.tap, "tap")
     black = tuple(-mean / std for mean, std in zip(trained.mean, trained.std, strict=True))
-    ways = Ways(node, settings.noise, settings.copies, settings.seed, settings.steps, black)
+    ways = Ways(tap, settings.noise, settings.copies, settings.seed, settings.steps, black)
     found = {}
     for method in settings.methods:
         progress.message(f"{TITLES[method]} ...")
@@ -220,12 +221,14 @@ def _maps(
     return found
 
 
-def _features(bundle: Bundle, normalized: np.ndarray, taps: Sequence[str]) -> dict[str, np.ndarray]:
-    """(n, h, w, c) by name."""
-    from nas.explain.shown import feature_maps
+def _nodes(graph: Graph, settings: ExplainSettings) -> tuple[int | None, tuple[int, ...]]:
+    """The nodes of `tap` and `features`, found before anything is computed. Raises ValueError naming the setting."""
+    from nas.explain.maps import cam_layers
 
-    nodes = [_node(bundle.trained.graph, tap, "features") for tap in taps]
-    return dict(zip(taps, feature_maps(bundle.trained.graph, bundle.trained.variables, normalized, tuple(nodes)), strict=True))
+    if "cam" in settings.methods and cam_layers(graph) is None:
+        raise ValueError("methods: cam needs a head of a global pool and one linear layer; grad_cam needs none")
+    tap = None if settings.tap is None else _node(graph, settings.tap, "tap")
+    return tap, tuple(_node(graph, name, "features") for name in settings.features)
 
 
 def _node(graph: Graph, tap: str, key: str) -> int:

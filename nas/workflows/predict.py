@@ -14,9 +14,9 @@ from nas.core.jsonio import parse_json
 from nas.data.images import listed
 from nas.data.record import record_from
 from nas.workflows.export import Bundle, load_bundle
-from nas.workflows.export.bundle import INDEX
 from nas.workflows.export.formats import Trained
 from nas.workflows.export.images import answers, image_files, read_image
+from nas.workflows.export.loading import INDEX
 from nas.workflows.export.sources import whole_weights
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.trained import RESULT

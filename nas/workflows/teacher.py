@@ -15,7 +15,7 @@ from nas.report import summarize
 from nas.report.files import MARKS
 from nas.tasks import fit_arch, task_of
 from nas.workflows.export import load_bundle
-from nas.workflows.export.bundle import INDEX
+from nas.workflows.export.loading import INDEX
 from nas.workflows.export.sources import whole_weights
 from nas.workflows.recorded import recorded
 

@@ -16,6 +16,7 @@ from nas.arch.blocks import lower
 from nas.arch.graph import ACTS as EVERY_ACT
 from nas.cli import run
 from nas.data.record import record_of
+from nas.explain.taps import last_map
 from nas.nn.network import LAYERS, RANDOM
 from nas.nn.weights import save_weights
 from nas.tasks.confidence import calibration_error, probabilities
@@ -25,6 +26,7 @@ from nas.workflows.export.inference import own_logits, prepared
 from nas.workflows.export.source import ACTS, LINES
 from nas.workflows.predict import predict
 from small_bundle import ARCH, DATA, WEIGHTS
+from traced import count_traces
 
 FRESH = """
 import importlib.util, json, sys
@@ -96,6 +98,14 @@ def test_a_folder_is_classified_by_one_program() -> None:
         assert len(own_logits(ARCH, WEIGHTS, images[:count])) == count
     assert inference._inference.cache_info().misses == 1
     assert inference._inference(ARCH, lower(ARCH).id)._cache_size() == 1  # type: ignore[attr-defined]
+
+
+def test_a_bundle_compiles_its_network_once_whatever_the_sizes_of_its_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody asked for a closer look: calibration and Grad-CAM use the program of the test split, and maps the head alone."""
+    traced, graph = count_traces(monkeypatch), lower(ARCH)
+    inference._inference.cache_clear()
+    make_bundle(tmp_path / "b", ARCH, WEIGHTS, replace(DATA, test=DATA.train, valid=DATA.test), [])
+    assert traced == [len(graph.nodes) - 1, len(graph.nodes) - 1 - last_map(graph)]
 
 
 def test_the_card_tells_what_there_is(made: Path) -> None:

@@ -20,8 +20,8 @@ from nas.data import Dataset, load_dataset
 from nas.data.described import described
 from nas.data.pixels import SUFFIXES
 from nas.data.record import record_of
-from nas.workflows.export.bundle import Bundle
 from nas.workflows.export.formats import Trained
+from nas.workflows.export.loading import Bundle
 from nas.workflows.predict import Prediction, predict
 from nas.workflows.progress import Callback
 from small_bundle import ARCH, DATA, WEIGHTS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import jax
@@ -10,50 +10,86 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nas.arch import Block, Stage
 from nas.arch.blocks import lower
 from nas.arch.find import find_arch
-from nas.arch.graph import Graph
+from nas.arch.graph import Graph, Node
 from nas.explain.gradients import input_gradient, integrated_gradients, saliency, smooth_grad
-from nas.explain.maps import cam, cam_layers, grad_cam
+from nas.explain.maps import cam, cam_layers, grad_cam, grad_cam_behind
 from nas.explain.pictures import channels, enlarged, filters, first_filters, grid, heat, overlay, png, scaled, strip
 from nas.explain.shown import METHODS, Ways, explained
-from nas.explain.taps import features, find_node, last_map, logits, scores, scores_from
+from nas.explain.taps import features, find_node, last_map, logits_and_maps, scores, scores_from, tail_inputs
 from networks import images_of, settled
 from small_bundle import ARCH
 from small_training import SMALL
 
-GRAPHS = {"gates": lower(ARCH), "plain": lower(SMALL)}  # both: a global pool and one linear layer
+# Both have a global pool and one linear layer; the first a gate, and a skip around the layers of its block.
+GATES = replace(ARCH, resolution=6, stages=(Stage((Block.of("mbconv", width=8, expand=2, se=0.25),)),))
+GRAPHS = {"gates": lower(GATES), "plain": lower(SMALL)}
 CLASSES = jnp.array([2, 0, 1])
-every_graph = pytest.mark.parametrize("name", GRAPHS)
+TAPS = {"gates": "stages.0.0/depthwise.act", "plain": "C1"}
+PIXEL = (0, 3, 4, 0)
+Found = dict[str, Any]
 
 
-def given(name: str) -> tuple[Graph, Any, jax.Array]:
-    graph = GRAPHS[name]
-    return graph, settled(graph), jnp.asarray(images_of(graph, 3))
+def joined() -> Graph:
+    """Of `SMALL`, with a head that pools the stem besides the last feature map, and joins the two."""
+    graph = GRAPHS["plain"]
+    pool = next(i for i, node in enumerate(graph.nodes) if node.op == "global_pool")
+    nodes, channels = graph.nodes[: pool + 1], graph.nodes[pool].shape[2]
+    early = replace(nodes[pool], name="head/early", inputs=(find_node(graph, "stem"),), shape=(1, 1, 6))
+    both = Node("concat", "head/both", (pool, pool + 1), (1, 1, channels + 6))
+    return Graph((*nodes, early, both, replace(graph.nodes[-1], inputs=(pool + 2,))), graph.taps)
 
 
-def run(method: Callable[..., Any], graph: Graph, variables: Any, images: jax.Array, *options: Any, **named: Any) -> Any:
-    """A method for `CLASSES`, compiled: one program takes a tenth of the time of its primitives one by one."""
-    return jax.jit(lambda variables, images: method(graph, variables, images, CLASSES, *options, **named))(variables, images)
+def given(graph: Graph) -> tuple[Any, jax.Array]:
+    return settled(graph), jnp.asarray(images_of(graph, 3))
 
 
-@every_graph
-def test_the_mean_of_a_class_activation_map_is_the_logit(name: str) -> None:
-    graph, variables, images = given(name)
+@pytest.fixture(scope="module", params=GRAPHS)
+def found(request: pytest.FixtureRequest) -> Found:
+    """What all methods give for one graph, by one program: the network's compilation is what takes the time."""
+    graph = GRAPHS[request.param]
+    variables, images = given(graph)
+    tap, baseline = find_node(graph, TAPS[request.param]), jnp.full(graph.input_shape, -1.0)
+
+    @jax.jit
+    def everything(variables: Any, images: jax.Array) -> Found:
+        def smooth(noise: Any, seed: Any) -> jax.Array:
+            return smooth_grad(graph, variables, images, CLASSES, noise=noise, copies=3, seed=seed)
+
+        step = jnp.zeros_like(images).at[PIXEL].set(1e-2)
+        ends = jnp.concatenate([images + step, images - step, jnp.broadcast_to(baseline[None], images.shape)])
+        values, rest = scores_from(graph, variables, images, CLASSES, tap)
+        logits, maps = logits_and_maps(graph, variables, images)
+        return {
+            "scores": scores(graph, variables, images, CLASSES), "logits": logits, "maps": maps,
+            "ends": scores(graph, variables, ends, jnp.tile(CLASSES, 3)).reshape(3, 3),
+            "cam": cam(graph, variables, images, CLASSES), "grad_cam": grad_cam(graph, variables, images, CLASSES),
+            "signed": grad_cam(graph, variables, images, CLASSES, positive=False),
+            "behind": grad_cam_behind(graph, variables, maps, CLASSES), "rest": rest(values),
+            "at_tap": grad_cam(graph, variables, images, CLASSES, tap),
+            "gradient": input_gradient(graph, variables, images, CLASSES), "saliency": saliency(graph, variables, images, CLASSES),
+            "smooth": jax.lax.map(lambda given: smooth(*given), (jnp.array([0.0, 0.2, 0.2, 0.2]), jnp.array([0, 1, 1, 2]))),
+            "integrated": integrated_gradients(graph, variables, images, CLASSES, baseline=baseline, steps=200),
+            "features": features(graph, variables, images, [0, last_map(graph)]),
+        }  # fmt: skip
+
     bias = variables["params"][graph.nodes[-1].name]["bias"][np.asarray(CLASSES)]
-    found = run(cam, graph, variables, images).mean((1, 2)) + bias
-    np.testing.assert_allclose(found, run(scores, graph, variables, images), rtol=1e-5, atol=1e-5)
+    computed = everything(variables, images)
+    return {"graph": graph, "tap": graph.nodes[tap], "images": images, "bias": bias, **jax.tree.map(np.asarray, computed)}
 
 
-@every_graph
-def test_grad_cam_is_the_class_activation_map_over_the_positions(name: str) -> None:
-    graph, variables, images = given(name)
-    by_weights = np.asarray(run(cam, graph, variables, images))
-    positions = by_weights.shape[1] * by_weights.shape[2]
-    by_gradient = run(grad_cam, graph, variables, images, positive=False)
-    assert np.abs(by_weights).max() > 1e-2
-    np.testing.assert_allclose(by_gradient, by_weights / positions, rtol=0, atol=1e-5)
-    np.testing.assert_array_equal(run(grad_cam, graph, variables, images), np.maximum(by_gradient, 0))
+def test_the_mean_of_a_class_activation_map_is_the_logit(found: Found) -> None:
+    np.testing.assert_allclose(found["cam"].mean((1, 2)) + found["bias"], found["scores"], rtol=1e-5, atol=1e-5)
+
+
+def test_grad_cam_is_the_class_activation_map_over_the_positions(found: Found) -> None:
+    positions = found["cam"].shape[1] * found["cam"].shape[2]
+    assert np.abs(found["cam"]).max() > 1e-2
+    np.testing.assert_allclose(found["signed"], found["cam"] / positions, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found["grad_cam"], np.maximum(found["signed"], 0), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(found["behind"], found["grad_cam"], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name, expected", [("mobilenet_v2", True), ("mobilenet_v3_small", False), ("vgg16", False), ("resnet50", True)])
@@ -65,63 +101,61 @@ def test_the_head_decides_whether_there_is_a_class_activation_map(name: str, exp
             cam(graph, {"params": {}}, jnp.zeros((1, *graph.input_shape)), jnp.array([0]))
 
 
-@every_graph
-@pytest.mark.parametrize("tap", ["stem", "stages.0.0", "C1"])
-def test_the_rest_of_a_network_gives_what_the_network_gives(name: str, tap: str) -> None:
-    graph, variables, images = given(name)
-    def both(variables: Any, images: jax.Array) -> tuple[jax.Array, ...]:
-        values, rest = scores_from(graph, variables, images, CLASSES, find_node(graph, tap))
-        return values, rest(values), logits(graph, variables, images)
-
-    values, found, of_all = jax.jit(both)(variables, images)
-    expected = run(scores, graph, variables, images)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-    np.testing.assert_allclose(of_all[np.arange(3), np.asarray(CLASSES)], expected, rtol=1e-5)
-    assert run(grad_cam, graph, variables, images, find_node(graph, tap)).shape == values.shape[:3]
+def test_the_rest_of_a_network_gives_what_the_network_gives(found: Found) -> None:
+    np.testing.assert_allclose(found["logits"][np.arange(3), np.asarray(CLASSES)], found["scores"], rtol=1e-5)
+    np.testing.assert_allclose(found["rest"], found["scores"], rtol=1e-5)
+    assert found["at_tap"].shape[1:] == found["tap"].shape[:2]
 
 
-@every_graph
-def test_integrated_gradients_sum_to_the_difference_of_the_scores(name: str) -> None:
-    graph, variables, images = given(name)
-    baseline = jnp.full(graph.input_shape, -1.0)
-    found = jax.jit(lambda x: integrated_gradients(graph, variables, x, CLASSES, baseline=baseline, steps=200))(images)
-    start = run(scores, graph, variables, jnp.broadcast_to(baseline[None], images.shape))
-    difference = np.asarray(run(scores, graph, variables, images) - start)
+def test_layers_behind_the_last_map_may_read_an_earlier_one() -> None:
+    graph = joined()
+    variables, images = given(graph)
+    assert [graph.nodes[i].shape for i in tail_inputs(graph)] == [(6, 6, 6), (3, 3, 6)]
+
+    @jax.jit
+    def both(variables: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
+        _, maps = logits_and_maps(graph, variables, images)
+        return grad_cam_behind(graph, variables, maps, CLASSES), grad_cam(graph, variables, images, CLASSES)
+
+    behind, whole = both(variables, images)
+    assert np.asarray(whole).max() > 1e-3
+    np.testing.assert_allclose(behind, whole, rtol=0, atol=1e-6)
+
+
+def test_integrated_gradients_sum_to_the_difference_of_the_scores(found: Found) -> None:
+    difference = found["scores"] - found["ends"][2]
     assert np.abs(difference).min() > 1e-2
-    np.testing.assert_allclose(found.sum((1, 2, 3)), difference, rtol=0.01)
+    np.testing.assert_allclose(found["integrated"].sum((1, 2, 3)), difference, rtol=0.01)
 
 
-def test_saliency_is_what_a_small_change_of_a_pixel_does() -> None:
-    graph, variables, images = given("gates")
-    gradient = np.asarray(run(input_gradient, graph, variables, images))
-    at = (0, 3, 4, 0)
-    step = jnp.zeros_like(images).at[at].set(1e-2)
-    ends = [run(scores, graph, variables, images + sign * step)[0] for sign in (1, -1)]
-    assert float(ends[0] - ends[1]) / 2e-2 == pytest.approx(gradient[at], rel=0.05, abs=1e-3)
-    np.testing.assert_array_equal(run(saliency, graph, variables, images), np.abs(gradient).max(3))
+def test_saliency_is_what_a_small_change_of_a_pixel_does(found: Found) -> None:
+    up, down, _ = found["ends"]
+    assert (up[0] - down[0]) / 2e-2 == pytest.approx(found["gradient"][PIXEL], rel=0.05, abs=1e-3)
+    np.testing.assert_allclose(found["saliency"], np.abs(found["gradient"]).max(3), rtol=1e-6)
 
 
-def test_smooth_grad_without_noise_is_saliency_and_repeats_with_its_seed() -> None:
-    graph, variables, images = given("plain")
-    plain = run(saliency, graph, variables, images)
-    smooth = jax.jit(lambda x, noise, seed: smooth_grad(graph, variables, x, CLASSES, noise=noise, copies=3, seed=seed))
-    np.testing.assert_allclose(smooth(images, 0.0, 0), plain, rtol=1e-5, atol=1e-7)
-    np.testing.assert_array_equal(smooth(images, 0.2, 1), smooth(images, 0.2, 1))
-    assert not np.allclose(smooth(images, 0.2, 1), smooth(images, 0.2, 2))
+def test_smooth_grad_without_noise_is_saliency_and_repeats_with_its_seed(found: Found) -> None:
+    quiet, first, again, other = found["smooth"]
+    np.testing.assert_allclose(quiet, found["saliency"], rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(first, again)
+    assert not np.allclose(first, other)
 
 
-def test_features_are_those_of_the_node() -> None:
-    graph, variables, images = given("gates")
-    last = last_map(graph)
-    [image, found] = features(graph, variables, images, [0, last])
-    np.testing.assert_array_equal(image, images)
-    assert found.shape[1:] == graph.nodes[last].shape
+def test_features_are_those_of_the_node(found: Found) -> None:
+    image, last = found["features"]
+    np.testing.assert_array_equal(image, found["images"])
+    np.testing.assert_array_equal(last, found["maps"][-1])
+    assert last.shape[1:] == found["graph"].nodes[last_map(found["graph"])].shape
+
+
+def test_a_name_that_is_not_there_is_said() -> None:
     with pytest.raises(ValueError, match=r"no layer 'stage\.0\.0'; did you mean stages\.0\.0\? \(taps: C1\)"):
-        find_node(graph, "stage.0.0")
+        find_node(GRAPHS["plain"], "stage.0.0")
 
 
 def test_filters_are_shown_where_they_see_gray_or_color() -> None:
-    graph, variables, _ = given("gates")
+    graph = GRAPHS["gates"]
+    variables = settled(graph)
     shown = filters(graph, variables, 1)
     assert shown.shape == (8, 3, 3)
     np.testing.assert_array_equal(first_filters(graph, variables), shown)
@@ -161,9 +195,12 @@ def test_a_map_lies_over_its_image() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_that_is_filled_up_gives_the_maps_of_its_images(method: str) -> None:
-    graph, variables, images = given("gates")
-    ways = Ways(copies=1, steps=2, noise=0.0, baseline=(-1.0,))
-    together = explained(graph, variables, np.asarray(images), [2, 0, 1], method, ways)
-    alone = explained(graph, variables, np.asarray(images[2:]), [1], method, ways)
-    np.testing.assert_allclose(together[2:], alone, rtol=1e-4, atol=1e-6)
+    graph = GRAPHS["plain"]
+    variables, images = given(graph)
+    ways, many = Ways(copies=1, steps=2, noise=0.0, baseline=(-1.0,)), np.concatenate([images, images[:2]])
+    together = explained(graph, variables, many[:3], [2, 0, 1], method, ways)
+    again = explained(graph, variables, many[:4], [2, 0, 1, 2], method, ways)
+    assert len(together) == 3
+    np.testing.assert_allclose(together, again[:3], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(again[3], again[0], rtol=1e-4, atol=1e-6)
     assert together.min() >= 0

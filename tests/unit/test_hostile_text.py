@@ -27,7 +27,7 @@ from nas.report import compare, page, summarize
 from nas.report.profile import profile_page
 from nas.space import Space
 from nas.workflows.export import card as cards
-from nas.workflows.export.bundle import VERSION, load_bundle
+from nas.workflows.export.loading import VERSION, load_bundle
 from nas.workflows.export.source import flax_source
 from nas.workflows.table import Table
 from report_makers import HOST, add, measure, new_journal

@@ -14,14 +14,30 @@ from PIL import Image
 from nas.arch.blocks import lower
 from nas.evaluators import inspection
 from nas.evaluators.inspection import SAMPLES, inspected
+from nas.explain.taps import last_map
 from nas.nn.network import init
 from nas.report.inspection import inspection as markup
 from small_training import SMALL, dataset
+from traced import count_traces
 
 
 @pytest.fixture(scope="module")
-def found() -> dict[str, Any]:
-    return inspected(SMALL, init(lower(SMALL), 0), dataset(), 8)
+def traced() -> list[int]:
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(traced: list[int]) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        counts = count_traces(monkeypatch)
+        looked = inspected(SMALL, init(lower(SMALL), 0), dataset(), 8)
+    traced.extend(counts)
+    return looked
+
+
+def test_the_network_is_compiled_once_and_maps_need_no_more_than_its_head(found: dict[str, Any], traced: list[int]) -> None:
+    graph = lower(SMALL)
+    assert traced == [len(graph.nodes) - 1, len(graph.nodes) - 1 - last_map(graph)]
 
 
 def test_the_matrix_counts_every_image_once(found: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Making a bundle, checked before it is there, and loading one, checked before it is used.
+"""Making a bundle, checked before it is there.
 
 Everything is written into a folder under a temporary name, loaded back from there and compared with the network's own logits
 on real images; then the folder is renamed. `bundle.json` has the SHA-256 of every file.
@@ -6,7 +6,6 @@ on real images; then the folder is renamed. `bundle.json` has the SHA-256 of eve
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -19,14 +18,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nas.arch import Arch, arch_from_dict
+from nas.arch import Arch
 from nas.arch.blocks import arch_id, lower, refuse_private
-from nas.core.jsonio import parse_json
 from nas.core.versions import versions
-from nas.core.yamlio import dump_yaml, parse_yaml
+from nas.core.yamlio import dump_yaml
 from nas.cost import cost
-from nas.data.dataset import Dataset, Split
-from nas.data.record import DataRecord, record_from, record_of
+from nas.data.dataset import Dataset
+from nas.data.record import DataRecord, record_of
 from nas.data.split import subset
 from nas.data.statistics import evenly
 from nas.nn.weights import Variables
@@ -35,15 +33,13 @@ from nas.tasks import about, metrics_of, task_of
 from nas.workflows.export import closer, int8, metadata, safetensors
 from nas.workflows.export.card import card, confusion
 from nas.workflows.export.formats import FORMATS, Trained, run_onnx
-from nas.workflows.export.inference import own_logits, prepared
+from nas.workflows.export.inference import own_logits, prepared, rows_for
+from nas.workflows.export.loading import INDEX, VERSION, WEIGHTS, digest
 from nas.workflows.export.usage import usage
 
 if TYPE_CHECKING:
     from nas.convert import Preprocess
 
-VERSION = 1
-INDEX = "bundle.json"
-WEIGHTS = "weights.safetensors"
 TOLERANCE = 1e-4  # of logits, absolute and relative
 SAMPLES = 64
 BATCH = 256
@@ -68,22 +64,6 @@ class Made:
         """The file of each format."""
         files = {name: self.folder / FORMATS[name].file for name in self.differences}
         return files | {f"int8 {name}": self.folder / int8.FILES[name] for name in self.int8_accuracy}
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A loaded bundle; `data` is what it was trained with, whose images the network may resize."""
-
-    folder: Path
-    arch: Arch
-    trained: Trained
-    data: DataRecord
-    facts: Mapping[str, JSON] = field(default_factory=dict)
-
-    @property
-    def resolution(self) -> int:
-        """Side of its images in pixels."""
-        return self.data.resolution
 
 
 def make_bundle(
@@ -145,8 +125,7 @@ class _Making:
         trained = Trained(self.arch.name, graph, self.variables, self.data.classes, self.data.mean, self.data.std, self.inside)
         (self.folder / "arch.yaml").write_text(dump_yaml(self.arch.to_dict()), encoding="utf-8")
         (self.folder / WEIGHTS).write_bytes(safetensors.to_bytes(safetensors.flat(self.variables)))
-        own = partial(own_logits, self.arch, self.variables)
-        logits = self._outputs(own)
+        logits = self._outputs(self._own)
         sample = np.linspace(0, len(dataset.test) - 1, min(SAMPLES, len(dataset.test))).astype(int)
         pixels = dataset.test.images[sample]
         normalized = prepared(pixels, self.arch, self.data.mean, self.data.std)
@@ -161,26 +140,33 @@ class _Making:
         quantized = self._int8(trained, formats, calibrate) if with_int8 else {}
         labeled = dataset.target.kind == "label"
         matrix = confusion(dataset.test.targets, logits.argmax(1), len(self.data.classes)) if labeled else None
-        looked = self._closer(own, logits) if labeled and len(dataset.valid) else {}
+        looked = self._closer(logits) if labeled and len(dataset.valid) else {}
         self._write_card(differences, accuracy, quantized, matrix, looked)
         self._write_index(accuracy, looked)
         return differences, accuracy, {name: found["after"] for name, found in quantized.items()}
 
-    def _closer(self, own: Callable[[np.ndarray], np.ndarray], logits: np.ndarray) -> dict[str, JSON]:
+    @property
+    def _own(self) -> Callable[[np.ndarray], np.ndarray]:
+        """The network's logits, of both splits by one program."""
+        return partial(own_logits, self.arch, self.variables, rows=rows_for(len(self.dataset.test)))
+
+    def _closer(self, logits: np.ndarray) -> dict[str, JSON]:
         """What a classifier's card says beyond its accuracy; `logits` are those of the test split. Of other tasks nothing."""
         if "probability" not in task_of(self.arch).postprocess(logits):
             return {}
-        known = closer.confidence(self._outputs(own, split=self.dataset.valid), logits, self.dataset)
+        valid = evenly(np.arange(len(self.dataset.valid)), closer.FITTED)
+        known = closer.confidence(self._outputs(self._own, valid=valid), logits, self.dataset, valid)
         shown = closer.draw(self.folder, self.arch, self.variables, self.dataset, self.data, logits)
         return {"confidence": known, "lines": [*closer.confidence_lines(known), *shown]}
 
     def _outputs(
-        self, run: Callable[[np.ndarray], np.ndarray], whole: bool = False, split: Split | None = None
+        self, run: Callable[[np.ndarray], np.ndarray], whole: bool = False, valid: np.ndarray | None = None
     ) -> np.ndarray:
-        """What `run` gives of a split (None: test) by parts: of normalized images, or of uint8 ones where it takes them `whole`."""
-        images, parts = (self.dataset.test if split is None else split).images, []
-        for start in range(0, len(images), BATCH):
-            some = images[start : start + BATCH]
+        """What `run` gives of the test split, or of rows of `valid`, a part at a time: of normalized images, or `whole` uint8 ones."""
+        images = self.dataset.test.images if valid is None else self.dataset.valid.images
+        rows, parts = np.arange(len(images)) if valid is None else valid, []
+        for start in range(0, len(rows), BATCH):
+            some = images[rows[start : start + BATCH]]
             parts.append(run(some if whole else prepared(some, self.arch, self.data.mean, self.data.std)))
         return np.concatenate(parts)
 
@@ -258,7 +244,7 @@ class _Making:
         return usage(self.data, self.arch.resolution, formats, self.inside is not None)
 
     def _write_index(self, accuracy: float, looked: Mapping[str, JSON]) -> None:
-        digests = {path.name: _digest(path) for path in sorted(self.folder.iterdir()) if path.is_file()}
+        digests = {path.name: digest(path) for path in sorted(self.folder.iterdir()) if path.is_file()}
         index = {
             "version": VERSION, "name": self.arch.name, "arch_id": arch_id(self.arch), **self.data.plain(),
             "task": task_of(self.arch).name, "test": accuracy, "confidence": looked.get("confidence"), "sha256": digests,
@@ -291,39 +277,3 @@ def compared(name: str, got: np.ndarray, expected: np.ndarray) -> float:
             f"formats: {name}: its logits differ from the network's by {difference.max():.2g}; nothing was written"
         )
     return float(difference.max())
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def load_bundle(folder: Path) -> Bundle:
-    """Raises ValueError naming the file that is missing, changed or not what it should be."""
-    from nas.nn.network import init
-
-    try:
-        index = parse_json((folder / INDEX).read_text(encoding="utf-8"))
-        if index["version"] != VERSION:
-            raise ValueError(f"of version {index['version']}, this nas reads {VERSION}")
-        digests = dict(index["sha256"])
-        data = record_from(index)
-    except OSError as error:
-        raise ValueError(f"{folder / INDEX}: {error.strerror}; expected a folder of nas export") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / INDEX}: no index of a bundle: {error}") from None
-    for name, digest in digests.items():
-        if Path(name).name != name:
-            raise ValueError(f"{folder / INDEX}: {name!r} is no file of the folder")
-        try:
-            if _digest(folder / name) != digest:
-                raise ValueError(f"{folder / name}: changed since it was exported (its SHA-256 differs)")
-        except OSError as error:
-            raise ValueError(f"{folder / name}: {error.strerror}") from None
-    where = str(folder / WEIGHTS)
-    arch = arch_from_dict(parse_yaml((folder / "arch.yaml").read_text(encoding="utf-8"), str(folder / "arch.yaml")))
-    sizes = (len(data.classes), data.channels)
-    if sizes != (arch.classes if data.classes else 0, arch.channels):
-        raise ValueError(f"{folder / INDEX}: {sizes[0]} classes and {sizes[1]} channels do not fit the network in arch.yaml")
-    graph, arrays = lower(arch), safetensors.from_bytes((folder / WEIGHTS).read_bytes(), where)
-    variables = safetensors.nested(arrays, init(graph, 0), where)
-    return Bundle(folder, arch, Trained(arch.name, graph, variables, data.classes, data.mean, data.std), data, index)

@@ -16,21 +16,23 @@ from nas.evaluators.inspection import chosen
 from nas.nn.weights import Variables
 from nas.records import JSON
 from nas.tasks.confidence import confidence_of, probabilities
-from nas.workflows.export.inference import prepared
+from nas.workflows.export.inference import own_maps, prepared, rows_for
 
 PICTURE = "explanation.png"
+FITTED = 2000  # images of the validation split, at most, to which a temperature is fitted
 SIDE = 96  # pixels of an image in the picture, at least
 
 
-def confidence(valid: np.ndarray, test: np.ndarray, dataset: Dataset) -> dict[str, JSON]:
+def confidence(valid: np.ndarray, test: np.ndarray, dataset: Dataset, rows: np.ndarray) -> dict[str, JSON]:
     """What bundle.json keeps of a classifier's confidence: fitted on the validation split, looked at on the test split.
 
     Args:
-        valid: (n, classes) logits of the validation split.
+        valid: (n, classes) logits of rows of the validation split.
         test: (m, classes) logits of the test split.
         dataset: Has the labels of both.
+        rows: (n,)
     """
-    return confidence_of((valid, np.asarray(dataset.valid.targets)), (test, np.asarray(dataset.test.targets))).plain()
+    return confidence_of((valid, np.asarray(dataset.valid.targets)[rows]), (test, np.asarray(dataset.test.targets))).plain()
 
 
 def confidence_lines(found: Mapping[str, JSON]) -> list[str]:
@@ -65,12 +67,13 @@ def draw(folder: Path, arch: Arch, variables: Variables, dataset: Dataset, data:
         logits: (n, classes) of the test split.
     """
     from nas.explain.pictures import enlarged, png, strip
-    from nas.explain.shown import pictures
+    from nas.explain.shown import grad_cam_pictures
 
     labels, found, probability = np.asarray(dataset.test.targets), logits.argmax(1), probabilities(logits)
     rows = chosen(labels, found, probability)
-    images = np.stack([dataset.test.images[i : i + 1][0] for i in rows])
-    maps = pictures(lower(arch), variables, images, prepared(images, arch, data.mean, data.std), found[rows])
+    images = dataset.test.images[np.asarray(rows)]
+    seen = own_maps(arch, variables, prepared(images, arch, data.mean, data.std), rows_for(len(labels)))
+    maps = grad_cam_pictures(lower(arch), variables, images, seen, found[rows])
     lines = [strip([enlarged(one, SIDE) for one in many]) for many in (_visible(images), maps)]
     (folder / PICTURE).write_bytes(png(np.concatenate([lines[0], np.full((4, *lines[0].shape[1:]), 255, np.uint8), lines[1]])))
     return _explanation_lines([(data.classes[found[i]], float(probability[i].max()), data.classes[labels[i]]) for i in rows])

@@ -12,8 +12,8 @@ from nas.data.images import quietly
 from nas.data.pixels import SUFFIXES, Encoded, header, pixels
 from nas.data.record import DataRecord
 from nas.tasks import task_of
-from nas.workflows.export.bundle import Bundle
 from nas.workflows.export.inference import own_logits, prepared
+from nas.workflows.export.loading import Bundle
 
 
 def image_files(path: Path, message: Callable[[str], object] = lambda line: None) -> list[Path]:
