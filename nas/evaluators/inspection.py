@@ -58,7 +58,7 @@ def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) ->
     images = matrix.sum(1)
     samples = chosen(labels, found, probability)
     pixels, of_samples = dataset.valid.images[rows[samples]], zip(*(maps for _, maps in run(rows[samples])), strict=True)
-    maps = grad_cam_pictures(lower(arch), variables, pixels, [np.concatenate(parts) for parts in of_samples], found[samples])
+    maps = grad_cam_pictures(lower(arch), variables, pixels, [np.concatenate(parts) for parts in of_samples], found[samples], SIDE)
     return {
         "classes": list(dataset.classes),
         "accuracy": [float(matrix[i, i] / n) if (n := int(images[i])) else None for i in range(classes)],

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from nas.arch.graph import Graph
 from nas.nn.weights import Variables
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 # Dark over purple and orange to light, by equal steps of lightness: five points of Matplotlib's "inferno".
 COLORS = np.array([(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], np.float32)
+FLAT = 0.05  # of the largest range of the tiles of a grid: what a smaller one is scaled by
 GAP = 1  # pixels between the tiles of a grid
+MARGIN, NUMBER = 3, 14  # pixels between the pictures of a sheet, and above them for a number
 
 
 def scaled(values: np.ndarray, percentile: float = 100) -> np.ndarray:
@@ -69,6 +76,8 @@ def overlay(image: np.ndarray, values: np.ndarray, opacity: float = 0.5) -> np.n
 def grid(tiles: np.ndarray) -> np.ndarray:
     """Tiles side by side in a rectangle that is about square, each from its own lowest to its own highest value.
 
+    One that varies less than a twentieth as much as the most varying one stays dark: what is left in a dead channel is noise.
+
     Args:
         tiles: (n, h, w) or (n, h, w, 3), such as the channels of a feature map, or filters.
 
@@ -81,7 +90,8 @@ def grid(tiles: np.ndarray) -> np.ndarray:
     """
     axes = tuple(range(1, tiles.ndim))
     low, high = tiles.min(axes, keepdims=True), tiles.max(axes, keepdims=True)
-    pixels = (255 * (tiles - low) / np.where(high > low, high - low, 1)).round().astype(np.uint8)
+    widest = FLAT * float((high - low).max()) or 1.0
+    pixels = (255 * (tiles - low) / np.maximum(high - low, widest)).round().astype(np.uint8)
     count, height, width = tiles.shape[:3]
     columns = math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -143,11 +153,43 @@ def enlarged(picture: np.ndarray, side: int) -> np.ndarray:
     return picture.repeat(times, 0).repeat(times, 1)
 
 
-def strip(pictures: list[np.ndarray], gap: int = 4) -> np.ndarray:
-    """Pictures of one height side by side, gray ones in color: (h, w, 3) uint8; white between them."""
-    colored = [np.repeat(one.reshape(*one.shape[:2], -1), 3 if one.ndim == 2 or one.shape[2] == 1 else 1, 2) for one in pictures]
-    space = np.full((colored[0].shape[0], gap, 3), 255, np.uint8)
-    return np.concatenate([part for one in colored for part in (one, space)][:-1], 1)
+def color_scale() -> np.ndarray:
+    """(12, 256, 3) uint8: the colors of `heat` from nothing, on the left, to the strongest value."""
+    return heat(np.tile(np.linspace(0, 1, 256), (12, 1)))
+
+
+def sheet(images: Sequence[np.ndarray], maps: Sequence[np.ndarray], side: int, across: int = 6) -> np.ndarray:
+    """Images with their maps below them, numbered from 1, `across` in a row.
+
+    Args:
+        images: (h, w, 1 or 3) uint8.
+        maps: (h, w, 3) uint8, one an image.
+        side: Of each of them in the picture, in pixels.
+        across: Images in a row.
+
+    Returns:
+        (height, width, 3) uint8, white between the pictures.
+    """
+    from PIL import Image, ImageDraw
+
+    rows = math.ceil(len(images) / across)
+    width, height = side + 2 * MARGIN, NUMBER + 2 * (side + MARGIN) + MARGIN
+    paper = Image.new("RGB", (min(len(images), across) * width, rows * height), "white")
+    draw = ImageDraw.Draw(paper)
+    for i, pair in enumerate(zip(images, maps, strict=True)):
+        x, y = (i % across) * width + MARGIN, (i // across) * height
+        draw.text((x, y), str(i + 1), fill="black")
+        for j, one in enumerate(pair):
+            paper.paste(_squared(one, side), (x, y + NUMBER + j * (side + MARGIN)))
+    return np.asarray(paper)
+
+
+def _squared(picture: np.ndarray, side: int) -> Image.Image:
+    """In color; pixels of a small one stay pixels."""
+    from PIL import Image
+
+    image = Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).convert("RGB")
+    return image.resize((side, side), Image.Resampling.NEAREST if picture.shape[0] < side else Image.Resampling.LANCZOS)
 
 
 def png(picture: np.ndarray) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,7 +13,7 @@ import numpy as np
 from nas.arch.graph import Graph
 from nas.explain.gradients import integrated_gradients, saliency, smooth_grad
 from nas.explain.maps import cam, grad_cam, grad_cam_behind
-from nas.explain.pictures import heat, overlay, resized, scaled
+from nas.explain.pictures import enlarged, heat, overlay, resized, scaled
 from nas.explain.taps import features, last_map
 from nas.nn.ops import Array
 from nas.nn.weights import Variables
@@ -112,24 +112,25 @@ def _program(graph: Graph, method: str, ways: Ways) -> Callable[..., Array]:
     return jax.jit(lambda variables, images, classes: METHODS[method](graph, variables, images, classes, ways))
 
 
-def picture(method: str, image: np.ndarray, values: np.ndarray) -> np.ndarray:
+def picture(method: str, image: np.ndarray, values: np.ndarray, side: int = 1) -> np.ndarray:
     """A map as people see it.
 
     Args:
         method: That gave it.
         image: (side, side, 1 or 3) uint8.
         values: (h, w), 0 or more.
+        side: Pixels of the picture, at least; the pixels of a smaller image are repeated, and a feature map lies smoothly over them.
 
     Returns:
-        (side, side, 3) uint8: over the image for maps of feature maps, else by itself.
+        (height, height, 3) uint8: over the image for maps of feature maps, else by itself, in pixels as large as the image's.
     """
     if method in MAPS:
-        return overlay(image, scaled(values))
-    return heat(resized(scaled(values, SINGLE), image.shape[0]))
+        return overlay(enlarged(image, side), scaled(values))
+    return enlarged(heat(resized(scaled(values, SINGLE), image.shape[0])), side)
 
 
 def grad_cam_pictures(
-    graph: Graph, variables: Variables, images: np.ndarray, maps: Sequence[np.ndarray], classes: np.ndarray
+    graph: Graph, variables: Variables, images: Iterable[np.ndarray], maps: Sequence[np.ndarray], classes: np.ndarray, side: int = 1
 ) -> list[np.ndarray]:
     """Grad-CAM over images whose last feature maps are known already. Compiles no more than the layers behind these.
 
@@ -139,15 +140,16 @@ def grad_cam_pictures(
         images: (n, side, side, channels) uint8.
         maps: (n, h, w, c) of each of `nas.explain.taps.tail_inputs`.
         classes: (n,) the class that is explained in each image.
+        side: Pixels of a picture, at least.
 
     Returns:
-        (side, side, 3) uint8 of each.
+        (height, height, 3) uint8 of each.
     """
     behind = {node.name for node in graph.nodes[last_map(graph) + 1 :]}
     few = {kind: {name: arrays[name] for name in arrays.keys() & behind} for kind, arrays in variables.items()}
     run = jax.jit(lambda variables, maps, classes: grad_cam_behind(graph, variables, maps, classes))
     found = np.asarray(run(few, list(maps), np.asarray(classes, np.int32)))
-    return [picture("grad_cam", image, values) for image, values in zip(images, found, strict=True)]
+    return [picture("grad_cam", image, values, side) for image, values in zip(images, found, strict=True)]
 
 
 def feature_maps(graph: Graph, variables: Variables, images: np.ndarray, nodes: tuple[int, ...]) -> list[np.ndarray]:

@@ -41,33 +41,38 @@ class Shown:
     pictures: Mapping[str, bytes]
 
 
-def explanation_page(images: Sequence[Shown], filters: bytes | None, fields: Sequence[ReceptiveField]) -> str:
+def explanation_page(images: Sequence[Shown], filters: bytes | None, fields: Sequence[ReceptiveField], scale: bytes) -> str:
     """The page.
 
     Args:
         images: What is shown of each image.
         filters: The first convolution's as a PNG file.
         fields: Of each layer.
+        scale: The colors of the maps, from nothing to the strongest value, as a PNG file.
 
     Returns:
         A self-contained page.
     """
-    body = ["<h1>What the answers rest on</h1>", _legend(images), *map(_image, images)]
+    body = ["<h1>What the answers rest on</h1>", _legend(images, scale), *map(_image, images)]
     if filters is not None:
-        note = '<p class="note">Each from its lowest to its highest weight, dark to light.</p>'
-        body.append(section("Filters of the first convolution", note + svg.tag("ul", _figure("filters", filters), class_="maps")))
+        note = "Each from its lowest to its highest weight, dark to light; the colors are those of the image that it sees."
+        note = f'<p class="note">{note}</p>'
+        body.append(section("Filters of the first convolution", note + svg.tag("ul", _figure("", filters, "filters"), class_="maps")))
     body.append(section("Receptive fields", _fields(fields)))
     return render("nas explain", "\n".join(body), {"columns": [], "rows": {}})
 
 
-def _legend(images: Sequence[Shown]) -> str:
+def _legend(images: Sequence[Shown], scale: bytes) -> str:
     names = dict.fromkeys(name for one in images for name in one.pictures if name in NOTES and name != "image")
     lines = [f"<li><b>{escape(NOTES[name][0])}</b>: {escape(NOTES[name][1])}</li>" for name in names]
-    return f'<ul class="note">{"".join(lines)}</ul>' if lines else ""
+    if not lines:
+        return ""
+    colors = f'<p class="note scale">nothing {_png(scale, "colors from dark over red to light")} the strongest of the image</p>'
+    return f'<ul class="note">{"".join(lines)}</ul>{colors}'
 
 
 def _image(one: Shown) -> str:
-    pictures = "".join(_figure(_title(name), content) for name, content in one.pictures.items())
+    pictures = "".join(_figure(_title(name), content, wide=name.startswith(FEATURES)) for name, content in one.pictures.items())
     title = f"{one.image}: {one.label}, {100 * one.probability:.0f} %"
     return section(title, svg.tag("ul", pictures, class_="maps"))
 
@@ -78,9 +83,13 @@ def _title(name: str) -> str:
     return NOTES[name][0] if name in NOTES else name
 
 
-def _figure(title: str, content: bytes) -> str:
-    image = svg.tag("img", src=f"data:image/png;base64,{base64.b64encode(content).decode()}", alt=title)
-    return f"<li>{image}<span>{escape(title)}</span></li>"
+def _figure(title: str, content: bytes, alt: str = "", wide: bool = True) -> str:
+    attributes = ' class="wide"' if wide else ""
+    return f"<li{attributes}>{_png(content, alt or title)}<span>{escape(title)}</span></li>"
+
+
+def _png(content: bytes, alt: str) -> str:
+    return svg.tag("img", src=f"data:image/png;base64,{base64.b64encode(content).decode()}", alt=alt)
 
 
 def _fields(fields: Sequence[ReceptiveField]) -> str:

@@ -25,7 +25,8 @@ from nas.workflows.progress import SILENT, Progress
 
 Method = Literal["cam", "grad_cam", "saliency", "smooth_grad", "integrated_gradients"]
 DEFAULT: tuple[Method, ...] = ("grad_cam", "saliency", "smooth_grad", "integrated_gradients")
-MOST = 1000  # images at a time, whose maps are held together
+WIDE = 480  # the same of a grid
+MOST = 256  # images at a time, whose maps are held together
 SIDE = 160  # pixels of a picture's shorter side, at least
 
 
@@ -83,11 +84,15 @@ class Explanation:
     maps: Mapping[str, np.ndarray] = field(repr=False)
     features: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
-    def picture(self, method: str) -> np.ndarray:
-        """(side, side, 3) uint8: the map of a method, for people to look at. Raises KeyError for one that was not asked for."""
+    def picture(self, method: str, side: int = 1) -> np.ndarray:
+        """(height, height, 3) uint8: the map of a method, for people to look at, of at least `side` pixels.
+
+        Raises:
+            KeyError: For a method that was not asked for.
+        """
         from nas.explain.shown import picture
 
-        return picture(method, self.pixels, self.maps[method])
+        return picture(method, _colored(self.pixels), self.maps[method], side)
 
 
 @dataclass(frozen=True)
@@ -110,15 +115,15 @@ class Explained:
         Raises:
             ValueError: Where the folder cannot be written.
         """
-        from nas.explain.pictures import grid, png
+        from nas.explain.pictures import color_scale, grid, png
 
         folder = Path(out).expanduser()
         pictures = [{name: png(shown) for name, shown in _shown(one).items()} for one in self.images]
         files = {f"{stem}-{name}.png": content for stem, one in zip(self._stems(), pictures, strict=True) for name, content in one.items()}
         if self.filters is not None:
-            files["filters.png"] = png(_big(grid(self.filters)))
+            files["filters.png"] = png(_big(grid(self.filters), WIDE))
         shown = [Shown(one.image, one.label, one.probability, of) for one, of in zip(self.images, pictures, strict=True)]
-        page = explanation_page(shown, files.get("filters.png"), self.fields)
+        page = explanation_page(shown, files.get("filters.png"), self.fields, png(color_scale()))
         try:
             folder.mkdir(parents=True, exist_ok=True)
             for name, content in files.items():
@@ -248,17 +253,21 @@ def _shown(one: Explanation) -> dict[str, np.ndarray]:
     """Pictures by name: the image, a map a method, the strongest channels of each feature map."""
     from nas.explain.pictures import channels, grid
 
-    pictures = {"image": _big(one.pixels), **{method: _big(one.picture(method)) for method in one.maps}}
+    pictures = {"image": _big(one.pixels), **{method: one.picture(method, SIDE) for method in one.maps}}
     return pictures | {
-        f"features-{tap.replace('/', '.')}": _big(grid(channels(values))) for tap, values in one.features.items()
+        f"features-{tap.replace('/', '.')}": _big(grid(channels(values)), WIDE) for tap, values in one.features.items()
     }
 
 
-def _big(picture: np.ndarray) -> np.ndarray:
+def _big(picture: np.ndarray, side: int = SIDE) -> np.ndarray:
     from nas.explain.pictures import enlarged
 
-    shown = picture if picture.ndim == 2 or picture.shape[2] in (1, 3) else picture.mean(2).astype(np.uint8)
-    return enlarged(shown, SIDE)
+    return enlarged(_colored(picture), side)
+
+
+def _colored(picture: np.ndarray) -> np.ndarray:
+    """Of other than one or three channels their mean."""
+    return picture if picture.ndim == 2 or picture.shape[2] in (1, 3) else picture.mean(2, keepdims=True).astype(np.uint8)
 
 
 def fields_csv(fields: Sequence[ReceptiveField]) -> str:

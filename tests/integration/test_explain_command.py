@@ -49,7 +49,7 @@ def test_the_command_leaves_a_page_and_pictures(bundle: Path, photos: Path, caps
     pictures = ["image", "cam", "grad_cam", "saliency", "smooth_grad", "integrated_gradients", "features-stem", "features-C1"]
     assert names == {"explanation.html", "receptive_fields.csv", "filters.png"} | {f"{i}-{p}.png" for i in ("one", "two") for p in pictures}
     page = Path("why/explanation.html").read_text()
-    assert page.count("<img") == 2 * len(pictures) + 1
+    assert page.count("<img") == 2 * len(pictures) + 2  # and filters, and the scale of colors
     for words in ("two.png", "Grad-CAM", "integrated gradients", "feature map C1", "Filters of the first convolution", "Receptive fields"):
         assert words in page, words
     with Image.open("why/one-grad_cam.png") as picture:
@@ -66,6 +66,7 @@ def test_the_call_gives_maps_and_writes_nothing_unasked(bundle: Path, here: Path
         assert {name: values.shape for name, values in one.maps.items()} == {"grad_cam": (4, 4), "saliency": (8, 8)}
         assert one.features["C1"].shape == (4, 4, 8)
         assert one.picture("grad_cam").shape == (8, 8, 3)
+        assert one.picture("saliency", side=20).shape == (24, 24, 3)
     assert found.filters is not None
     assert found.filters.shape == (8, 3, 3)
     assert not list(here.iterdir())

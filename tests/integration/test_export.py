@@ -127,7 +127,7 @@ def test_the_card_looks_closer_at_a_classifier(made: Path) -> None:
     assert "![Images of the test split" in card
     assert "explanation.png" in index["sha256"]
     with Image.open(made / "explanation.png") as picture:
-        assert picture.height == 2 * 96 + 4
+        assert picture.width == 6 * (128 + 6)
 
 
 def test_the_source_has_a_line_for_every_primitive() -> None:

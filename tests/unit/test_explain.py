@@ -16,7 +16,7 @@ from nas.arch.find import find_arch
 from nas.arch.graph import Graph, Node
 from nas.explain.gradients import input_gradient, integrated_gradients, saliency, smooth_grad
 from nas.explain.maps import cam, cam_layers, grad_cam, grad_cam_behind
-from nas.explain.pictures import channels, enlarged, filters, first_filters, grid, heat, overlay, png, scaled, strip
+from nas.explain.pictures import channels, enlarged, filters, first_filters, grid, heat, overlay, png, scaled, sheet
 from nas.explain.shown import METHODS, Ways, explained
 from nas.explain.taps import features, find_node, last_map, logits_and_maps, scores, scores_from, tail_inputs
 from networks import images_of, settled
@@ -188,9 +188,23 @@ def test_a_map_lies_over_its_image() -> None:
     assert picture[0, 0].sum() > picture[7, 7].sum()
     assert scaled(np.zeros((2, 2))).tolist() == [[0, 0], [0, 0]]
     assert heat(np.linspace(0, 1, 9)[None]).astype(int).sum(2)[0].tolist() == sorted(heat(np.linspace(0, 1, 9)[None]).astype(int).sum(2)[0])
-    side_by_side = strip([enlarged(image, 16), enlarged(picture, 16)])
-    assert side_by_side.shape == (16, 36, 3)
-    assert png(side_by_side)[:4] == b"\x89PNG"
+    assert enlarged(image, 12).shape == (16, 16, 1)
+
+
+@pytest.mark.parametrize("count, shape", [(1, (87, 38, 3)), (3, (174, 76, 3))])
+def test_a_sheet_numbers_images_over_their_maps(count: int, shape: tuple[int, ...]) -> None:
+    colors = np.array([[0, 100, 0], [200, 0, 0]], np.uint8)
+    images, maps = ([np.full((size, size, 3), color)] * count for size, color in zip((8, 64), colors, strict=True))
+    found = sheet(images, maps, side=32, across=2)
+    assert found.shape == shape
+    assert [(found == color).all(2).sum() for color in colors] == [32 * 32 * count] * 2
+    assert (found[:14] < 50).any()  # the number
+    assert png(found)[:4] == b"\x89PNG"
+
+
+def test_what_hardly_varies_in_a_grid_stays_dark() -> None:
+    tiles = np.array([[[0.0, 1.0]], [[5.0, 5.001]]])
+    assert grid(tiles).ravel().tolist() == [0, 255, 255, 0, 5]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -54,7 +54,7 @@ def test_samples_are_images_of_their_class(found: dict[str, Any]) -> None:
         picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(sample["png"]))))
         rows = [i for i in range(len(images)) if np.array_equal(np.asarray(images)[i, ..., 0], picture)]
         assert sample["label"] in {int(labels[i]) for i in rows}
-        assert np.asarray(Image.open(io.BytesIO(base64.b64decode(sample["map"])))).shape == (*picture.shape, 3)
+        assert Image.open(io.BytesIO(base64.b64decode(sample["map"]))).size == (inspection.SIDE, inspection.SIDE)
 
 
 def test_right_ones_of_all_classes_come_first_and_the_surest_mistakes_last() -> None:

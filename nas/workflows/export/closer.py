@@ -20,7 +20,7 @@ from nas.workflows.export.inference import own_maps, prepared, rows_for
 
 PICTURE = "explanation.png"
 FITTED = 2000  # images of the validation split, at most, to which a temperature is fitted
-SIDE = 96  # pixels of an image in the picture, at least
+SIDE = 128  # pixels of an image in the picture
 
 
 def confidence(valid: np.ndarray, test: np.ndarray, dataset: Dataset, rows: np.ndarray) -> dict[str, JSON]:
@@ -66,16 +66,15 @@ def draw(folder: Path, arch: Arch, variables: Variables, dataset: Dataset, data:
         data: What the network was trained with.
         logits: (n, classes) of the test split.
     """
-    from nas.explain.pictures import enlarged, png, strip
+    from nas.explain.pictures import png, sheet
     from nas.explain.shown import grad_cam_pictures
 
     labels, found, probability = np.asarray(dataset.test.targets), logits.argmax(1), probabilities(logits)
     rows = chosen(labels, found, probability)
     images = dataset.test.images[np.asarray(rows)]
     seen = own_maps(arch, variables, prepared(images, arch, data.mean, data.std), rows_for(len(labels)))
-    maps = grad_cam_pictures(lower(arch), variables, images, seen, found[rows])
-    lines = [strip([enlarged(one, SIDE) for one in many]) for many in (_visible(images), maps)]
-    (folder / PICTURE).write_bytes(png(np.concatenate([lines[0], np.full((4, *lines[0].shape[1:]), 255, np.uint8), lines[1]])))
+    maps = grad_cam_pictures(lower(arch), variables, _visible(images), seen, found[rows], SIDE)
+    (folder / PICTURE).write_bytes(png(sheet(_visible(images), maps, SIDE)))
     return _explanation_lines([(data.classes[found[i]], float(probability[i].max()), data.classes[labels[i]]) for i in rows])
 
 
@@ -94,7 +93,8 @@ def _explanation_lines(answers: Sequence[tuple[str, float, str]]) -> list[str]:
         "", "## What its answers rest on", "",
         f"![Images of the test split, and below each where the evidence for the answer is]({PICTURE})", "",
         "Images of the test split, and below each Grad-CAM of the answer: where in the image its evidence is, from dark over red to "
-        "light. The last ones are mistakes that it was surest of. `nas explain weights=<this folder> image=<file>` does this "
+        "light, each up to its own strongest place. The last ones are mistakes that it was surest of. "
+        "`nas explain weights=<this folder> image=<file>` does this "
         "for others.", "",
         "| image | answer | probability | is |", "|---|---|---|---|", *rows,
     ]  # fmt: skip
