@@ -74,6 +74,41 @@ class Augment:
 
 
 @dataclass(frozen=True)
+class EmbeddingLoss:
+    """How embeddings are trained, by the images of a batch or by a softmax over the training classes.
+
+    Args:
+        loss: Of triplets: `batch_all`, all that violate the margin; `batch_hard`, for each image the farthest of its class and
+            the nearest of another; `semi_hard`, as FaceNet; `semi_hard_all`, as TensorFlow Addons. Of pairs: `contrastive`.
+            Against a learned center a class: `arcface`.
+        margin: By which images of other classes should be farther, of squared distances (triplets) or of distances
+            (`contrastive`); radians of `arcface`; None: 0.2, 1 and 0.5.
+        scale: What `arcface` multiplies cosines by.
+        per_class: Images of each class that a batch has, where the class has so many.
+
+    Raises:
+        ValueError: For a value out of range, naming the key.
+
+    Source:
+        FaceNet: Schroff et al. 2015 (arXiv:1503.03832). Batch-all and batch-hard: Hermans et al. 2017 (arXiv:1703.07737).
+        ArcFace: Deng et al. 2019 (arXiv:1801.07698).
+    """
+
+    loss: Literal["batch_all", "batch_hard", "semi_hard", "semi_hard_all", "contrastive", "arcface"] = "batch_all"
+    margin: float | None = None
+    scale: float = 30.0
+    per_class: int = 4
+
+    def __post_init__(self) -> None:
+        if self.margin is not None and not 0 <= self.margin < 4:
+            raise ValueError(f"margin: expected 0 or more and less than 4, or null, got {self.margin}")
+        if not 0 < self.scale < float("inf"):
+            raise ValueError(f"scale: expected a number above 0, got {self.scale}")
+        if self.per_class < 2:
+            raise ValueError(f"per_class: expected 2 or more, so that a batch has pairs, got {self.per_class}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The settings of one training.
 
@@ -115,6 +150,7 @@ class Recipe:
             as if nothing had been; None: all of them.
         lr_scale: What the learning rate is multiplied by, by part; of parts that have a layer in common, the smallest decides.
         augment: How images are changed.
+        embedding: The loss of networks whose head is `embedding`; without meaning for others.
 
     Raises:
         ValueError: For a value out of range, naming the key.
@@ -155,6 +191,7 @@ class Recipe:
     freeze_epochs: int | None = None
     lr_scale: Mapping[str, float] | None = field(default=None, hash=False)
     augment: Augment = field(default_factory=Augment)
+    embedding: EmbeddingLoss = field(default_factory=EmbeddingLoss)
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch", "accumulate"):

@@ -129,6 +129,10 @@ class Builder:
         """A dense layer: (1, 1, c) to (1, 1, width)."""
         return self._add("dense", (x,), (1, 1, width), name, bias=bias)
 
+    def l2_normalize(self, x: int, name: str = "unit") -> int:
+        """The channels of each pixel divided by their length, so that they have length 1; zeros stay zeros."""
+        return self._add("l2_normalize", (x,), self.shape(x), name)
+
     def add(self, x: int, y: int, name: str = "add") -> int:
         """The sum of two tensors. Raises ValueError where their shapes differ."""
         if self.shape(x) != self.shape(y):

@@ -23,6 +23,7 @@ from nas.core.version import __version__
 from nas.core.versions import needed
 from nas.nn.weights import HostVariables, Variables
 
+SHORTEST = 1e-6  # as `nas.nn.ops` has it, which needs JAX
 OPSET, IR_VERSION = 17, 8  # the first that have every operation used here; older runtimes refuse newer ones
 BATCH = "N"
 Proto: TypeAlias = object  # a message of the package `onnx`, which is optional
@@ -237,6 +238,14 @@ def _shuffle(writer: _Writer, i: int, node: Node) -> None:
     writer.wide[i] = writer.add("Reshape", [moved, whole], node.name)
 
 
+def _l2_normalize(writer: _Writer, i: int, node: Node) -> None:
+    """By its parts: `LpNormalization` has no shortest length, and runtimes for phones lack it."""
+    (x,), noted = writer.same_rank(node.inputs)
+    length = writer.add("ReduceL2", [x], f"{node.name}/length", axes=[1], keepdims=1)
+    least = writer.add("Max", [length, _scalar(writer, f"{node.name}/shortest", SHORTEST)], f"{node.name}/least")
+    noted[i] = writer.add("Div", [x, least], node.name)
+
+
 WRITERS: dict[str, Callable[[_Writer, int, Node], None]] = {
     "conv": _conv,
     "dense": _dense,
@@ -251,4 +260,5 @@ WRITERS: dict[str, Callable[[_Writer, int, Node], None]] = {
     "concat": _concat,
     "channels": _channels,
     "shuffle": _shuffle,
+    "l2_normalize": _l2_normalize,
 }

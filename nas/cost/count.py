@@ -18,7 +18,7 @@ from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.graph import Node, Shape, node_macs, param_shapes
 
-IN_PLACE = frozenset({"norm", "act", "add", "mul", "dropout", "drop_path", "flatten"})
+IN_PLACE = frozenset({"norm", "act", "add", "mul", "dropout", "drop_path", "flatten", "l2_normalize"})
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -23,7 +24,8 @@ from nas.data.split import choose_rows, not_taken
 from nas.data.statistics import SURVEYED, channel_statistics, evenly, pieces
 from nas.data.stream import MIB, Groups, Streamed
 from nas.data.targets import check_range, names_from, numbers, whole_labels
-from nas.records import LABEL, TargetSpec
+from nas.data.unseen import choose_by_class, identities, numbered
+from nas.records import IDENTITY, LABEL, TargetSpec
 
 MAX_RESOLUTION = 4096
 STREAM_ABOVE = 0.5  # fraction of this machine's memory
@@ -141,6 +143,8 @@ class DatasetSettings(ABC):
         resolution: Side in pixels that images are resized to; None: as found.
         resize: How images that are not square become so: `squash` both sides to the resolution, `crop` the largest square
             from the middle, or `pad` the shorter side with white.
+        split: What parts are made of: `images`, so that each has every class, or `classes`, so that none has one of another's, as
+            embeddings of new people or things need it. Then `valid_fraction` is one of classes, and targets are identities.
         split_seed: One seed, one choice of images; the test images do not depend on it.
 
     Raises:
@@ -153,6 +157,7 @@ class DatasetSettings(ABC):
     valid_fraction: float = 0.2
     resolution: int | None = None
     resize: Resize = "squash"
+    split: Literal["images", "classes"] = "images"
     split_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -210,7 +215,7 @@ def assemble(
     """The dataset of `parts`: "train", and where the source has them "valid" and "test".
 
     Without "test" a fixed fifth of "train" is the test part; without "valid" it is split off "train". Labels are stratified:
-    every part has the classes in proportion.
+    every part has the classes in proportion, or by `split`, classes of its own.
 
     Args:
         name: Of the dataset, for messages.
@@ -226,14 +231,19 @@ def assemble(
     Raises:
         ValueError: For bad targets, an empty or a single class, sizes that do not fit, and broken images.
     """
-    if target.kind == "label":
+    if target.kind == "label" and settings.split == "classes":
+        labels, names, empty = identities(parts, classes), (), []
+        rows = choose_by_class(labels, settings)
+        target, targets = IDENTITY, numbered(labels, rows)
+    elif target.kind == "label":
         targets, names, empty = _labels(parts, classes)
-        strata, groups = targets, names
+        rows = choose_rows(targets, settings, names)
     else:
+        if settings.split == "classes":
+            raise ValueError(f"split: {name} has no class labels; expected images")
         targets, names = {key: numbers(part.targets, part.place, target) for key, part in parts.items()}, tuple(classes or ())
         empty: list[str] = []
-        strata, groups = {key: np.zeros(len(array), np.int64) for key, array in targets.items()}, (f"all of {name}",)
-    rows = choose_rows(strata, settings, groups)
+        rows = choose_rows({key: np.zeros(len(array), np.int64) for key, array in targets.items()}, settings, (f"all of {name}",))
     sources = {key: key if key in parts else "train" for key in rows}
     chosen = {key: (parts[sources[key]], rows[key]) for key in rows}
     if isinstance(settings, StreamSettings) and _is_streamed(chosen, settings):

@@ -8,6 +8,7 @@ from nas.data.dataset import Dataset
 
 NAMED = 10
 UNEQUAL = 3  # times
+PARTS = ("train", "valid", "test")
 
 
 def described(dataset: Dataset) -> list[str]:
@@ -18,10 +19,16 @@ def described(dataset: Dataset) -> list[str]:
         >>> described(load_dataset({"name": "digits", "train_size": 500}))[0]
         'images: 400 train, 100 valid, 359 test; 8x8, gray; 10 classes: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9'
     """
-    parts = ", ".join(f"{len(getattr(dataset, part)):,} {part}" for part in ("train", "valid", "test"))
+    parts = ", ".join(f"{len(getattr(dataset, part)):,} {part}" for part in PARTS)
     size = f"{dataset.resolution}x{dataset.resolution}, {'gray' if dataset.channels == 1 else 'color'}"
     names = f"; {len(dataset.classes)} classes: {_listed(dataset.classes)}" if dataset.classes else ""
+    if dataset.target.kind == "identity":
+        names = f"; classes that no other part has: {', '.join(f'{_classes(dataset, part)} {part}' for part in PARTS)}"
     return [f"images: {parts}; {size}{names}", *_imbalance(dataset), *(f"left out: {line}" for line in dataset.left_out)]
+
+
+def _classes(dataset: Dataset, part: str) -> str:
+    return f"{len(np.unique(getattr(dataset, part).targets)):,}"
 
 
 def _imbalance(dataset: Dataset) -> list[str]:

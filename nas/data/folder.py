@@ -30,7 +30,8 @@ class Folder(StreamSettings):
     def load(self) -> Dataset:
         root = existing_path(self.path, EXPECTED)
         labeled, left_out = _labeled(root, _part_roots(root))
-        classes = sorted({one.label for one in labeled["train"]})
+        known = [*labeled.values()] if self.split == "classes" else [labeled["train"]]
+        classes = sorted({one.label for some in known for one in some})
         parts = {key: _part(some, classes) for key, some in labeled.items() if some}
         return assemble("folder", self, parts, classes, left_out=left_out)
 

@@ -50,7 +50,8 @@ class Parquet(StreamSettings):
             left_out.append(f"{count:,} image{'s' * (count != 1)} of the test part without labels")
         columns = {key: [_labels(file, label_column, image_column) for file in paths] for key, paths in files.items()}
         columns = _named(files, columns, label_column)
-        classes = _class_names(features.get(label_column), columns["train"])
+        known = [column for some in columns.values() for column in some] if self.split == "classes" else columns["train"]
+        classes = _class_names(features.get(label_column), known)
         parts = {key: _part(files[key], columns[key], image_column, classes) for key in columns}
         return assemble("parquet", self, parts, classes, left_out=left_out)
 

@@ -76,7 +76,7 @@ def choose_rows(
         rows["test"], rows["train"] = split_off(train, rows["train"], count, TEST_SEED, names, "test")
     if settings.train_size is not None:
         least = len(names) * (1 if "valid" in rows else 2)
-        _check_size("train_size", settings.train_size, least, len(rows["train"]), "images of the training part")
+        check_size("train_size", settings.train_size, least, len(rows["train"]), "images of the training part")
         rows["train"] = subset(train, rows["train"], settings.train_size, (settings.split_seed, 1))
     if "valid" not in rows:
         rows["valid"], rows["train"] = _split_validation(train, rows["train"], settings, names)
@@ -94,16 +94,17 @@ def _split_validation(
     key, count = "valid_size", settings.valid_size
     if count is None:
         key, count = "valid_fraction", max(len(names), round(settings.valid_fraction * len(rows)))
-    _check_size(key, count, len(names), len(rows) - len(names), "images for validation")
+    check_size(key, count, len(names), len(rows) - len(names), "images for validation")
     return split_off(labels, rows, count, (settings.split_seed, 2), names, "validation")
 
 
 def _shrunk(part: str, size: int, labels: np.ndarray, rows: np.ndarray, seed: Sequence[int]) -> np.ndarray:
-    _check_size(f"{part}_size", size, 1, len(rows), f"images of the {part} part")
+    check_size(f"{part}_size", size, 1, len(rows), f"images of the {part} part")
     return subset(labels, rows, size, seed)
 
 
-def _check_size(key: str, size: int, least: int, most: int, what: str) -> None:
+def check_size(key: str, size: int, least: int, most: int, what: str) -> None:
+    """Raises ValueError naming the setting where a size is out of range."""
     if not least <= size <= most:
         raise ValueError(f"{key}: expected {least} to {most} {what}, got {size}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +53,8 @@ class ScratchEvaluator:
 
     def _train(self, job: Job, report: Report) -> Outcome:
         fit = self._fit(job, report)
+        for line in task_of(arch_from_dict(dict(job.arch))).advice(fit.metrics):
+            logging.getLogger("nas").warning("trial %s: %s", job.number, line)
         if self._settings.keep_weights:
             save_weights(self._context.weights(job.number), {"params": fit.params, "stats": fit.stats})
         if not ((training := Training.of(job.data)) and training.more):

@@ -250,6 +250,7 @@ LAYERS: dict[str, Callable[[Attrs, list[Array], Mapping[str, Array], Implementat
     "concat": lambda a, x, p, implementation: jnp.concatenate(x, axis=3),
     "channels": lambda a, x, p, implementation: x[0][..., a["start"] : a["stop"]],
     "shuffle": lambda a, x, p, implementation: ops.shuffle(x[0], a["groups"]),
+    "l2_normalize": lambda a, x, p, implementation: ops.l2_normalize(x[0]),
 }
 
 

@@ -25,6 +25,7 @@ from nas.nn.xla import Pads, depthwise_left_to_xla, left_to_xla
 
 Array = jax.Array
 Implementation = Literal["auto", "portable", "lax", "slices", "native"]
+SHORTEST = 1e-6  # length that `l2_normalize` divides by at least
 
 
 def conv(x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1, padding: str | int = "same",
@@ -296,6 +297,13 @@ def global_pool(x: Array) -> Array:
 
 def flatten(x: Array) -> Array:
     return x.reshape(x.shape[0], 1, 1, -1)
+
+
+def l2_normalize(x: Array) -> Array:
+    """(n, h, w, c) -> the same, the channels of each pixel divided by their length, at least `SHORTEST`, so that zeros stay zeros."""
+    wide = x.astype(jnp.float32)
+    squares = jnp.square(wide).sum(3, keepdims=True)
+    return (wide * lax.rsqrt(jnp.maximum(squares, SHORTEST**2))).astype(x.dtype)
 
 
 def shuffle(x: Array, groups: int) -> Array:

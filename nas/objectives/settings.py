@@ -28,6 +28,7 @@ from nas.objectives.objectives import Objectives
 from nas.objectives.rewards import Reward
 
 Value = TypeVar("Value")
+USUAL = ("accuracy", "loss", "params", "macs", "memory_bytes")  # that conf/objective names, for every task: none is a misspelling
 
 
 @dataclass(frozen=True)
@@ -185,7 +186,7 @@ class _Names:
 
     def _absent(self, name: str) -> bool:
         """Whether a null removes what this task or command does not have; a misspelled name is not absent."""
-        return name == LATENCY or (name not in self.known and not did_you_mean(name, self.known))
+        return name == LATENCY or (name not in self.known and (name in USUAL or not did_you_mean(name, self.known)))
 
 
 def _check_positive(where: str, value: float | None) -> None:

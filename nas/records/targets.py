@@ -43,4 +43,5 @@ class TargetSpec:
 
 
 LABEL = TargetSpec()
+IDENTITY = TargetSpec("identity")
 NUMBER = TargetSpec("number", (), "float32")

@@ -14,20 +14,16 @@ from nas.tasks.base import (
     MetricState,
     Mixed,
     Task,
-    about,
     augments_images_alone,
-    check_fit,
-    check_recipe,
-    fit_arch,
-    metrics_of,
-    outputs,
     single,
     training_loss,
 )
 from nas.tasks.classification import CLASSIFICATION
+from nas.tasks.embedding import EMBEDDING
+from nas.tasks.fitting import about, check_fit, check_own, check_recipe, fit_arch, metrics_of, outputs
 from nas.tasks.parts import check_parts
 
-TASKS: dict[str, Task] = {"classification": CLASSIFICATION}
+TASKS: dict[str, Task] = {"classification": CLASSIFICATION, "embedding": EMBEDDING}
 
 
 def task_of(network: Arch | Space) -> Task:
@@ -43,6 +39,7 @@ def example(space: Space) -> Arch:
 
 __all__ = [
     "CLASSIFICATION",
+    "EMBEDDING",
     "TASKS",
     "BaseTask",
     "Means",
@@ -52,6 +49,7 @@ __all__ = [
     "about",
     "augments_images_alone",
     "check_fit",
+    "check_own",
     "check_parts",
     "check_recipe",
     "example",

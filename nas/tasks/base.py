@@ -9,15 +9,15 @@ from __future__ import annotations
 import functools
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
 
 from nas.arch import Arch
-from nas.data.augment import augment
-from nas.data.dataset import Dataset
+from nas.data.augment import augment, batches
+from nas.data.dataset import Dataset, Split
 from nas.objectives import Direction
 from nas.recipe import Augment, Recipe
 from nas.records import JSON, TargetSpec
@@ -74,6 +74,7 @@ class Task(Protocol):
         heads: The ops of heads (`nas.arch.blocks.HEADS`) whose networks are for this task; no other task has them.
         mixes: Whether mixup and CutMix have a meaning.
         distills: Whether a network can learn from a teacher's outputs.
+        compares: Whether its loss compares the images of a batch, by `recipe.embedding`.
     """
 
     @property
@@ -86,6 +87,8 @@ class Task(Protocol):
     def mixes(self) -> bool: ...
     @property
     def distills(self) -> bool: ...
+    @property
+    def compares(self) -> bool: ...
 
     @property
     def primary(self) -> str:
@@ -119,6 +122,18 @@ class Task(Protocol):
         """The task as a training on the dataset has it: with `recipe.class_weights`, by the images of each class."""
         ...
 
+    def batches(self, split: Split, rows: int, recipe: Recipe, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        """One epoch: (rows,) row numbers a batch, as many batches as the split fills."""
+        ...
+
+    def arrays(self, recipe: Recipe, arch: Arch, seed: int) -> Mapping[str, np.ndarray]:
+        """Initial values of what the loss alone has and trains, by name, float32; the network has none of it. Mostly empty."""
+        ...
+
+    def with_arrays(self, arrays: Mapping[str, Array]) -> Self:
+        """The task with the values that a step has for `arrays`. Traced."""
+        ...
+
     def mix(self, recipe: Recipe, images: Array, targets: Array, key: Array) -> Mixed:
         """A batch mixed as the recipe wants it. images: (n, h, w, c) float32, normalized. Traced."""
         ...
@@ -137,6 +152,10 @@ class Task(Protocol):
 
     def new_metrics(self, kept: JSON = None) -> MetricState:
         """The state of metrics before the first batch, or that which `to_json` gave."""
+        ...
+
+    def advice(self, metrics: Mapping[str, float]) -> Sequence[str]:
+        """Lines for people where metrics of a validation show that a training fails in a way that the task knows."""
         ...
 
     def augment(
@@ -193,8 +212,9 @@ class BaseTask(ABC):
     metrics: Mapping[str, Direction]
     heads: ClassVar[tuple[str, ...]]
     kind: ClassVar[TargetKind]
-    mixes: ClassVar[bool] = False
-    distills: ClassVar[bool] = False
+    mixes: bool = False
+    distills: bool = False
+    compares: bool = False
 
     @property
     def primary(self) -> str:
@@ -220,6 +240,18 @@ class BaseTask(ABC):
 
     def weighed(self, recipe: Recipe, dataset: Dataset) -> Self:
         return self
+
+    def batches(self, split: Split, rows: int, recipe: Recipe, rng: np.random.Generator) -> Iterator[np.ndarray]:
+        return batches(split, rows, rng)
+
+    def arrays(self, recipe: Recipe, arch: Arch, seed: int) -> Mapping[str, np.ndarray]:
+        return {}
+
+    def with_arrays(self, arrays: Mapping[str, Array]) -> Self:
+        return self
+
+    def advice(self, metrics: Mapping[str, float]) -> Sequence[str]:
+        return ()
 
     def mix(self, recipe: Recipe, images: Array, targets: Array, key: Array) -> Mixed:
         return Mixed(images, targets)
@@ -268,53 +300,3 @@ def single(outputs: Outputs) -> Array:
     """The only output of a network, for tasks whose heads have one."""
     assert not isinstance(outputs, Mapping), "the heads of this task have one output"
     return outputs
-
-
-def fit_arch(task: Task, arch: Arch, dataset: Dataset, resolution: int | None = None) -> Arch:
-    """The architecture fitted to a dataset: its channels, the sizes of its outputs, and a resolution in pixels (None: its own)."""
-    return task.fit_head(arch.with_io(resolution, dataset.channels), dataset)
-
-
-def metrics_of(task: Task, outputs: HostOutputs, targets: np.ndarray) -> dict[str, float]:
-    """The metrics of outputs that are there already, such as those of an exported file; (n, ...) each."""
-    import jax
-    import jax.numpy as jnp
-
-    state = task.new_metrics()
-    part = task.reduce(jax.tree.map(jnp.asarray, outputs), jnp.asarray(targets), jnp.ones(len(targets), bool))
-    state.update({name: np.asarray(value) for name, value in part.items()}, targets)
-    return state.compute()
-
-
-def outputs(task: Task, arch: Arch, dataset: Dataset) -> int:
-    """The size of the outputs that the dataset needs, which an architecture has as `classes`."""
-    task.targets(dataset)
-    return task.fit_head(arch, dataset).classes
-
-
-def about(task: Task) -> dict[str, JSON]:
-    """What a journal or a record keeps of a task, so that readers need not know it: name, metrics, primary."""
-    return {"name": task.name, "metrics": dict(task.metrics), "primary": task.primary}
-
-
-def check_fit(task: Task, arch: Arch, dataset: Dataset) -> None:
-    """Raises ValueError, naming the remedy, where the architecture's channels or outputs are not those of the dataset."""
-    task.targets(dataset)
-    expected = {"channels": dataset.channels, "classes": task.fit_head(arch, dataset).classes}
-    for key, got in (("channels", arch.channels), ("classes", arch.classes)):
-        if got != expected[key]:
-            fix = f"arch.with_io(channels={expected['channels']}, classes={expected['classes']})"
-            raise ValueError(
-                f"{arch.name}: {key}: {dataset.name} has {expected[key]}, the architecture {got}; fit it by {fix}"
-            )
-    if task.fit_head(arch, dataset) != arch:
-        raise ValueError(f"{arch.name}: head: its outputs do not fit {dataset.name}; fit it by nas.tasks.fit_arch")
-
-
-def check_recipe(task: Task, recipe: Recipe) -> None:
-    """Raises ValueError naming a setting of the recipe that has no meaning for the task."""
-    for key in ("mixup", "cutmix"):
-        if getattr(recipe, key) and not task.mixes:
-            raise ValueError(f"recipe.{key}: has no meaning for the task {task.name}; leave it at 0")
-    if recipe.class_weights != "none" and "accuracy" not in task.metrics:
-        raise ValueError(f"recipe.class_weights: has no meaning for the task {task.name}; leave it at none")

@@ -30,7 +30,7 @@ from nas.train.features import features_of
 from nas.train.optim import Layout
 from nas.train.parallel import ALONE, DeviceMesh
 from nas.train.state import State, Step
-from nas.train.trainer import Program, Trainer
+from nas.train.trainer import LOSS, Program, Trainer
 from nas.train.transfer import transfer_of
 
 IN_FLIGHT = 2  # steps given to the device ahead of the one whose loss is read
@@ -102,14 +102,16 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
         teacher.check(dataset)
     graph = lower(arch)
     start: Variables = init(graph, seed) if variables is None else variables
-    layouts = Layout.of(start["params"]), Layout.of(start["stats"])
+    own = task.arrays(recipe, arch, seed)
+    trained: Variables = {**start, "params": {**start["params"], LOSS: own}} if own else start
+    layouts = Layout.of(trained["params"]), Layout.of(trained["stats"])
     transfer = transfer_of(recipe, graph, layouts, tuple(start["params"]) if variables is None else fresh)
     frozen, alone = transfer.phases[0].frozen, mesh.size == 1 and teacher is None
     features = features_of(recipe, graph, dataset, task, frozen, start) if frozen and alone else None
     trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, mesh, teacher, transfer=transfer, features=features)
     trainer = trainer.dispatching(dispatch)
     update = trainer.optimizer(transfer.phases[0])
-    state = trainer.start(start, update)
+    state = trainer.start(trained, update)
     program = trainer.compile(state, start, update)
     return finish(trainer, program, state, report)
 

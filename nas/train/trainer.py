@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ import numpy as np
 import optax
 
 from nas.arch.graph import Graph
-from nas.data.augment import batches
 from nas.data.dataset import Dataset, Split
 from nas.nn.network import Outputs, Stats, apply
 from nas.nn.ops import Array, Implementation
@@ -46,6 +45,8 @@ from nas.train.state import Count, State, Step
 from nas.train.transfer import ALL_ALIKE, Phase, Transfer
 
 NOTHING = Augment(crop_padding=0, flip=False)
+
+LOSS = "loss"  # under which parameters hold what the task's loss alone trains; no node of a network is called so
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,8 @@ class Trainer:
                 graph, tree, stats, seen, train=True, rng=key, dtype=jnp.dtype(recipe.dtype), momentum=0,
                 implementation=implementation, frozen=phase.frozen, start=kept.node if kept else 0,
             )  # fmt: skip
-            losses = training_loss(task, recipe, outputs, batch)
+            own = cast("Mapping[str, Array]", tree.get(LOSS, {}))
+            losses = training_loss(task.with_arrays(own), recipe, outputs, batch)
             losses = losses if taught is None else task.distill(outputs, taught, losses, recipe)
             return losses.mean(), batch_stats
 
@@ -238,7 +240,8 @@ class Trainer:
 
     def order(self, epoch: int) -> Iterator[np.ndarray]:
         """The rows of each batch of an epoch."""
-        return batches(self.dataset.train, self.rows, np.random.default_rng([self.seed, 0, epoch]))
+        rng = np.random.default_rng([self.seed, 0, epoch])
+        return self.task.batches(self.dataset.train, self.rows, self.recipe, rng)
 
     def _placed(self, epoch: int, number: int, rows: np.ndarray) -> Sequence[AnyArray]:
         return self.mesh.batch(*self.batch(epoch, number, rows))
@@ -255,8 +258,9 @@ class Trainer:
 
     def result(self, state: State) -> HostVariables:
         """The weights and statistics to keep, as NumPy arrays."""
-        params, stats = jax.tree.map(np.array, state.ema or (state.params, state.stats))
-        return {"params": self.params.unpack(params), "stats": self.stats.unpack(stats)}
+        packed, stats = jax.tree.map(np.array, state.ema or (state.params, state.stats))
+        params = {node: arrays for node, arrays in self.params.unpack(packed).items() if node != LOSS}
+        return {"params": params, "stats": self.stats.unpack(stats)}
 
     def scored(self, state: State) -> Tree:
         """What the compiled score takes as its weights: on the device as they are, or else unpacked."""

@@ -24,7 +24,7 @@ from nas.recipe import Recipe
 from nas.records import JSON
 from nas.runtime import ExecutorSettings, make_executor_settings
 from nas.runtime.cluster_settings import ClusterSettings
-from nas.tasks import check_parts, fit_arch, task_of
+from nas.tasks import Task, check_parts, fit_arch, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.export.run import ExportCommand, Exported, export
 from nas.workflows.log import logged
@@ -194,6 +194,8 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
         progress.message(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")
     teacher = _teacher(command, dataset, progress) if command.teacher else None
     result = _trained(command, executor, fitted, dataset, recipe, teacher, run, progress)
+    for line in task_of(fitted).advice(result.metrics):
+        progress.message(line)
     record = _record(settings, result, fitted, dataset, recipe, teacher)
     leave(run.folder, fitted, {"params": result.params, "stats": result.stats}, record)
     return TrainResult(run.folder, fitted, record, custom.dataset)
@@ -216,14 +218,18 @@ def _record(
 
 
 class _Epochs:
-    """Forwards the progress of a training, and remembers its last whole epoch."""
+    """Forwards the progress of a training, with the first advice of its task, and remembers its last whole epoch."""
 
-    def __init__(self, progress: Progress):
-        self._progress, self.last = progress, 0
+    def __init__(self, progress: Progress, task: Task):
+        self._progress, self._task, self._advised, self.last = progress, task, False, 0
 
     def __call__(self, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         self.last = int(metrics.get("epoch", self.last))
         self._progress.step(step, steps, metrics)
+        if not self._advised and (lines := self._task.advice(metrics)):
+            self._advised = True
+            for line in lines:
+                self._progress.message(f"epoch {self.last}: {line}")
 
 
 def _trained(command: TrainCommand, executor: ExecutorSettings, arch: Arch, dataset: Dataset, recipe: Recipe,
@@ -241,7 +247,7 @@ def _trained(command: TrainCommand, executor: ExecutorSettings, arch: Arch, data
     kept = Checkpoints(run.folder / "checkpoints", command.checkpoint_keep, command.checkpoint_every, within_s=within)
     work = {"arch": arch, "recipe": recipe, "seed": command.seed, "checkpoint": kept, "teacher": teacher,
             "variables": start and start.variables, "fresh": start.fresh if start else ()}  # fmt: skip
-    epochs = _Epochs(progress)
+    epochs = _Epochs(progress, task_of(arch))
     made_folder(run.folder)
     try:
         if executor.cluster is None:

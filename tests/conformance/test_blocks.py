@@ -54,13 +54,21 @@ def test_layers_after_the_first_can_drop(op: str):
     assert len(readers) > 1
 
 
-@pytest.mark.parametrize("op", sorted(HEADS))
+@pytest.mark.parametrize("op", sorted({*HEADS} - {"embedding"}))
 def test_heads_end_in_classes(op: str):
     needed = {"mobilenet_v3": {"conv": 16, "width": 32}}.get(op, {})
     graph = lower(network_of({"op": "identity"}, head={"op": op, "dropout": 0.5, **needed}))
     assert graph.nodes[-1].shape == (1, 1, 5)
     assert graph.nodes[-1].name == "head/logits"
     assert any(node.op == "dropout" for node in graph.nodes)
+
+
+@pytest.mark.parametrize("pool, read", [(True, 24), (False, 24 * 12 * 12)])
+def test_an_embedding_has_its_own_size_and_length_one(pool: bool, read: int):
+    graph = lower(network_of({"op": "identity"}, head={"op": "embedding", "size": 7, "width": 24, "pool": pool}))
+    *_, dense, unit = graph.nodes
+    assert (unit.op, unit.shape, dense.name) == ("l2_normalize", (1, 1, 7), "head/embedding")
+    assert param_shapes(dense, graph.in_shapes(dense))["kernel"] == (read, 7)
 
 
 def params(block: dict[str, Any], **top: Any) -> int:

@@ -50,6 +50,8 @@ def test_tasks_keep_the_laws() -> None:
     check_task("classification")
     check_task("classification", load_dataset({"name": "digits", "train_size": 40, "test_size": 10}), {"op": "mlp"})
     check_task("regression")
+    check_task("embedding")
+    check_task("embedding", None, {"op": "embedding", "size": 3, "pool": False})
 
 
 def test_a_block_of_a_plugin_keeps_the_laws() -> None:

@@ -76,6 +76,8 @@ def test_targets_are_checked_when_a_dataset_is_read(folder: Path) -> None:
     load_plugins(["regression_task"], [str(folder)])
     data = load_dataset({"name": "ink", "train_size": 50, "test_size": 20})
     assert (data.train.targets.dtype, data.train.targets.shape, data.classes) == (np.float32, (40,), ())
+    with pytest.raises(ValueError, match=r"dataset\.split: ink has no class labels; expected images"):
+        load_dataset({"name": "ink", "split": "classes"})
     with pytest.raises(ValueError, match="ink: has numbers; the task classification expects class labels"):
         TASKS["classification"].targets(data)
 

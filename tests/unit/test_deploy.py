@@ -74,6 +74,8 @@ PRIMITIVES: dict[str, Build] = {
     "concat": lambda g, x: g.concat([x, g.act(x, "relu"), g.conv(x, 3, name="c")]),
     "channels": lambda g, x: g.channels(x, 1, 4, "part"),
     "shuffle": lambda g, x: g.shuffle(g.conv(x, 8, name="c"), 4),
+    "l2-normalize": lambda g, x: g.l2_normalize(g.dense(g.global_pool(x), 7, "d")),
+    "l2-normalize-pixels": lambda g, x: g.l2_normalize(x),
     "dropped": lambda g, x: g.dropout(g.drop_path(conv_norm(g, x, kernel=3), "path"), 0.5),
 }  # fmt: skip
 

@@ -194,7 +194,10 @@ def rounded(logits: jax.Array) -> bool:
     return np.array_equal(logits, logits.astype(jnp.bfloat16).astype(jnp.float32))
 
 
-HEADS = [Block.of("classifier"), Block.of("classifier", width=8), Block.of("mobilenet_v3", conv=8, width=8), Block.of("mlp", widths=(8, 8))]
+HEADS = [
+    Block.of("classifier"), Block.of("classifier", width=8), Block.of("mobilenet_v3", conv=8, width=8), Block.of("mlp", widths=(8, 8)),
+    Block.of("embedding", size=5, width=8),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("head", HEADS, ids=lambda head: head.op)

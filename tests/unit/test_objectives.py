@@ -285,6 +285,14 @@ def test_objectives_of_another_task():
         build_objectives({"metrics": {"rmse": "max"}, "reward": "first"}, ["host"], RMSE)
 
 
+def test_a_usual_metric_that_another_task_has_under_a_longer_name_may_be_null():
+    task = TaskMetrics("embedding", {"auc": "max", "knn_accuracy": "max"}, "auc")
+    settings = {"metrics": {"auc": "max", "params": "min", "accuracy": None, "loss": None}, "reward": "first"}
+    assert build_objectives(settings, [], task).quality == "auc"
+    with pytest.raises(ValueError, match=r"objective\.metrics\.acuracy: unknown metric 'acuracy'; did you mean knn_accuracy"):
+        build_objectives({**settings, "metrics": {"auc": "max", "acuracy": None}}, [], task)
+
+
 def test_the_front_and_constraints_violated_by_measurement():
     points = [(0.9, 8.0), (0.8, 9.0), (0.7, 3.0), (0.95, NAN)]
     trials = [Trial(i, (i,), str(i), outcome="ok", metrics={"accuracy": a, "predicted_ms/host": ms}) for i, (a, ms) in enumerate(points)]

@@ -427,6 +427,14 @@ def test_global_pool_and_flatten() -> None:
     np.testing.assert_array_equal(ops.flatten(jnp.asarray(x)), x.reshape(2, 1, 1, 60))
 
 
+def test_l2_normalize_gives_length_one_and_leaves_zeros() -> None:
+    x = normal(2, 3, 4, 5)
+    x[0, 0, 0] = 0
+    length = np.sqrt((x**2).sum(3, keepdims=True))
+    np.testing.assert_allclose(ops.l2_normalize(jnp.asarray(x)), x / np.maximum(length, 1e-6), rtol=1e-5, atol=1e-6)
+    assert np.isfinite(jax.grad(lambda x: ops.l2_normalize(x).sum())(jnp.asarray(x))).all()
+
+
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])
 def test_dropping_keeps_the_expectation(rate: float) -> None:
     x = jnp.ones((4000, 2, 2, 1))

@@ -1,4 +1,4 @@
-"""Heads: from the last feature map to the logits."""
+"""Heads: from the last feature map to logits or an embedding."""
 
 from __future__ import annotations
 
@@ -25,6 +25,19 @@ def mobilenet_v3(g: Builder, x: int, *, classes: int, conv: int, width: int, act
     x = g.conv(g.global_pool(x), width, bias=bias, name="wide")
     x = g.flatten(g.act(x, act, "wide.act"))
     return g.dense(g.dropout(x, dropout), classes, "logits")
+
+
+def embedding(g: Builder, x: int, *, classes: int, size: int = 128, width: int = 0, act: str = "relu", dropout: float = 0,
+              pool: bool = True) -> int:  # fmt: skip
+    """[1x1 convolution, norm, activation], global pool, dropout, dense to `size`, divided by its length (FaceNet, arXiv:1503.03832).
+
+    Without `pool` every pixel enters the dense layer, which keeps where things are. `classes` has no effect: an embedding has
+    as many numbers whatever it is trained on.
+    """
+    if width:
+        x = g.conv_norm_act(x, width, 1, 1, act, "conv")
+    x = g.flatten(g.global_pool(x) if pool else x)
+    return g.l2_normalize(g.dense(g.dropout(x, dropout), size, "embedding"))
 
 
 def mlp(g: Builder, x: int, *, classes: int, widths: Sequence[int] = (4096, 4096), act: str = "relu", dropout: float = 0,

@@ -18,7 +18,7 @@ from nas.arch.blocks.classic import (
     transition,
     xception,
 )
-from nas.arch.blocks.heads import classifier, mlp, mobilenet_v3
+from nas.arch.blocks.heads import classifier, embedding, mlp, mobilenet_v3
 from nas.arch.blocks.mobile import avg_pool, conv, fused_mbconv, identity, max_pool, mbconv, sepconv
 from nas.arch.blocks.parts import SKIPS
 from nas.arch.graph import ACTS
@@ -42,14 +42,14 @@ BLOCKS: dict[str, BlockFn] = {
     "max_pool": max_pool,
     "avg_pool": avg_pool,
 }
-HEADS: dict[str, BlockFn] = {"classifier": classifier, "mobilenet_v3": mobilenet_v3, "mlp": mlp}
+HEADS: dict[str, BlockFn] = {"classifier": classifier, "mobilenet_v3": mobilenet_v3, "mlp": mlp, "embedding": embedding}
 
 # Knobs that hold a number of channels; a width multiplier scales them (a head's `width` by its own rule).
 WIDTHS = ("width", "hidden", "se_width", "growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")
 
 # What a knob of this name may hold, whatever block has it; the rest is checked by the annotation.
 _ANY = ("width", "hidden", "se_width", "first_groups")
-_SOME = ("conv", "groups", "growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")
+_SOME = ("conv", "size", "groups", "growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")
 _WHOLE = {
     **dict.fromkeys(_ANY, (0, MAX_WIDTH)),
     **dict.fromkeys(_SOME, (1, MAX_WIDTH)),

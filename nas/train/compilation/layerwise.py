@@ -30,7 +30,7 @@ from nas.nn.network import RANDOM, init, run
 from nas.nn.ops import Array
 from nas.nn.weights import AnyArray, HostVariables, Variables
 from nas.recipe import Recipe
-from nas.tasks import Mixed, Task, check_fit, check_recipe, training_loss
+from nas.tasks import Mixed, Task, check_fit, check_own, check_recipe, training_loss
 from nas.train.checkpoint import Checkpoints
 from nas.train.compilation.segments import Segment, SegmentedGraph, SegmentLayouts, cut
 from nas.train.loop import Fit, Report, finish, silent
@@ -166,6 +166,7 @@ class Layerwise:
             variables: Variables | None = None, epochs: int | None = None) -> Fit:  # fmt: skip
         """What `nas.train.fit` gives; `compile_s` counts the segments that are new. `epochs`: how many, if not the recipe's."""
         check_fit(self._task, arch, self._dataset)
+        check_own(self._task, arch, self._recipe, "layerwise")
         graph = lower(arch)
         segmented = cut(graph)
         layouts = SegmentLayouts.of(segmented, "params"), SegmentLayouts.of(segmented, "stats")

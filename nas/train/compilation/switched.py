@@ -32,7 +32,7 @@ from nas.nn.ops import Array
 from nas.nn.weights import AnyArray
 from nas.recipe import Recipe
 from nas.space import Space
-from nas.tasks import Task, check_fit, check_recipe, task_of, training_loss
+from nas.tasks import Task, check_fit, check_own, check_recipe, task_of, training_loss
 from nas.train.checkpoint import Checkpoints
 from nas.train.compilation.switched_pieces import PARTS, Group, Piece, Step
 from nas.train.compilation.switched_plan import Choice, PositionPlan, SpacePlan, plan_space
@@ -228,6 +228,7 @@ def compile_space(
     check_recipe(task, recipe)
     refuse_transfer(recipe, "the program of a space")
     task = task.weighed(recipe, dataset)
+    check_own(task, arch, recipe, "switched")
     graph = lower(arch)
     choice = plan.choice(arch, graph)
     trainer = SpaceTrainer(graph, dataset, recipe, 0, task, choice.params, choice.stats).dispatching(dispatch)

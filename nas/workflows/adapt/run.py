@@ -30,7 +30,7 @@ from nas.runtime.base import Executor
 from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
 from nas.space import Space
-from nas.tasks import check_parts, task_of
+from nas.tasks import check_parts, fit_arch, task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
 from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
@@ -171,7 +171,7 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     for line in (*described(dataset), *notes):
         progress.message(line)
     arch = find_arch(command.arch or str(split_source(command.weights)[1].with_name("arch.yaml")), "arch")
-    arch = absolute(arch.with_io(dataset.resolution, dataset.channels, len(dataset.classes)))
+    arch = absolute(fit_arch(task_of(arch), arch, dataset, dataset.resolution))
     check_parts(build(Recipe, recipe, "recipe"), lower(arch), fresh=())
     folder = run.folder
     config = as_config(command)

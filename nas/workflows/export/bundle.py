@@ -186,7 +186,9 @@ class _Making:
         if self.inside and name == "onnx":
             content = self.inside.in_onnx(content)
         side = self.inside.side if self.inside else self.arch.resolution
-        return metadata.WRITERS[name](content, metadata.facts_of(self.data, side, metadata.LAYOUTS[name], self.inside is not None))
+        values = "embedding of length 1" if task_of(self.arch).compares else "values"
+        facts = metadata.facts_of(self.data, side, metadata.LAYOUTS[name], self.inside is not None, values)
+        return metadata.WRITERS[name](content, facts)
 
     def _int8(
         self, trained: Trained, formats: Sequence[str], calibrate: int

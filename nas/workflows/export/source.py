@@ -87,6 +87,10 @@ def avg_pool(x, kernel, stride, pads):
 
     return total(x) / total(jnp.ones_like(x))
 """,
+    "l2_normalize": """
+def l2_normalize(x):
+    return x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(3, keepdims=True), 1e-12))
+""",
     "shuffle": """
 def shuffle(x, groups):
     n, h, w, c = x.shape
@@ -172,6 +176,7 @@ LINES: dict[str, Callable[[Node, list[str], Graph], str]] = {
     "concat": lambda node, x, graph: f"jnp.concatenate([{', '.join(x)}], axis=3)",
     "channels": lambda node, x, graph: f"{x[0]}[..., {node.attr['start']!r}:{node.attr['stop']!r}]",
     "shuffle": lambda node, x, graph: f"shuffle({x[0]}, {node.attr['groups']!r})",
+    "l2_normalize": lambda node, x, graph: f"l2_normalize({x[0]})",
     "dropout": lambda node, x, graph: x[0],
     "drop_path": lambda node, x, graph: x[0],
 }

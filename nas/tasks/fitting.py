@@ -1,0 +1,73 @@
+"""Where a task meets an architecture, a dataset and a recipe: fitting them, and saying what does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nas.arch import Arch
+from nas.data.dataset import Dataset
+from nas.recipe import EmbeddingLoss, Recipe
+from nas.records import JSON
+from nas.tasks.base import HostOutputs, Task
+
+
+def fit_arch(task: Task, arch: Arch, dataset: Dataset, resolution: int | None = None) -> Arch:
+    """The architecture fitted to a dataset: its channels, the sizes of its outputs, and a resolution in pixels (None: its own)."""
+    return task.fit_head(arch.with_io(resolution, dataset.channels), dataset)
+
+
+def metrics_of(task: Task, outputs: HostOutputs, targets: np.ndarray) -> dict[str, float]:
+    """The metrics of outputs that are there already, such as those of an exported file; (n, ...) each."""
+    import jax
+    import jax.numpy as jnp
+
+    state = task.new_metrics()
+    part = task.reduce(jax.tree.map(jnp.asarray, outputs), jnp.asarray(targets), jnp.ones(len(targets), bool))
+    state.update({name: np.asarray(value) for name, value in part.items()}, targets)
+    return state.compute()
+
+
+def outputs(task: Task, arch: Arch, dataset: Dataset) -> int:
+    """The size of the outputs that the dataset needs, which an architecture has as `classes`."""
+    task.targets(dataset)
+    return task.fit_head(arch, dataset).classes
+
+
+def about(task: Task) -> dict[str, JSON]:
+    """What a journal or a record keeps of a task, so that readers need not know it: name, metrics, primary."""
+    return {"name": task.name, "metrics": dict(task.metrics), "primary": task.primary}
+
+
+def check_fit(task: Task, arch: Arch, dataset: Dataset) -> None:
+    """Raises ValueError, naming the remedy, where the architecture's channels or outputs are not those of the dataset."""
+    task.targets(dataset)
+    expected = {"channels": dataset.channels, "classes": task.fit_head(arch, dataset).classes}
+    for key, got in (("channels", arch.channels), ("classes", arch.classes)):
+        if got != expected[key]:
+            fix = f"arch.with_io(channels={expected['channels']}, classes={expected['classes']})"
+            raise ValueError(
+                f"{arch.name}: {key}: {dataset.name} has {expected[key]}, the architecture {got}; fit it by {fix}"
+            )
+    if task.fit_head(arch, dataset) != arch:
+        raise ValueError(f"{arch.name}: head: its outputs do not fit {dataset.name}; fit it by nas.tasks.fit_arch")
+
+
+def check_own(task: Task, arch: Arch, recipe: Recipe, evaluator: str) -> None:
+    """Raises ValueError where the loss trains arrays of its own, which programs of a network's parts do not hold."""
+    if task.arrays(recipe, arch, 0):
+        loss = recipe.embedding.loss
+        raise ValueError(f"recipe.embedding.loss: {loss} trains weights that evaluator={evaluator} has no place for; take scratch")
+
+
+def check_recipe(task: Task, recipe: Recipe) -> None:
+    """Raises ValueError naming a setting of the recipe that has no meaning for the task."""
+    for key in ("mixup", "cutmix"):
+        if getattr(recipe, key) and not task.mixes:
+            raise ValueError(f"recipe.{key}: has no meaning for the task {task.name}; leave it at 0")
+    if recipe.embedding != EmbeddingLoss() and not task.compares:
+        raise ValueError(f"recipe.embedding: has no meaning for the task {task.name}, whose loss compares no images")
+    each, pairs = recipe.embedding.per_class, recipe.embedding.loss != "arcface"
+    if task.compares and pairs and recipe.batch < 2 * each:
+        raise ValueError(f"recipe.batch: expected {2 * each} or more, two classes of {each} images, got {recipe.batch}")
+    if recipe.class_weights != "none" and "accuracy" not in task.metrics:
+        raise ValueError(f"recipe.class_weights: has no meaning for the task {task.name}; leave it at none")
