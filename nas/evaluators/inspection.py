@@ -14,6 +14,7 @@ from nas.arch.blocks import lower
 from nas.data import Dataset
 from nas.nn.weights import Variables
 from nas.records import JSON
+from nas.space import Space
 from nas.tasks import task_of
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ IMAGES = 5000  # of the validation split, evenly, that are looked at
 MATRIX = 30  # classes at most, of which a matrix can be read
 SAMPLES = 12
 SIDE = 64  # pixels of a sample, at most
+
+
+def inspectable(network: Arch | Space, dataset: Dataset) -> bool:
+    """Whether the task has probabilities of the dataset's classes, without which there is nothing to inspect."""
+    count = len(dataset.classes)
+    return bool(count) and "probability" in task_of(network).postprocess(np.zeros((1, count)))
 
 
 def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) -> dict[str, JSON]:
@@ -46,7 +53,7 @@ def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) ->
     """
     from nas.explain.shown import grad_cam_pictures
 
-    if not dataset.classes or "probability" not in task_of(arch).postprocess(np.zeros((1, max(len(dataset.classes), 1)))):
+    if not inspectable(arch, dataset):
         raise ValueError("inspect: the task has no classes")
     count = len(dataset.valid)
     rows = np.arange(count) if count <= IMAGES else np.linspace(0, count - 1, IMAGES).astype(int)

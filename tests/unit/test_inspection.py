@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import io
 import xml.etree.ElementTree as ET
 from typing import Any
@@ -11,9 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import small_embedding
 from nas.arch.blocks import lower
 from nas.evaluators import inspection
-from nas.evaluators.inspection import SAMPLES, inspected
+from nas.evaluators.inspection import SAMPLES, inspectable, inspected
 from nas.explain.taps import last_map
 from nas.nn.network import init
 from nas.report.inspection import inspection as markup
@@ -82,3 +84,11 @@ def test_a_sample_is_shown_with_its_map_where_there_is_one(map_: dict[str, str],
     text = markup({"classes": ["a", "b"], "accuracy": [0.5, 0.5], "samples": [sample], "confusion": None})
     assert text.count("<img") == pictures
     assert ("Grad-CAM" in text) == bool(map_)
+
+
+def test_networks_without_probabilities_of_classes_are_not_inspected() -> None:
+    bars, places = dataset(), small_embedding.dataset()
+    assert inspectable(SMALL, bars)
+    assert not inspectable(small_embedding.EMBEDDER, places)
+    assert not inspectable(small_embedding.EMBEDDER, bars)
+    assert not inspectable(SMALL, dataclasses.replace(bars, classes=()))

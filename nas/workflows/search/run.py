@@ -14,6 +14,7 @@ from nas.core.yamlio import dump_plain, write_text
 from nas.data.described import described
 from nas.data.record import KEY, record_of
 from nas.evaluators import Context
+from nas.evaluators.inspection import inspectable
 from nas.evaluators.preparation import preparation_jobs
 from nas.journal import Journal
 from nas.report import write_outputs
@@ -135,7 +136,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
         measure_front(journal, problem.objectives, placed, timeouts, progress.message, plan.space)
         if plan.evaluator.capabilities.tests:
             test_front(journal, problem.objectives, executor, progress.message)
-        if plan.evaluator.capabilities.inspects:
+        if plan.evaluator.capabilities.inspects and plan.dataset is not None and inspectable(plan.space, plan.dataset):
             inspect_best(journal, problem.objectives, executor, progress.message)
         journal.add_event("finish")
         journal.put("finished", command.trials)
