@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from nas.api.searching import load_run as load_run
     from nas.api.searching import report as report
     from nas.api.searching import search as search
+    from nas.api.training import compare as compare
     from nas.api.training import evaluate as evaluate
     from nas.api.training import export as export
+    from nas.api.training import look_up as look_up
     from nas.api.training import predict as predict
     from nas.api.training import train as train
     from nas.arch import Arch as Arch
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
     from nas.workflows.explain import Explained as Explained
     from nas.workflows.explain import Explanation as Explanation
     from nas.workflows.export.run import Exported as Exported
+    from nas.workflows.gallery import LookUp as LookUp
     from nas.workflows.predict import Prediction as Prediction
     from nas.workflows.profile_devices import Profiled as Profiled
     from nas.workflows.progress import Update as Update
@@ -52,6 +55,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "adapt": "nas.api.deploying",
+    "compare": "nas.api.training",
     "cost": "nas.api.reading",
     "evaluate": "nas.api.training",
     "explain": "nas.api.explaining",
@@ -59,6 +63,7 @@ _PUBLIC = {
     "load_arch": "nas.api.reading",
     "load_run": "nas.api.searching",
     "load_space": "nas.api.reading",
+    "look_up": "nas.api.training",
     "predict": "nas.api.training",
     "profile": "nas.api.deploying",
     "report": "nas.api.searching",
@@ -71,6 +76,7 @@ _PUBLIC = {
     "Explained": "nas.workflows.explain",
     "Explanation": "nas.workflows.explain",
     "Exported": "nas.workflows.export.run",
+    "LookUp": "nas.workflows.gallery",
     "Prediction": "nas.workflows.predict",
     "Recipe": "nas.recipe",
     "SearchResult": "nas.workflows.search.result",

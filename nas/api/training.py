@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nas.recipe import Recipe
     from nas.workflows.arguments import Arrays
     from nas.workflows.export.run import Exported
+    from nas.workflows.gallery import LookUp
     from nas.workflows.predict import Images, Prediction
     from nas.workflows.progress import Reporting
     from nas.workflows.train import TrainResult
@@ -143,6 +144,48 @@ def predict(
     from nas.workflows.predict import predict as run_predict
 
     return run_predict(find_bundle(_folder(weights)), images, calibrated=calibrated, threshold=threshold)
+
+
+def compare(weights: str | Path | TrainResult, image: str | Path, other: str | Path) -> float:
+    """The distance of two images by their embeddings.
+
+    Args:
+        weights: A network with the head `embedding`: what `train` returned, the folder of a training, or a bundle of `export`.
+        image: A file.
+        other: Another one.
+
+    Returns:
+        0 where the network sees no difference, about 1.4 for images that have nothing to do with each other, at most 2.
+
+    Raises:
+        ValueError: For a network of another task, and files that cannot be read.
+    """
+    from nas.workflows.gallery import compare as run_compare
+    from nas.workflows.predict import find_bundle
+
+    return run_compare(find_bundle(_folder(weights)), image, other)
+
+
+def look_up(
+    weights: str | Path | TrainResult, images: str | Path | Sequence[str | Path], gallery: str | Path
+) -> list[LookUp]:
+    """Looks images up in a gallery by their embeddings.
+
+    Args:
+        weights: As in `compare`.
+        images: A file, a folder of images, or files.
+        gallery: A folder with a folder of images for each person or thing.
+
+    Returns:
+        For each image the nearest image of every person or thing, nearest first.
+
+    Raises:
+        ValueError: For a network of another task, and where no image can be read.
+    """
+    from nas.workflows.gallery import look_up as run_look_up
+    from nas.workflows.predict import find_bundle
+
+    return run_look_up(find_bundle(_folder(weights)), images, gallery)
 
 
 def export(

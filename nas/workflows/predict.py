@@ -13,6 +13,7 @@ from nas.arch.files import load_arch
 from nas.core.jsonio import parse_json
 from nas.data.images import listed
 from nas.data.record import record_from
+from nas.records import JSON
 from nas.workflows.export import Bundle, load_bundle
 from nas.workflows.export.formats import Trained
 from nas.workflows.export.images import answers, image_files, read_image
@@ -33,14 +34,14 @@ class Prediction:
     Args:
         image: The file, or the number of the image in an array.
         probabilities: By class, highest first; empty where the task has no classes.
-        values: Outputs of other tasks by name, such as `value` of a regression.
+        values: Outputs of other tasks by name, such as `value` of a regression, or `embedding`, a list of numbers.
         error: Why the file could not be read; then there are neither probabilities nor values.
         threshold: The least probability of the most likely class with which it is the answer; 0: always.
     """
 
     image: str
     probabilities: Mapping[str, float]
-    values: Mapping[str, float] = field(default_factory=dict)
+    values: Mapping[str, JSON] = field(default_factory=dict)
     error: str = ""
     threshold: float = 0.0
 
