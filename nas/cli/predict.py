@@ -40,6 +40,9 @@ class PredictCommand:
             raise ValueError(f"threshold: expected 0 to 1, got {self.threshold}")
         if self.compare and self.gallery:
             raise ValueError("compare: leave it out where images are looked up in a gallery")
+        if (self.compare or self.gallery) and (self.calibrated or self.threshold):
+            key = "calibrated" if self.calibrated else "threshold"
+            raise ValueError(f"{key}: is of probabilities, and there are distances alone where images are compared; leave it out")
 
 
 def predict(call: Invocation) -> None:

@@ -94,6 +94,7 @@ def test_embeddings_go_through_every_command(folder: Path, capsys: pytest.Captur
         (["image=same.png", "gallery=nowhere"], "gallery: nowhere: no such folder"),
         (["image=same.png", "compare=nowhere.png"], "nowhere.png"),
         (["image=same.png", "compare=same.png", "gallery=faces"], "compare: leave it out where images are looked up"),
+        (["image=same.png", "gallery=faces", "threshold=0.5"], "threshold: is of probabilities"),
     ):
         assert run([*predict, *words]) != 0
         assert message in capsys.readouterr().err
