@@ -55,7 +55,7 @@ def explanation_page(images: Sequence[Shown], filters: bytes | None, fields: Seq
     """
     body = ["<h1>What the answers rest on</h1>", _legend(images, scale), *map(_image, images)]
     if filters is not None:
-        note = "Each from its lowest to its highest weight, dark to light; the colors are those of the image that it sees."
+        note = "Each from its lowest to its highest weight, dark to light; of color images in red, green and blue."
         note = f'<p class="note">{note}</p>'
         body.append(section("Filters of the first convolution", note + svg.tag("ul", _figure("", filters, "filters"), class_="maps")))
     body.append(section("Receptive fields", _fields(fields)))

@@ -86,6 +86,16 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return 2 / (low + high)
 
 
+def at_an_end(temperature: float) -> bool:
+    """Whether `fit_temperature` stopped at an end of its range: all answers are right, or they say next to nothing.
+
+    Example:
+        >>> [at_an_end(temperature) for temperature in (0.05, 1.0, 20.0)]
+        [True, False, True]
+    """
+    return not LOWEST * 1.01 < temperature < HIGHEST * 0.99
+
+
 def top_accuracy(logits: np.ndarray, labels: np.ndarray, count: int = 5) -> float:
     """Fraction of the images whose class is among the `count` most likely ones.
 

@@ -13,6 +13,7 @@ from nas.tasks.confidence import (
     threshold_for,
     top_accuracy,
 )
+from nas.workflows.export.closer import confidence_lines
 
 
 def drawn(temperature: float, seed: int = 0, count: int = 20_000, classes: int = 6) -> tuple[np.ndarray, np.ndarray]:
@@ -94,3 +95,19 @@ def test_top_five_counts_only_larger_scores() -> None:
     assert confidence_of((logits, np.arange(6)), (logits, np.arange(6))).top5 == pytest.approx(5 / 6)
     few = logits[:, :3]
     assert confidence_of((few, np.array([0, 1, 2] * 2)), (few, np.array([0, 1, 2] * 2))).top5 is None
+
+
+@pytest.mark.parametrize(
+    "logits, labels, words",
+    [
+        ([[9.0, 0.0], [0.0, 9.0], [9.0, 0.0]], [1, 0, 1], ["temperature of 20,", "do not rely on", "No threshold of it makes 90%"]),
+        ([[9.0, 0.0], [0.0, 9.0], [9.0, 0.0]], [0, 1, 0], ["temperature of 0.05,", "do not rely on", "| 99% |"]),
+        ([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]], [0, 1, 1], ["temperature of 1.44,", "No threshold of it"]),
+    ],
+    ids=["all wrong", "all right", "in between"],
+)
+def test_the_card_says_what_calibration_cannot_do(logits: list[list[float]], labels: list[int], words: list[str]) -> None:
+    split = (np.array(logits), np.array(labels))
+    text = "\n".join(confidence_lines(confidence_of(split, split).plain()))
+    assert all(word in text for word in words), text
+    assert ("do not rely on" in text) == ("do not rely on" in words)

@@ -15,7 +15,7 @@ from nas.data.record import DataRecord
 from nas.evaluators.inspection import chosen
 from nas.nn.weights import Variables
 from nas.records import JSON
-from nas.tasks.confidence import confidence_of, probabilities
+from nas.tasks.confidence import LEVELS, at_an_end, confidence_of, probabilities
 from nas.workflows.export.inference import own_maps, prepared, rows_for
 
 PICTURE = "explanation.png"
@@ -38,11 +38,12 @@ def confidence(valid: np.ndarray, test: np.ndarray, dataset: Dataset, rows: np.n
 def confidence_lines(found: Mapping[str, JSON]) -> list[str]:
     """The section of the card."""
     ece, temperature = found["ece"], found["temperature"]
+    end = " That is the end of the range that is looked at: do not rely on its probabilities." if at_an_end(temperature) else ""
     lines = [
         "", "## Confidence", "",
-        f"Divided by a temperature of {temperature:.3g}, fitted on the validation split, the logits give calibrated probabilities: the "
+        f"Logits are divided by a temperature of {temperature:.3g}, fitted on the validation split, to calibrate probabilities.{end} The "
         f"expected calibration error on the test split is {ece['before']:.4f} before and {ece['after']:.4f} after. "
-        "`nas predict` gives them with `calibrated=true`.",
+        "`nas predict` gives calibrated probabilities with `calibrated=true`.",
     ]  # fmt: skip
     if found["thresholds"]:
         row = "| {accuracy:.0%} | {confidence:.3f} | {answered:.1%} | {right:.1%} |"
@@ -52,6 +53,8 @@ def confidence_lines(found: Mapping[str, JSON]) -> list[str]:
             *(row.format(**one) for one in found["thresholds"]),
             "", "Thresholds are of the validation split, the last two columns of the test split.",
         ]  # fmt: skip
+    else:
+        lines += ["", f"No threshold of it makes {min(LEVELS):.0%} of the answers right on the validation split."]
     return lines
 
 
