@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Answered: TypeAlias = tuple[np.ndarray, list[jax.Array]]
 
 IMAGES = 5000  # of the validation split, evenly, that are looked at
+BATCH = 32  # images at a time, at most: the samples fill up one batch again, which then costs less than to compile another
 MATRIX = 30  # classes at most, of which a matrix can be read
 SAMPLES = 12
 SIDE = 64  # pixels of a sample, at most
@@ -35,13 +36,13 @@ def inspectable(network: Arch | Space, dataset: Dataset) -> bool:
 
 
 def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) -> dict[str, JSON]:
-    """What a trained classifier answers on the validation split. Compiles one program, of `batch` images.
+    """What a trained classifier answers on the validation split. Compiles one program.
 
     Args:
         arch: The network.
         variables: Its weights and statistics.
         dataset: What it was trained on.
-        batch: Images at a time.
+        batch: Images at a time, at most.
 
     Returns:
         `classes` (names), `accuracy` by class (None where a class has no image), `confusion` (counts, a row a true class; None
@@ -57,7 +58,7 @@ def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) ->
         raise ValueError("inspect: the task has no classes")
     count = len(dataset.valid)
     rows = np.arange(count) if count <= IMAGES else np.linspace(0, count - 1, IMAGES).astype(int)
-    run = _program(arch, variables, dataset, min(batch, count))
+    run = _program(arch, variables, dataset, min(batch, count, BATCH))
     probability = task_of(arch).postprocess(np.concatenate([logits for logits, _ in run(rows)]))["probability"]
     labels, found = np.asarray(dataset.valid.targets)[rows], probability.argmax(1)
     classes = len(dataset.classes)

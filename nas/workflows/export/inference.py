@@ -15,7 +15,7 @@ from nas.nn.weights import Variables
 if TYPE_CHECKING:
     from jax import Array
 
-BATCH = 256
+BATCH = 32  # images of a program, at most: to fill up a batch then costs less than to compile another program
 
 
 def prepared(images: np.ndarray, arch: Arch, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
