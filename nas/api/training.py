@@ -30,6 +30,7 @@ def train(
     lr: float | None = None,
     resolution: int | None = None,
     weights: str | Path | None = None,
+    normalization: Literal["dataset", "imagenet", "inception"] | Mapping[str, Sequence[float]] | None = None,
     teacher: str | Path | None = None,
     teacher_weights: str | Path | None = None,
     seed: int = 0,
@@ -54,6 +55,8 @@ def train(
         lr: The highest learning rate; in place of the recipe's.
         resolution: Image size of the network in pixels; None: the dataset's.
         weights: To start from: a weights.npz, keras:<file>, or a state dict of PyTorch (.pth, .safetensors, .npz).
+        normalization: Mean and std of images / 255, as `{"mean": [..], "std": [..]}`, or whose; None: those that `weights` were
+            trained with, where known, else the dataset's.
         teacher: A trained network to learn from: a bundle, the folder of a training or search.
         teacher_weights: Weights of a teacher that is given as an architecture.
         seed: Of initial weights, order and augmentation.

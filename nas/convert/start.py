@@ -17,6 +17,7 @@ from nas.convert.torch_file import read_torch
 from nas.convert.torch_layers import SUFFIXES, import_state_dict
 from nas.core.safetensors import from_bytes
 from nas.core.text import one_line
+from nas.data.conventions import network_name
 from nas.nn.network import init
 from nas.nn.weights import ORIGINS, HostVariables, load_arrays, nested, split_source
 
@@ -108,8 +109,7 @@ def _convention(origin: str, path: Path, graph: Graph) -> str | None:
     """
     if origin not in ORIGINS[1:]:
         return None
-    name = path.stem if path.stem not in ("model", "pytorch_model") else path.parent.name
-    expected = "same" if origin == "timm" and name.startswith("tf_") else "torch"
+    expected = "same" if origin == "timm" and network_name(path).startswith("tf_") else "torch"
     ours = {"same" if n.attr["padding"] == "same" else "torch" for n in graph.nodes if n.op == "conv" and _pads_matter(n.attr)}
     if ours <= {expected}:
         return None

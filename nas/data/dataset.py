@@ -142,7 +142,8 @@ class DatasetSettings(ABC):
         valid_fraction: The fraction of the training part that is split off.
         resolution: Side in pixels that images are resized to; None: as found.
         resize: How images that are not square become so: `squash` both sides to the resolution, `crop` the largest square
-            from the middle, or `pad` the shorter side with white.
+            from the middle, or `pad` the shorter side with white; None: squash, but for weights that a training starts from
+            as they were trained.
         split: What parts are made of: `images`, so that each has every class, or `classes`, so that none has one of another's, as
             embeddings of new people or things need it. Then `valid_fraction` is one of classes, and targets are identities.
         split_seed: One seed, one choice of images; the test images do not depend on it.
@@ -156,7 +157,7 @@ class DatasetSettings(ABC):
     valid_size: int | None = None
     valid_fraction: float = 0.2
     resolution: int | None = None
-    resize: Resize = "squash"
+    resize: Resize | None = None
     split: Literal["images", "classes"] = "images"
     split_seed: int = 0
 
@@ -171,6 +172,11 @@ class DatasetSettings(ABC):
             raise ValueError(f"resolution: expected 1 to {MAX_RESOLUTION} pixels, or null, got {self.resolution}")
         if self.split_seed < 0:
             raise ValueError(f"split_seed: expected 0 or more, got {self.split_seed}")
+
+    @property
+    def rule(self) -> Resize:
+        """How images become square."""
+        return self.resize or "squash"
 
     @abstractmethod
     def load(self) -> Dataset:
@@ -249,13 +255,13 @@ def assemble(
     if isinstance(settings, StreamSettings) and _is_streamed(chosen, settings):
         images: Mapping[str, np.ndarray | Streamed] = _streamed(chosen, settings)
     else:
-        images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, settings.resolution, settings.resize)
+        images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, settings.resolution, settings.rule)
     splits = {key: Split(images[key], targets[sources[key]][rows[key]].astype(target.dtype)) for key in rows}
     mean, std = channel_statistics(images["train"])
     lines = [*left_out, *empty, *not_taken(settings, {key: len(part) for key, part in targets.items()}, rows)]
     size, channels = images["train"].shape[2:]
     return Dataset(
-        name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target, settings.resize, tuple(lines)
+        name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target, settings.rule, tuple(lines)
     )  # fmt: skip
 
 
@@ -310,6 +316,6 @@ def _streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: StreamSet
     size, channels = common_form(formats, settings.resolution)
     as_found, memory = settings.resolution is None, settings.stream_mib * MIB
     return {
-        key: Streamed(rows, size, channels, part.fetch, part.groups, memory, as_found, settings.resize)
+        key: Streamed(rows, size, channels, part.fetch, part.groups, memory, as_found, settings.rule)
         for key, (part, rows) in chosen.items()
     }

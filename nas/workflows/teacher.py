@@ -17,6 +17,7 @@ from nas.tasks import fit_arch, task_of
 from nas.workflows.export import load_bundle
 from nas.workflows.export.loading import INDEX
 from nas.workflows.export.sources import whole_weights
+from nas.workflows.prepared import prepared
 from nas.workflows.recorded import recorded
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ EXPECTED = "a bundle, a folder of nas train or nas search, a file of its front/,
 def find_teacher(source: str, weights: str | None, dataset: Dataset) -> Teacher:
     """What `teacher=` and `teacher_weights=` name. Raises ValueError, one line, where it is not there or not for the dataset.
 
-    Images are normalized as in the teacher's training where it is recorded, as in bundles and trainings, else as the dataset's.
+    Images are normalized as in the teacher's training where it is recorded, as in bundles and trainings, or known of timm and
+    torchvision, else as the dataset's.
     """
     from nas.train import Teacher
 
@@ -41,8 +43,8 @@ def find_teacher(source: str, weights: str | None, dataset: Dataset) -> Teacher:
         else:
             arch, file = (_fitted(find_arch(source), dataset), weights) if weights else _kept(path)
             data = recorded(file)
-            mean, std = (data.mean, data.std) if data else (dataset.mean, dataset.std)
-            teacher = Teacher(arch, {}, mean, std, data.classes if data else None)
+            known = data or prepared(dataset, file)[0]
+            teacher = Teacher(arch, {}, known.mean, known.std, data.classes if data else None)
             teacher.check(dataset)
             teacher = Teacher(arch, whole_weights(file, arch), teacher.mean, teacher.std, teacher.classes)
         teacher.check(dataset)

@@ -30,6 +30,7 @@ from nas.workflows.export.run import ExportCommand, Exported, export
 from nas.workflows.log import logged
 from nas.workflows.photographs import decided
 from nas.workflows.predict import Images, Prediction, predict, trained_bundle
+from nas.workflows.prepared import Normalization, prepared, squared_as
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.run_folder import Run, made_folder, use_plugins, with_paths
 from nas.workflows.table import Table
@@ -125,6 +126,7 @@ class TrainCommand:
     recipe: Mapping[str, JSON]
     resolution: int | None = None
     weights: str | None = None
+    normalization: Normalization = None
     teacher: str | None = None
     teacher_weights: str | None = None
     seed: int = 0
@@ -175,20 +177,22 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
         raise ValueError(f"executor: a training runs in this process (local) or on ray, not in {command.executor['name']}")
     custom.check_executor(command.executor)
     arch = custom.arch or find_arch(command.arch, "arch")
-    dataset = custom.dataset or load_dataset(command.dataset)
+    if custom.dataset is None:
+        command = dataclasses.replace(command, dataset=squared_as(command.dataset, command.weights))
+    dataset, normalized = prepared(custom.dataset or load_dataset(command.dataset), command.weights, command.normalization)
     chosen, notes = decided(command.recipe, dataset)
     recipe = build(Recipe, chosen, "recipe")
     fitted = fit_arch(task_of(arch), arch, dataset, command.resolution or dataset.resolution)
     settings = {"arch": fitted.to_dict(), "recipe": dataclasses.asdict(recipe), "dataset": dict(command.dataset),
                 "digest": dataset.digest,
-                **{key: getattr(command, key) for key in ("seed", "weights", "teacher", "teacher_weights")}}  # fmt: skip
+                **{key: getattr(command, key) for key in ("seed", "weights", "normalization", "teacher", "teacher_weights")}}  # fmt: skip
     if record := finished(run.folder, settings):
         progress.message(f"{run.shown}: this training is finished")
         return TrainResult(run.folder, fitted, record, custom.dataset)
     counted = cost(fitted)
     size = f"{counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {fitted.resolution} px"
     progress.message(f"nas train  {fitted.name} on {dataset.name}: {size}")
-    for line in (*described(dataset), *notes):
+    for line in (*described(dataset), *notes, *([normalized] if normalized else [])):
         progress.message(line)
     if dropped := dropped_strides(arch, fitted):
         progress.message(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")

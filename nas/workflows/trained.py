@@ -44,6 +44,7 @@ def finished(folder: Path, settings: Mapping[str, JSON]) -> dict[str, JSON] | No
     try:
         record = parse_json((folder / RESULT).read_text(encoding="utf-8"))
         arch = read_yaml(folder / "arch.yaml")
+        record.setdefault("normalization", None)  # what older ones do not say
         same = {"arch": arch, **{key: record[key] for key in settings if key != "arch"}}
         summary(record)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -21,6 +21,7 @@ from nas.workflows.custom import Custom
 from nas.workflows.default_device import resolved
 from nas.workflows.export import Made, available, make_bundle
 from nas.workflows.export.formats import missing
+from nas.workflows.prepared import prepared, squared_as
 from nas.workflows.progress import Progress
 from nas.workflows.recorded import recorded
 
@@ -61,7 +62,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
         raise ValueError("dataset: expected the dataset that the network was trained on, such as dataset=digits")
     names = _formats(command.formats, progress)
     arch = custom.arch or find_arch(command.arch or str(weights.with_name("arch.yaml")), "arch")
-    dataset = custom.dataset or load_dataset(settings or {})
+    dataset = custom.dataset or load_dataset(squared_as(settings or {}, source))
     _check_fit(arch, dataset)
     data = _trained_with(source, dataset, progress)
     variables = whole_weights(source, arch, progress.message)
@@ -73,9 +74,9 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
 
 
 def _trained_with(weights: str, dataset: Dataset, progress: Progress) -> DataRecord:
-    """The record beside the weights, which says what the outputs mean; of weights without one, the dataset is the record."""
+    """The record beside the weights, which says what the outputs mean; of weights without one, the dataset as their library has it."""
     if (data := recorded(weights)) is None:
-        return record_of(dataset)
+        return record_of(prepared(dataset, weights)[0])
     data.check(dataset)
     if data.digest != dataset.digest:
         progress.message(

@@ -1,0 +1,109 @@
+"""How images were made ready for the weights of other libraries: mean and std, and the rule that made them square.
+
+timm writes it into `config.json` beside the weights, as its hub has them, and is believed. Without that file it is what the library
+does with all its networks of that name.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from nas.core.jsonio import parse_json
+from nas.data.pixels import Resize
+from nas.nn.weights import split_source
+
+Named: TypeAlias = Literal["imagenet", "inception"]
+Numbers: TypeAlias = tuple[float, ...]
+
+NORMALIZATIONS: Mapping[str, tuple[Numbers, Numbers]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+}
+CONFIG = "config.json"
+RULES: Mapping[object, Resize] = {"center": "crop", "squash": "squash"}  # by timm's crop_mode
+HALVES = re.compile(r"tf_(efficientnet_(lite|e[slm]|cc_)|efficientnetv2_([slm]|xl)|mobilenetv3_|inception_v3)")
+LARGEST = 1 << 20  # bytes of a config.json
+
+
+@dataclass(frozen=True)
+class Convention:
+    """How images were made ready.
+
+    Args:
+        mean: Per channel, of images / 255.
+        std: The same.
+        resize: The nearest of our rules to the one that made images square; None: not known.
+        said: What tells.
+    """
+
+    mean: Numbers
+    std: Numbers
+    resize: Resize | None
+    said: str
+
+
+def convention_of(source: str) -> Convention | None:
+    """How images were made ready for weights of timm or torchvision.
+
+    Args:
+        source: As `weights=` has it.
+
+    Returns:
+        The convention; None for weights from elsewhere.
+
+    Raises:
+        ValueError: Naming a config.json that cannot be read, or what in it is wrong.
+
+    Example:
+        >>> convention_of("torchvision:nets/resnet50.pth").mean
+        (0.485, 0.456, 0.406)
+        >>> convention_of("timm:nets/tf_efficientnet_lite0.pth").std
+        (0.5, 0.5, 0.5)
+        >>> convention_of("nets/resnet50.pth") is None
+        True
+    """
+    origin, path = split_source(source)
+    if origin == "torchvision":
+        return Convention(*NORMALIZATIONS["imagenet"], "crop", "as torchvision trains all its classifiers")
+    if origin != "timm":
+        return None
+    if (config := path.with_name(CONFIG)).is_file():
+        return _stated(config)
+    name: Named = "inception" if HALVES.match(network_name(path)) else "imagenet"
+    return Convention(*NORMALIZATIONS[name], "crop", f"as timm trains most networks of this name; its {CONFIG} beside the file decides")
+
+
+def network_name(path: Path) -> str:
+    """What the network of a file is called: the hub has it in a folder of that name."""
+    return path.stem if path.stem not in ("model", "pytorch_model") else path.parent.name
+
+
+def _stated(path: Path) -> Convention:
+    try:
+        if path.stat().st_size > LARGEST:
+            raise ValueError("too large to be what timm writes")
+        found = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(found, Mapping):
+            raise ValueError("expected a mapping")
+        nested = found.get("pretrained_cfg")
+        stated = nested if isinstance(nested, Mapping) else found
+        mean, std = numbers_of(stated.get("mean"), "mean"), numbers_of(stated.get("std"), "std")
+        if len(mean) != len(std) or min(std) <= 0:
+            raise ValueError("mean, std: expected as many of each, std above 0")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"weights: {path}: {error}; mend or remove it") from None
+    mode = stated.get("crop_mode", "center")
+    return Convention(mean, std, RULES.get(mode) if isinstance(mode, str) else None, f"as {CONFIG} beside them says")
+
+
+def numbers_of(found: object, key: str) -> Numbers:
+    """Finite numbers from a list. Raises ValueError naming the key."""
+    values = list(found) if isinstance(found, list | tuple) else []
+    if not values or not all(isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x) for x in values):
+        raise ValueError(f"{key}: expected a list of numbers, got {found!r:.60}")
+    return tuple(float(x) for x in values)

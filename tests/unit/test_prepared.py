@@ -1,0 +1,143 @@
+"""How images are made ready for the weights that a training starts from: what states it, and what `normalization=` may say."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nas.core.settings import build
+from nas.data import Dataset, Split
+from nas.data.conventions import NORMALIZATIONS, convention_of
+from nas.data.record import record_of
+from nas.workflows.prepared import Normalization, prepared, squared_as
+from nas.workflows.train import TrainCommand
+
+IMAGENET, HALVES = NORMALIZATIONS["imagenet"], NORMALIZATIONS["inception"]
+OTHER = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
+STATED = {"mean": OTHER[0], "std": OTHER[1], "input_size": [3, 224, 224], "crop_pct": 0.9}
+NUMBERS = tuple(map(tuple, OTHER))
+
+
+def dataset(channels: int = 3) -> Dataset:
+    split = Split(np.zeros((2, 4, 4, channels), np.uint8), np.array([0, 1], np.int32))
+    return Dataset("two", ("a", "b"), split, split, split, 4, channels, (0.7,) * channels, (0.2,) * channels)
+
+
+def asked(chosen: Any) -> Normalization:
+    """As the command has it."""
+    return build(TrainCommand, {"arch": "a", "dataset": {}, "recipe": {}, "normalization": chosen}, "").normalization
+
+
+@pytest.mark.parametrize(
+    "source, config, expected, resize",
+    [
+        ("torchvision:resnet50.pth", None, IMAGENET, "crop"),
+        ("torchvision:resnet50.pth", STATED, IMAGENET, "crop"),  # the file is another library's
+        ("timm:mobilenetv2_100.pth", None, IMAGENET, "crop"),
+        ("timm:tf_efficientnet_b0.pth", None, IMAGENET, "crop"),
+        ("timm:tf_efficientnet_lite0-0aa007d2.pth", None, HALVES, "crop"),
+        ("timm:tf_mobilenetv3_small_minimal_100/model.safetensors", None, HALVES, "crop"),
+        ("timm:tf_efficientnet_lite0/model.safetensors", {"pretrained_cfg": STATED}, NUMBERS, "crop"),
+        ("timm:tf_efficientnet_lite0/model.safetensors", {**STATED, "crop_mode": "squash"}, NUMBERS, "squash"),
+        ("timm:a.pth", {"pretrained_cfg": {**STATED, "crop_mode": "border"}}, NUMBERS, None),
+    ],
+)
+def test_each_library_has_its_convention(source: str, config: Any, expected: Any, resize: str | None, tmp_path: Path) -> None:
+    origin, _, name = source.partition(":")
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    if config:
+        path.with_name("config.json").write_text(json.dumps(config))
+    found = convention_of(f"{origin}:{path}")
+    assert found is not None
+    assert ((found.mean, found.std), found.resize) == (expected, resize)
+    assert (convention_of(str(path)), convention_of(f"keras:{path}")) == (None, None)
+    ours, line = prepared(dataset(), f"{origin}:{path}")
+    assert (ours.mean, ours.std) == expected
+    assert (line or "").endswith(f"{found.said}; normalization=dataset takes those of two")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("{", "Expecting property name"),
+        ("[]", "expected a mapping"),
+        ("{}", "mean: expected a list of numbers, got None"),
+        (json.dumps({"pretrained_cfg": {**STATED, "std": ["a"]}}), "std: expected a list of numbers, got ['a']"),
+        (json.dumps({**STATED, "std": [0, 1, 1]}), "mean, std: expected as many of each, std above 0"),
+        (json.dumps({**STATED, "mean": [0.5]}), "mean, std: expected as many of each, std above 0"),
+    ],
+)
+def test_a_config_that_cannot_be_read_is_one_line(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(content)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        convention_of(f"timm:{tmp_path / 'model.safetensors'}")
+    assert str(caught.value).startswith(f"weights: {tmp_path / 'config.json'}: ")
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "chosen, source, expected",
+    [
+        (None, None, None),
+        (None, "lite0.npz", None),
+        ("dataset", "torchvision:a.pth", None),
+        ("imagenet", None, IMAGENET),
+        ("inception", "torchvision:a.pth", HALVES),
+        ({"mean": OTHER[0], "std": OTHER[1]}, "torchvision:a.pth", NUMBERS),
+    ],
+)
+def test_the_users_word_goes_before_that_of_the_weights(chosen: Any, source: str | None, expected: Any) -> None:
+    ours, line = prepared(given := dataset(), source, asked(chosen))
+    assert (ours.mean, ours.std) == (expected or (given.mean, given.std))
+    assert (line is None) == (expected is None)
+
+
+@pytest.mark.parametrize(
+    "chosen, message",
+    [
+        ("imagnet", "normalization: expected one of dataset, imagenet, inception or a mapping or null, got 'imagnet'"),
+        ({"mean": [0.5] * 3}, "normalization: expected mean and std, got mean"),
+        ({"mean": [0.5], "std": [0.5]}, "normalization: expected 3 numbers each, as two has channels"),
+        ({"mean": [0.5] * 3, "std": [0.5, 0, 0.5]}, "normalization.std: expected numbers above 0"),
+    ],
+)
+def test_a_wrong_normalization_is_one_line(chosen: Any, message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        prepared(dataset(), None, asked(chosen))
+    assert message in str(caught.value)
+
+
+def test_gray_images_keep_their_own(tmp_path: Path) -> None:
+    """Such weights do not fit; their reader says so."""
+    assert prepared(given := dataset(channels=1), "torchvision:a.pth") == (given, None)
+
+
+def test_the_record_beside_our_weights_decides(tmp_path: Path) -> None:
+    trained = dataclasses.replace(dataset(), mean=(0.1, 0.2, 0.3), resize="pad", classes=("x", "y"))
+    (tmp_path / "result.json").write_text(json.dumps(record_of(trained).plain()))
+    (weights := tmp_path / "weights.npz").touch()
+    ours, line = prepared(dataset(), str(weights))
+    assert (ours.mean, ours.std) == (trained.mean, trained.std)
+    assert "as recorded beside them" in (line or "")
+    assert squared_as({"name": "folder"}, str(weights)) == {"name": "folder", "resize": "pad"}
+
+
+@pytest.mark.parametrize(
+    "settings, source, resize",
+    [
+        ({}, "torchvision:a.pth", "crop"),
+        ({"resize": None}, "torchvision:a.pth", "crop"),
+        ({"resize": "squash"}, "torchvision:a.pth", "squash"),
+        ({"resize": None}, "a.pth", None),
+        ({"resize": None}, None, None),
+    ],
+)
+def test_images_become_square_as_those_of_the_weights_unless_the_user_says(settings: Any, source: str | None, resize: str | None) -> None:
+    assert squared_as(settings, source).get("resize") == resize
