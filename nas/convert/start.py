@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +29,11 @@ MAX_BYTES = 8 << 30
 
 
 def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
-    """A network's variables from a file; those that it leaves as `init` made them are named.
+    """A network's variables from a file; those that it leaves at initial values are named.
+
+    Initial values are those of `init`, but smaller in a dense layer that has more inputs than outputs. `init` makes its kernel for
+    the outputs; behind trained features the answers of few classes would be so large that their loss is many nats, and learning
+    from few images begins with unlearning them.
 
     Args:
         source: `keras:<file>`; a weights.npz of this project; or a state dict of PyTorch in a .pth, .pt, .safetensors or
@@ -43,7 +48,7 @@ def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
     suffix = path.suffix.lower()
     if origin != "keras" and suffix in KERAS_FILES:
         raise ValueError(f"{path}: a Keras file; write weights=keras:{path}")
-    start = init(graph, seed)
+    start = _initial(graph, seed)
     given = read_layers(path) if origin == "keras" else read_arrays(path)
     try:
         if isinstance(given, list):
@@ -55,6 +60,15 @@ def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
         raise ValueError(f"{path}: {one_line(str(error))}") from None
     notes = (given.note, *imported.notes, _convention(origin, path, graph))
     return replace(imported, notes=tuple(note for note in notes if note))
+
+
+def _initial(graph: Graph, seed: int) -> HostVariables:
+    start = init(graph, seed)
+    for arrays in start["params"].values():
+        if (kernel := arrays.get("kernel")) is not None and kernel.ndim == 2:
+            inputs, outputs = kernel.shape
+            arrays["kernel"] = kernel * np.float32(min(1, math.sqrt(outputs / inputs)))
+    return start
 
 
 def read_arrays(path: Path) -> HostVariables | Chosen[np.ndarray]:
