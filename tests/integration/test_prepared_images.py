@@ -14,7 +14,7 @@ from nas.core.yamlio import dump_yaml
 from nas.data import load_dataset
 from nas.data.conventions import NORMALIZATIONS
 from nas.nn.network import init
-from nas.nn.weights import HostVariables
+from nas.nn.weights import HostVariables, save_arrays
 from nas.workflows.export.inference import own_logits
 from nas.workflows.predict import predict, trained_bundle
 from nas.workflows.trained import RESULT
@@ -41,7 +41,7 @@ def test_the_colors_are_those_that_the_weights_know(here: Path, capsys: pytest.C
     np.savez("images.npz", x_train=rng.integers(0, 60, (40, 8, 8, 3), np.uint8), y_train=np.arange(40) % 2)
     Path("net.yaml").write_text(dump_yaml(NET))
     arch = arch_from_dict({**NET, "channels": 3, "classes": 2})
-    np.savez("weights.npz", **state_dict(arch, init(lower(arch), 7)))
+    save_arrays(Path("weights.npz"), state_dict(arch, init(lower(arch), 7)))
     assert run([*ARGS, "weights=torchvision:weights.npz", "run=a"]) == 0, capsys.readouterr().err
     assert "images: mean 0.485 0.456 0.406, std 0.229 0.224 0.225, as torchvision trains" in capsys.readouterr().out
 
