@@ -33,7 +33,7 @@ def explain(call: Invocation) -> None:
     progress = Callback(lambda update: print(update.text, file=sys.stderr))
     found = run_explain(find_bundle(command.weights), command.image, command, progress)
     page = found.write(command.out)[0]
-    print(aligned([[one.image, f"{one.label} {one.probability:.1%}"] for one in found.images]))
+    print(aligned([[one.image, one.said] for one in found.images]))
     heads = ["layer", "positions", "receptive field", "stride", ""]
     rows = [[f.name, f"{len(f.rows)}x{len(f.columns)}", f.size, f.stride, "gated" if f.pooled else ""] for f in found.fields]
     print(f"\n{aligned([heads, *rows])}\n\n{os.path.relpath(page)}")

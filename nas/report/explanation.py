@@ -30,14 +30,12 @@ class Shown:
 
     Args:
         image: Its name.
-        label: The class that is explained.
-        probability: Of that class.
+        said: The class that is explained, and its probability.
         pictures: PNG files by what they show.
     """
 
     image: str
-    label: str
-    probability: float
+    said: str
     pictures: Mapping[str, bytes]
 
 
@@ -73,8 +71,7 @@ def _legend(images: Sequence[Shown], scale: bytes) -> str:
 
 def _image(one: Shown) -> str:
     pictures = "".join(_figure(_title(name), content, wide=name.startswith(FEATURES)) for name, content in one.pictures.items())
-    title = f"{one.image}: {one.label}, {100 * one.probability:.0f} %"
-    return section(title, svg.tag("ul", pictures, class_="maps"))
+    return section(f"{one.image}: {one.said}", svg.tag("ul", pictures, class_="maps"))
 
 
 def _title(name: str) -> str:

@@ -75,6 +75,7 @@ class Explanation:
         probability: Of that class.
         maps: (h, w) by method, 0 or more.
         features: (h, w, channels) by name of the feature map.
+        answer: The most likely class, which `label` is unless another was asked for.
     """
 
     image: str
@@ -83,6 +84,13 @@ class Explanation:
     probability: float
     maps: Mapping[str, np.ndarray] = field(repr=False)
     features: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+    answer: str = ""
+
+    @property
+    def said(self) -> str:
+        """The class, its probability, and the network's answer where that is another one."""
+        other = "" if self.answer in ("", self.label) else f" (the answer is {self.answer})"
+        return f"{self.label} {self.probability:.1%}{other}"
 
     def picture(self, method: str, side: int = 1) -> np.ndarray:
         """(height, height, 3) uint8: the map of a method, for people to look at, of at least `side` pixels.
@@ -122,7 +130,7 @@ class Explained:
         files = {f"{stem}-{name}.png": content for stem, one in zip(self._stems(), pictures, strict=True) for name, content in one.items()}
         if self.filters is not None:
             files["filters.png"] = png(_big(grid(self.filters), WIDE))
-        shown = [Shown(one.image, one.label, one.probability, of) for one, of in zip(self.images, pictures, strict=True)]
+        shown = [Shown(one.image, one.said, of) for one, of in zip(self.images, pictures, strict=True)]
         page = explanation_page(shown, files.get("filters.png"), self.fields, png(color_scale()))
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -178,6 +186,7 @@ def explain(bundle: Bundle, images: Images, settings: ExplainSettings, progress:
         Explanation(
             name, pixels[i], trained.classes[classes[i]], float(probability[i, classes[i]]),
             {method: found[i] for method, found in maps.items()}, {name: found[i] for name, found in values.items()},
+            trained.classes[probability[i].argmax()],
         )
         for i, name in enumerate(names)
     )  # fmt: skip

@@ -80,6 +80,10 @@ def test_the_call_gives_maps_and_writes_nothing_unasked(bundle: Path, here: Path
 def test_another_class_has_another_map(bundle: Path, here: Path) -> None:
     maps = [nas.explain(bundle, DATA.test.images[:1], methods=["cam"], label=name).images[0] for name in ("a", "b")]
     assert [one.label for one in maps] == ["a", "b"]
+    answer = nas.predict(bundle, DATA.test.images[:1])[0].label
+    for one in maps:
+        assert one.said == f"{one.label} {one.probability:.1%}" + ("" if one.label == answer else f" (the answer is {answer})")
+    assert sum("the answer is" in one.said for one in maps) >= 1
     assert not np.allclose(maps[0].maps["cam"], maps[1].maps["cam"])
 
 
