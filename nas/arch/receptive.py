@@ -174,5 +174,6 @@ RULES: dict[str, Rule] = {
     "channels": _kept,
     "shuffle": _kept,
     "dropout": _kept,
+    "l2_normalize": _kept,
     "drop_path": _kept,
 }
