@@ -99,7 +99,9 @@ def test_a_frozen_backbone_is_that_of_the_weights(files: Path, capsys: pytest.Ca
     args = [*ARGS[:4], "recipe=quick", "recipe.epochs=1", "recipe.schedule_epochs=3", "weights=teacher/weights.npz", "run=frozen"]
     more = ["recipe.freeze=[stem, stages.0-0]", "recipe.freeze_epochs=2", "recipe.lr_scale={head: 2, stages: .1}"]
     assert run([*args, *more]) == 0, capsys.readouterr().err
-    assert "frozen for 1 of 1 epochs: stem, stages.0-0, 680 of 698 params" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "frozen for 1 of 1 epochs: stem, stages.0-0, 680 of 698 params" in output
+    assert "norm_warmup" not in output  # no batch norm moves
     given, frozen = (load_weights(Path(name, "weights.npz")) for name in ("teacher", "frozen"))
     for kind in ("params", "stats"):
         for node in given[kind]:
