@@ -58,8 +58,7 @@ def searched(device: str, seed: int, trials: int, folder: Path, settings: Sequen
     files = [str(folder / f"{member['id']}{SUFFIX[device]}") for member in members]
     side, channels = nas.load_run(run).front[0].arch.resolution, nas.load_run(run).front[0].arch.channels
     timing = [sys.executable, __file__, "--time", json.dumps([side, channels]), *files]
-    # XLA's threads, as a search has them, and the caller's thread: in another one a run takes 10 to 80 us longer, by chance.
-    alone = {**os.environ, "NPROC": "1", "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false"}
+    alone = {**os.environ, "NPROC": "1"}  # XLA's threads, as a search has them
     times = json.loads(subprocess.run(timing, check=True, capture_output=True, text=True, env=alone).stdout)
     marks = (run / "report.html").read_text(encoding="utf-8")
     for member, ms in zip(members, times, strict=True):
@@ -122,6 +121,7 @@ def opened(file: str, side: int, channels: int) -> Callable[[], object]:
     import jax
     from jax import export
 
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # in another thread a run takes 10 to 80 us longer, by chance
     call = jax.jit(export.deserialize(bytearray(Path(file).read_bytes())).call)
     on_device = jax.device_put(images)
     return lambda: call(on_device).block_until_ready()

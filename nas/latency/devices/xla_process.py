@@ -1,9 +1,10 @@
 """Programs of XLA for a CPU, run in the thread that calls them: in a process of their own, where JAX is set up so before it starts.
 
 In JAX's default state a run on a CPU is handed to another thread. Waking it takes 10 to 80 microseconds, by where the system puts
-the two threads, which is as much as a small network takes and says nothing about it. JAX reads `JAX_CPU_ENABLE_ASYNC_DISPATCH`
-when its CPU client starts, which in the process that asks for a measurement was long ago. This module is both ends of the pipe:
-`XlaProcess` asks, `main` answers. Requests are a line of JSON and bytes, answers a line of JSON.
+the two threads, which is as much as a small network takes and says nothing about it. JAX reads `jax_cpu_enable_async_dispatch`
+when its CPU client starts (the variable of that name it does not read, in 0.10), which in the process that asks for a measurement
+was long ago. This module is both ends of the pipe: `XlaProcess` asks, `main` answers. Requests are a line of JSON and bytes,
+answers a line of JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     import jax
 
 MEMORY_PARTS = ("temp_size_in_bytes", "argument_size_in_bytes", "output_size_in_bytes", "generated_code_size_in_bytes")
-ENVIRONMENT = {"JAX_CPU_ENABLE_ASYNC_DISPATCH": "false", "JAX_PLATFORMS": "cpu"}
+ENVIRONMENT = {"JAX_PLATFORMS": "cpu"}
 BURST_S = 0.05  # of runs that are counted, not timed one by one
 
 
@@ -233,8 +234,11 @@ def main() -> None:
     os.dup2(2, 1)
     requests: queue.SimpleQueue[tuple[Mapping[str, JSON], list[bytes]]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(sys.stdin.buffer, requests), daemon=True).start()
+    import jax
+
     from nas.core.process import use_compile_cache
 
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # before anything starts the client
     use_compile_cache()
     answers = _Answers()
     while True:
