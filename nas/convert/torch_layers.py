@@ -34,6 +34,7 @@ PLACES: tuple[tuple[str, int], ...] = (
     (r"_?(conv_head|head|conv_last|last_conv|final_conv|conv5|norm5|norm_head)|bn2|_bn1", 2),
     (r"_?(fc|classifier|logits|last_linear|output|linear)", 3),
 )
+WITHIN = {"dw_start": 1, "pw_exp": 2, "dw_mid": 3, "pw_proj": 4, "dw_end": 5}  # of timm's universal inverted bottlenecks
 SAVE = "save its state_dict() with torch.save, which keeps the order of layers"
 WRAPPERS = ("features", "backbone", "encoder", "base")  # what all but the classifier may stand under
 
@@ -121,7 +122,9 @@ def _says_order(one: str, other: str) -> bool:
 
 
 def _natural(part: str) -> list[tuple[int, int, str]]:
-    """`block10` after `block2`; DenseNet's transitions between its blocks."""
+    """`block10` after `block2`; DenseNet's transitions between its blocks; parts of a block whose words say their order."""
+    if part in WITHIN:
+        return [(0, WITHIN[part], part)]
     if match := re.fullmatch(r"(denseblock|transition)(\d{1,9})", part):
         return [(0, int(match[2]), match[1])]
     return [(0, int(t), "") if t.isdecimal() else (1, 0, t) for t in re.findall(r"\d{1,9}|\D+", part)]

@@ -27,6 +27,7 @@ NORMALIZATIONS: Mapping[str, tuple[Numbers, Numbers]] = {
 CONFIG = "config.json"
 RULES: Mapping[object, Resize] = {"center": "crop", "squash": "squash"}  # by timm's crop_mode
 HALVES = re.compile(r"tf_(efficientnet_(lite|e[slm]|cc_)|efficientnetv2_([slm]|xl)|mobilenetv3_|inception_v3)")
+TRANSFORMED = re.compile(r"googlenet|inception_v3")  # torchvision's own models of them turn ImageNet's convention into this one
 LARGEST = 1 << 20  # bytes of a config.json
 
 
@@ -69,18 +70,27 @@ def convention_of(source: str) -> Convention | None:
     """
     origin, path = split_source(source)
     if origin == "torchvision":
-        return Convention(*NORMALIZATIONS["imagenet"], "crop", "as torchvision trains all its classifiers")
+        name: Named = "inception" if TRANSFORMED.match(network_name(path)) else "imagenet"
+        return Convention(*NORMALIZATIONS[name], "crop", "as torchvision trains its classifiers")
     if origin != "timm":
         return None
     if (config := path.with_name(CONFIG)).is_file():
         return _stated(config)
-    name: Named = "inception" if HALVES.match(network_name(path)) else "imagenet"
+    name = "inception" if HALVES.match(network_name(path)) else "imagenet"
     return Convention(*NORMALIZATIONS[name], "crop", f"as timm trains most networks of this name; its {CONFIG} beside the file decides")
 
 
 def network_name(path: Path) -> str:
-    """What the network of a file is called: the hub has it in a folder of that name."""
-    return path.stem if path.stem not in ("model", "pytorch_model") else path.parent.name
+    """What the network of a file is called: the hub has it in a folder of that name, or, in its cache, of a revision's.
+
+    Example:
+        >>> network_name(Path("models--timm--tf_mixnet_s.in1k/snapshots/5f1c/model.safetensors"))
+        'tf_mixnet_s.in1k'
+    """
+    if path.stem not in ("model", "pytorch_model"):
+        return path.stem
+    cached = len(path.parents) > 3 and path.parent.parent.name == "snapshots"
+    return path.parents[2].name.rpartition("--")[2] if cached else path.parent.name
 
 
 def _stated(path: Path) -> Convention:

@@ -10,6 +10,7 @@ from nas.arch import Arch, arch_from_dict
 from nas.arch.files import load_arch
 from nas.arch.find import find_arch
 from nas.data import Dataset
+from nas.data.published import as_published
 from nas.journal import Journal
 from nas.report import summarize
 from nas.report.files import MARKS
@@ -41,7 +42,7 @@ def find_teacher(source: str, weights: str | None, dataset: Dataset) -> Teacher:
             known = bundle.trained
             teacher = Teacher(bundle.arch, known.variables, known.mean, known.std, known.classes)
         else:
-            arch, file = (_fitted(find_arch(source), dataset), weights) if weights else _kept(path)
+            arch, file = (_fitted(as_published(find_arch(source), weights)[0], dataset), weights) if weights else _kept(path)
             data = recorded(file)
             known = data or prepared(dataset, file)[0]
             teacher = Teacher(arch, {}, known.mean, known.std, data.classes if data else None)

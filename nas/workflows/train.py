@@ -19,6 +19,7 @@ from nas.core.versions import versions
 from nas.cost import cost
 from nas.data import Dataset, load_dataset
 from nas.data.described import described
+from nas.data.published import as_published
 from nas.data.record import KEY, record_of
 from nas.recipe import Recipe
 from nas.records import JSON
@@ -176,7 +177,7 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
     if not executor.in_process and executor.cluster is None:
         raise ValueError(f"executor: a training runs in this process (local) or on ray, not in {command.executor['name']}")
     custom.check_executor(command.executor)
-    arch = custom.arch or find_arch(command.arch, "arch")
+    arch, published = as_published(custom.arch or find_arch(command.arch, "arch"), command.weights)
     if custom.dataset is None:
         command = dataclasses.replace(command, dataset=squared_as(command.dataset, command.weights))
     dataset, normalized = prepared(custom.dataset or load_dataset(command.dataset), command.weights, command.normalization)
@@ -192,7 +193,7 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
     counted = cost(fitted)
     size = f"{counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {fitted.resolution} px"
     progress.message(f"nas train  {fitted.name} on {dataset.name}: {size}")
-    for line in (*described(dataset), *notes, *([normalized] if normalized else [])):
+    for line in (*described(dataset), *notes, *(line for line in (published, normalized) if line)):
         progress.message(line)
     if dropped := dropped_strides(arch, fitted):
         progress.message(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")

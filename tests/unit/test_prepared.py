@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nas.arch.files import load_arch
 from nas.core.settings import build
 from nas.data import Dataset, Split
 from nas.data.conventions import NORMALIZATIONS, convention_of
+from nas.data.published import as_published
 from nas.data.record import record_of
 from nas.workflows.prepared import Normalization, prepared, squared_as
 from nas.workflows.train import TrainCommand
@@ -38,6 +40,8 @@ def asked(chosen: Any) -> Normalization:
     [
         ("torchvision:resnet50.pth", None, IMAGENET, "crop"),
         ("torchvision:resnet50.pth", STATED, IMAGENET, "crop"),  # the file is another library's
+        ("torchvision:googlenet-1378be20.pth", None, HALVES, "crop"),
+        ("timm:models--timm--tf_efficientnet_lite0.in1k/snapshots/a1b2/model.safetensors", None, HALVES, "crop"),
         ("timm:mobilenetv2_100.pth", None, IMAGENET, "crop"),
         ("timm:tf_efficientnet_b0.pth", None, IMAGENET, "crop"),
         ("timm:tf_efficientnet_lite0-0aa007d2.pth", None, HALVES, "crop"),
@@ -50,7 +54,7 @@ def asked(chosen: Any) -> Normalization:
 def test_each_library_has_its_convention(source: str, config: Any, expected: Any, resize: str | None, tmp_path: Path) -> None:
     origin, _, name = source.partition(":")
     path = tmp_path / name
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     if config:
         path.with_name("config.json").write_text(json.dumps(config))
     found = convention_of(f"{origin}:{path}")
@@ -141,3 +145,28 @@ def test_the_record_beside_our_weights_decides(tmp_path: Path) -> None:
 )
 def test_images_become_square_as_those_of_the_weights_unless_the_user_says(settings: Any, source: str | None, resize: str | None) -> None:
     assert squared_as(settings, source).get("resize") == resize
+
+
+@pytest.mark.parametrize(
+    "source, arch, expected",
+    [
+        ("torchvision:mobilenet_v2-7ebf99e0.pth", "mobilenet_v2", ("torch", 1e-5)),
+        ("torchvision:mobilenet_v3_large-8738ca79.pth", "mobilenet_v3_large", ("torch", 1e-3)),
+        ("torchvision:renamed.pth", "mobilenet_v3_large", ("torch", 1e-3)),
+        ("torchvision:efficientnet_b4_rwightman-23ab8bcd.pth", "efficientnet_b4", ("torch", 1e-5)),
+        ("torchvision:efficientnet_b5_lukemelas-1a07897c.pth", "efficientnet_b5", ("torch", 1e-3)),
+        ("timm:efficientnet_b0.safetensors", "efficientnet_b0", ("torch", 1e-5)),
+        ("timm:tf_efficientnet_b0.safetensors", "efficientnet_b0", ("same", 1e-3)),
+        ("timm:models--timm--tf_efficientnet_b0.ns_jft_in1k/snapshots/a1b2/model.safetensors", "resnet50", ("same", 1e-3)),
+        ("timm:mobilenetv3_rw.pth", "mobilenet_v3_large", ("torch", 1e-3)),
+        ("timm:renamed.pth", "efficientnet_b0", ("same", 1e-3)),  # nothing known: as the architecture has it
+        ("efficientnet_b0.pth", "efficientnet_b0", ("same", 1e-3)),
+        ("keras:efficientnet_b0.h5", "efficientnet_b0", ("same", 1e-3)),
+    ],
+)
+def test_weights_of_a_library_bring_its_padding_and_eps(source: str, arch: str, expected: tuple[str, float]) -> None:
+    ours = load_arch(arch)
+    published, line = as_published(ours, source)
+    assert (published.padding, published.norm_eps) == expected
+    assert (line is None) == (expected == (ours.padding, ours.norm_eps))
+    assert as_published(published, source) == (published, None)

@@ -179,7 +179,9 @@ def test_other_classes_and_auxiliary_classifiers(tmp_path: Path) -> None:
     imported = starting_weights(str(write_torch(tmp_path / "a.pth", {"model": arrays, "epoch": 1})), graph, 0)
     assert imported.fresh == ("head/logits",)
     assert imported.notes == ("read from model; not read: epoch", "not read, as they serve training alone: aux1")
-    assert same({"params": {"head/logits": init(graph, 0)["params"]["head/logits"]}}, imported.variables)
+    start = init(graph, 0)["params"]["head/logits"]
+    smaller = np.float32(np.sqrt(3 / start["kernel"].shape[0]))  # as `starting_weights` has it of a classifier behind trained features
+    assert same({"params": {"head/logits": {**start, "kernel": start["kernel"] * smaller}}}, imported.variables)
     assert same({"stats": variables["stats"]}, imported.variables)
 
 
@@ -243,6 +245,8 @@ def test_a_shortcut_is_known_by_its_name() -> None:
         ["features.conv0", "features.norm0", "features.denseblock1.denselayer2.norm1", "features.transition1.norm",
          "features.denseblock2.denselayer1.norm1", "features.norm5", "classifier"],
         ["_conv_stem", "_blocks.2._bn0", "_blocks.10._bn0", "_conv_head", "_fc"],
+        ["conv_stem", "blocks.2.0.dw_start.bn", "blocks.2.0.pw_exp.bn", "blocks.2.0.dw_mid.bn", "blocks.2.0.pw_proj.bn",
+         "blocks.2.0.dw_end.bn", "conv_head", "norm_head", "classifier"],
     ],
 )  # fmt: skip
 def test_sorted_names_are_put_in_order(names: list[str]) -> None:

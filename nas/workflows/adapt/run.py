@@ -18,6 +18,7 @@ from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, write_text
 from nas.data import load_dataset
 from nas.data.described import described
+from nas.data.published import as_published
 from nas.data.record import KEY, DataRecord, record_of
 from nas.evaluators import EVALUATORS, Context, evaluator_settings
 from nas.journal import Journal
@@ -173,6 +174,9 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     for line in (*described(dataset), *notes):
         progress.message(line)
     arch = find_arch(command.arch or str(split_source(command.weights)[1].with_name("arch.yaml")), "arch")
+    arch, line = as_published(arch, command.weights)
+    if line:
+        progress.message(line)
     arch = absolute(fit_arch(task_of(arch), arch, dataset, dataset.resolution))
     check_parts(build(Recipe, recipe, "recipe"), lower(arch), fresh=())
     folder = run.folder

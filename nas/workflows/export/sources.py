@@ -11,6 +11,7 @@ from nas.arch.blocks import lower
 from nas.arch.find import find_arch
 from nas.core.jsonio import parse_json
 from nas.data import Dataset, load_dataset
+from nas.data.published import as_published
 from nas.data.record import DataRecord, record_of
 from nas.latency import make_device
 from nas.nn.weights import Variables, split_source
@@ -62,6 +63,9 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
         raise ValueError("dataset: expected the dataset that the network was trained on, such as dataset=digits")
     names = _formats(command.formats, progress)
     arch = custom.arch or find_arch(command.arch or str(weights.with_name("arch.yaml")), "arch")
+    arch, line = as_published(arch, source)
+    if line:
+        progress.message(line)
     dataset = custom.dataset or load_dataset(squared_as(settings or {}, source))
     _check_fit(arch, dataset)
     data = _trained_with(source, dataset, progress)
