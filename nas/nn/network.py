@@ -132,12 +132,12 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
     stats = {**stats, **new_stats}
     if graph.named:
         return {name: _output(graph.nodes[i], values[i]) for name, i in graph.outputs.items()}, stats
-    return values[-1].reshape(images.shape[0], -1).astype(jnp.float32), stats
+    return _output(graph.nodes[-1], values[-1]).reshape(images.shape[0], -1), stats
 
 
 def _output(node: Node, value: Array) -> Array:
-    """(n, c) of one pixel, (n, h, w, c) of more; float32."""
-    wide = value.astype(jnp.float32)
+    """(n, c) of one pixel, (n, h, w, c) of more; float32, or float64 where layers compute in it."""
+    wide = value.astype(ops.wide_type(value))
     return wide.reshape(wide.shape[0], -1) if node.shape[:2] == (1, 1) else wide
 
 

@@ -1,6 +1,7 @@
 """A JAX function for every primitive of `nas.arch.graph`; images are (n, h, w, c), kernels (k, k, c / groups, out).
 
-Every function takes and returns arrays of the compute type (float32 or bfloat16); products are summed in float32.
+Every function takes and returns arrays of the compute type (float32 or bfloat16); products are summed in float32. Inference
+in float64, where JAX has it, is float64 throughout.
 `implementation` chooses how a convolution is written, never what it computes: `lax` leaves it to XLA, `slices` writes depthwise
 convolutions and average pools as sums of shifted slices and 1x1 convolutions as matrix products. `portable` is `slices` where a
 program is lowered for a CPU, whose own lowering is ten times slower, and `lax` elsewhere; exported files are written so.
@@ -21,7 +22,7 @@ from jax import lax
 from nas.arch.graph import pads, pool_pads
 from nas.nn import native, slices
 from nas.nn.target import Way, autodiff, by_target, lowered_by_target
-from nas.nn.xla import Pads, depthwise_left_to_xla, left_to_xla
+from nas.nn.xla import Pads, depthwise_left_to_xla, left_to_xla, wide_type
 
 Array = jax.Array
 Implementation = Literal["auto", "portable", "lax", "slices", "native"]
@@ -58,7 +59,7 @@ def _chosen(implementation: Implementation, cpu: Way, other: Way, *operands: Arr
 def _pointwise(x: Array, kernel: Array, stride: int) -> Array:
     x = x[:, ::stride, ::stride]
     n, h, w, c = x.shape
-    y = jnp.dot(x.reshape(n * h * w, c), kernel[0, 0], preferred_element_type=jnp.float32)
+    y = jnp.dot(x.reshape(n * h * w, c), kernel[0, 0], preferred_element_type=wide_type(x))
     return y.astype(x.dtype).reshape(n, h, w, kernel.shape[3])
 
 
@@ -110,8 +111,8 @@ _native_depthwise.defvjp(_native_forward, _native_backward)
 
 def dense(x: Array, kernel: Array, bias: Array | None = None, wide: bool = False) -> Array:
     """(n, 1, 1, c) -> (n, 1, 1, out); `wide`: the sums as they are, float32, for logits, whose order rounding would change."""
-    y = jnp.dot(x.reshape(x.shape[0], -1), kernel.astype(x.dtype), preferred_element_type=jnp.float32)
-    y = y if bias is None else y + bias[None].astype(jnp.float32)
+    y = jnp.dot(x.reshape(x.shape[0], -1), kernel.astype(x.dtype), preferred_element_type=wide_type(x))
+    y = y if bias is None else y + bias[None].astype(y.dtype)
     return (y if wide else y.astype(x.dtype))[:, None, None]
 
 
@@ -215,7 +216,7 @@ _norm_and_act.defvjp(_norm_by_target_forward, _norm_by_target_backward)
 def norm_eval(x: Array, scale: Array, bias: Array, mean: Array, variance: Array, eps: float) -> Array:
     """Batch norm by the moving statistics."""
     factor = lax.rsqrt(variance + eps) * scale
-    return (x.astype(jnp.float32) * _channels(factor) + _channels(bias - mean * factor)).astype(x.dtype)
+    return (x.astype(wide_type(x)) * _channels(factor) + _channels(bias - mean * factor)).astype(x.dtype)
 
 
 def hsigmoid(x: Array) -> Array:
@@ -276,11 +277,11 @@ def avg_pool(
 
     def by_window(wide: Array) -> Array:
         window, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)
-        return lax.reduce_window(wide, np.float32(0), lax.add, window, strides, ((0, 0), *pad, (0, 0)))
+        return lax.reduce_window(wide, np.zeros((), wide.dtype), lax.add, window, strides, ((0, 0), *pad, (0, 0)))
 
-    total = _chosen(implementation, autodiff(by_slices), autodiff(by_window), x.astype(jnp.float32))
+    total = _chosen(implementation, autodiff(by_slices), autodiff(by_window), x.astype(wide_type(x)))
     down, across = (_pixels(x.shape[a], total.shape[a], kernel, stride, pad[a - 1][0]) for a in (1, 2))
-    weight = (1 / (down[:, None] * across[None])).astype(np.float32)
+    weight = (1 / (down[:, None] * across[None])).astype(wide_type(x))
     return (total * weight[None, :, :, None]).astype(x.dtype)
 
 
@@ -292,7 +293,7 @@ def _pixels(size: int, count: int, kernel: int, stride: int, before: int) -> np.
 
 def global_pool(x: Array) -> Array:
     """(n, h, w, c) -> (n, 1, 1, c)."""
-    return x.astype(jnp.float32).mean((1, 2), keepdims=True).astype(x.dtype)
+    return x.astype(wide_type(x)).mean((1, 2), keepdims=True).astype(x.dtype)
 
 
 def flatten(x: Array) -> Array:
@@ -301,7 +302,7 @@ def flatten(x: Array) -> Array:
 
 def l2_normalize(x: Array) -> Array:
     """(n, h, w, c) -> the same, the channels of each pixel divided by their length, at least `SHORTEST`, so that zeros stay zeros."""
-    wide = x.astype(jnp.float32)
+    wide = x.astype(wide_type(x))
     squares = jnp.square(wide).sum(3, keepdims=True)
     return (wide * lax.rsqrt(jnp.maximum(squares, SHORTEST**2))).astype(x.dtype)
 

@@ -9,13 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from nas.nn.xla import wide_type
+
 Array = jax.Array
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
 
 def sum_of_taps(x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
-    weights = kernel.astype(jnp.float32)
-    taps = shifted(x.astype(jnp.float32), kernel.shape[0], stride, pad)
+    weights = kernel.astype(wide_type(x))
+    taps = shifted(x.astype(wide_type(x)), kernel.shape[0], stride, pad)
     return jnp.asarray(sum(part * weights[i : i + 1, j : j + 1] for i, j, part in taps), x.dtype)
 
 

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 
 from nas.nn.target import Way, autodiff
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 LAYOUT = ("NHWC", "HWIO", "NHWC")
+
+
+def wide_type(x: Array) -> np.dtype:
+    """The type that sums of `x` are kept in: float32, or float64 where `x` is."""
+    return np.dtype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def left_to_xla(stride: int, pad: Pads, groups: int) -> Way:

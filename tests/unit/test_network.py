@@ -16,6 +16,7 @@ from nas.arch.blocks import lower
 from nas.arch.builder import Builder
 from nas.arch.graph import Graph, node_macs, param_shapes
 from nas.nn.network import Network, apply, init
+from nas.nn.ops import Implementation
 from nas.space import load_space
 from nas.tasks import single
 
@@ -188,6 +189,25 @@ def test_bfloat16_computes_and_gives_float32() -> None:
     assert rough.dtype == jnp.float32
     assert not np.array_equal(exact, rough)
     np.testing.assert_allclose(rough, exact, atol=0.05 * float(jnp.abs(exact).max()))
+
+
+@pytest.mark.parametrize("implementation", ["auto", "lax"])
+def test_inference_in_float64_is_float64_throughout(implementation: Implementation) -> None:
+    """A change that float32 cannot hold arrives at the logits, and nowhere larger."""
+    stages = (*SMALL.stages, Stage((Block.of("avg_pool"),)), Stage((Block.of("fused_mbconv", width=4, expand=2, group_size=2),)))
+    graph = lower(dataclasses.replace(SMALL, stages=stages))
+    with jax.enable_x64(True):
+        variables = jax.tree.map(lambda array: np.asarray(array, np.float64), init(graph, 0))
+        images = np.random.default_rng(0).standard_normal((2, *graph.input_shape))
+
+        @jax.jit
+        def infer(x: jax.Array) -> jax.Array:
+            options: dict[str, Any] = {"train": False, "dtype": jnp.float64, "implementation": implementation}
+            return single(apply(graph, variables["params"], variables["stats"], x, **options)[0])
+
+        first, second = infer(images), infer(images * (1 + 1e-11))
+        assert first.dtype == jnp.float64
+        assert 0 < float(jnp.abs(first - second).max()) < 1e-9
 
 
 def rounded(logits: jax.Array) -> bool:
