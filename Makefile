@@ -16,7 +16,7 @@ help:
 	@echo "make search [ARGS='space=mnasnet trials=64']   search on real images; the results land in runs/"
 	@echo "make test   [TEST_ARGS='-k pareto'] [JOBS=2]   linter, type checker and the tests that every change must pass"
 	@echo "make test-all                                  these and tests/nightly, with random seeds for the properties"
-	@echo "make parity [TEST_ARGS='-k xception']          networks against Keras' own, a few minutes"
+	@echo "make parity [TEST_ARGS='-k xception']          networks against Keras' own, and torchvision's and timm's where installed"
 	@echo "make browser [ARGS=runs/default/report.html]   the report in headless Chromium, which must be on the PATH"
 	@echo "make docs                                      the documentation: docs/_build/html/index.html"
 	@echo "make lint                                      linter and type checker alone"
@@ -43,8 +43,11 @@ test: $(STAMP)
 test-all: lint
 	NAS_TESTS_XLA=full $(PYTEST) -m '' --hypothesis-profile=random $(TEST_ARGS)
 
+PARITY := $(addprefix tests/nightly/test_,parity.py torch_parity.py timm_lists.py)
+
+# PyTorch is a gigabyte, so that it is not of the dev group: pip install --group parity; without it these tests are skipped.
 parity: $(STAMP)
-	NAS_TESTS_XLA=full $(BIN)/python -m pytest -m nightly -s tests/nightly/test_parity.py $(TEST_ARGS)
+	NAS_TESTS_XLA=full $(BIN)/python -m pytest -m nightly -s -rs $(PARITY) $(TEST_ARGS)
 
 browser: $(STAMP)
 	$(BIN)/python tests/browser/check_report.py $(ARGS)

@@ -57,6 +57,8 @@ def cost(
     resolution: int | None = None,
     channels: int | None = None,
     classes: int | None = None,
+    width: float | None = None,
+    depth: float | None = None,
 ) -> Cost:
     """Counts parameters, multiply-adds and activation memory, exactly, layer by layer.
 
@@ -65,6 +67,8 @@ def cost(
         resolution: Image size in pixels; None: the architecture's own.
         channels: Channels of the images.
         classes: Classes.
+        width: Multiplies the widths, rounded to multiples of 8; the head's grows and never shrinks.
+        depth: Multiplies the layers of each stage, rounded up.
 
     Example:
         >>> import nas
@@ -74,4 +78,5 @@ def cost(
     from nas.arch.find import find_arch
     from nas.cost import cost as count
 
-    return count(find_arch(arch, "arch").with_io(resolution, channels, classes))
+    found = find_arch(arch, "arch", width=width, depth=depth)
+    return count(found.with_io(resolution, channels, classes))

@@ -8,17 +8,22 @@ from pathlib import Path
 from nas.arch import Arch, as_name, mapping, shown
 from nas.arch.blockstrings import FORMS, BlockStrings, looks_like, parse
 from nas.arch.files import arch_of, find_file
+from nas.arch.multipliers import depth_multiplier, width_multiplier
 from nas.core.settings import did_you_mean
 from nas.core.yamlio import dump_yaml, read_yaml
 
 
-def find_arch(arch: str | Path | Mapping[str, object] | Arch, key: str = "") -> Arch:
+def find_arch(
+    arch: str | Path | Mapping[str, object] | Arch, key: str = "", *, width: float | None = None, depth: float | None = None
+) -> Arch:
     """An architecture.
 
     Args:
         arch: the name of one that comes with nas, the path of a YAML file, block strings (see `nas.arch.blockstrings`), the
             content of a YAML file, or an `Arch`, which is returned as it is.
         key: the setting that it is the value of, with which the error for an unknown name begins.
+        width: multiplies widths; None: as written. Of block strings in place of what `scale` beside them says.
+        depth: multiplies the layers of each stage, likewise.
 
     Raises:
         ValueError: one line that names file and place, or the string and its token, or the nearest name.
@@ -27,24 +32,34 @@ def find_arch(arch: str | Path | Mapping[str, object] | Arch, key: str = "") -> 
         >>> find_arch("ds_r1_k3_s1_e1_c16_noskip,ir_r2_k3_s2_e6_c24").stages[1].repeat
         2
     """
+    factors = {key: value for key, value in (("width", width), ("depth", depth)) if value is not None}
     if isinstance(arch, Arch):
-        return arch
+        return _multiplied(arch, factors)
     if isinstance(arch, Mapping):
-        return _from_data(arch, "arch")
+        return _from_data(arch, "arch", factors)
     text = str(arch)
     if looks_like(text):
-        return parse(text, where="arch")
+        return parse(text, keys={"scale": factors}, where="arch")
     path = find_file(text, key=key)
-    return _from_data(mapping(read_yaml(path), str(path)), str(path), as_name(path.stem))
+    return _from_data(mapping(read_yaml(path), str(path)), str(path), factors, as_name(path.stem))
 
 
-def _from_data(data: Mapping[str, object], where: str, name: str = "arch") -> Arch:
+def _multiplied(arch: Arch, factors: Mapping[str, float]) -> Arch:
+    wider = width_multiplier(arch, factors["width"]) if "width" in factors else arch
+    return depth_multiplier(wider, factors["depth"]) if "depth" in factors else wider
+
+
+def _from_data(data: Mapping[str, object], where: str, factors: Mapping[str, float], name: str = "arch") -> Arch:
     if "blocks" not in data:
-        return arch_of(data, where, name)
+        return _multiplied(arch_of(data, where, name), factors)
     if "stages" in data:
         raise ValueError(f"{where}: expected either blocks or stages, got both")
     form, text = _strings(data["blocks"], f"{where}: blocks")
-    return parse(text, form, {"name": name, **{k: v for k, v in data.items() if k != "blocks"}}, where)
+    keys = {"name": name, **{k: v for k, v in data.items() if k != "blocks"}}
+    scale = keys.get("scale") or {}
+    if factors and isinstance(scale, Mapping):
+        keys["scale"] = {**scale, **factors}
+    return parse(text, form, keys, where)
 
 
 def _strings(blocks: object, where: str) -> tuple[str | None, str]:

@@ -34,6 +34,7 @@ COMMANDS = {
         (
             "nas cost arch=mobilenet_v3_large",
             "nas cost arch=runs/default/best.yaml resolution=64 json=true",
+            "nas cost arch=mobilenet_v2 width=1.4 depth=1.2",
             "nas cost arch=mobilenet_v3_large device=onnxruntime       with its latency",
             "nas cost space=mobilenet_v3 device=onnxruntime            quantiles, to choose a limit by",
             'nas cost arch="ds_r1_k3_s1_e1_c16_noskip,ir_r2_k3_s2_e6_c24_se0.25_nre"',

@@ -35,6 +35,8 @@ class CostCommand:
     resolution: int | None = None
     channels: int | None = None
     classes: int | None = None
+    width: float | None = None
+    depth: float | None = None
     json: bool = False
     plot: str | None = None
     plugins: tuple[str, ...] = ()
@@ -44,6 +46,9 @@ class CostCommand:
             raise ValueError("arch: must be given, as in arch=.., or space=<name or file>; one of the two; see nas cost --help")
         if self.space is not None and self.plot is not None:
             raise ValueError("plot: draws an architecture, with arch=")
+        for key in ("width", "depth"):
+            if getattr(self, key) is not None and self.arch is None:
+                raise ValueError(f"{key}: multiplies an architecture, with arch=")
         for key, high in (("resolution", 8192), ("channels", 65_536), ("classes", 1_000_000)):
             value = getattr(self, key)
             if value is not None and not 1 <= value <= high:
@@ -57,7 +62,7 @@ def show_cost(call: Invocation) -> None:
         _show_space(command, command.space)
         return
     assert command.arch is not None
-    arch = find_arch(command.arch, "arch")
+    arch = find_arch(command.arch, "arch", width=command.width, depth=command.depth)
     fitted = arch.with_io(command.resolution, command.channels, command.classes)
     counted = cost(fitted)
     if command.plot:

@@ -17,6 +17,7 @@ CASES: dict[str, dict[str, Any]] = {
     "sepconv": {"width": 24, "se": 0.25},
     "mbconv": {"width": 24, "expand": 3, "se": 0.25},
     "fused_mbconv": {"width": 24, "expand": 3, "se": 0.25},
+    "uib": {"width": 24, "expand": 3, "se": 0.25, "start_kernel": 5, "end_kernel": 3},
     "residual": {"width": 24, "se": 0.25},
     "bottleneck": {"width": 24, "groups": 3, "se": 0.25},
     "dense_layer": {"growth": 8},
@@ -63,6 +64,18 @@ def test_heads_end_in_classes(op: str):
     assert any(node.op == "dropout" for node in graph.nodes)
 
 
+@pytest.mark.parametrize(
+    "knobs, params",
+    [
+        ({"conv": 16, "width": 32}, 24 * 16 + 32 + 16 * 32 + 32 + 165),
+        ({"width": 32}, 24 * 32 + 32 + 165),  # LCNet's
+        ({"width": 32, "bias": False, "norm": True}, 24 * 32 + 64 + 165),  # MobileNetV4's, behind its last convolution
+    ],
+)
+def test_last_stages_of_the_mobile_networks(knobs: dict[str, Any], params: int):
+    assert cost(network_of({"op": "identity"}, head={"op": "mobilenet_v3", **knobs})).layers[-1].params == params
+
+
 @pytest.mark.parametrize("pool, read", [(True, 24), (False, 24 * 12 * 12)])
 def test_an_embedding_has_its_own_size_and_length_one(pool: bool, read: int):
     graph = lower(network_of({"op": "identity"}, head={"op": "embedding", "size": 7, "width": 24, "pool": pool}))
@@ -93,6 +106,15 @@ def params(block: dict[str, Any], **top: Any) -> int:
         ),
         ({"op": "fused_mbconv", "width": 8, "expand": 2}, 9 * 24 * 48 + 96 + 48 * 8 + 16),
         ({"op": "fused_mbconv", "width": 8, "expand": 1}, 9 * 24 * 8 + 16),
+        ({"op": "fused_mbconv", "width": 8, "expand": 2, "group_size": 12}, 9 * 6 * 48 + 96 + 48 * 8 + 16),
+        ({"op": "mbconv", "width": 8, "expand": 2, "group_size": 4}, 24 * 48 + 96 + 9 * 4 * 48 + 96 + 48 * 8 + 16),
+        ({"op": "sepconv", "width": 8, "group_size": 0}, 9 * 24 * 24 + 48 + 24 * 8 + 16),
+        ({"op": "uib", "width": 8, "expand": 1, "mid_kernel": 0}, 24 * 24 + 48 + 24 * 8 + 16),
+        ({"op": "uib", "width": 8, "expand": 2}, 24 * 48 + 96 + 9 * 48 + 96 + 48 * 8 + 16),
+        (
+            {"op": "uib", "width": 8, "expand": 2, "start_kernel": 5, "end_kernel": 3, "mid_kernel": 0},
+            25 * 24 + 48 + 24 * 48 + 96 + 48 * 8 + 16 + 9 * 8 + 16,
+        ),
         ({"op": "residual", "width": 24}, 2 * (9 * 24 * 24 + 48)),
         ({"op": "residual", "width": 8}, 9 * 24 * 8 + 9 * 8 * 8 + 24 * 8 + 3 * 16),
         ({"op": "bottleneck", "width": 24}, 24 * 6 + 9 * 6 * 6 + 6 * 24 + 12 + 12 + 48),
@@ -115,6 +137,25 @@ def test_stride_of_a_bottleneck():
 
     assert strides(first) == [2, 1, 1, 2]
     assert strides(between) == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "kernels, strides",
+    [
+        ({"start_kernel": 5, "mid_kernel": 3, "end_kernel": 3}, [1, 1, 2, 1, 1]),
+        ({"start_kernel": 5, "mid_kernel": 0, "end_kernel": 3}, [2, 1, 1, 1]),
+        ({"mid_kernel": 0, "end_kernel": 3}, [1, 1, 2]),
+    ],
+)
+def test_the_stride_of_a_universal_bottleneck_is_at_its_mid_or_first_depthwise(kernels: dict[str, int], strides: list[int]):
+    graph = lower(network_of({"op": "uib", "width": 24, "expand": 2, **kernels}, 2))
+    assert [n.attr["stride"] for n in graph.nodes if n.op == "conv" and n.scope == "stages.0.0"] == strides
+
+
+@pytest.mark.parametrize("op", ["conv", "sepconv", "mbconv", "fused_mbconv", "uib"])
+def test_squeeze_and_excitation_may_have_the_activation_of_its_block(op: str):
+    graph = lower(network_of({"op": op, **CASES[op], "act": "hswish", "se_act": "block"}))
+    assert {node.attr["fn"] for node in graph.nodes if node.name.endswith("/se.act")} == {"hswish"}
 
 
 def test_skips():
@@ -158,6 +199,8 @@ def test_make_divisible(width: float):
         ({"op": "bottleneck", "width": 24, "groups": 4}, "stages[0].conv2.conv: 4 groups do not divide 6"),
         ({"op": "mbconv", "width": 8}, "stages[0].expand: set either expand (a ratio) or hidden (a width)"),
         ({"op": "conv"}, "stages[0]: conv needs the knob width"),
+        ({"op": "uib", "width": 8, "expand": 2, "mid_kernel": 0, "stride": 2}, "stages[0].stride: without a depthwise"),
+        ({"op": "mbconv", "width": 8, "expand": 2, "group_size": 5}, "stages[0].group_size: 5 does not divide 48 channels"),
         ({"op": "conv", "width": 8, "act": "rel"}, "stages[0].act: expected one of none, relu"),
         ({"op": "conv", "width": 8, "padding": "valid", "kernel": 31}, "stages[0].conv: a 31x31 window does not fit"),
         ({"op": "inception", "width1": 8}, "stages[0]: inception needs the knob reduce3"),

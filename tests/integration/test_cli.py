@@ -246,6 +246,14 @@ def test_cost_reads_block_strings(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["params"] > 10_000
 
 
+@pytest.mark.parametrize("width, params", [(1.4, 6_108_776), (0.5, 1_968_680)])
+def test_cost_multiplies_widths_and_layers(width: float, params: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["cost", "arch=mobilenet_v2", f"width={width}", "depth=1", "json=true"]) == 0
+    assert json.loads(capsys.readouterr().out)["params"] == params
+    assert run(["cost", "space=tiny", f"width={width}"]) == 2
+    assert "width: multiplies an architecture, with arch=" in capsys.readouterr().err
+
+
 def test_the_published_counts_of_mobilenet_v3(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["cost", "arch=mobilenet_v3_large"]) == 0
     assert re.search(r"total +5,483,032 +216.59 M", capsys.readouterr().out)

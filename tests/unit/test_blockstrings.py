@@ -109,13 +109,18 @@ def test_what_a_form_cannot_express(name: str, form: str, words: str):
         ("ir_r2_k3_s2_e6_c24_nfoo", "unknown token 'nfoo'"),
         ("ir_r2_k3_s2_e6_c24_nmi", "nmi: the activation mish"),
         ("ir_r2_k3_s2_e6_c24_cc4", "cc4: CondConv"),
-        ("ir_r2_k3_s2_e6_c24_gs8", "gs8: a group size"),
+        ("cn_r2_k3_s2_c24_gs8", "gs8: cn has no group size"),
+        ("ir_r2_k3_s2_e6_c24_gs5", "stages[0].group_size: 5 does not divide 192 channels"),
+        ("r2_k3_s22_e6_i16_o24_gs8", "gs8: a group size"),
         ("ir_r2_k3.5.7_s2_e6_c24", "k3.5.7: MixNet's mixed kernels"),
-        ("ir_r2_k3_s2_e6_c24_a1.1", "a1.1: expected a1"),
-        ("ir_r2_k3_s2_e6_c24_d1", "d1: expected d0"),
+        ("ir_r2_k3_s2_e6_c24_a1.1", "a1.1: MixNet's grouped 1x1 expansion"),
+        ("ir_r2_k3_s2_e6_c24_p1.1", "p1.1: MixNet's grouped 1x1 projection"),
+        ("ds_r1_k3_s1_e1_c16_se0.25_d1", "d1: EfficientNet-X's space to depth"),
         ("mqa_r4_k3_h8_s1_d64_c256", "mqa: multi-query attention"),
         ("mha_r4_k3_h8_s1_d64_c256", "mha: multi-head attention"),
-        ("uir_r1_a5_k5_s2_e3_c96", "uir: MobileNetV4's"),
+        ("uir_r1_a5_k5_s2_e3_c96_gs8", "gs8: uir has no group size"),
+        ("uir_r1_a40_k5_s2_e3_c96", "a40: expected a and a whole number from 0 to 31"),
+        ("uir_r1_a0_k0_s2_e3_c96", "stages[0].stride: without a depthwise convolution"),
         ("zz_r1_k3_s1_c8", "unknown block type"),
         ("cn_r1_k3_s1_c8_se0.25", "cn has no squeeze-excite"),
         ("ir_r1_k3_s1_e6_c24_fc24", "only er has forced"),
@@ -184,11 +189,17 @@ def timm_texts() -> st.SearchStrategy[str]:
 
     tails = st.tuples(se, act, st.sampled_from(["", "_noskip"])).map("".join)
     wide = st.builds(text, st.sampled_from(["ir", "er"]), size, expand.map("_e{}".format), width, tails)
+    groups = expand.flatmap(lambda e: st.sampled_from([f"_e{e}_gs4", f"_e{e}_gs8", f"_e{e}_gs0"]))
+    grouped = st.builds(text, st.just("ir"), size, groups, width, tails)
+    uir = st.builds(
+        lambda r, a, k, p, e, c, tail: f"uir_r{r}_a{a}_k{k}{p}_s1_e{e}_c{c}{tail}", st.integers(1, 3), st.sampled_from([0, 3, 5]),
+        st.sampled_from([0, 3, 5]), st.sampled_from(["", "_p3"]), expand, width, tails,
+    )  # fmt: skip
     ds = st.builds(text, st.just("ds"), size, st.sampled_from(["", "_e1"]), width, tails)
     cn = st.builds(text, st.just("cn"), size, st.sampled_from(["", "_e1"]), width,
                    st.tuples(act, st.sampled_from(["", "_skip"])).map("".join))  # fmt: skip
     dsa = st.builds(text, st.just("dsa"), size, st.just(""), width, st.tuples(se, act).map("".join))
-    return st.lists(st.one_of(wide, ds, cn, dsa), min_size=1, max_size=5).map(",".join)
+    return st.lists(st.one_of(wide, grouped, uir, ds, cn, dsa), min_size=1, max_size=5).map(",".join)
 
 
 @settings(deadline=None, max_examples=60)
@@ -209,6 +220,11 @@ def test_archs_of_spaces_round_trip(name: str, form: str):
         arch = space.decode(space.sample(rng))
         strings = blockstrings.format(arch, form)
         assert lower(blockstrings.parse(strings.text, form, strings.keys)).id == lower(arch).id
+
+
+def test_an_uib_has_no_word_in_the_form_of_tensorflow():
+    with pytest.raises(ValueError, match=r"stages\[0\]\.layers\[0\]: the tf form has no block for uib"):
+        blockstrings.format(blockstrings.parse("uir_r1_a5_k5_s2_e3_c96"), "tf")
 
 
 def test_an_activation_without_a_token_is_refused():

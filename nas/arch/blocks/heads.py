@@ -18,11 +18,16 @@ def classifier(g: Builder, x: int, *, classes: int, width: int = 0, act: str = "
     return g.dense(g.dropout(x, dropout), classes, "logits")
 
 
-def mobilenet_v3(g: Builder, x: int, *, classes: int, conv: int, width: int, act: str = "hswish", dropout: float = 0,
-                 bias: bool = True) -> int:  # fmt: skip
-    """MobileNetV3's efficient last stage (arXiv:1905.02244, fig. 5): 1x1 conv, pool, [biased] 1x1 conv without norm, dense."""
-    x = g.conv_norm_act(x, conv, 1, 1, act, "conv")
+def mobilenet_v3(g: Builder, x: int, *, classes: int, conv: int = 0, width: int, act: str = "hswish", dropout: float = 0,
+                 bias: bool = True, norm: bool = False) -> int:  # fmt: skip
+    """MobileNetV3's efficient last stage (arXiv:1905.02244, fig. 5): [1x1 conv], pool, [biased] 1x1 conv without norm, dense.
+
+    Without `conv` it is LCNet's (arXiv:2109.15099); `norm: true` and `bias: false` are MobileNetV4's.
+    """
+    if conv:
+        x = g.conv_norm_act(x, conv, 1, 1, act, "conv")
     x = g.conv(g.global_pool(x), width, bias=bias, name="wide")
+    x = g.norm(x, "wide.norm") if norm else x
     x = g.flatten(g.act(x, act, "wide.act"))
     return g.dense(g.dropout(x, dropout), classes, "logits")
 

@@ -31,13 +31,24 @@ def gated(
     se_divisor: int,
     se_act: str,
     se_gate: str,
+    act: str,
 ) -> int:
-    """SE after `x` where `se` (a ratio of the block's input or of `x`, in multiples of `se_divisor`) or `se_width` asks for it."""
+    """SE after `x` where `se` (a ratio of the block's input or of `x`, in multiples of `se_divisor`) or `se_width` asks for it.
+
+    `se_act: block` is `act`, the activation of the block that it stands in.
+    """
     if not (se or se_width):
         return x
     base = g.width(block_input if se_of == "input" else x)
     width = se_width or (max(1, int(base * se)) if se_divisor == 1 else make_divisible(base * se, se_divisor))
-    return squeeze_excite(g, x, width, act=se_act, gate=se_gate)
+    return squeeze_excite(g, x, width, act=act if se_act == "block" else se_act, gate=se_gate)
+
+
+def groups_of(channels: int, group_size: int) -> int:
+    """Groups of so many channels each: 1 gives a depthwise convolution, 0 one group of all channels."""
+    if group_size and channels % group_size:
+        raise ValueError(f"group_size: {group_size} does not divide {channels} channels")
+    return channels // group_size if group_size else 1
 
 
 def skipped(g: Builder, x: int, y: int, skip: str, stride: int) -> int:

@@ -19,7 +19,7 @@ from nas.arch.blocks.classic import (
     xception,
 )
 from nas.arch.blocks.heads import classifier, embedding, mlp, mobilenet_v3
-from nas.arch.blocks.mobile import avg_pool, conv, fused_mbconv, identity, max_pool, mbconv, sepconv
+from nas.arch.blocks.mobile import avg_pool, conv, fused_mbconv, identity, max_pool, mbconv, sepconv, uib
 from nas.arch.blocks.parts import SKIPS
 from nas.arch.graph import ACTS
 from nas.core.settings import nearest
@@ -30,6 +30,7 @@ BLOCKS: dict[str, BlockFn] = {
     "sepconv": sepconv,
     "mbconv": mbconv,
     "fused_mbconv": fused_mbconv,
+    "uib": uib,
     "residual": residual,
     "bottleneck": bottleneck,
     "dense_layer": dense_layer,
@@ -48,17 +49,18 @@ HEADS: dict[str, BlockFn] = {"classifier": classifier, "mobilenet_v3": mobilenet
 WIDTHS = ("width", "hidden", "se_width", "growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")
 
 # What a knob of this name may hold, whatever block has it; the rest is checked by the annotation.
-_ANY = ("width", "hidden", "se_width", "first_groups")
-_SOME = ("conv", "size", "groups", "growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")
+_ANY = ("conv", "width", "hidden", "se_width", "first_groups", "group_size")
+_SOME = ("size", "groups", "growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")
 _WHOLE = {
     **dict.fromkeys(_ANY, (0, MAX_WIDTH)),
     **dict.fromkeys(_SOME, (1, MAX_WIDTH)),
     **dict.fromkeys(("kernel", "kernel5"), (1, 31)),
+    **dict.fromkeys(("start_kernel", "mid_kernel", "end_kernel"), (0, 31)),
     **dict.fromkeys(("divisor", "se_divisor"), (1, 256)),
     "depth": (1, 64),
 }
 _NUMBER = {"expand": (0.0, 64.0), "se": (0.0, 4.0), "dropout": (0.0, 0.99), "compress": (0.0, 1.0)}
-_CHOICE = {"act": ACTS, "se_act": ACTS, "se_gate": ACTS, "project_act": ACTS, "skip": SKIPS, "se_of": ("input", "hidden"),
+_CHOICE = {"act": ACTS, "se_act": (*ACTS, "block"), "se_gate": ACTS, "project_act": ACTS, "skip": SKIPS, "se_of": ("input", "hidden"),
            "stride_at": ("first", "middle"), "dropout_at": ("before", "after")}  # fmt: skip
 _PADDINGS = ("auto", "same", "torch", "valid")
 MAX_PADDING, MAX_DENSE = 64, 16

@@ -8,7 +8,9 @@ A comma separates stages, a plus strings of one stage. What strings do not say s
 an architecture's file: name, resolution, stem, head, defaults and the rest. Every token is read or refused by name.
 
 Where the two forms or their readers differ: TF rounds nothing, timm rounds expansions to multiples of 8; `ir` in timm expands
-even at e1, MBConv in TF does not; TF's residual asks for the declared input width (`i`), not the real one. `ds` and `cn`,
+even at e1, MBConv in TF does not; TF's residual asks for the declared input width (`i`), not the real one. Squeeze-and-excitation
+in timm rounds its width, and has its string's activation unless the model forces one: `se_act: block`, which strings alone have;
+with keys beside them it is a key of `defaults`, since files of before say nothing and mean ReLU. `ds` and `cn`,
 which ignore `e` in timm, tell MBConv (`e1`) from a separable convolution and fused MBConv (`e1`) from a plain one here.
 """
 

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 
 from nas.arch import MAX_LAYERS, MAX_WIDTH, shown
 
-TIMM_TYPES = ("ir", "ds", "dsa", "cn", "er")
+TIMM_TYPES = ("ir", "ds", "dsa", "cn", "er", "uir")
 FOREIGN_TYPES = {
-    "uir": "MobileNetV4's universal inverted bottleneck",
     "mha": "multi-head attention",
     "mqa": "multi-query attention",
 }
 TIMM_ACTS = {"nre": "relu", "nr6": "relu6", "nhs": "hswish", "nsw": "swish"}
 TF_ACTS = {"0": "relu", "1": "swish"}
 TF_TOKENS = ("r", "k", "s", "e", "i", "o", "se", "c", "f", "a", "d")
-TIMM_TOKENS = ("r", "k", "s", "e", "c", "se", "fc", "a", "p", "i", "o", "d", "skip", "noskip", *TIMM_ACTS)
+TIMM_TOKENS = ("r", "k", "s", "e", "c", "se", "fc", "a", "p", "gs", "i", "o", "d", "skip", "noskip", *TIMM_ACTS)
 FORMS = ("tf", "timm")
 FOREIGN_TOKENS = {"cc": "CondConv", "sw": "MixNet's swish flag", "dilated": "MixNet's dilation", "gs": "a group size",
                   "nmi": "the activation mish", "h": "attention heads", "v": "attention's stride"}  # fmt: skip
@@ -25,7 +24,10 @@ FOREIGN_TOKENS = {"cc": "CondConv", "sw": "MixNet's swish flag", "dilated": "Mix
 
 @dataclass(frozen=True)
 class LayerString:
-    """What a string says of one layer; `kind` is timm's type, `given` the declared input width (TF)."""
+    """What a string says of one layer; `kind` is timm's type, `given` the declared input width (TF).
+
+    `start`, `kernel` and `end` are the depthwise kernels of `uir`, 0 where there is none.
+    """
 
     kind: str
     kernel: int
@@ -38,6 +40,9 @@ class LayerString:
     stride: int = 1
     given: int | None = None
     hidden_of: int | None = None
+    start: int = 0
+    end: int = 0
+    group_size: int | None = None
 
 
 def looks_like(text: str) -> bool:
@@ -113,19 +118,24 @@ def _timm_layer(kind: str, tokens: Mapping[str, str], place: str) -> LayerString
     acts = [name for name in TIMM_ACTS if name in tokens]
     if len(acts) > 1 or ("skip" in tokens and "noskip" in tokens):
         raise ValueError(f"{place}: two tokens that contradict each other")
-    for key in ("a", "p"):
-        _int(tokens, key, place, 1, 1, default=1)
-    _int(tokens, "d", place, 0, 0, default=0)
+    for key, what in (("a", "expansion"), ("p", "projection")):
+        if kind != "uir" and tokens.get(key, "1") != "1":
+            raise ValueError(f"{place}: {key}{tokens[key]}: MixNet's grouped 1x1 {what} is not among our blocks")
+    if tokens.get("d", "0") != "0":
+        raise ValueError(f"{place}: d{tokens['d']}: EfficientNet-X's space to depth is not among our blocks")
     for key in ("i", "o"):
         _int(tokens, key, place, 1, MAX_WIDTH, default=1)
     if "se" in tokens and kind == "cn":
         raise ValueError(f"{place}: se{tokens['se']}: cn has no squeeze-excite in the timm form")
+    if "gs" in tokens and kind in ("cn", "uir"):
+        raise ValueError(f"{place}: gs{tokens['gs']}: {kind} has no group size among our blocks")
     if "fc" in tokens and kind != "er":
         raise ValueError(f"{place}: fc{tokens['fc']}: only er has forced input channels")
-    needed = kind in ("ir", "er")
+    needed = kind in ("ir", "er", "uir")
+    low = 0 if kind == "uir" else 1
     return LayerString(
         kind=kind,
-        kernel=_kernel(tokens, place),
+        kernel=_kernel(tokens, place, low),
         expand=_float(tokens, "e", place, None if needed else 0.0) or None,
         width=_int(tokens, "c", place, 1, MAX_WIDTH),
         se=_float(tokens, "se", place, 0.0),
@@ -134,13 +144,16 @@ def _timm_layer(kind: str, tokens: Mapping[str, str], place: str) -> LayerString
         repeat=_int(tokens, "r", place, 1, MAX_LAYERS),
         stride=_int(tokens, "s", place, 1, 9),
         hidden_of=_int(tokens, "fc", place, 1, MAX_WIDTH) if "fc" in tokens else None,
+        start=_int(tokens, "a", place, 0, 31, default=0) if kind == "uir" else 0,
+        end=_int(tokens, "p", place, 0, 31, default=0) if kind == "uir" else 0,
+        group_size=_int(tokens, "gs", place, 0, MAX_WIDTH) if "gs" in tokens else None,
     )
 
 
-def _kernel(tokens: Mapping[str, str], place: str) -> int:
+def _kernel(tokens: Mapping[str, str], place: str, low: int = 1) -> int:
     if "." in tokens.get("k", ""):
         raise ValueError(f"{place}: k{tokens['k']}: MixNet's mixed kernels are not among our blocks")
-    return _int(tokens, "k", place, 1, 31)
+    return _int(tokens, "k", place, low, 31)
 
 
 def _int(tokens: Mapping[str, str], key: str, place: str, low: int, high: int, default: int | None = None) -> int:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from nas.arch import Arch, Block, Knob, shown
 from nas.arch.blocks import knob_values, lower, make_divisible
 from nas.arch.blockstrings.grammar import FORMS, TF_ACTS, TIMM_ACTS, LayerString
-from nas.arch.blockstrings.reading import OPS, hidden_width, parse, stem_width
+from nas.arch.blockstrings.reading import OPS, hidden_width, parse, squeezed_by_timm, stem_width
 
 
 @dataclass(frozen=True)
@@ -71,23 +70,42 @@ def _described(block: Block, defaults: Mapping[str, Knob], width: int, form: str
     if values["skip"] == "pool":
         raise ValueError(f"{place}.skip: the {form} form has no pooling skip")
     kind, expand, hidden = _kind(block.op, values, width, form, place)
-    gated = (
-        width if values["se_of"] == "input" or block.op == "sepconv" else values["width"] if kind == "cn" else hidden
-    )
-    se = values["se"]
-    if values["se_width"]:
-        fits = partial(_squeezes, base=gated, values=values)
-        se = _ratio(values["se_width"], gated, fits, f"{place}.se_width")
+    if form == "tf" and values.get("group_size") != model.get("group_size"):
+        raise ValueError(f"{place}.group_size: the tf form has no token for it")
     return LayerString(
         kind=kind,
-        kernel=values["kernel"],
+        kernel=values["mid_kernel" if kind == "uir" else "kernel"],
         expand=expand,
         width=values["width"],
-        se=se,
+        se=_se_ratio(kind, values, width, hidden, expand, form, place),
         act=values["act"] if _act_told(block, values, model, defaults, form) else None,
         skip=values["skip"] == "identity",
         given=width,
+        start=values.get("start_kernel", 0),
+        end=values.get("end_kernel", 0),
+        group_size=values["group_size"] if values.get("group_size") != model.get("group_size") else None,
     )
+
+
+def _se_ratio(
+    kind: str, values: Mapping[str, Knob], width: int, hidden: int, expand: float | None, form: str, place: str
+) -> float:
+    """The ratio in a string that gives as many squeezed channels as the layer has; 0 where it has none."""
+    of_input = values["se_of"] == "input" or kind in ("ds", "dsa")
+    base = width if of_input else values["width"] if kind == "cn" else hidden
+    squeezed = values["se_width"] or max(1, int(base * values["se"]))
+    rounds = form == "timm" and values["se_divisor"] == 1 and kind != "cn"
+
+    def fits(ratio: float) -> bool:
+        if rounds:
+            return squeezed_by_timm(ratio, hidden, expand, values["se_of"]) == squeezed
+        return _squeezes(ratio, base, values)
+
+    if not (values["se"] or values["se_width"]):
+        return 0.0
+    if not values["se_width"] and (not rounds or fits(values["se"])):
+        return values["se"]
+    return _ratio(squeezed, base, fits, f"{place}.se_width")
 
 
 def _act_told(
@@ -99,7 +117,10 @@ def _act_told(
     return "act" not in defaults or (block.get("act") is not None and values["act"] in TIMM_ACTS.values())
 
 
-_TOLD = ("width", "kernel", "expand", "hidden", "act", "se", "se_width", "skip", "force_expand", "project_act")
+_TOLD = (
+    "width", "kernel", "expand", "hidden", "act", "se", "se_width", "skip", "force_expand", "project_act", "group_size",
+    "start_kernel", "mid_kernel", "end_kernel",
+)  # fmt: skip
 
 
 def _squeezes(ratio: float, base: int, values: Mapping[str, Knob]) -> bool:
@@ -116,9 +137,11 @@ def _kind(op: str, values: Mapping[str, Knob], width: int, form: str, place: str
         return "dsa", None, width
     if op in ("sepconv", "conv"):
         return ("ds" if op == "sepconv" else "cn"), (1.0 if form == "tf" else None), width
-    kinds = ("ds", "ir") if op == "mbconv" else ("cn", "er")
+    kinds = {"mbconv": ("ds", "ir"), "fused_mbconv": ("cn", "er"), "uib": ("", "uir")}[op]
+    if op == "uib" and form == "tf":
+        raise ValueError(f"{place}: the tf form has no block for uib")
     hidden = values["hidden"] or hidden_width(width, values["expand"], values)
-    if hidden == width and not values["force_expand"]:
+    if op != "uib" and hidden == width and not values["force_expand"]:
         return kinds[0], 1.0, hidden
     if hidden == width and form == "tf":
         raise ValueError(f"{place}.force_expand: the tf form has no expansion of 1")
@@ -161,7 +184,10 @@ def _text(layer: LayerString, form: str, place: str) -> str:
         else "_noskip"
     )
     act = _token(layer.act, {act: f"_{token}" for token, act in TIMM_ACTS.items()}, form, place)
-    return f"{layer.kind}_r{layer.repeat}_k{layer.kernel}_s{layer.stride}{expand}_c{layer.width}{se}{act}{skip}"
+    start, end = (f"a{layer.start}_", f"_p{layer.end}" if layer.end else "") if layer.kind == "uir" else ("", "")
+    size = f"r{layer.repeat}_{start}k{layer.kernel}{end}_s{layer.stride}{expand}"
+    groups = f"_gs{layer.group_size}" if layer.group_size is not None else ""
+    return f"{layer.kind}_{size}{groups}_c{layer.width}{se}{act}{skip}"
 
 
 def _token(act: str | None, tokens: Mapping[str, str], form: str, place: str) -> str:

@@ -51,6 +51,8 @@ def absolute(arch: Arch) -> Arch:
                 else {"expand": 0, "hidden": hidden, "force_expand": True}
             )
             block = block.replace(**fixed)
+        if block.op == "uib":
+            block = block.replace(expand=0, hidden=names["expand.conv"])
         if "se.reduce" in names:
             block = block.replace(se=0, se_width=names["se.reduce"])
         blocks.append(block)

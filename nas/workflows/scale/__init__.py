@@ -5,9 +5,9 @@ b4 = preset(load_arch("efficientnet_b0"), 4)
 twice = compound(arch, 1)                           # about twice the multiply-adds
 """
 
+from nas.arch.multipliers import depth_multiplier, replace_knobs, width_multiplier, with_resolution
 from nas.workflows.scale.compound import EFFICIENTNET, Coefficients, compound, grid, preset, to_budget
 from nas.workflows.scale.family import family_space
-from nas.workflows.scale.multipliers import depth_multiplier, replace_knobs, width_multiplier, with_resolution
 
 __all__ = [
     "EFFICIENTNET",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nas.arch import MAX_RESOLUTION, Arch, number, whole
-from nas.workflows.scale.multipliers import depth_multiplier, width_multiplier, with_resolution
+from nas.arch.multipliers import depth_multiplier, width_multiplier, with_resolution
 
 # B1 .. B8: width, depth, resolution, dropout, set by hand in the published code; exact powers differ.
 EFFICIENTNET = {

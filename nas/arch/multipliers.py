@@ -26,7 +26,7 @@ def width_multiplier(
         return arch
 
     def scaled(width: int) -> int:
-        return whole(_rounded(width * alpha, divisor, at_least), 1, MAX_WIDTH, "width_multiplier: width")
+        return whole(rounded_width(width * alpha, divisor, at_least), 1, MAX_WIDTH, "width_multiplier: width")
 
     def block(old: Block, keep: tuple[str, ...] = ()) -> Block:
         return old.replace(**{k: scaled(v) for k, v in old.knobs if k in (*WIDTHS, "conv") and k not in keep and v})
@@ -38,7 +38,13 @@ def width_multiplier(
     )
 
 
-def _rounded(width: float, divisor: int, at_least: float) -> int:
+def rounded_width(width: float, divisor: int, at_least: float) -> int:
+    """A multiple of `divisor` near a width, not under `at_least` of it; with `divisor: 1` cut off, 8 or more.
+
+    Example:
+        >>> rounded_width(24 * 1.4, 8, 0.9), rounded_width(24 * 0.35, 1, 0.9)
+        (32, 8)
+    """
     if divisor == 1:
         return max(8, int(width))
     if at_least == 0.9:
