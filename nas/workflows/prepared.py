@@ -1,7 +1,7 @@
 """Images made ready as they were for the weights that a training starts from, so that the first layers see what they know.
 
 A network whose images are normalized otherwise computes something else, in silence: EfficientNet-Lite0 knows 87 % of 1,000 images of
-ImageNet by its own mean and std, 78 % by ImageNet's.
+ImageNet by its own mean and std, 76 % by ImageNet's.
 """
 
 from __future__ import annotations

