@@ -5,6 +5,8 @@ from nas.convert.fold import folded
 from nas.convert.keras import Layer, import_layers, layers_of
 from nas.convert.keras_file import read_layers
 from nas.convert.onnx import onnx_bytes
+from nas.convert.onnx_file import read_onnx
+from nas.convert.onnx_layers import import_onnx
 from nas.convert.preprocess import Preprocess
 from nas.convert.stablehlo import stablehlo_bytes
 from nas.convert.start import starting_weights
@@ -20,11 +22,13 @@ __all__ = [
     "Preprocess",
     "folded",
     "import_layers",
+    "import_onnx",
     "import_state_dict",
     "layers_of",
     "onnx_bytes",
     "quantized_tflite",
     "read_layers",
+    "read_onnx",
     "read_torch",
     "stablehlo_bytes",
     "starting_weights",

@@ -13,6 +13,8 @@ from nas.arch.graph import Graph
 from nas.convert.fill import Imported, copied, fill
 from nas.convert.keras import import_layers
 from nas.convert.keras_file import read_layers
+from nas.convert.onnx_file import OnnxWeights, read_onnx
+from nas.convert.onnx_layers import import_onnx
 from nas.convert.state_dict import Chosen, choose_by_name
 from nas.convert.torch_file import read_torch
 from nas.convert.torch_layers import SUFFIXES, import_state_dict
@@ -24,7 +26,7 @@ from nas.nn.weights import ORIGINS, HostVariables, load_arrays, nested, split_so
 
 KERAS_FILES = (".h5", ".keras")
 TORCH_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .bin and .ckpt are other tools' names of the same
-SAFETENSORS = ".safetensors"
+SAFETENSORS, ONNX = ".safetensors", ".onnx"
 MAX_BYTES = 8 << 30
 
 
@@ -37,7 +39,7 @@ def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
 
     Args:
         source: `keras:<file>`; a weights.npz of this project; or a state dict of PyTorch in a .pth, .pt, .safetensors or
-            .npz, with `timm:` or `torchvision:` before it where the file is of one of those.
+            .npz, with `timm:` or `torchvision:` before it where the file is of one of those; an .onnx.
         graph: The network.
         seed: Of the initial weights.
 
@@ -49,13 +51,15 @@ def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
     if origin != "keras" and suffix in KERAS_FILES:
         raise ValueError(f"{path}: a Keras file; write weights=keras:{path}")
     start = _initial(graph, seed)
-    given = read_layers(path) if origin == "keras" else read_arrays(path)
+    given = read_layers(path) if origin == "keras" else read_onnx(path) if suffix == ONNX else read_arrays(path)
     try:
+        if isinstance(given, OnnxWeights):
+            return import_onnx(given, graph, start)
         if isinstance(given, list):
             return import_layers(given, graph, start)
         if not isinstance(given, Chosen):
             return _same_names(given, start)
-        imported = import_state_dict(given.arrays, graph, start, is_sorted=suffix == SAFETENSORS)
+        imported = import_state_dict(given.arrays, graph, start, is_sorted=suffix == SAFETENSORS or None)
     except ValueError as error:
         raise ValueError(f"{path}: {one_line(str(error))}") from None
     notes = (given.note, *imported.notes, _convention(origin, path, graph))

