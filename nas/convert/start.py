@@ -15,6 +15,7 @@ from nas.convert.keras import import_layers
 from nas.convert.keras_file import read_layers
 from nas.convert.onnx_file import OnnxWeights, read_onnx
 from nas.convert.onnx_layers import import_onnx
+from nas.convert.pretrained import pretrained_file
 from nas.convert.state_dict import Chosen, choose_by_name
 from nas.convert.torch_file import read_torch
 from nas.convert.torch_layers import SUFFIXES, import_state_dict
@@ -22,7 +23,7 @@ from nas.core.safetensors import from_bytes
 from nas.core.text import one_line
 from nas.data.conventions import network_name
 from nas.nn.network import init
-from nas.nn.weights import ORIGINS, HostVariables, load_arrays, nested, split_source
+from nas.nn.weights import IMAGENET, ORIGINS, HostVariables, load_arrays, nested, split_source
 
 KERAS_FILES = (".h5", ".keras")
 TORCH_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .bin and .ckpt are other tools' names of the same
@@ -39,7 +40,8 @@ def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
 
     Args:
         source: `keras:<file>`; a weights.npz of this project; or a state dict of PyTorch in a .pth, .pt, .safetensors or
-            .npz, with `timm:` or `torchvision:` before it where the file is of one of those; an .onnx.
+            .npz, with `timm:` or `torchvision:` before it where the file is of one of those; an .onnx; or `imagenet`,
+            for a network that `nas.convert.pretrained` has a package of.
         graph: The network.
         seed: Of the initial weights.
 
@@ -47,6 +49,7 @@ def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
         ValueError: Naming the file and the first layer that does not fit.
     """
     origin, path = split_source(source)
+    path = pretrained_file(graph) if origin == IMAGENET else path
     suffix = path.suffix.lower()
     if origin != "keras" and suffix in KERAS_FILES:
         raise ValueError(f"{path}: a Keras file; write weights=keras:{path}")

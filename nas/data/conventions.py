@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 from nas.core.jsonio import parse_json
 from nas.data.pixels import Resize
-from nas.nn.weights import split_source
+from nas.nn.weights import IMAGENET, split_source
 
 Named: TypeAlias = Literal["imagenet", "inception"]
 Numbers: TypeAlias = tuple[float, ...]
@@ -24,6 +24,7 @@ NORMALIZATIONS: Mapping[str, tuple[Numbers, Numbers]] = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "inception": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
 }
+LITE: tuple[Numbers, Numbers] = ((127 / 255,) * 3, (128 / 255,) * 3)  # (x - 127) / 128, of all that `weights=imagenet` knows
 CONFIG = "config.json"
 RULES: Mapping[object, Resize] = {"center": "crop", "squash": "squash"}  # by timm's crop_mode
 HALVES = re.compile(r"tf_(efficientnet_(lite|e[slm]|cc_)|efficientnetv2_([slm]|xl)|mobilenetv3_|inception_v3)")
@@ -49,7 +50,7 @@ class Convention:
 
 
 def convention_of(source: str) -> Convention | None:
-    """How images were made ready for weights of timm or torchvision.
+    """How images were made ready for weights of timm or torchvision, or for `imagenet`.
 
     Args:
         source: As `weights=` has it.
@@ -69,6 +70,8 @@ def convention_of(source: str) -> Convention | None:
         True
     """
     origin, path = split_source(source)
+    if origin == IMAGENET:
+        return Convention(*LITE, "crop", "as EfficientNet-Lite was trained")
     if origin == "torchvision":
         name: Named = "inception" if TRANSFORMED.match(network_name(path)) else "imagenet"
         return Convention(*NORMALIZATIONS[name], "crop", "as torchvision trains its classifiers")

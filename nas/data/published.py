@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from nas.arch import Arch
 from nas.data.conventions import network_name
-from nas.nn.weights import split_source
+from nas.nn.weights import IMAGENET, split_source
 
 Window: TypeAlias = tuple[str, float]  # padding and eps
 SAME, TORCH, TORCH_1E3 = ("same", 1e-3), ("torch", 1e-5), ("torch", 1e-3)
@@ -45,6 +45,8 @@ def window_of(source: str, arch_name: str = "") -> Window | None:
     """
     origin, path = split_source(source)
     name = network_name(path)
+    if origin == IMAGENET:
+        return SAME
     if origin == "torchvision":
         return TORCH_1E3 if TORCHVISION_1E3.match(name) or TORCHVISION_1E3.match(arch_name) else TORCH
     return next((window for pattern, window in TIMM if re.match(pattern, name)), None) if origin == "timm" else None

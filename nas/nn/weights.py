@@ -22,16 +22,19 @@ Variables: TypeAlias = "Mapping[str, Arrays]"  # collection ("params", "stats") 
 HostArrays: TypeAlias = dict[str, dict[str, np.ndarray]]
 HostVariables: TypeAlias = dict[str, HostArrays]
 ORIGINS = ("keras", "timm", "torchvision")
+IMAGENET = "imagenet"  # the whole of `weights=`: published weights of an installed package
 TORCH_HINT = "Files of PyTorch are read by weights= of nas train, under a name that ends in .pth or .pt"
 
 
 def split_source(source: str) -> tuple[str, Path]:
-    """What `weights=` names: where the file comes from, empty where it is not said, and its path.
+    """What `weights=` names: where the file comes from, empty where it is not said, and its path; of `imagenet` that word.
 
     Example:
         >>> split_source("timm:nets/model.safetensors")
         ('timm', PosixPath('nets/model.safetensors'))
     """
+    if source == IMAGENET:
+        return IMAGENET, Path(IMAGENET)
     origin, colon, name = source.partition(":")
     return (origin, Path(name).expanduser()) if colon and origin in ORIGINS else ("", Path(source).expanduser())
 

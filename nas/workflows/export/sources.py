@@ -14,7 +14,7 @@ from nas.data import Dataset, load_dataset
 from nas.data.published import as_published
 from nas.data.record import DataRecord, record_of
 from nas.latency import make_device
-from nas.nn.weights import Variables, split_source
+from nas.nn.weights import IMAGENET, Variables, split_source
 from nas.records import JSON
 from nas.report.front import unconfirmed
 from nas.tasks import outputs, task_of
@@ -55,7 +55,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
     source = command.weights
     assert source is not None
     origin, weights = split_source(source)
-    if not weights.is_file():
+    if origin != IMAGENET and not weights.is_file():
         raise ValueError(f"weights: {weights}: no such file")
     record = {} if origin else _record(weights.with_name("result.json"))
     settings = command.dataset or record.get("dataset")
