@@ -22,12 +22,15 @@ Variables: TypeAlias = "Mapping[str, Arrays]"  # collection ("params", "stats") 
 HostArrays: TypeAlias = dict[str, dict[str, np.ndarray]]
 HostVariables: TypeAlias = dict[str, HostArrays]
 ORIGINS = ("keras", "timm", "torchvision")
+BUNDLED, TRAINED = "weights.safetensors", "weights.npz"  # in a bundle, and in the folder of a training
 IMAGENET = "imagenet"  # the whole of `weights=`: published weights of an installed package
 TORCH_HINT = "Files of PyTorch are read by weights= of nas train, under a name that ends in .pth or .pt"
 
 
 def split_source(source: str) -> tuple[str, Path]:
     """What `weights=` names: where the file comes from, empty where it is not said, and its path; of `imagenet` that word.
+
+    A folder stands for the weights in it: a bundle, or what a training left.
 
     Example:
         >>> split_source("timm:nets/model.safetensors")
@@ -36,7 +39,11 @@ def split_source(source: str) -> tuple[str, Path]:
     if source == IMAGENET:
         return IMAGENET, Path(IMAGENET)
     origin, colon, name = source.partition(":")
-    return (origin, Path(name).expanduser()) if colon and origin in ORIGINS else ("", Path(source).expanduser())
+    if colon and origin in ORIGINS:
+        return origin, Path(name).expanduser()
+    path = Path(source).expanduser()
+    files = (path / BUNDLED, path / TRAINED) if path.is_dir() else ()
+    return "", next((file for file in files if file.is_file()), path)
 
 
 def save_weights(path: Path, variables: Variables) -> None:

@@ -7,31 +7,34 @@ from pathlib import Path
 from nas.core.jsonio import parse_json
 from nas.data.record import KEY, DataRecord, record_from
 from nas.journal import Journal
+from nas.nn.weights import BUNDLED, split_source
 from nas.workflows.trained import RESULT
 
-JOURNAL = "journal.sqlite"
+JOURNAL, INDEX = "journal.sqlite", "bundle.json"
 
 
 def recorded(weights: str | Path) -> DataRecord | None:
-    """The record of the training that left a file of weights: in result.json beside it, or in the journal of its run.
+    """The record of the training that left a file of weights: in result.json or a bundle's index beside it, or in the journal of its run.
 
     None where there is neither, as for weights from elsewhere. Raises ValueError, one line, where it cannot be read.
     """
-    path = Path(weights).expanduser()
-    if not path.is_file():
+    origin, path = split_source(str(weights))
+    if origin or not path.is_file():
         return None
+    if path.name == BUNDLED and (index := path.with_name(INDEX)).is_file():
+        return _of_training(index, "no index of a bundle")
     if (result := path.with_name(RESULT)).is_file():
         return _of_training(result)
     return _of_run(found) if (found := path.parent.parent / JOURNAL).is_file() else None
 
 
-def _of_training(path: Path) -> DataRecord:
+def _of_training(path: Path, fault: str = "not a result of nas train") -> DataRecord:
     try:
         return record_from(parse_json(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: not a result of nas train: {error}") from None
+        raise ValueError(f"{path}: {fault}: {error}") from None
 
 
 def _of_run(path: Path) -> DataRecord | None:

@@ -123,10 +123,13 @@ def test_gray_images_keep_their_own(tmp_path: Path) -> None:
     assert prepared(given := dataset(channels=1), "torchvision:a.pth") == (given, None)
 
 
-def test_the_record_beside_our_weights_decides(tmp_path: Path) -> None:
+@pytest.mark.parametrize("record, file", [("result.json", "weights.npz"), ("bundle.json", "weights.safetensors")])
+@pytest.mark.parametrize("by_folder", [False, True])
+def test_the_record_beside_our_weights_decides(record: str, file: str, by_folder: bool, tmp_path: Path) -> None:
     trained = dataclasses.replace(dataset(), mean=(0.1, 0.2, 0.3), resize="pad", classes=("x", "y"))
-    (tmp_path / "result.json").write_text(json.dumps(record_of(trained).plain()))
-    (weights := tmp_path / "weights.npz").touch()
+    (tmp_path / record).write_text(json.dumps(record_of(trained).plain()))
+    (tmp_path / file).touch()
+    weights = tmp_path if by_folder else tmp_path / file
     ours, line = prepared(dataset(), str(weights))
     assert (ours.mean, ours.std) == (trained.mean, trained.std)
     assert "as recorded beside them" in (line or "")
