@@ -17,6 +17,7 @@ from nas.convert.onnx_file import OnnxWeights, read_onnx
 from nas.convert.onnx_layers import import_onnx
 from nas.convert.pretrained import pretrained_file
 from nas.convert.state_dict import Chosen, choose_by_name
+from nas.convert.tf_names import from_tensorflow, is_tensorflow
 from nas.convert.torch_file import read_torch
 from nas.convert.torch_layers import SUFFIXES, import_state_dict
 from nas.core.safetensors import from_bytes
@@ -86,8 +87,17 @@ def read_arrays(path: Path) -> HostVariables | Chosen[np.ndarray]:
     arrays = _read_safetensors(path) if suffix == SAFETENSORS else load_arrays(path)
     if suffix == SAFETENSORS and all("/" in name for name in arrays):
         return _of_bundle(arrays)
+    if suffix == ".npz" and is_tensorflow(arrays):
+        return _named(path, arrays)
     is_state_dict = any(name.rpartition(".")[2] in SUFFIXES and "|" not in name for name in arrays)
     return choose_by_name(arrays) if is_state_dict or suffix == SAFETENSORS else nested(arrays, path)
+
+
+def _named(path: Path, arrays: Mapping[str, np.ndarray]) -> Chosen[np.ndarray]:
+    try:
+        return from_tensorflow(arrays)
+    except ValueError as error:
+        raise ValueError(f"{path}: {one_line(str(error))}") from None
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
