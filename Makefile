@@ -27,7 +27,7 @@ install: $(STAMP)
 
 # Without ARGS a first search whose front is worth reading: images of 16 pixels, and half of the trials at even steps of the cost.
 search: $(STAMP)
-	@$(BIN)/python -m nas search $(if $(strip $(ARGS)),$(ARGS),dataset.resolution=16 search.stratified=12)
+	@$(BIN)/python -m nas search $(if $(strip $(ARGS)),$(ARGS),run=runs/default dataset.resolution=16 search.stratified=12)
 
 # A process runs whole files; all tests that use Ray run in one.
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup --no-loadscope-reorder

@@ -62,6 +62,8 @@ def test_every_command_is_shown_and_described() -> None:
     assert all(f"`nas {name}`" in described for name in COMMANDS)
     readme = PAGES[0].read_text(encoding="utf-8")
     assert "\nmake search" in readme
+    assert "report in runs/default/" in readme
+    assert "run=runs/default " in (DOCS.parent / "Makefile").read_text(encoding="utf-8")
     assert "\nmake test" in readme
 
 
