@@ -89,6 +89,13 @@ class Graph:
         """Shapes that a node reads, in the order of its inputs."""
         return [self.nodes[i].shape for i in node.inputs]
 
+    def flattened(self, node: Node) -> Node | None:
+        """The `flatten` whose values a node reads in their order, dropout or an activation maybe between; None where there is none."""
+        source = self.nodes[node.inputs[0]]
+        while source.op in ("dropout", "act"):
+            source = self.nodes[source.inputs[0]]
+        return source if source.op == "flatten" else None
+
 
 def param_shapes(node: Node, inputs: list[Shape]) -> dict[str, tuple[int, ...]]:
     """Shapes of a node's trainable arrays.

@@ -93,9 +93,8 @@ def _input_channels(graph: Graph, i: int, groups: list[int], kept: dict[int, np.
     node = graph.nodes[i]
     if not node.inputs:
         return None
-    source = graph.nodes[node.inputs[0]]
-    if source.op == "flatten":
-        _check_flat(graph, source, kept.get(groups[source.inputs[0]]))
+    if (flat := graph.flattened(node)) is not None:
+        _check_flat(graph, flat, kept.get(groups[flat.inputs[0]]))
     return kept.get(groups[node.inputs[0]])
 
 

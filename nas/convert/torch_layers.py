@@ -162,8 +162,8 @@ def _places(graph: Graph) -> list[_Place]:
         if shapes := param_shapes(node, graph.in_shapes(node)):
             shapes = {"mean": shapes["scale"], "var": shapes["scale"], **shapes} if node.op == "norm" else shapes
             shapes = {**shapes, "kernel": (1, 1, *shapes["kernel"])} if node.op == "dense" else shapes
-            source = graph.nodes[node.inputs[0]]
-            pixels = graph.in_shapes(source)[0] if source.op == "flatten" else (1, 1, 0)
+            flat = graph.flattened(node)
+            pixels = graph.in_shapes(flat)[0] if flat else (1, 1, 0)
             found.append(_Place(node, pixels if pixels[:2] != (1, 1) else None, shapes))
     return found
 

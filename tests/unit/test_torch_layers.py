@@ -54,10 +54,10 @@ def residual(op: str, classes: int = 5) -> Graph:
     return graph_of({"op": "conv", "width": 16 if op == "residual" else 4, "stride": 2}, stages, {"op": "classifier"}, classes)
 
 
-def dense() -> Graph:
+def dense(**head: Any) -> Graph:
     """Feature maps made flat before two dense layers."""
     stages = [{"op": "conv", "repeat": 1, "width": 6, "stride": 2, "bias": True}]
-    return graph_of({"op": "conv", "width": 4, "stride": 2}, stages, {"op": "mlp", "widths": [7]})
+    return graph_of({"op": "conv", "width": 4, "stride": 2}, stages, {"op": "mlp", "widths": [7], **head})
 
 
 def timm(name: str, expands: bool) -> str:
@@ -143,9 +143,10 @@ def test_every_array_finds_its_place(name: str, kind: str, tmp_path: Path) -> No
     assert same(imported.variables, variables)
 
 
-def test_flat_pixels_are_put_in_our_order() -> None:
+@pytest.mark.parametrize("head", [{}, {"dropout": 0.5, "dropout_at": "before"}, {"dropout": 0.5}], ids=str)
+def test_flat_pixels_are_put_in_our_order(head: dict[str, Any]) -> None:
     """PyTorch's flat feature map runs over rows and columns of a channel first; ours over the channels of a pixel."""
-    graph = dense()
+    graph = dense(**head)
     variables = settled(graph)
     arrays = to_torch(graph, variables, plain)
     ours = variables["params"]["head/dense1"]["kernel"]
