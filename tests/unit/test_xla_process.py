@@ -14,6 +14,7 @@ import pytest
 from nas.arch.blocks import lower
 from nas.convert import stablehlo_bytes
 from nas.latency import DeviceError
+from nas.latency.devices import xla_process
 from nas.latency.devices.timed import typical_values
 from nas.latency.devices.xla_process import XlaProcess
 from nas.latency.timing import Program, Rounds
@@ -88,6 +89,29 @@ def test_a_death_is_said_and_costs_the_programs_of_that_process_alone(model: byt
             program.burst()
     finally:
         process.close()
+
+
+def test_an_interrupted_request_does_not_answer_the_next_one(model: bytes, monkeypatch: pytest.MonkeyPatch):
+    process = XlaProcess()
+    try:
+        loaded = process.load(model, IMAGES)
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(xla_process, "_exchanged", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                loaded.burst()
+        again = process.load(model, IMAGES)
+        assert again.memory_bytes is not None
+        assert again.burst() >= 1
+    finally:
+        process.close()
+
+
+def interrupt(process: subprocess.Popen[bytes], message: bytes) -> bytes:
+    """Ctrl-C while the answer is awaited."""
+    assert process.stdin is not None
+    process.stdin.write(message)
+    process.stdin.flush()
+    raise KeyboardInterrupt
 
 
 ASKING = """

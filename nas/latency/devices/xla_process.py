@@ -128,19 +128,16 @@ class XlaProcess:
     def ask(self, request: dict[str, JSON], blobs: list[bytes] | None = None) -> Mapping[str, JSON]:
         """The answer to a request. Raises RuntimeError with the error that is the answer, or how the process ended."""
         with self._lock:
-            if self._process is None:
-                self._process = _started()
             if any(number <= self._lost for number in _numbers(request)):
                 raise RuntimeError("the process that had compiled it has ended")
+            if self._process is None:
+                self._process = _started()
             line = json.dumps({**request, "drop": list(self._taken()), "bytes": [len(blob) for blob in blobs or ()]})
-            assert self._process.stdin is not None
-            assert self._process.stdout is not None
             try:
-                self._process.stdin.write(b"".join([line.encode(), b"\n", *(blobs or ())]))
-                self._process.stdin.flush()
-                answered = self._process.stdout.readline()
-            except OSError:
-                answered = b""
+                answered = _exchanged(self._process, b"".join([line.encode(), b"\n", *(blobs or ())]))
+            except BaseException:  # Ctrl-C: its answer, still to come, would be taken for that of the next request
+                self.close()
+                raise
             if not answered.endswith(b"\n"):
                 raise RuntimeError(f"the process that runs it ended with {self._ended()}")
             answer = json.loads(answered)
@@ -162,6 +159,18 @@ class XlaProcess:
             except OSError:  # what could not be written any more
                 continue
         return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _exchanged(process: subprocess.Popen[bytes], message: bytes) -> bytes:
+    """The line that answers a message; without its end where the process has died."""
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(message)
+        process.stdin.flush()
+        return process.stdout.readline()
+    except OSError:
+        return b""
 
 
 def _numbers(request: Mapping[str, JSON]) -> list[int]:
