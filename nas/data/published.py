@@ -17,11 +17,11 @@ from nas.arch import Arch
 from nas.data.conventions import network_name
 from nas.nn.weights import IMAGENET, split_source
 
-Window: TypeAlias = tuple[str, float]  # padding and eps
+PaddingAndEps: TypeAlias = tuple[str, float]
 SAME, TORCH, TORCH_1E3 = ("same", 1e-3), ("torch", 1e-5), ("torch", 1e-3)
 
 # The first pattern that the name begins with. timm names what it has from TensorFlow tf_.
-TIMM: tuple[tuple[str, Window], ...] = (
+TIMM: tuple[tuple[str, PaddingAndEps], ...] = (
     (r"tf_|efficientnet_b[123]_pruned", SAME),
     (r"mobilenetv3_rw|inception_v3|inception_v4|inception_resnet_v2", TORCH_1E3),
     (r"(legacy_|gluon_|tv_|cs|ese_)?(efficientnet|gc_efficientnet|mobilenet|mnasnet|semnasnet|spnasnet|fbnet|tinynet|lcnet|hardcorenas|"
@@ -30,7 +30,7 @@ TIMM: tuple[tuple[str, Window], ...] = (
 TORCHVISION_1E3 = re.compile(r"mobilenet_?v3|googlenet|inception_?v3|efficientnet_b[567]|efficientnet_?v2")
 
 
-def window_of(source: str, arch_name: str = "") -> Window | None:
+def padding_and_eps(source: str, arch_name: str = "") -> PaddingAndEps | None:
     """Padding and eps of the network that a file's weights are of, by its library and name; None where that is not known.
 
     Args:
@@ -38,9 +38,9 @@ def window_of(source: str, arch_name: str = "") -> Window | None:
         arch_name: What the architecture is called: torchvision's files are found by it where they were renamed.
 
     Example:
-        >>> window_of("timm:tf_mobilenetv3_small_100.safetensors"), window_of("torchvision:net.pth", "efficientnet_b5")
+        >>> padding_and_eps("timm:tf_mobilenetv3_small_100.safetensors"), padding_and_eps("torchvision:net.pth", "efficientnet_b5")
         (('same', 0.001), ('torch', 0.001))
-        >>> window_of("timm:model.pth") is None
+        >>> padding_and_eps("timm:model.pth") is None
         True
     """
     origin, path = split_source(source)
@@ -49,7 +49,7 @@ def window_of(source: str, arch_name: str = "") -> Window | None:
         return SAME
     if origin == "torchvision":
         return TORCH_1E3 if TORCHVISION_1E3.match(name) or TORCHVISION_1E3.match(arch_name) else TORCH
-    return next((window for pattern, window in TIMM if re.match(pattern, name)), None) if origin == "timm" else None
+    return next((both for pattern, both in TIMM if re.match(pattern, name)), None) if origin == "timm" else None
 
 
 def as_published(arch: Arch, source: str | None) -> tuple[Arch, str | None]:
@@ -62,9 +62,9 @@ def as_published(arch: Arch, source: str | None) -> tuple[Arch, str | None]:
     Returns:
         The architecture, and None where it was right already or nothing is known.
     """
-    window = window_of(source, arch.name) if source else None
-    if source is None or window is None or window == (arch.padding, arch.norm_eps):
+    found = padding_and_eps(source, arch.name) if source else None
+    if source is None or found is None or found == (arch.padding, arch.norm_eps):
         return arch, None
-    padding, eps = window
+    padding, eps = found
     line = f"weights: as in {split_source(source)[0]}, padding: {padding} and norm_eps: {eps:g}"
     return dataclasses.replace(arch, padding=padding, norm_eps=eps), line

@@ -28,7 +28,7 @@ def known(source: str | None) -> Convention | None:
     return convention_of(source)
 
 
-def squared_as(settings: Mapping[str, JSON], source: str | None) -> dict[str, JSON]:
+def with_resize_of(settings: Mapping[str, JSON], source: str | None) -> dict[str, JSON]:
     """Settings of a dataset; where they leave `resize` open, it becomes the rule of the weights."""
     found = known(source)
     if settings.get("resize") is not None or found is None or found.resize is None:

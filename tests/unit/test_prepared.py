@@ -16,7 +16,7 @@ from nas.data import Dataset, Split
 from nas.data.conventions import NORMALIZATIONS, convention_of
 from nas.data.published import as_published
 from nas.data.record import record_of
-from nas.workflows.prepared import Normalization, prepared, squared_as
+from nas.workflows.prepared import Normalization, prepared, with_resize_of
 from nas.workflows.train import TrainCommand
 
 IMAGENET, HALVES = NORMALIZATIONS["imagenet"], NORMALIZATIONS["inception"]
@@ -133,7 +133,7 @@ def test_the_record_beside_our_weights_decides(record: str, file: str, by_folder
     ours, line = prepared(dataset(), str(weights))
     assert (ours.mean, ours.std) == (trained.mean, trained.std)
     assert "as recorded beside them" in (line or "")
-    assert squared_as({"name": "folder"}, str(weights)) == {"name": "folder", "resize": "pad"}
+    assert with_resize_of({"name": "folder"}, str(weights)) == {"name": "folder", "resize": "pad"}
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_the_record_beside_our_weights_decides(record: str, file: str, by_folder
     ],
 )
 def test_images_become_square_as_those_of_the_weights_unless_the_user_says(settings: Any, source: str | None, resize: str | None) -> None:
-    assert squared_as(settings, source).get("resize") == resize
+    assert with_resize_of(settings, source).get("resize") == resize
 
 
 @pytest.mark.parametrize(

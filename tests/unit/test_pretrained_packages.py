@@ -16,7 +16,7 @@ from nas.arch.graph import Graph
 from nas.convert import starting_weights
 from nas.convert.pretrained import NETWORKS, pretrained_file
 from nas.data.conventions import convention_of
-from nas.data.published import window_of
+from nas.data.published import padding_and_eps
 from nas.nn.network import init
 from torch_files import write_torch
 
@@ -64,7 +64,7 @@ def test_conventions_come_with_it() -> None:
     found = convention_of("imagenet")
     assert found is not None
     assert (found.mean, found.std, found.resize) == ((127 / 255,) * 3, (128 / 255,) * 3, "crop")
-    assert window_of("imagenet") == ("same", 1e-3)
+    assert padding_and_eps("imagenet") == ("same", 1e-3)
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -37,7 +37,7 @@ from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
 from nas.workflows.over_time import measure_over_time, not_confirmed
 from nas.workflows.photographs import decided
-from nas.workflows.prepared import prepared, squared_as
+from nas.workflows.prepared import prepared, with_resize_of
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.recorded import recorded
 from nas.workflows.run_folder import Run, as_config, open_run, use_plugins
@@ -165,7 +165,7 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     check_workers(command)
     if command.adapt.final_epochs:
         build(Recipe, command.final_recipe, "recipe")
-    command = dataclasses.replace(command, dataset=squared_as(command.dataset, command.weights))
+    command = dataclasses.replace(command, dataset=with_resize_of(command.dataset, command.weights))
     dataset, trained_with = load_dataset(command.dataset), recorded(command.weights)
     dataset = trained_with.normalized(dataset) if trained_with else prepared(dataset, command.weights)[0]
     data = record_of(dataset)

@@ -22,7 +22,7 @@ from nas.workflows.custom import Custom
 from nas.workflows.default_device import resolved
 from nas.workflows.export import Made, available, make_bundle
 from nas.workflows.export.formats import missing
-from nas.workflows.prepared import prepared, squared_as
+from nas.workflows.prepared import prepared, with_resize_of
 from nas.workflows.progress import Progress
 from nas.workflows.recorded import recorded
 
@@ -66,7 +66,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
     arch, line = as_published(arch, source)
     if line:
         progress.message(line)
-    dataset = custom.dataset or load_dataset(squared_as(settings or {}, source))
+    dataset = custom.dataset or load_dataset(with_resize_of(settings or {}, source))
     _check_fit(arch, dataset)
     data = _trained_with(source, dataset, progress)
     variables = whole_weights(source, arch, progress.message)
