@@ -9,12 +9,12 @@ All are pure functions of a graph, its variables and a batch of normalized image
 from nas.explain.gradients import input_gradient, integrated_gradients, saliency, smooth_grad
 from nas.explain.maps import cam, cam_layers, grad_cam
 from nas.explain.pictures import channels, filters, first_filters, grid, heat, overlay
-from nas.explain.shown import METHODS, Ways, explained, picture
+from nas.explain.shown import METHODS, MethodSettings, explained, picture
 from nas.explain.taps import features, find_node, last_map
 
 __all__ = [
     "METHODS",
-    "Ways",
+    "MethodSettings",
     "cam",
     "cam_layers",
     "channels",

@@ -147,6 +147,11 @@ def first_filters(graph: Graph, variables: Variables) -> np.ndarray | None:
     return None
 
 
+def with_colors(image: np.ndarray) -> np.ndarray:
+    """(h, w), (h, w, 1) or (h, w, 3) uint8 as it is; (h, w, c) of another c as the mean of its channels, (h, w, 1)."""
+    return image if image.ndim == 2 or image.shape[2] in (1, 3) else image.mean(2, keepdims=True).astype(np.uint8)
+
+
 def enlarged(picture: np.ndarray, side: int) -> np.ndarray:
     """A picture whose pixels are repeated, until its shorter side has `side` pixels or a few more."""
     times = max(1, math.ceil(side / min(picture.shape[:2])))

@@ -20,7 +20,7 @@ from nas.nn.weights import Variables
 
 
 @dataclass(frozen=True)
-class Ways:
+class MethodSettings:
     """How the methods work.
 
     Args:
@@ -40,24 +40,24 @@ class Ways:
     baseline: tuple[float, ...] | None = None
 
 
-Method = Callable[[Graph, Variables, Array, Array, Ways], Array]
+Method = Callable[[Graph, Variables, Array, Array, MethodSettings], Array]
 
 
-def _integrated(graph: Graph, variables: Variables, images: Array, classes: Array, ways: Ways) -> Array:
+def _integrated(graph: Graph, variables: Variables, images: Array, classes: Array, settings: MethodSettings) -> Array:
     """(n, h, w): how much each pixel moves the score, either way."""
     baseline = None
-    if ways.baseline is not None:
-        baseline = jnp.broadcast_to(jnp.array(ways.baseline, jnp.float32).reshape(1, 1, -1), graph.input_shape)
-    found = integrated_gradients(graph, variables, images, classes, baseline=baseline, steps=ways.steps)
+    if settings.baseline is not None:
+        baseline = jnp.broadcast_to(jnp.array(settings.baseline, jnp.float32).reshape(1, 1, -1), graph.input_shape)
+    found = integrated_gradients(graph, variables, images, classes, baseline=baseline, steps=settings.steps)
     return jnp.abs(found.sum(3))
 
 
 METHODS: dict[str, Method] = {
-    "cam": lambda graph, variables, images, classes, ways: jax.nn.relu(cam(graph, variables, images, classes)),
-    "grad_cam": lambda graph, variables, images, classes, ways: grad_cam(graph, variables, images, classes, ways.node),
-    "saliency": lambda graph, variables, images, classes, ways: saliency(graph, variables, images, classes),
-    "smooth_grad": lambda graph, variables, images, classes, ways: smooth_grad(
-        graph, variables, images, classes, noise=ways.noise, copies=ways.copies, seed=ways.seed
+    "cam": lambda graph, variables, images, classes, settings: jax.nn.relu(cam(graph, variables, images, classes)),
+    "grad_cam": lambda graph, variables, images, classes, settings: grad_cam(graph, variables, images, classes, settings.node),
+    "saliency": lambda graph, variables, images, classes, settings: saliency(graph, variables, images, classes),
+    "smooth_grad": lambda graph, variables, images, classes, settings: smooth_grad(
+        graph, variables, images, classes, noise=settings.noise, copies=settings.copies, seed=settings.seed
     ),
     "integrated_gradients": _integrated,
 }
@@ -71,7 +71,8 @@ SINGLE = 99.0  # the percentile that is brightest in maps of single pixels, wher
 
 
 def explained(
-    graph: Graph, variables: Variables, images: np.ndarray, classes: Sequence[int] | np.ndarray, method: str, ways: Ways | None = None
+    graph: Graph, variables: Variables, images: np.ndarray, classes: Sequence[int] | np.ndarray, method: str,
+    settings: MethodSettings | None = None,
 ) -> np.ndarray:
     """The maps of a method.
 
@@ -83,7 +84,7 @@ def explained(
         images: (n, h, w, c), normalized.
         classes: (n,) the class that is explained in each image.
         method: One of `METHODS`.
-        ways: Its settings.
+        settings: Its settings.
 
     Returns:
         (n, h, w), 0 or more: of the feature map for `cam` and `grad_cam`, else of the image.
@@ -97,7 +98,7 @@ def explained(
         >>> explained(graph, init(graph, 0), np.ones((3, 8, 8, 1), np.float32), [1, 2, 3], "grad_cam").shape
         (3, 4, 4)
     """
-    run, rows, out = _program(graph, method, ways or Ways()), min(ROWS, 1 << max(len(images) - 1, 0).bit_length()), []
+    run, rows, out = _program(graph, method, settings or MethodSettings()), min(ROWS, 1 << max(len(images) - 1, 0).bit_length()), []
     named = {"params": variables["params"], "stats": variables.get("stats", {})}
     for start in range(0, len(images), rows):
         some, of = images[start : start + rows], np.asarray(classes[start : start + rows], np.int32)
@@ -108,8 +109,8 @@ def explained(
 
 
 @lru_cache(maxsize=16)
-def _program(graph: Graph, method: str, ways: Ways) -> Callable[..., Array]:
-    return jax.jit(lambda variables, images, classes: METHODS[method](graph, variables, images, classes, ways))
+def _program(graph: Graph, method: str, settings: MethodSettings) -> Callable[..., Array]:
+    return jax.jit(lambda variables, images, classes: METHODS[method](graph, variables, images, classes, settings))
 
 
 def picture(method: str, image: np.ndarray, values: np.ndarray, side: int = 1) -> np.ndarray:

@@ -25,9 +25,8 @@ from nas.workflows.progress import SILENT, Progress
 
 Method = Literal["cam", "grad_cam", "saliency", "smooth_grad", "integrated_gradients"]
 DEFAULT: tuple[Method, ...] = ("grad_cam", "saliency", "smooth_grad", "integrated_gradients")
-WIDE = 480  # the same of a grid
 MOST = 256  # images at a time, whose maps are held together
-SIDE = 160  # pixels of a picture's shorter side, at least
+SIDE, WIDE = 160, 480  # pixels of the shorter side of a picture, and of a grid of them, at least
 
 
 @dataclass(frozen=True)
@@ -98,9 +97,10 @@ class Explanation:
         Raises:
             KeyError: For a method that was not asked for.
         """
+        from nas.explain.pictures import with_colors
         from nas.explain.shown import picture
 
-        return picture(method, _colored(self.pixels), self.maps[method], side)
+        return picture(method, with_colors(self.pixels), self.maps[method], side)
 
 
 @dataclass(frozen=True)
@@ -223,15 +223,15 @@ def _maps(
     bundle: Bundle, normalized: np.ndarray, classes: np.ndarray, settings: ExplainSettings, tap: int | None, progress: Progress
 ) -> dict[str, np.ndarray]:
     """(n, h, w) by method."""
-    from nas.explain.shown import TITLES, Ways, explained
+    from nas.explain.shown import TITLES, MethodSettings, explained
 
     trained = bundle.trained
     black = tuple(-mean / std for mean, std in zip(trained.mean, trained.std, strict=True))
-    ways = Ways(tap, settings.noise, settings.copies, settings.seed, settings.steps, black)
+    how = MethodSettings(tap, settings.noise, settings.copies, settings.seed, settings.steps, black)
     found = {}
     for method in settings.methods:
         progress.message(f"{TITLES[method]} ...")
-        found[method] = explained(trained.graph, trained.variables, normalized, classes, method, ways)
+        found[method] = explained(trained.graph, trained.variables, normalized, classes, method, how)
     return found
 
 
@@ -269,14 +269,9 @@ def _shown(one: Explanation) -> dict[str, np.ndarray]:
 
 
 def _big(picture: np.ndarray, side: int = SIDE) -> np.ndarray:
-    from nas.explain.pictures import enlarged
+    from nas.explain.pictures import enlarged, with_colors
 
-    return enlarged(_colored(picture), side)
-
-
-def _colored(picture: np.ndarray) -> np.ndarray:
-    """Of other than one or three channels their mean."""
-    return picture if picture.ndim == 2 or picture.shape[2] in (1, 3) else picture.mean(2, keepdims=True).astype(np.uint8)
+    return enlarged(with_colors(picture), side)
 
 
 def fields_csv(fields: Sequence[ReceptiveField]) -> str:

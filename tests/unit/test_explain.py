@@ -17,7 +17,7 @@ from nas.arch.graph import Graph, Node
 from nas.explain.gradients import input_gradient, integrated_gradients, saliency, smooth_grad
 from nas.explain.maps import cam, cam_layers, grad_cam, grad_cam_behind
 from nas.explain.pictures import channels, enlarged, filters, first_filters, grid, heat, overlay, png, scaled, sheet
-from nas.explain.shown import METHODS, Ways, explained
+from nas.explain.shown import METHODS, MethodSettings, explained
 from nas.explain.taps import features, find_node, last_map, logits_and_maps, scores, scores_from, tail_inputs
 from networks import images_of, settled
 from small_bundle import ARCH
@@ -211,9 +211,9 @@ def test_what_hardly_varies_in_a_grid_stays_dark() -> None:
 def test_a_batch_that_is_filled_up_gives_the_maps_of_its_images(method: str) -> None:
     graph = GRAPHS["plain"]
     variables, images = given(graph)
-    ways, many = Ways(copies=1, steps=2, noise=0.0, baseline=(-1.0,)), np.concatenate([images, images[:2]])
-    together = explained(graph, variables, many[:3], [2, 0, 1], method, ways)
-    again = explained(graph, variables, many[:4], [2, 0, 1, 2], method, ways)
+    how, many = MethodSettings(copies=1, steps=2, noise=0.0, baseline=(-1.0,)), np.concatenate([images, images[:2]])
+    together = explained(graph, variables, many[:3], [2, 0, 1], method, how)
+    again = explained(graph, variables, many[:4], [2, 0, 1, 2], method, how)
     assert len(together) == 3
     np.testing.assert_allclose(together, again[:3], rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(again[3], again[0], rtol=1e-4, atol=1e-6)

@@ -69,21 +69,17 @@ def draw(folder: Path, arch: Arch, variables: Variables, dataset: Dataset, data:
         data: What the network was trained with.
         logits: (n, classes) of the test split.
     """
-    from nas.explain.pictures import png, sheet
+    from nas.explain.pictures import png, sheet, with_colors
     from nas.explain.shown import grad_cam_pictures
 
     labels, found, probability = np.asarray(dataset.test.targets), logits.argmax(1), probabilities(logits)
     rows = chosen(labels, found, probability)
     images = dataset.test.images[np.asarray(rows)]
+    shown = [with_colors(image) for image in images]
     seen = own_maps(arch, variables, prepared(images, arch, data.mean, data.std), rows_for(len(labels)))
-    maps = grad_cam_pictures(lower(arch), variables, _visible(images), seen, found[rows], SIDE)
-    (folder / PICTURE).write_bytes(png(sheet(_visible(images), maps, SIDE)))
+    maps = grad_cam_pictures(lower(arch), variables, shown, seen, found[rows], SIDE)
+    (folder / PICTURE).write_bytes(png(sheet(shown, maps, SIDE)))
     return _explanation_lines([(data.classes[found[i]], float(probability[i].max()), data.classes[labels[i]]) for i in rows])
-
-
-def _visible(images: np.ndarray) -> list[np.ndarray]:
-    """Images of other than one or three channels as their mean."""
-    return [one if one.shape[2] in (1, 3) else one.mean(2, keepdims=True).astype(np.uint8) for one in images]
 
 
 def _explanation_lines(answers: Sequence[tuple[str, float, str]]) -> list[str]:
