@@ -181,6 +181,8 @@ class _Reader:
 
     def _is_flat_by_pixels(self, name: str) -> bool:
         node = self.makers.get(name)
+        while node is not None and node.op_type in ("Dropout", "Identity"):  # as in a model exported for training
+            node = self.makers.get(node.input[0])
         if node is None or node.op_type not in ("Flatten", "Reshape"):
             return False
         before = self.makers.get(node.input[0])

@@ -63,6 +63,18 @@ def test_batch_norms_that_are_in_the_file_come_back_as_they_are(name: str, tmp_p
     assert (imported.fresh, imported.notes) == ((), ())
 
 
+def test_dropout_leaves_the_order_of_flat_pixels(tmp_path: Path) -> None:
+    graph = graph_of("flat")
+    variables = settled(graph)
+    model = onnx.load_model_from_string(whole(graph, variables))
+    product = next(node for node in model.graph.node if node.op_type in ("Gemm", "MatMul"))
+    dropout = onnx.helper.make_node("Dropout", [product.input[0]], ["dropped"], "dropout")
+    model.graph.node.insert(list(model.graph.node).index(product), dropout)
+    product.input[0] = "dropped"
+    (path := tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    assert same(starting_weights(str(path), graph, 0).variables, variables)
+
+
 @pytest.mark.parametrize("name", GRAPHS)
 def test_an_export_read_back_computes_the_same(name: str, tmp_path: Path) -> None:
     graph = graph_of(name)
