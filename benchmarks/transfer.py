@@ -37,8 +37,8 @@ MEAN, STD = 127 / 255, 128 / 255
 PLAIN, VARIED = Augment(crop_padding=0, flip=False), Augment(crop_padding=16, padding="reflect", flip=True)
 HEAD: dict[str, Any] = {"freeze": ["backbone", "head/conv"], "augment": PLAIN, "epochs": 30, "weight_decay": 1e-3}
 ALL: dict[str, Any] = {
-    "freeze": ["backbone", "head/conv"], "freeze_epochs": 4, "lr_scale": {"backbone": 0.3}, "norm_warmup": False, "augment": VARIED,
-    "epochs": 10, "lr": 0.02,
+    "freeze": ["backbone", "head/conv"], "freeze_epochs": 4, "lr_scale": {"backbone": 0.3}, "augment": VARIED, "epochs": 10,
+    "lr": 0.02,
 }  # fmt: skip
 OPTIONS: dict[str, tuple[dict[str, Any], ...]] = {
     "head": tuple({**HEAD, "lr": lr, "label_smoothing": smoothing} for lr in (0.01, 0.03) for smoothing in (0.1, 0.0)),

@@ -130,8 +130,8 @@ class Recipe:
         label_smoothing: Fraction of a label that is spread over all classes.
         ema: Decay of a moving average of weights and batch statistics that is validated and returned instead of them;
             after t updates it is min(ema, (1 + t) / (10 + t)). 0: none.
-        norm_warmup: Whether the momentum of batch norm's averages has the same ramp, without which a short training leaves
-            them near their initial values.
+        norm_warmup: Whether the momentum of batch norm's averages has the same ramp where they start from initial values, near
+            which a short training would leave them. Those of trained weights keep their momentum.
         dtype: What layers compute in.
         validate_every: Epochs between validations on the way; 0: at the end alone.
         patience: Validations without a better result after which a training ends with the weights of the best one; 0: it

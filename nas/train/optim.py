@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -143,9 +144,16 @@ def _single(recipe: Recipe, steps_per_epoch: int, first: int) -> optax.GradientT
     return optax.chain(optax.add_decayed_weights(recipe.weight_decay, mask=DECAYED), update)
 
 
-def ramp(decay: Scalar, updates: Scalar) -> Array:
-    """min(decay, (1 + t) / (10 + t)) after t updates, TensorFlow's `num_updates` rule of moving averages."""
-    return jnp.minimum(decay, (1 + updates) / (10 + updates))
+def ramp(decay: Scalar, updates: Scalar, trained: Scalar = 0.0) -> Array:
+    """min(decay, (1 + t) / (10 + t)) after t updates, TensorFlow's `num_updates` rule of moving averages; `decay` where `trained` is 1."""
+    return jnp.minimum(decay, jnp.maximum((1 + updates) / (10 + updates), trained))
+
+
+def norm_decay(recipe: Recipe, momentum: Tree, updates: Scalar, trained: Tree) -> Tree:
+    """The momentum of batch statistics after so many updates, packed as they are; `trained`: 1 where they had values to keep, else 0."""
+    if not recipe.norm_warmup:
+        return momentum
+    return jax.tree.map(lambda m, kept: ramp(m, updates, kept), momentum, trained)
 
 
 def mix(old: Array, new: Array, decay: Scalar) -> Array:

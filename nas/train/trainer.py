@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from nas.arch.graph import Graph
+from nas.arch.graph import Graph, Node
 from nas.data.dataset import Dataset, Split
 from nas.nn.network import Outputs, Stats, apply
 from nas.nn.ops import Array, Implementation
@@ -26,7 +26,7 @@ from nas.train.checkpoint import Checkpoints, identity_of
 from nas.train.distill import Teacher
 from nas.train.features import Features
 from nas.train.feed import DeviceFeed, Feed, HostFeed, steps_of_dispatch
-from nas.train.optim import Packed, Packing, Tree, learning_rate, mix, optimizer, ramp
+from nas.train.optim import Packing, Tree, learning_rate, mix, norm_decay, optimizer, ramp
 from nas.train.parallel import ALONE, DeviceMesh
 from nas.train.resident import can_reside
 from nas.train.score import (
@@ -54,8 +54,8 @@ class Trainer:
     """Everything that stays the same during a training.
 
     dispatch: steps a dispatch, on images that lie on the device; 0: the host makes each batch. implementation: of
-    convolutions, as `nas.nn.ops` has it, where one device trains. transfer: what is frozen, and how fast the rest moves. features:
-    in place of images while the layers before them are frozen.
+    convolutions, as `nas.nn.ops` has it, where one device trains. transfer: what is frozen, how fast the rest moves, and what had
+    been trained. features: in place of images while the layers before them are frozen.
     """
 
     graph: Graph
@@ -148,7 +148,7 @@ class Trainer:
         phase = phase or self.transfer.phases[0]
         kept = self._features(phase)
         graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
-        momentum = self.momentum()
+        momentum, trained = self.momentum(), self.trained()
         # XLA cannot distribute our own machine code among devices
         implementation: Implementation = self.implementation if self.mesh.size == 1 else "portable"
 
@@ -177,7 +177,7 @@ class Trainer:
             (loss, batch_stats), grads = gradient(self.params.unpack(state.params), batch, key, taught, moving)
             updates, opt = update.update(self.params.pack(grads), state.opt, state.params)
             params, count = optax.apply_updates(state.params, updates), state.step + 1
-            decay = jax.tree.map(lambda m: ramp(m, count), momentum) if recipe.norm_warmup else momentum
+            decay = norm_decay(recipe, momentum, count, trained)
             stats = jax.tree.map(mix, state.stats, self.stats.pack(batch_stats), decay)
             params, stats = phase.held((state.params, state.stats), (params, stats))
             ema = state.ema
@@ -188,10 +188,17 @@ class Trainer:
 
         return step
 
-    def momentum(self) -> Packed:
+    def momentum(self) -> Tree:
         """Each batch statistic's momentum, packed as the statistics are."""
+        return self._of_norms(lambda node: node.attr["momentum"])
+
+    def trained(self) -> Tree:
+        """1 for the batch statistics that had been trained, 0 for those at initial values, packed as they are."""
+        return self._of_norms(lambda node: node.name in self.transfer.trained)
+
+    def _of_norms(self, value: Callable[[Node], float]) -> Tree:
         norms = [node for node in self.graph.nodes if node.op == "norm"]
-        full = {n.name: np.full(n.shape[2], n.attr["momentum"], np.float32) for n in norms}
+        full = {node.name: np.full(node.shape[2], value(node), np.float32) for node in norms}
         return self.stats.pack({name: {"mean": array, "var": array} for name, array in full.items()}, np)
 
     def compile(self, state: State, variables: Variables, update: optax.GradientTransformation) -> Program:

@@ -1,4 +1,4 @@
-"""What a training leaves as it is, and how fast the rest moves: `recipe.freeze`, `freeze_epochs` and `lr_scale`.
+"""What a training leaves as it is, and how fast the rest moves: `recipe.freeze`, `freeze_epochs`, `lr_scale` and `norm_warmup`.
 
 A frozen layer computes as in evaluation: its batch norms use their moving statistics and leave them (moving on is the commonest
 defect of freezing), dropout and stochastic depth do nothing there. No gradient is computed for it. What the optimizer, the moving
@@ -40,10 +40,14 @@ class Phase:
 
 @dataclass(frozen=True)
 class Transfer:
-    """The phases of a training, and the factors of its learning rates, None where there are none."""
+    """The phases of a training, and the factors of its learning rates, None where there are none.
+
+    trained: names of the norms whose statistics had been trained: `norm_warmup`, which lets go of initial values, is not for them.
+    """
 
     phases: tuple[Phase, ...] = (Phase(),)
     scales: Runs | None = None
+    trained: frozenset[str] = frozenset()
 
 
 ALL_ALIKE = Transfer()
@@ -64,7 +68,12 @@ def transfer_of(recipe: Recipe, graph: Graph, layouts: tuple[Layout, Layout], fr
     phases = [Phase(frozen, 0, params.runs(held), stats.runs(held)) if frozen else Phase()]
     if recipe.freeze_epochs is not None and recipe.freeze_epochs < recipe.epochs:
         phases.append(Phase(epochs=recipe.freeze_epochs))
-    return Transfer(tuple(phases), params.runs(factors) if factors else None)
+    return Transfer(tuple(phases), params.runs(factors) if factors else None, trained_norms(graph, fresh))
+
+
+def trained_norms(graph: Graph, fresh: Collection[str]) -> frozenset[str]:
+    """Names of the norms that do not start from initial values, as those of the nodes in `fresh` do."""
+    return frozenset(node.name for node in graph.nodes if node.op == "norm" and node.name not in fresh)
 
 
 def refuse_transfer(recipe: Recipe, who: str) -> None:

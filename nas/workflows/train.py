@@ -248,9 +248,6 @@ def _trained(command: TrainCommand, executor: ExecutorSettings, arch: Arch, data
     frozen, _ = check_parts(recipe, lower(arch), start and start.fresh)
     if frozen:
         progress.message(_frozen(recipe, arch, frozen))
-    if start and _forgets_statistics(recipe, arch, frozen, start.fresh):
-        forgets = "recipe.norm_warmup forgets the statistics of trained batch norms within a few steps"
-        progress.message(f"{forgets}; recipe.norm_warmup=false keeps them")
     within = None if command.checkpoint_minutes is None else 60 * command.checkpoint_minutes
     kept = Checkpoints(run.folder / "checkpoints", command.checkpoint_keep, command.checkpoint_every, within_s=within)
     work = {"arch": arch, "recipe": recipe, "seed": command.seed, "checkpoint": kept, "teacher": teacher,
@@ -295,12 +292,6 @@ def _frozen(recipe: Recipe, arch: Arch, frozen: Collection[str]) -> str:
     some, whole = sum(sizes[name] for name in frozen), sum(sizes.values())
     until = f" for {min(recipe.freeze_epochs, recipe.epochs)} of {recipe.epochs} epochs" if recipe.freeze_epochs else ""
     return f"frozen{until}: {', '.join(recipe.freeze or ())}, {some:,} of {whole:,} params"
-
-
-def _forgets_statistics(recipe: Recipe, arch: Arch, frozen: Collection[str], fresh: Collection[str]) -> bool:
-    """Whether norms with trained statistics are trained on as if they were at initial values."""
-    held = frozen if (recipe.freeze_epochs or recipe.epochs) >= recipe.epochs else ()
-    return recipe.norm_warmup and any(node.op == "norm" and node.name not in {*held, *fresh} for node in lower(arch).nodes)
 
 
 def _start(command: TrainCommand, arch: Arch, progress: Progress) -> Imported:

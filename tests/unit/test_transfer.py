@@ -32,7 +32,7 @@ from nas.train.trainer import Trainer
 from nas.train.transfer import Phase, transfer_of
 from networks import settled
 from small_space import SPACE
-from small_training import RECIPE, SMALL, Killed, dataset, killed_after, same
+from small_training import RECIPE, SMALL, Killed, dataset, equal, killed_after, same
 
 GRAPH = lower(SMALL)
 START = settled(GRAPH)
@@ -60,6 +60,18 @@ def test_what_is_frozen_stays_to_the_bit_and_all_else_moves(parts: list[str], ch
     fitted = fit(SMALL, DATA, dataclasses.replace(ONCE, freeze=tuple(parts), **changes), 0, variables=START)
     for kind, still in (("params", [*parts, *held]), ("stats", parts)):
         assert unchanged(fitted, kind) == {name for part in still for name in nodes_of(GRAPH, part, "")} & START[kind].keys(), kind
+
+
+@pytest.mark.parametrize("way", ["whole", "layerwise"])
+def test_norm_warmup_is_for_norms_at_initial_values_alone(way: str) -> None:
+    """Those that were trained end as they do without it; one that was not lets go of its start."""
+
+    def ended(**settings: Any) -> Fit:
+        recipe, start = dataclasses.replace(ONCE, **settings), {"variables": START, "fresh": ("stem/norm",)}
+        return fit(SMALL, DATA, recipe, 0, **start) if way == "whole" else Layerwise(DATA, recipe, CLASSIFICATION).fit(SMALL, 0, **start)
+
+    warm, plain = ended().stats, ended(norm_warmup=False).stats
+    assert {node for node, own in warm.items() if not equal(own, plain[node])} == {"stem/norm"}
 
 
 def test_a_frozen_network_computes_as_in_evaluation() -> None:

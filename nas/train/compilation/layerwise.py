@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -34,11 +34,11 @@ from nas.tasks import Mixed, Task, check_fit, check_own, check_recipe, training_
 from nas.train.checkpoint import Checkpoints
 from nas.train.compilation.segments import Segment, SegmentedGraph, SegmentLayouts, cut
 from nas.train.loop import Fit, Report, finish, silent
-from nas.train.optim import Packed, Tree, mix, optimizer, ramp
+from nas.train.optim import Packed, Tree, mix, norm_decay, optimizer
 from nas.train.score import Score, batch_shapes, normalized, prepare, resized, valid_shape
 from nas.train.state import State, Step
 from nas.train.trainer import Program, Trainer, averaged, memory_bytes
-from nas.train.transfer import refuse_transfer
+from nas.train.transfer import Transfer, refuse_transfer, trained_norms
 
 Draws: TypeAlias = tuple[Tree, Tree]  # (number, rate) of each node that needs random numbers
 Own: TypeAlias = tuple[Tree, Tree, Tree, Tree]  # a segment's parameters, statistics, optimizer, moving average
@@ -93,12 +93,14 @@ class Functions:
         y, pull, stats = jax.vjp(lambda p, x: self._run(p, x, key, step, random), packed, x, has_aux=True)
         return y, stats, pull
 
-    def backward(self, pull: Pull, g: Array, own: Own, batch_stats: Packed, step: Array) -> tuple[Array, Own]:
+    def backward(self, pull: Pull, g: Array, own: Own, batch_stats: Packed, step: Array, trained: Packed) -> tuple[Array, Own]:
         """(gradient of the input, own parameters, statistics, optimizer and moving average after the step)."""
         grads, dx = pull(g)
-        return (jnp.zeros(()) if self.segment.first else dx), self._updated(grads, own, batch_stats, step)
+        return (jnp.zeros(()) if self.segment.first else dx), self._updated(grads, own, batch_stats, step, trained)
 
-    def end(self, own: Own, pairs: Mixed, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Array, Own]:
+    def end(
+        self, own: Own, pairs: Mixed, x: Array, key: Array, step: Array, random: Draws, trained: Packed
+    ) -> tuple[Array, Array, Own]:
         """The last segment both ways: (loss, gradient of its input, own arrays after the step)."""
 
         def loss_of(packed: Packed, x: Array) -> tuple[Array, Packed]:
@@ -107,14 +109,13 @@ class Functions:
             return training_loss(self.task, self.recipe, logits, pairs).mean(), stats
 
         (loss, stats), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(own[0], x)
-        return loss, dx, self._updated(grads, own, stats, step)
+        return loss, dx, self._updated(grads, own, stats, step, trained)
 
-    def _updated(self, grads: Packed, own: Own, batch_stats: Packed, step: Array) -> Own:
+    def _updated(self, grads: Packed, own: Own, batch_stats: Packed, step: Array, trained: Packed) -> Own:
         params, stats, opt, ema = own
         updates, opt = self.update.update(grads, opt, params)
         params, count, recipe = optax.apply_updates(params, updates), step + 1, self.recipe
-        decay = self.segment.momentum
-        decay = jax.tree.map(lambda m: ramp(m, count), decay) if recipe.norm_warmup else decay
+        decay = norm_decay(recipe, self.segment.momentum, count, trained)
         stats = jax.tree.map(mix, stats, batch_stats, decay)
         ema = averaged(recipe, ema, (params, stats), count) if recipe.ema else ()
         return params, stats, opt, ema
@@ -163,7 +164,7 @@ class Layerwise:
         self.traces = 0
 
     def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None,
-            variables: Variables | None = None, epochs: int | None = None) -> Fit:  # fmt: skip
+            variables: Variables | None = None, fresh: Collection[str] = (), epochs: int | None = None) -> Fit:  # fmt: skip
         """What `nas.train.fit` gives; `compile_s` counts the segments that are new. `epochs`: how many, if not the recipe's."""
         check_fit(self._task, arch, self._dataset)
         check_own(self._task, arch, self._recipe, "layerwise")
@@ -173,7 +174,8 @@ class Layerwise:
         recipe = self._recipe
         if epochs is not None:
             recipe = replace(recipe, epochs=epochs, schedule_epochs=recipe.horizon)
-        trainer = LayerwiseTrainer(graph, self._dataset, recipe, seed, self._task, *layouts, checkpoint)
+        transfer = Transfer(trained=frozenset() if variables is None else trained_norms(graph, fresh))
+        trainer = LayerwiseTrainer(graph, self._dataset, recipe, seed, self._task, *layouts, checkpoint, transfer=transfer)
         update = optimizer(self._recipe, trainer.steps_per_epoch)
         began = time.perf_counter()
         state = self._start(segmented, trainer, init(graph, seed) if variables is None else variables, update)
@@ -220,13 +222,13 @@ class Layerwise:
         mix_in, (x, pairs) = self._program((size, "mixed"), batches.mixed, (images[0], targets[0], key, count))
         see, seen = self._program((size, "seen"), batches.seen, (images[1],))
         x, pairs, seen = _shapes((x, pairs, seen))
-        ways, held, largest = [], 0, 0
+        ways, held, largest, trained = [], 0, 0, jax.device_put(trainer.trained())
         for i, segment in enumerate(segmented.segments):
             functions = self._functions(segment, update)
             own, random = _shapes(_own(state, i)), _shapes(_random(segmented.random[i]))
             held += _bytes(own)
             if segment.last:
-                args = own, pairs, x, key, count, random
+                args = own, pairs, x, key, count, random, trained[i]
                 way = [self._program((segment, "end"), functions.end, args, (0,))[0]]
                 score = self._program(
                     (segment, "metrics"),
@@ -238,15 +240,15 @@ class Layerwise:
                     (segment, "forward"), functions.forward, (own[0], x, key, count, random)
                 )
                 y, stats, pull = _shapes((y, stats, pull))
-                backward = self._program((segment, "backward"), functions.backward, (pull, y, own, stats, count), (2,))[
+                backward = self._program((segment, "backward"), functions.backward, (pull, y, own, stats, count, trained[i]), (2,))[
                     0
                 ]
                 way, held, x = [forward, backward], held + _bytes((y, pull)), y
                 score, seen = self._program((segment, "score"), functions.score, (own[:2], seen))
                 seen = _shapes(seen)
             largest = max([largest, *(memory_bytes(one) or 0 for one in way)])
-            ways.append((way, score, _random(segmented.random[i])))
-        return _step(mix_in, ways), _score(see, [score for _, score, _ in ways]), held + largest
+            ways.append((way, score, _random(segmented.random[i]), trained[i]))
+        return _step(mix_in, ways), _score(see, [score for _, score, *_ in ways]), held + largest
 
 
 def _own(state: State, i: int) -> Own:
@@ -271,20 +273,20 @@ def _bytes(tree: Tree) -> int:
     return sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in sizes)
 
 
-def _step(mix_in: Executable, ways: Sequence[tuple[list[Executable], Executable, Draws]]) -> Step:
+def _step(mix_in: Executable, ways: Sequence[tuple[list[Executable], Executable, Draws, Packed]]) -> Step:
     def step(state: State, images: AnyArray, targets: AnyArray) -> tuple[State, Array]:
         key, count = state.key, np.int32(state.step)
         x, pairs = mix_in(images, targets, key, count)
         saved, after = [], []
-        for i, ((forward, *_), _, random) in enumerate(ways[:-1]):
+        for i, ((forward, *_), _, random, _) in enumerate(ways[:-1]):
             x, stats, pull = forward(state.params[i], x, key, count, random)
             saved.append((stats, pull))
-        (end,), _, random = ways[-1]
-        loss, g, own = end(_own(state, len(ways) - 1), pairs, x, key, count, random)
+        (end,), _, random, trained = ways[-1]
+        loss, g, own = end(_own(state, len(ways) - 1), pairs, x, key, count, random, trained)
         after.append(own)
         for i in reversed(range(len(saved))):
             stats, pull = saved.pop()
-            g, own = ways[i][0][1](pull, g, _own(state, i), stats, count)
+            g, own = ways[i][0][1](pull, g, _own(state, i), stats, count, ways[i][3])
             del pull
             after.append(own)
         params, stats, opt, ema = _columns(after[::-1])

@@ -37,7 +37,7 @@ from nas.train.checkpoint import Checkpoints
 from nas.train.compilation.switched_pieces import PARTS, Group, Piece, Step
 from nas.train.compilation.switched_plan import Choice, PositionPlan, SpacePlan, plan_space
 from nas.train.loop import Fit, Report, finish, silent
-from nas.train.optim import Packed, Tree, mix, optimizer, ramp
+from nas.train.optim import Packed, Tree, mix, norm_decay, optimizer
 from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape, whole_score, whole_split
 from nas.train.state import State
 from nas.train.trainer import Program, Trainer, averaged, memory_bytes
@@ -279,7 +279,7 @@ class _Functions:
         updates, opt = self.update.update(packed, state.opt, state.params)
         params, count = optax.apply_updates(state.params, updates), state.step + 1
         momentum = inputs["momentum"]
-        decay = jax.tree.map(lambda m: ramp(m, count), momentum) if recipe.norm_warmup else momentum
+        decay = norm_decay(recipe, momentum, count, jax.tree.map(lambda _: 0.0, momentum))
         new_stats = {"kernels": state.stats["kernels"], "others": batch_stats}
         stats = jax.tree.map(mix, state.stats, new_stats, decay)
         ema = averaged(recipe, state.ema, (params, stats), count) if state.ema else ()
