@@ -15,6 +15,7 @@ from nas.testing.controllers import check_controller
 from nas.testing.datasets import check_dataset
 from nas.testing.devices import check_device
 from nas.testing.evaluators import check_evaluator
+from nas.testing.exports import check_exports
 from nas.testing.tasks import check_task
 
-__all__ = ["check_block", "check_controller", "check_dataset", "check_device", "check_evaluator", "check_task"]
+__all__ = ["check_block", "check_controller", "check_dataset", "check_device", "check_evaluator", "check_exports", "check_task"]
