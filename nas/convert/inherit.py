@@ -1,18 +1,25 @@
-"""Weights of a network for a narrower one of the same form: the channels of the largest L2 norm are kept.
+"""Weights of a network for a narrower one of the same form: the channels that the layers reading them need most are kept.
 
     variables = inherit(lower(parent), lower(child), parents_variables, seed)
 
-Channels that an addition or a gate ties together are one group, ranked by the summed squares of all convolutions that make
-them, so that residuals stay valid (NetAdapt, arXiv:1804.03230, and MobileNetV3, arXiv:1905.02244, section 4.2).
+Channels that an addition or a gate ties together are one group, so that residuals stay valid. A channel counts by its fraction of the
+variance of what its readers give, as batch norms tell it: a norm makes the size of the weights before it meaningless. Where no norm
+tells, by the summed squares of all convolutions that make it (NetAdapt, arXiv:1804.03230, and MobileNetV3, arXiv:1905.02244, 4.2).
+
+A norm whose layer reads less than it did gets the mean and variance that are left: by those from before, the network would compute
+something else, which a short training with their slow momentum does not mend.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 
 from nas.arch.graph import Graph, Node
+from nas.convert.moments import Moments, depthwise, losses, moments, moments_of, summed
 from nas.nn.network import init
 from nas.nn.weights import HostVariables, Variables
 
@@ -30,9 +37,12 @@ def inherit(parent: Graph, child: Graph, variables: Variables, seed: int) -> Hos
     for i, node in enumerate(child.nodes):
         if _makes_channels(node):
             producers.setdefault(groups[i], []).append(node)
-    kept = {group: _kept(nodes, variables) for group, nodes in producers.items()}
+    before = moments_of(parent, variables)
+    needed = _needed(parent, child, groups, before, variables)
+    kept = {group: _kept(nodes, variables, needed.get(group)) for group, nodes in producers.items()}
     out = init(child, seed)
     shapes = {node.name: node for node in parent.nodes}
+    now: list[Moments] = []
     for i, node in enumerate(child.nodes):
         if node.name in out["params"] and node.name in variables["params"]:
             sources = _input_channels(child, i, groups, kept)
@@ -42,16 +52,57 @@ def inherit(parent: Graph, child: Graph, variables: Variables, seed: int) -> Hos
                     if cut.shape != out[part][node.name][name].shape:
                         was = shapes[node.name].shape[2]
                         raise ValueError(f"{node.name}: {node.shape[2]} channels cannot be cut from the parent's {was}")
-                    out[part][node.name][name] = np.ascontiguousarray(cut, np.float32)
+                    out[part][node.name][name] = np.array(cut, np.float32, order="C")
+            if node.op == "norm":
+                _mend(node.name, out["stats"][node.name], (child, now, out), (parent, before, variables), kept.get(groups[i]))
+        now.append(moments(node, [now[j] for j in node.inputs], out))
     return out
 
 
-def _depthwise(node: Node) -> bool:
-    return node.op == "conv" and node.attr["groups"] == node.shape[2] > 1
+Analyzed: TypeAlias = tuple[Graph, Sequence[Moments], Variables]  # a network with the moments of its nodes
+
+
+def _mend(norm: str, stats: dict[str, np.ndarray], child: Analyzed, parent: Analyzed, own: np.ndarray | None) -> None:
+    """Statistics of a norm whose layer reads less, or something else, than in the parent; `own`: the channels that stayed."""
+    after, before = _given(norm, child), _given(norm, parent)
+    if after is None or before is None:
+        return
+    mean, var = (one if own is None or len(one) == len(own) else one[own] for one in before)
+    stats["mean"][...] += after[0] - mean
+    stats["var"][...] *= np.where(var > 0, after[1] / np.maximum(var, 1e-30), 1.0)
+
+
+def _given(norm: str, network: Analyzed) -> Moments:
+    """What the layer before a norm gives, by the moments of what that layer reads; None where they are not known."""
+    graph, found, variables = network
+    layer = next((graph.nodes[node.inputs[0]] for node in graph.nodes if node.name == norm), None)
+    if layer is None or "kernel" not in variables["params"].get(layer.name, {}):
+        return None
+    return summed(layer, np.asarray(variables["params"][layer.name]["kernel"]), found[layer.inputs[0]])
+
+
+def _needed(
+    parent: Graph, child: Graph, groups: list[int], found: Sequence[Moments], variables: Variables
+) -> dict[int, np.ndarray]:
+    """What the readers of a group lose without each of its channels, summed; groups of which that is not known are left out."""
+    twins = {node.name: node for node in parent.nodes}
+    norms = {node.inputs[0]: node for node in parent.nodes if node.op == "norm"}
+    fractions: dict[int, list[np.ndarray | None]] = {}
+    for node in child.nodes:
+        if not _makes_channels(node) or (twin := twins.get(node.name)) is None:
+            continue
+        norm, gain = norms.get(parent.nodes.index(twin)), 1.0
+        if norm is not None:
+            scale, var = (np.asarray(variables[part][norm.name][key]) for part, key in (("params", "scale"), ("stats", "var")))
+            gain = np.square(scale) / (var + norm.attr["eps"])
+        fraction = losses(twin, np.asarray(variables["params"][twin.name]["kernel"]), found[twin.inputs[0]], gain)
+        fractions.setdefault(groups[node.inputs[0]], []).append(fraction)
+    known = {group: [one for one in each if one is not None] for group, each in fractions.items()}
+    return {group: np.sum(each, 0) for group, each in known.items() if each and len(each) == len(fractions[group])}
 
 
 def _makes_channels(node: Node) -> bool:
-    return node.op == "dense" or (node.op == "conv" and not _depthwise(node))
+    return node.op == "dense" or (node.op == "conv" and not depthwise(node))
 
 
 def _groups(graph: Graph) -> list[int]:
@@ -74,14 +125,16 @@ def _groups(graph: Graph) -> list[int]:
     return [root(i) for i in range(len(parents))]
 
 
-def _kept(producers: list[Node], variables: Variables) -> np.ndarray | None:
-    """Numbers of the channels that stay, ascending; None where the parent has none of the layers."""
+def _kept(producers: list[Node], variables: Variables, needed: np.ndarray | None) -> np.ndarray | None:
+    """Numbers of the channels that stay, ascending; None where the parent has none of the layers. needed: of how much use each is."""
     known = [node for node in producers if node.name in variables["params"]]
     if not known:
         return None
     squares = [np.square(np.asarray(variables["params"][n.name]["kernel"], np.float64)) for n in known]
     score = sum(s.reshape(-1, s.shape[-1]).sum(0) for s in squares)
     assert isinstance(score, np.ndarray)
+    if needed is not None and len(needed) == len(score):
+        score = needed
     width = known[0].shape[2]
     if width > len(score):
         raise ValueError(f"{known[0].name}: {width} channels cannot be cut from the parent's {len(score)}")
@@ -109,7 +162,7 @@ def _cut(node: Node, name: str, array: np.ndarray, sources: np.ndarray | None, o
         array = array[..., own]
     if name != "kernel":
         return array
-    if sources is not None and not _depthwise(node) and array.shape[-2] > len(sources):
+    if sources is not None and not depthwise(node) and array.shape[-2] > len(sources):
         array = array[..., sources, :]
     if node.op == "conv" and array.shape[0] > node.attr["kernel"]:
         start = math.floor((array.shape[0] - node.attr["kernel"]) / 2)

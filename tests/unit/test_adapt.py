@@ -5,20 +5,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nas.arch import Arch, Block, Stage, arch_from_dict
 from nas.arch.blocks import arch_id, lower
+from nas.arch.builder import Builder
 from nas.arch.files import load_arch
+from nas.arch.graph import Graph
 from nas.convert.inherit import inherit
+from nas.convert.moments import moments_of, summed
 from nas.cost import cost
 from nas.journal import Journal
 from nas.nn.network import init
+from nas.nn.ops import ACT_FNS
 from nas.records import Job, Outcome
 from nas.runtime.base import JobEvent
-from nas.workflows.adapt import KINDS, Adapter, AdaptSettings, absolute, changes, shrunk_space, within
+from nas.workflows.adapt import KINDS, Adapter, AdaptSettings, Point, absolute, changes, shrunk_space, within
 from nas.workflows.adapt.pace import Pace, steps_left
+from nas.workflows.adapt.steps import best_of
 from networks import images_of, logits, settled
 
 NET = Arch(
@@ -104,11 +110,38 @@ def test_channels_that_do_nothing_go_first_and_leave_the_logits(name: str) -> No
         values["params"][node]["kernel"][..., dead] = 0
     for node in silent:
         values["params"][node]["bias"][dead] = 0
-        values["stats"][node]["mean"][dead] = 0
+        values["stats"][node]["mean"][dead] = values["stats"][node]["var"][dead] = 0
     child = lower(next(change.smaller()))
     images = images_of(graph, 3)
     given = inherit(graph, child, values, 0)
     np.testing.assert_allclose(logits(child, given, images), logits(graph, values, images), rtol=1e-4, atol=1e-5)
+
+
+def test_what_constant_channels_added_goes_into_the_statistics() -> None:
+    """They carry no information, so they go first; the norm behind has learned a mean with them in it."""
+    arch = absolute(NET)
+    graph, change = lower(arch), next(c for c in changes(arch) if c.name == "expansion of stages[2].layers[0]")
+    values, constant = settled(graph), [0, 3, 7, 8, 20, 31, 40, 47]
+    values["params"]["stages.2.0/depthwise.norm"]["scale"][constant] = 0
+    values["params"]["stages.2.0/depthwise.norm"]["bias"][constant] = 0.8
+    child, images = lower(next(change.smaller())), images_of(graph, 3)
+    given = inherit(graph, child, values, 0)
+    np.testing.assert_allclose(logits(child, given, images), logits(graph, values, images), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fn", ["relu", "relu6", "hswish", "swish"])
+def test_moments_are_those_of_many_draws(fn: str) -> None:
+    b = Builder()
+    x = b.act(b.norm(b.input((4, 4, 3)), "norm"), fn)
+    b.norm(b.conv(b.mul(x, b.global_pool(x)), 5, 1, bias=False, name="conv"), "next")
+    graph = Graph(tuple(b.nodes))
+    values = settled(graph)
+    found, kernel = moments_of(graph, values), values["params"]["stem/conv"]["kernel"]
+    (mean, var), given = found[1] or ((), ()), summed(graph.nodes[5], kernel, found[4])
+    draws = np.random.default_rng(0).standard_normal((2, 20_000, 3)) * np.sqrt(var) + mean
+    made = np.asarray(ACT_FNS[fn](jnp.asarray(draws))).prod(0) @ kernel[0, 0]
+    assert given is not None
+    np.testing.assert_allclose(np.array(given), np.array([made.mean(0), made.var(0)]), rtol=0.03, atol=0.01)
 
 
 def test_a_wider_network_inherits_nothing() -> None:
@@ -201,6 +234,30 @@ def test_killed_and_called_again_it_resumes(tmp_path: Path, left: int) -> None:
     again, rest = adapted(tmp_path / "killed", 0.6)
     assert again == steps
     assert len(rest) == len(seen) - left, "what is on record is not run again"
+
+
+@pytest.mark.parametrize(
+    "choose, proposals, number",  # accuracy, ms and loss of each, after 0.9 at 10 ms with a loss of 0.2
+    [
+        ("ratio", [(0.8, 9, 0.3), (0.8, 8, 0.5)], 1),
+        ("ratio", [(0.9, 9, 0.3), (0.9, 8, 0.5), (0.9, 9, 0.25)], 2),
+        ("accuracy", [(0.8, 8, 0.1), (0.85, 9, 0.9), (0.85, 9, 0.8)], 2),
+        ("loss", [(0.9, 9, 0.3), (0.8, 7, 0.4), (0.9, 8, 0.5)], 1),
+    ],
+)
+def test_the_loss_decides_between_equals(choose: str, proposals: list[tuple[float, float, float]], number: int) -> None:
+    points = [Point(1, i, "change", NET, *figures) for i, figures in enumerate(proposals)]
+    assert best_of(points, Point(0, 9, "seed", NET, 0.9, 10, 0.2), choose).number == number
+
+
+def test_a_stage_shrinks_in_proportion() -> None:
+    arch = absolute(dataclasses.replace(NET, stages=(NET.stages[0], dataclasses.replace(NET.stages[1], stride=1))))
+    assert not list(changes(absolute(NET), ("stage",)))[1:], "one expansion alone is no stage"
+    (change,) = changes(arch, ("stage",))
+    widths = [[layer.get("hidden") for layer in smaller.stages[1].layers] for smaller in change.smaller()]
+    assert change.name == "expansions of stages[1]"
+    assert widths[0] == [40, 64]
+    assert widths[-1] == [8, 8]
 
 
 def test_the_choice_of_a_step(tmp_path: Path) -> None:

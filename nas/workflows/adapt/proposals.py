@@ -1,7 +1,8 @@
 """Proposals of NetAdapt: each shrinks one thing of an architecture (MobileNetV3, arXiv:1905.02244, section 4.2).
 
 An expansion; a bottleneck, in all blocks that residuals tie to one width; a kernel, to the next smaller odd size; a
-squeeze-and-excitation, taken out. The architecture has absolute widths here (`absolute`), so that nothing else moves.
+squeeze-and-excitation, taken out. For steps that few such changes make alone, a stage: all its expansions, in proportion. The
+architecture has absolute widths here (`absolute`), so that nothing else moves.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from nas.arch.blocks.mobile import expanded
 from nas.arch.blocks.registry import knob_values
 from nas.records import JSON
 
-KINDS = ("expansion", "bottleneck", "kernel", "se")
+KINDS = ("expansion", "bottleneck", "kernel", "se")  # the papers'
 STEP = 8  # channels are taken away in multiples of this
 STEM = -1  # the row of the stem, which a residual around the first layer ties to it
 
@@ -87,7 +88,7 @@ def _places(arch: Arch) -> list[str]:
 
 def changes(arch: Arch, kinds: tuple[str, ...] = KINDS) -> list[Change]:
     """Everything that may shrink in an absolute architecture, in a fixed order."""
-    made = {"expansion": _expansions, "bottleneck": _bottlenecks, "kernel": _kernels, "se": _gates}
+    made = {"expansion": _expansions, "bottleneck": _bottlenecks, "kernel": _kernels, "se": _gates, "stage": _stages}
     return [change for kind in kinds for change in made[kind](arch)]
 
 
@@ -114,6 +115,27 @@ def _expansions(arch: Arch) -> Iterator[Change]:
                 return (_replaced(arch, (row,), hidden=width) for width in _down(hidden))
 
             yield Change(f"expansion of {place}", smaller)
+
+
+def _stages(arch: Arch) -> Iterator[Change]:
+    """All expansions of a stage with two or more, the widest by `STEP` at a time, the others in proportion."""
+    row, layers = 0, _layers(arch)
+    for i, stage in enumerate(arch.stages):
+        rows = [r for r in range(row, row + stage.repeat) if layers[r].get("hidden", 0)]
+        row += stage.repeat
+        if len(rows) < 2:
+            continue
+        widest = max(layers[r].get("hidden", 0) for r in rows)
+
+        def smaller(rows: list[int] = rows, widest: int = widest) -> Iterator[Arch]:
+            for width in _down(widest):
+                narrower = arch
+                for r in rows:
+                    hidden = max(layers[r].get("hidden", 0) * width // widest // STEP * STEP, STEP)
+                    narrower = _replaced(narrower, (r,), hidden=hidden)
+                yield narrower
+
+        yield Change(f"expansions of stages[{i}]", smaller)
 
 
 def _bottlenecks(arch: Arch) -> Iterator[Change]:

@@ -31,14 +31,15 @@ HALVINGS = 3  # of a step that no single change can make
 class AdaptSettings:
     """step: fraction of the seed's latency that every proposal of the first step cuts at least; decay: of it, a step.
 
-    choose: ratio, the largest change of accuracy per millisecond (MobileNetV3), or accuracy, the highest (NetAdapt's first
-    paper). kinds: what may shrink. final_epochs: of the training that ends it, from the weights it arrived with (0: none).
+    choose: ratio, the largest change of accuracy per millisecond (MobileNetV3); accuracy, the highest (NetAdapt's first
+    paper); loss, the smallest growth of the loss per millisecond, for few validation images. The loss decides between equals. kinds:
+    what may shrink. final_epochs: of the training that ends it, from the weights it arrived with (0: none).
     """
 
     step: float = 0.05
     decay: float = 1.0
-    choose: Literal["ratio", "accuracy"] = "ratio"
-    kinds: tuple[Literal["expansion", "bottleneck", "kernel", "se"], ...] = KINDS
+    choose: Literal["ratio", "accuracy", "loss"] = "ratio"
+    kinds: tuple[Literal["expansion", "bottleneck", "kernel", "se", "stage"], ...] = KINDS
     max_steps: int = 200
     final_epochs: int = 20
 
@@ -48,7 +49,7 @@ class AdaptSettings:
         if not 0 < self.decay <= 1:
             raise ValueError(f"decay: expected more than 0 and at most 1, got {self.decay}")
         if not self.kinds:
-            raise ValueError(f"kinds: expected one or more of {', '.join(KINDS)}")
+            raise ValueError(f"kinds: expected one or more of {', '.join(KINDS)}, stage")
         for key, low in (("max_steps", 1), ("final_epochs", 0)):
             if getattr(self, key) < low:
                 raise ValueError(f"{key}: expected {low} or more, got {getattr(self, key)}")
@@ -58,7 +59,7 @@ class AdaptSettings:
 class Point:
     """The network after a step; `number` is the trial whose weights it has, `change` what the step did.
 
-    `score` is the primary metric of its task on the validation split.
+    `score` is the primary metric of its task on the validation split, `loss` the loss there.
     """
 
     step: int
@@ -67,11 +68,26 @@ class Point:
     arch: Arch
     score: float
     predicted_ms: float
+    loss: float = 0.0
 
     def figures(self) -> dict[str, JSON]:
         counted = cost(self.arch)
         return {"step": self.step, "change": self.change, task_of(self.arch).primary: self.score, "predicted_ms": self.predicted_ms,
                 "params": counted.params, "macs": counted.macs, "trial": self.number}  # fmt: skip
+
+
+def best_of(points: Sequence[Point], last: Point, choose: str) -> Point:
+    """The proposal that a step takes from `last`. Few validation images make many equals; of those the loss decides."""
+    task = task_of(last.arch)
+    sign = 1 if task.metrics[task.primary] == "max" else -1
+
+    def merit(point: Point) -> float:
+        if choose == "accuracy":
+            return sign * point.score
+        gained = last.loss - point.loss if choose == "loss" else sign * (point.score - last.score)
+        return gained / (last.predicted_ms - point.predicted_ms)
+
+    return max(points, key=lambda point: (merit(point), -point.loss, -point.number))
 
 
 @dataclass
@@ -124,14 +140,18 @@ class Adapter:
         (trial,) = self._run([self._trial(last.arch, (last.step, -1), note, "train", data)], progress=self.pace.final)
         if not trial.ok:
             raise ValueError(f"the final training ended with {trial.outcome}: {trial.error}")
-        return Point(last.step, trial.number, "final training", last.arch, trial.metrics[task_of(last.arch).primary], last.predicted_ms)
+        return self._point(last.step, trial, "final training", last.arch)
 
     def _first(self, arch: Arch) -> Point:
         data = {"weights": str(self.start)}
         (trial,) = self._run([self._trial(arch, (0, 0), {"step": 0, "change": "seed"}, "score", data)])
         if not trial.ok:
             raise ValueError(f"the seed network could not be scored, {trial.outcome}: {trial.error}")
-        return Point(0, trial.number, "seed", arch, trial.metrics[task_of(arch).primary], self.latency(arch))
+        return self._point(0, trial, "seed", arch)
+
+    def _point(self, step: int, trial: Trial, change: str, arch: Arch) -> Point:
+        score, loss = trial.metrics[task_of(arch).primary], trial.metrics.get("loss", 0.0)
+        return Point(step, trial.number, change, arch, score, self.latency(arch), loss)
 
     def _step(self, last: Point, cut: float, target_ms: float) -> Point:
         step = last.step + 1
@@ -144,14 +164,15 @@ class Adapter:
         left = max(steps_left([point.predicted_ms for point in self.path], cut, target_ms) - 1, 0)
         trials = self._run(expected, self._counted(step, expected, left))
         points = [
-            Point(step, trial.number, name, arch, trial.metrics[task_of(arch).primary], self.latency(arch))
-            for trial, (name, arch) in zip(trials, proposals, strict=True) if trial.ok
-        ]  # fmt: skip
+            self._point(step, trial, name, arch)
+            for trial, (name, arch) in zip(trials, proposals, strict=True)
+            if trial.ok
+        ]
         if not points:
             raise ValueError(
                 f"step {step}: none of {len(trials)} proposals could be trained; the first: {trials[0].error}"
             )
-        best = max(points, key=lambda point: (self._merit(last, point), -point.number))
+        best = best_of(points, last, self.settings.choose)
         for trial in trials:
             if trial.number != best.number:
                 self.weights(trial.number).unlink(missing_ok=True)
@@ -173,13 +194,6 @@ class Adapter:
             self.pace.trained(step, done, len(expected), after)
 
         return ended
-
-    def _merit(self, last: Point, point: Point) -> float:
-        task = task_of(last.arch)
-        sign = 1 if task.metrics[task.primary] == "max" else -1
-        if self.settings.choose == "accuracy":
-            return sign * point.score
-        return sign * (point.score - last.score) / (last.predicted_ms - point.predicted_ms)
 
     def _proposals(self, last: Point, cut: float, target_ms: float) -> list[tuple[str, Arch]]:
         """One for each thing that can shrink enough: the largest that cuts the step, or what is left to the target."""
