@@ -61,14 +61,15 @@ def init(graph: Graph, seed: int) -> HostVariables:
             continue
         if node.name in params:
             raise ValueError(f"{node.name}: two layers of this name; a block must name each of its layers differently")
-        params[node.name] = {name: _initial(node, name, shape, seed) for name, shape in shapes.items()}
+        params[node.name] = {name: initial(node, name, shape, seed) for name, shape in shapes.items()}
         if node.op == "norm":
             width = node.shape[2]
             stats[node.name] = {"mean": np.zeros(width, np.float32), "var": np.ones(width, np.float32)}
     return {"params": params, "stats": stats}
 
 
-def _initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+def initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
+    """The initial values of an array of a node, as `init` has them; of a kernel by the node's name, its groups and the shape."""
     if name != "kernel":
         return np.full(shape, 1 if name == "scale" else 0, np.float32)
     digest = np.frombuffer(hashlib.sha256(node.name.encode()).digest()[:16], np.uint32)

@@ -23,7 +23,9 @@ from nas.recipe import Recipe
 
 Tree: TypeAlias = Any  # a pytree of arrays
 Packed: TypeAlias = Mapping[str, AnyArray]  # "kernels" and "others" -> (n,) float32
-Runs: TypeAlias = Mapping[str, Sequence[tuple[int, int, float]]]  # part of `Packed` -> (start, stop, value) of neighbors
+Runs: TypeAlias = Mapping[
+    str, Sequence[tuple[int, int, float]]
+]  # part of `Packed` -> (start, stop, value) of neighbors
 Scalar: TypeAlias = Any  # a number, or a JAX or NumPy array of one
 A = TypeVar("A", Array, np.ndarray, AnyArray)
 DECAYED = {"kernels": True, "others": False}
@@ -46,6 +48,15 @@ class Layout:
     @classmethod
     def of(cls, tree: Arrays) -> Layout:
         return cls(tuple((node, name, a.shape) for node, arrays in tree.items() for name, a in arrays.items()))
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Values of each part of the packed form."""
+        lengths = {
+            part: [math.prod(shape) for _, name, shape in self.entries if (name == "kernel") == own]
+            for part, own in DECAYED.items()
+        }
+        return {part: sum(own) for part, own in lengths.items()}
 
     def pack(self, tree: Arrays, xp: ModuleType = jnp) -> Packed:
         """{"kernels": (m,), "others": (n,)} float32."""
@@ -87,7 +98,8 @@ def scaled(packed: Tree, runs: Runs) -> Packed:
 def chosen(old: Packed, new: Packed, runs: Runs) -> Packed:
     """`old` where a run's value is 0, `new` elsewhere, to the bit."""
     return {
-        part: _side_by_side([(new if value else old)[part][a:b] for a, b, value in found]) for part, found in runs.items()
+        part: _side_by_side([(new if value else old)[part][a:b] for a, b, value in found])
+        for part, found in runs.items()
     }
 
 
@@ -132,6 +144,11 @@ def _single(recipe: Recipe, steps_per_epoch: int, first: int) -> optax.GradientT
     def rate(update: Scalar) -> Scalar:
         return learning_rate(recipe, steps_per_epoch, first + update * recipe.accumulate)
 
+    return optimizer_at(recipe, rate)
+
+
+def optimizer_at(recipe: Recipe, rate: Scalar | optax.Schedule) -> optax.GradientTransformation:
+    """The recipe's optimizer with a learning rate that is a number, a traced one too, or a schedule over its own updates."""
     if recipe.optimizer == "adamw":
         return optax.adamw(rate, b1=recipe.momentum, weight_decay=recipe.weight_decay, mask=DECAYED)
     if recipe.optimizer == "sgd":

@@ -1,0 +1,171 @@
+"""The compiled programs of a supernet's units: forward, backward, update, and those that score a candidate.
+
+Each is compiled once, for the shapes of its unit, and kept: candidates share them. Batch norm always uses the batch in training,
+and no running statistics are kept, because those of one candidate mean nothing for another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, TypeAlias, cast
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from nas.arch.graph import Node
+from nas.nn.network import RANDOM, run
+from nas.nn.ops import Array, Implementation
+from nas.recipe import Recipe
+from nas.supernet.paths import Unit
+from nas.tasks import Mixed, Task, training_loss
+from nas.train.optim import Packed, Tree, learning_rate, mix, optimizer_at, ramp
+
+Draws: TypeAlias = tuple[Tree, Tree]  # (number, rate) of each node that needs random numbers
+Slots: TypeAlias = tuple[Packed, ...]
+Pull: TypeAlias = Callable[[Array], tuple[Slots, Array]]  # gradient of the output -> of the slots and of the input
+
+
+class Own(NamedTuple):
+    """What a training step changes of a slot: its arrays, the optimizer's of it, and their moving average or nothing."""
+
+    params: Packed
+    opt: Tree
+    ema: Tree
+
+
+@dataclass(frozen=True, eq=False)
+class Functions:
+    """The pure functions of a unit that are compiled."""
+
+    unit: Unit
+    recipe: Recipe
+    task: Task
+    implementation: Implementation = "auto"
+
+    def _run(self, slots: Slots, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Packed]:
+        folded, names = jax.random.fold_in(key, step), self.unit.random
+
+        def draw(node: Node, x: Array, _: int) -> Array:
+            i = names.index(node.name)
+            return drawn(node, x, random[1][i], jax.random.fold_in(folded, random[0][i]), self.unit.widest[i])
+
+        y, stats = run(self.unit.nodes, [x], self.unit.tree(slots), {}, train=True, momentum=0, random=draw,
+                       implementation=self.implementation)  # fmt: skip
+        return y, self.unit.stats.pack(stats)
+
+    def forward(self, slots: Slots, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Pull]:
+        """(output, the backward pass as a tree of what it needs)."""
+        y, pull = jax.vjp(lambda s, x: self._run(s, x, key, step, random)[0], slots, x)
+        return y, pull
+
+    def backward(self, pull: Pull, g: Array) -> tuple[Array, Slots]:
+        """(gradient of the input, gradients of the slots)."""
+        grads, dx = pull(g)
+        return (jnp.zeros(()) if self.unit.first else dx), grads
+
+    def end(self, slots: Slots, pairs: Mixed, x: Array, key: Array, step: Array, random: Draws,
+            taught: Array | None = None) -> tuple[Array, Array, Array, Slots]:  # fmt: skip
+        """The last unit both ways: (loss, outputs, gradient of its input, gradients of its slots).
+
+        taught: outputs of another candidate, which the loss then follows in place of the targets.
+        """
+        alone = replace(self.recipe, distill=1.0, temperature=1.0)
+
+        def loss_of(slots: Slots, x: Array) -> tuple[Array, Array]:
+            logits = self._outputs(self._run(slots, x, key, step, random)[0])
+            if taught is not None:
+                return self.task.distill(logits, taught, jnp.zeros(len(x)), alone).mean(), logits
+            return training_loss(self.task, self.recipe, logits, pairs).mean(), logits
+
+        (loss, logits), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(slots, x)
+        return loss, logits, dx, grads
+
+    def observe(self, slots: Slots, x: Array) -> tuple[Array, Packed]:
+        """(output, statistics of the batch): in training mode, but that nothing is dropped."""
+        y, stats = run(self.unit.nodes, [x], self.unit.tree(slots), {}, train=True, momentum=0, random=_whole,
+                       implementation=self.implementation)  # fmt: skip
+        return y, self.unit.stats.pack(stats)
+
+    def score(self, slots: Slots, stats: Packed, x: Array) -> Array:
+        moving = self.unit.stats.unpack(stats)
+        return run(self.unit.nodes, [x], self.unit.tree(slots), moving, train=False, random=_whole,
+                   implementation=self.implementation)[0]  # fmt: skip
+
+    def metrics(self, slots: Slots, stats: Packed, x: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
+        return self.task.reduce(self._outputs(self.score(slots, stats, x)), targets, valid)
+
+    def _outputs(self, y: Array) -> Array:
+        return y.reshape(len(y), -1).astype(jnp.promote_types(y.dtype, jnp.float32))
+
+
+def drawn(node: Node, x: Array, rate: Any, key: Array, widest: int) -> Array:
+    """Dropout or stochastic depth with the numbers that the widest candidate draws, of which a narrower one takes the first."""
+    missing = widest - x.shape[3]
+    full = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, missing))) if missing else x
+    return RANDOM[node.op](full, rate, key)[..., : x.shape[3]]
+
+
+def _whole(node: Node, x: Array, index: int) -> Array:
+    return x
+
+
+def updated(recipe: Recipe, steps_per_epoch: int, own: Own, grads: Packed, step: Array) -> Own:
+    """A slot after a step's gradients, by the rate of that step whatever came to the slot before."""
+    update = optimizer_at(recipe, learning_rate(recipe, steps_per_epoch, step))
+    updates, opt = update.update(grads, own.opt, own.params)
+    params = optax.apply_updates(own.params, updates)
+    ema = jax.tree.map(lambda a, b: mix(a, b, ramp(recipe.ema, step + 1)), own.ema, params) if recipe.ema else ()
+    return Own(cast("Packed", params), opt, ema)
+
+
+def begun(recipe: Recipe, params: Packed) -> Own:
+    """A slot before the first step."""
+    copied = jax.tree.map(lambda a: jnp.array(a, copy=True), params)
+    return Own(
+        copied, optimizer_at(recipe, recipe.lr).init(copied), jax.tree.map(jnp.copy, copied) if recipe.ema else ()
+    )
+
+
+Made: TypeAlias = tuple[Callable[..., Tree], Sequence[Tree]]  # a function, and shapes of what it takes
+
+
+@dataclass(eq=False)
+class Programs:
+    """Compiled programs by what they compute. They are executables, whatever JAX's caches hold."""
+
+    kept: dict[Hashable, tuple[jax.stages.Compiled, Tree]] = field(default_factory=dict)
+
+    def get(self, key: Hashable, made: Callable[[], Made], donate: tuple[int, ...] = ()) -> jax.stages.Compiled:
+        """The executable by the key, compiled where there was none."""
+        return self.with_results(key, made, donate)[0]
+
+    def with_results(
+        self, key: Hashable, made: Callable[[], Made], donate: tuple[int, ...] = ()
+    ) -> tuple[jax.stages.Compiled, Tree]:
+        """(executable, shapes of its results)."""
+        found = self.kept.get(key)
+        if found is None:
+            function, args = made()
+            lowered = jax.jit(function, donate_argnums=donate).lower(*args)
+            found = self.kept[key] = lowered.compile(), lowered.out_info
+        return found
+
+    @property
+    def count(self) -> int:
+        return len(self.kept)
+
+
+def packed_shapes(unit: Unit) -> Tree:
+    """Shapes of a unit's slots."""
+    return tuple(
+        {part: jax.ShapeDtypeStruct((size,), jnp.float32) for part, size in layout.sizes.items()}
+        for layout in unit.layouts
+    )
+
+
+def sized(x: Array, side: int, dtype: str) -> Array:
+    """(n, h, w, c) float32 -> what a network of this resolution takes, bilinear."""
+    y = x if x.shape[1] == side else jax.image.resize(x, (len(x), side, side, x.shape[3]), "bilinear")
+    return y.astype(jnp.dtype(dtype))

@@ -1,0 +1,60 @@
+"""Weights that the candidates of a space share, and those of one candidate cut from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.nn.weights import HostArrays, Variables
+from nas.space import Genome
+from nas.supernet.paths import Paths, cut
+from nas.train.optim import Packed
+
+
+@dataclass(frozen=True, eq=False)
+class SharedWeights:
+    """The slots of a space with their values, packed as the training has them."""
+
+    paths: Paths
+    slots: Mapping[str, Packed]
+
+    @classmethod
+    def of(cls, paths: Paths, variables: Variables) -> SharedWeights:
+        """From what `variables` gave. Raises ValueError naming what is missing, or has another shape."""
+        slots = {}
+        for slot, layout in paths.store.slots.items():
+            tree: dict[str, dict[str, np.ndarray]] = {}
+            for node, array, shape in layout.entries:
+                found = variables["params"].get(_key(slot, node), {}).get(array)
+                if found is None or found.shape != shape:
+                    has = "is missing" if found is None else f"has the shape {found.shape}, not {shape}"
+                    raise ValueError(
+                        f"weights of the supernet: {array} of {_key(slot, node)} {has}; they are of another space"
+                    )
+                tree.setdefault(node, {})[array] = np.asarray(found, np.float32)
+            slots[slot] = layout.pack(tree, np)
+        return cls(paths, slots)
+
+    def variables(self) -> dict[str, HostArrays]:
+        """Every array by slot and node, as `nas.nn.weights.save_weights` takes them."""
+        out: HostArrays = {}
+        for slot, layout in self.paths.store.slots.items():
+            packed = {part: np.asarray(array) for part, array in self.slots[slot].items()}
+            out |= {_key(slot, node): arrays for node, arrays in layout.unpack(packed).items()}
+        return {"params": out, "stats": {}}
+
+    def params_of(self, genome: Genome) -> HostArrays:
+        """The arrays of a candidate by the names of its own network, equal bit for bit to the shared ones."""
+        out: HostArrays = {}
+        for placed in self.paths.path(genome).placed:
+            for slot, key, layout in zip(placed.unit.slots, placed.slots, placed.unit.layouts, strict=True):
+                full = layout.unpack({part: np.asarray(array) for part, array in self.slots[key].items()})
+                for node, name, view in slot:
+                    out.setdefault(placed.names[int(node) - 1], {})[name] = np.array(cut(full[node][name], view))
+        return out
+
+
+def _key(slot: str, node: str) -> str:
+    return f"{slot}:{node.split('/', 1)[1]}"

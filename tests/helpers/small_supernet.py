@@ -1,0 +1,42 @@
+"""A space with every kind of elastic choice, small enough to train in a second, and a strategy that always runs the same candidates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nas.space import Genome, Space
+from nas.supernet.strategies import Candidates
+
+ELASTIC = {
+    "name": "elastic",
+    "resolution": 6,
+    "min_feature_map": 2,
+    "stem": {"op": "conv", "width": 4, "act": "relu"},
+    "stages": [
+        {
+            "op": "mbconv", "repeat": {"one_of": [1, 2]}, "width": {"one_of": [4, 6]}, "stride": 2, "act": {"one_of": ["relu", "hswish"]},
+            "kernel": {"one_of": [3, 5], "per": "layer"}, "expand": {"one_of": [1, 2, 3], "per": "layer"},
+            "se": {"one_of": [0, 0.5], "per": "layer"},
+        },
+        {"block": {"one_of": [{"op": "identity"}, {"op": "mbconv", "kernel": 3, "expand": 2}, {"op": "sepconv", "kernel": 3}]}, "width": 6},
+    ],
+    "head": {"op": "classifier", "width": {"one_of": [8, 12]}},
+}  # fmt: skip
+
+
+def elastic() -> Space:
+    """Fitted to the images of `small_training.dataset`."""
+    return Space.from_dict(ELASTIC, "elastic").fit(6, 1, 3)
+
+
+@dataclass(frozen=True)
+class Only:
+    """Runs these candidates in every step."""
+
+    distills: ClassVar[bool] = False
+    zero_gamma: ClassVar[bool] = False
+
+    listed: tuple[Genome, ...]
+
+    def genomes(self, among: Candidates, seed: int, step: int) -> Sequence[Genome]:
+        return self.listed

@@ -1,0 +1,205 @@
+"""Weights shared by a space: a candidate trained by itself in a supernet is the candidate trained alone, and nothing else moves."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from nas.arch.blocks import lower
+from nas.nn.network import init
+from nas.recipe import Recipe
+from nas.space import Genome, Space, load_space
+from nas.supernet.paths import Paths
+from nas.supernet.programs import Programs
+from nas.supernet.scoring import Scoring
+from nas.supernet.strategies import Candidates, Fair, Sandwich, Uniform, strategy_from
+from nas.supernet.training import Supernet
+from nas.supernet.weights import SharedWeights
+from nas.tasks import CLASSIFICATION
+from nas.train import Checkpoints, evaluate, fit
+from nas.train.loop import Fit
+from small_supernet import ELASTIC, Only, elastic
+from small_training import dataset
+
+DATA, SPACE = dataset(), elastic()
+RECIPE = Recipe(epochs=2, batch=32, lr=0.05, weight_decay=0.01, norm_warmup=False)
+SCORING = Scoring(calibration_images=64, batch=32)
+PROGRAMS = Programs()
+SMALL, LARGE = Candidates(SPACE).smallest, Candidates(SPACE).largest
+
+
+@pytest.fixture(scope="module")
+def net() -> Supernet:
+    return Supernet(SPACE, DATA, RECIPE, programs=PROGRAMS)
+
+
+def trained(net: Supernet, strategy: Any, seed: int = 0, **options: Any) -> Fit:
+    return net.fit(strategy, seed, **{"report": lambda *_: None, "checkpoint": None, "scoring": SCORING, **options})
+
+
+def start(net: Supernet, seed: int = 0) -> SharedWeights:
+    store = net.paths.store
+    return SharedWeights(
+        net.paths, {slot: store.slots[slot].pack(tree, np) for slot, tree in store.initial(seed).items()}
+    )
+
+
+def shared(net: Supernet, found: Fit) -> SharedWeights:
+    return SharedWeights.of(net.paths, {"params": found.params, "stats": {}})
+
+
+@pytest.mark.parametrize("genome", [SMALL, LARGE], ids=["smallest", "largest"])
+def test_one_candidate_trained_in_a_supernet_is_that_candidate_trained_alone(net: Supernet, genome: Genome) -> None:
+    graph = lower(SPACE.decode(genome))
+    variables = {"params": start(net).params_of(genome), "stats": init(graph, 0)["stats"]}
+    alone = fit(SPACE.decode(genome), DATA, RECIPE, 0, variables=variables)
+    found = trained(net, Only((genome,)))
+    assert [entry["train_loss"] for entry in found.curve] == pytest.approx(
+        [entry["train_loss"] for entry in alone.curve], rel=1e-5
+    )
+    ours = shared(net, found).params_of(genome)
+    assert ours.keys() == alone.params.keys()
+    for node, arrays in ours.items():
+        for name, array in arrays.items():
+            np.testing.assert_allclose(array, alone.params[node][name], rtol=1e-3, atol=1e-5, err_msg=f"{node} {name}")
+
+
+def test_weights_that_no_candidate_of_a_training_uses_do_not_move(net: Supernet) -> None:
+    before, after = start(net).slots, shared(net, trained(net, Only((SMALL,)))).slots
+    used = {slot for placed in net.paths.path(SMALL).placed for slot in placed.slots}
+    for slot in before:
+        moved = any((np.asarray(before[slot][part]) != np.asarray(after[slot][part])).any() for part in before[slot])
+        assert moved == (slot in used), slot
+
+
+def test_a_candidate_is_scored_as_the_network_that_is_cut_from_the_weights(net: Supernet) -> None:
+    weights, scorer = start(net), net.scorer(SCORING)
+    slots = jax.tree.map(np.asarray, dict(weights.slots))
+    for genome in (SMALL, LARGE):
+        graph = lower(SPACE.decode(genome))
+        variables = {"params": weights.params_of(genome), "stats": scorer.stats_of(slots, genome)}
+        expected = evaluate(graph, variables, DATA.valid, DATA, task=CLASSIFICATION)
+        assert scorer.metrics(slots, genome).compute() == pytest.approx(expected, abs=1e-5)
+
+
+def test_scoring_compiles_nothing_for_candidates_whose_layers_were_seen(net: Supernet) -> None:
+    scorer, slots = net.scorer(SCORING), dict(start(net).slots)
+    for genome in (SMALL, LARGE):
+        scorer.metrics(slots, genome)
+    before = net.programs.count
+    scorer.metrics(slots, SMALL)
+    assert net.programs.count == before
+
+
+def test_a_training_that_was_stopped_resumes_to_the_same_weights(net: Supernet, tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(step: int, steps: int, metrics: dict[str, float]) -> None:
+        if metrics.get("epoch") == 1:
+            raise Killed
+
+    strategy, kept = Only((SMALL, LARGE)), Checkpoints(tmp_path / "kept")
+    with pytest.raises(Killed):
+        trained(net, strategy, checkpoint=kept, report=kill)
+    resumed, whole = trained(net, strategy, checkpoint=kept), trained(net, strategy)
+    assert resumed.curve == whole.curve
+    jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)
+    with pytest.raises(ValueError, match="checkpoints of another training, strategy was"):
+        trained(net, Only((SMALL,)), checkpoint=kept)
+
+
+def test_the_moving_average_holds_weights_alone(net: Supernet) -> None:
+    averaged = Supernet(SPACE, DATA, dataclasses.replace(RECIPE, ema=0.9), programs=PROGRAMS)
+    found = trained(averaged, Only((SMALL,)))
+    plain = trained(net, Only((SMALL,)))
+    slot = net.paths.path(SMALL).placed[-1].slots[0]
+    a, b = shared(averaged, found).slots[slot], shared(net, plain).slots[slot]
+    assert not np.allclose(np.asarray(a["kernels"]), np.asarray(b["kernels"]))
+    assert found.train_loss == pytest.approx(plain.train_loss, rel=1e-5)
+
+
+def test_the_others_of_a_sandwich_learn_from_the_largest(net: Supernet) -> None:
+    class Pair(Sandwich):
+        def genomes(self, among: Candidates, seed: int, step: int) -> list[Genome]:
+            return [LARGE, SMALL]
+
+    found = trained(net, Pair())
+    scales = [one for name, one in found.params.items() if name.startswith("stages") and "project.norm" in name]
+    assert scales
+    assert np.isfinite(found.train_loss)
+
+
+@pytest.mark.parametrize("name", ["nas_bench_macro", "proxylessnas"])
+def test_every_option_comes_equally_often_in_a_fair_step(name: str) -> None:
+    space = load_space(name)
+    for step in range(5):
+        genomes = Fair().genomes(Candidates(space), 0, step)
+        counts = space.option_counts
+        assert len(genomes) == counts.max()
+        for gene in range(len(counts)):
+            if all(space.active(genome)[gene] for genome in genomes):
+                seen = np.bincount([genome[gene] for genome in genomes], minlength=counts[gene])
+                assert seen.max() - seen.min() <= bool(counts.max() % counts[gene])
+
+
+def test_a_sandwich_has_both_ends_and_random_ones_between() -> None:
+    among = Candidates(SPACE)
+    largest, *between, smallest = Sandwich(random=2).genomes(among, 0, 7)
+    assert (largest, smallest, len(between)) == (LARGE, SMALL, 2)
+    macs = [SPACE.decode(genome) for genome in (largest, *between, smallest)]
+    assert len({lower(arch).id for arch in macs}) >= 2
+
+
+def test_draws_depend_on_the_seed_and_the_step_alone() -> None:
+    among = Candidates(SPACE)
+    for strategy in (Uniform(), Fair(), Sandwich()):
+        assert strategy.genomes(among, 3, 5) == strategy.genomes(among, 3, 5)
+        assert strategy.genomes(among, 3, 5) != strategy.genomes(among, 3, 6)
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"name": "fare"}, "strategy: no 'fare'; did you mean 'fair'"),
+        ({}, "strategy: no None; expected uniform, fair, sandwich"),
+        ({"name": "sandwich", "random": -1}, "random: expected 0 or more candidates, got -1"),
+    ],
+)
+def test_faults_of_a_strategy_name_it(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        strategy_from(settings)
+
+
+def _with_stage(**stage: Any) -> dict[str, Any]:
+    return {**ELASTIC, "stages": [stage, {"op": "conv", "width": 8}]}
+
+
+@pytest.mark.parametrize(
+    "space, gene",
+    [
+        (
+            _with_stage(op="conv", width=8, kernel={"one_of": [2, 3]}),
+            r"stages\[0\].kernel: has kernels of odd and even sides",
+        ),
+        (_with_stage(op="conv", width={"one_of": [8, 16]}, groups=2), r"stages\[0\].width: changes the groups"),
+        (_with_stage(op="conv", width=8, groups={"one_of": [1, 2]}), r"stages\[0\].groups: changes the groups"),
+        (
+            {**_with_stage(op="conv", width=8), "head": {"op": "mlp", "widths": [8]}, "resolution": {"one_of": [6, 8]}},
+            "resolution: changes what",
+        ),
+    ],
+)
+def test_what_cannot_be_shared_names_the_gene(space: dict[str, Any], gene: str) -> None:
+    with pytest.raises(ValueError, match=gene):
+        Paths.of(Space.from_dict(space, "odd"))
+
+
+def test_weights_of_another_space_are_refused_with_the_array(net: Supernet) -> None:
+    variables = start(net).variables()
+    del variables["params"]["stem/conv:conv"]
+    with pytest.raises(ValueError, match="stem/conv:conv is missing"):
+        SharedWeights.of(net.paths, variables)
