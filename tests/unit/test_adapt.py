@@ -24,7 +24,7 @@ from nas.records import Job, Outcome
 from nas.runtime.base import JobEvent
 from nas.workflows.adapt import KINDS, Adapter, AdaptSettings, Point, absolute, changes, shrunk_space, within
 from nas.workflows.adapt.pace import Pace, steps_left
-from nas.workflows.adapt.steps import best_of
+from nas.workflows.adapt.steps import joined, ranked
 from networks import images_of, logits, settled
 
 NET = Arch(
@@ -247,7 +247,7 @@ def test_killed_and_called_again_it_resumes(tmp_path: Path, left: int) -> None:
 )
 def test_the_loss_decides_between_equals(choose: str, proposals: list[tuple[float, float, float]], number: int) -> None:
     points = [Point(1, i, "change", NET, *figures) for i, figures in enumerate(proposals)]
-    assert best_of(points, Point(0, 9, "seed", NET, 0.9, 10, 0.2), choose).number == number
+    assert ranked(points, Point(0, 9, "seed", NET, 0.9, 10, 0.2), choose)[0].number == number
 
 
 def test_a_stage_shrinks_in_proportion() -> None:
@@ -260,9 +260,34 @@ def test_a_stage_shrinks_in_proportion() -> None:
     assert widths[-1] == [8, 8]
 
 
+def test_the_best_changes_are_made_together_until_the_step_is_made() -> None:
+    arch, settings = absolute(NET), AdaptSettings(together=3)
+    rows = {"stages[1].layers[1]": 2, "stages[1].layers[0]": 1, "stages[2].layers[0]": 3}
+    names = ["kernel of stages[1].layers[1]", "gone", *(f"expansion of {place}" for place in rows)]
+    cut = 0.3 * latency(arch)
+    child, made = joined(names, arch, settings, latency, cut, latency(arch) - cut)
+    assert latency(child) <= latency(arch) - cut
+    assert 2 <= len(made) < 5
+    assert made == [name for name in names if name in made]
+    for name in made:
+        (before, after) = ([layer for stage in one.stages for layer in stage.layers] for one in (arch, child))
+        row = rows[name.split(" of ")[1]]
+        assert before[row] != after[row], name
+
+
 def test_the_choice_of_a_step(tmp_path: Path) -> None:
     steps = {rule: adapted(tmp_path / rule, 0.7, choose=rule)[0] for rule in ("ratio", "accuracy")}
     assert all(rows[0][0] == "seed" for rows in steps.values())
+
+
+def test_steps_of_several_changes_are_fewer_and_resume(tmp_path: Path) -> None:
+    single = adapted(tmp_path / "single", 0.7)[0]
+    steps, seen = adapted(tmp_path / "a", 0.7, step=0.15, together=3)
+    assert 1 < len(steps) < len(single)
+    assert " and " in steps[1][0]
+    with pytest.raises(Stop):
+        adapted(tmp_path / "b", 0.7, len(seen) - 2, step=0.15, together=3)
+    assert adapted(tmp_path / "b", 0.7, step=0.15, together=3)[0] == steps
 
 
 def test_how_long_it_may_still_take_is_told_now_and_then() -> None:

@@ -33,13 +33,15 @@ class AdaptSettings:
 
     choose: ratio, the largest change of accuracy per millisecond (MobileNetV3); accuracy, the highest (NetAdapt's first
     paper); loss, the smallest growth of the loss per millisecond, for few validation images. The loss decides between equals. kinds:
-    what may shrink. final_epochs: of the training that ends it, from the weights it arrived with (0: none).
+    what may shrink. together: changes that a step makes at once, each of so many parts of it; 1 in the papers. final_epochs: of the
+    training that ends it, from the weights it arrived with (0: none).
     """
 
     step: float = 0.05
     decay: float = 1.0
     choose: Literal["ratio", "accuracy", "loss"] = "ratio"
     kinds: tuple[Literal["expansion", "bottleneck", "kernel", "se", "stage"], ...] = KINDS
+    together: int = 1
     max_steps: int = 200
     final_epochs: int = 20
 
@@ -50,7 +52,7 @@ class AdaptSettings:
             raise ValueError(f"decay: expected more than 0 and at most 1, got {self.decay}")
         if not self.kinds:
             raise ValueError(f"kinds: expected one or more of {', '.join(KINDS)}, stage")
-        for key, low in (("max_steps", 1), ("final_epochs", 0)):
+        for key, low in (("together", 1), ("max_steps", 1), ("final_epochs", 0)):
             if getattr(self, key) < low:
                 raise ValueError(f"{key}: expected {low} or more, got {getattr(self, key)}")
 
@@ -76,8 +78,8 @@ class Point:
                 "params": counted.params, "macs": counted.macs, "trial": self.number}  # fmt: skip
 
 
-def best_of(points: Sequence[Point], last: Point, choose: str) -> Point:
-    """The proposal that a step takes from `last`. Few validation images make many equals; of those the loss decides."""
+def ranked(points: Sequence[Point], last: Point, choose: str) -> list[Point]:
+    """The proposals of a step from `last`, the best first. Few validation images make many equals; of those the loss decides."""
     task = task_of(last.arch)
     sign = 1 if task.metrics[task.primary] == "max" else -1
 
@@ -87,7 +89,24 @@ def best_of(points: Sequence[Point], last: Point, choose: str) -> Point:
         gained = last.loss - point.loss if choose == "loss" else sign * (point.score - last.score)
         return gained / (last.predicted_ms - point.predicted_ms)
 
-    return max(points, key=lambda point: (merit(point), -point.loss, -point.number))
+    return sorted(points, key=lambda point: (-merit(point), point.loss, point.number))
+
+
+def joined(
+    names: Sequence[str], arch: Arch, settings: AdaptSettings, latency: Callable[[Arch], float], cut: float, most_ms: float
+) -> tuple[Arch, list[str]]:
+    """Changes made one after the other, each by its part of a step's cut, until `most_ms` is met; and the names of those made."""
+    made: list[str] = []
+    for name in names:
+        now = latency(arch)
+        if now <= most_ms:
+            break
+        change = next((one for one in changes(arch, settings.kinds) if one.name == name), None)
+        smaller = change and within(change, latency, max(now - cut / settings.together, most_ms))
+        if smaller:
+            arch = smaller
+            made.append(name)
+    return arch, made
 
 
 @dataclass
@@ -155,7 +174,7 @@ class Adapter:
 
     def _step(self, last: Point, cut: float, target_ms: float) -> Point:
         step = last.step + 1
-        proposals = self._proposals(last, cut, target_ms)
+        proposals = self._proposals(last, cut / self.settings.together, target_ms)
         data = {"parent": last.arch.to_dict(), "weights": str(self.weights(last.number))}
         expected = [
             self._trial(arch, (step, i), {"step": step, "change": name}, "train", data)
@@ -172,7 +191,7 @@ class Adapter:
             raise ValueError(
                 f"step {step}: none of {len(trials)} proposals could be trained; the first: {trials[0].error}"
             )
-        best = best_of(points, last, self.settings.choose)
+        best = self._joined(ranked(points, last, self.settings.choose), last, cut, target_ms, data)
         for trial in trials:
             if trial.number != best.number:
                 self.weights(trial.number).unlink(missing_ok=True)
@@ -182,6 +201,20 @@ class Adapter:
             f"({len(points)} proposal{'s' * (len(points) != 1)}){self.pace.stepped(len(trials), after)}"
         )
         return best
+
+    def _joined(self, points: Sequence[Point], last: Point, cut: float, target_ms: float, data: Mapping[str, JSON]) -> Point:
+        """The best proposal, or the network with as many of the best ones made together as the step needs, trained."""
+        if self.settings.together == 1:
+            return points[0]
+        arch, names = joined(
+            [point.change for point in points], last.arch, self.settings, self.latency, cut, max(last.predicted_ms - cut, target_ms)
+        )
+        step, change = last.step + 1, " and ".join(names)
+        note = {"step": step, "change": change}
+        (trial,) = self._run([self._trial(arch, (step, -2), note, "train", data)])
+        if not trial.ok:
+            raise ValueError(f"step {step}: {change} could not be trained together, {trial.outcome}: {trial.error}")
+        return self._point(step, trial, change, arch)
 
     def _counted(self, step: int, expected: Sequence[tuple[Trial, Job]], after: int) -> Callable[[Trial], None]:
         """Hears of the trainings of a step that are not on record yet."""
