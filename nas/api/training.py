@@ -99,14 +99,18 @@ def evaluate(
     weights: str | Path | TrainResult,
     dataset: str | Settings | DatasetSettings | Dataset | Arrays | None = None,
     *,
+    arch: str | Path | Settings | Arch | None = None,
     split: Literal["train", "valid", "test"] = "test",
     plugins: Iterable[str] = (),
 ) -> Mapping[str, float]:
     """Scores a trained network on a split of a dataset.
 
     Args:
-        weights: What `train` returned, the folder of a training, or a bundle of `export`.
-        dataset: As in `search`; None: the one that the network was trained on.
+        weights: What `train` returned, the folder of a training, or a bundle of `export`; or `timm:<file>`, `torchvision:<file>` or
+            `imagenet`, whose images are made ready as that library does it.
+        dataset: As in `search`; None: the one that the network was trained on. Where its settings leave `resize` and `resolution`
+            open, images become as those of the training.
+        arch: The architecture of a library's weights.
         split: Which part of the dataset.
         plugins: Modules with your blocks or datasets.
 
@@ -116,25 +120,32 @@ def evaluate(
     Raises:
         ValueError: Where the dataset does not fit the network.
     """
+    from nas.arch.find import find_arch
     from nas.workflows.arguments import recorded_dataset
     from nas.workflows.evaluate import evaluate as score
     from nas.workflows.predict import find_bundle
     from nas.workflows.run_folder import use_plugins
 
     use_plugins(list(plugins))
-    bundle = find_bundle(_folder(weights))
+    bundle = find_bundle(_folder(weights), arch if arch is None else find_arch(arch, "arch"))
     known = dataset if dataset is not None else getattr(weights, "dataset", None)
-    return score(bundle, recorded_dataset(known, bundle.facts.get("dataset")), split)
+    return score(bundle, recorded_dataset(known, bundle.facts.get("dataset"), bundle.data), split)
 
 
 def predict(
-    weights: str | Path | TrainResult, images: Images, *, calibrated: bool = False, threshold: float = 0.0
+    weights: str | Path | TrainResult,
+    images: Images,
+    *,
+    arch: str | Path | Settings | Arch | None = None,
+    calibrated: bool = False,
+    threshold: float = 0.0,
 ) -> list[Prediction]:
     """Classifies images with a trained network.
 
     Args:
-        weights: What `train` returned, the folder of a training, or a bundle of `export`.
+        weights: As in `evaluate`.
         images: A file, a folder of images, files, or an array (n, h, w, c) or (h, w, c) uint8.
+        arch: The architecture of a library's weights.
         calibrated: Whether probabilities are those at the temperature that `export` fitted on the validation split.
         threshold: The least probability of an answer; the label of an image below it is "none of these".
 
@@ -144,10 +155,12 @@ def predict(
     Raises:
         ValueError: For a network that is not there, or where no image can be read.
     """
+    from nas.arch.find import find_arch
     from nas.workflows.predict import find_bundle
     from nas.workflows.predict import predict as run_predict
 
-    return run_predict(find_bundle(_folder(weights)), images, calibrated=calibrated, threshold=threshold)
+    bundle = find_bundle(_folder(weights), arch if arch is None else find_arch(arch, "arch"))
+    return run_predict(bundle, images, calibrated=calibrated, threshold=threshold)
 
 
 def compare(weights: str | Path | TrainResult, image: str | Path, other: str | Path) -> float:

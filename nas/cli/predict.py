@@ -25,6 +25,7 @@ class PredictCommand:
 
     weights: str
     image: str
+    arch: str | None = None
     top: int = 3
     compare: str | None = None
     gallery: str | None = None
@@ -49,7 +50,7 @@ def predict(call: Invocation) -> None:
     """Prints the most likely classes of each image; of embeddings, a distance or what a gallery has."""
     command = build(PredictCommand, call.config, "")
     use_plugins(command.plugins)
-    progress, bundle = Callback(lambda update: print(update.text, file=sys.stderr)), find_bundle(command.weights)
+    progress, bundle = Callback(lambda update: print(update.text, file=sys.stderr)), find_bundle(command.weights, command.arch)
     if command.compare:
         _compared(command, compare(bundle, command.image, command.compare))
         return

@@ -1,7 +1,7 @@
-"""How images were made ready for the weights of other libraries: mean and std, and the rule that made them square.
+"""How images were made ready for the weights of other libraries: mean and std, size, and the rule that made them square.
 
 timm writes it into `config.json` beside the weights, as its hub has them, and is believed. Without that file it is what the library
-does with all its networks of that name.
+does with all its networks of that name (`nas.data.crops`), at the size of the architecture that the weights are for.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from nas.core.jsonio import parse_json
+from nas.data.crops import cropped, of_timm, of_torchvision, padded_by_32
 from nas.data.pixels import Resize
 from nas.nn.weights import IMAGENET, split_source
 
@@ -30,6 +31,7 @@ RULES: Mapping[object, Resize] = {"center": "crop", "squash": "squash"}  # by ti
 HALVES = re.compile(r"tf_(efficientnet_(lite|e[slm]|cc_)|efficientnetv2_([slm]|xl)|mobilenetv3_|inception_v3)")
 TRANSFORMED = re.compile(r"googlenet|inception_v3")  # torchvision's own models of them turn ImageNet's convention into this one
 LARGEST = 1 << 20  # bytes of a config.json
+MAX_SIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -39,21 +41,25 @@ class Convention:
     Args:
         mean: Per channel, of images / 255.
         std: The same.
-        resize: The nearest of our rules to the one that made images square; None: not known.
+        resize: The nearest of our rules to the one that made images square, with the part of the center that it keeps; None: not
+            known.
         said: What tells.
+        side: Of the images, in pixels; None: not known.
     """
 
     mean: Numbers
     std: Numbers
     resize: Resize | None
     said: str
+    side: int | None = None
 
 
-def convention_of(source: str) -> Convention | None:
+def convention_of(source: str, side: int | None = None) -> Convention | None:
     """How images were made ready for weights of timm or torchvision, or for `imagenet`.
 
     Args:
         source: As `weights=` has it.
+        side: The resolution of the architecture that they are for, as its file has it: of references the published one.
 
     Returns:
         The convention; None for weights from elsewhere.
@@ -71,16 +77,18 @@ def convention_of(source: str) -> Convention | None:
     """
     origin, path = split_source(source)
     if origin == IMAGENET:
-        return Convention(*LITE, "crop", "as EfficientNet-Lite was trained")
+        return Convention(*LITE, padded_by_32(side or 224), "as EfficientNet-Lite was trained", side)
+    network = network_name(path)
     if origin == "torchvision":
-        name: Named = "inception" if TRANSFORMED.match(network_name(path)) else "imagenet"
-        return Convention(*NORMALIZATIONS[name], "crop", "as torchvision trains its classifiers")
+        name: Named = "inception" if TRANSFORMED.match(network) else "imagenet"
+        rule, own = of_torchvision(network)
+        return Convention(*NORMALIZATIONS[name], rule, "as torchvision trains its classifiers", own or side)
     if origin != "timm":
         return None
     if (config := path.with_name(CONFIG)).is_file():
-        return _stated(config)
-    name = "inception" if HALVES.match(network_name(path)) else "imagenet"
-    return Convention(*NORMALIZATIONS[name], "crop", f"as timm trains most networks of this name; its {CONFIG} beside the file decides")
+        return _stated(config, network, side)
+    name, said = "inception" if HALVES.match(network) else "imagenet", "as timm trains most networks of this name"
+    return Convention(*NORMALIZATIONS[name], of_timm(network, side), f"{said}; its {CONFIG} beside the file decides", side)
 
 
 def network_name(path: Path) -> str:
@@ -96,7 +104,7 @@ def network_name(path: Path) -> str:
     return path.parents[2].name.rpartition("--")[2] if cached else path.parent.name
 
 
-def _stated(path: Path) -> Convention:
+def _stated(path: Path, network: str, side: int | None) -> Convention:
     try:
         if path.stat().st_size > LARGEST:
             raise ValueError("too large to be what timm writes")
@@ -108,10 +116,27 @@ def _stated(path: Path) -> Convention:
         mean, std = numbers_of(stated.get("mean"), "mean"), numbers_of(stated.get("std"), "std")
         if len(mean) != len(std) or min(std) <= 0:
             raise ValueError("mean, std: expected as many of each, std above 0")
+        rule, own = _form(stated, network, side)
     except (OSError, ValueError) as error:
         raise ValueError(f"weights: {path}: {error}; mend or remove it") from None
-    mode = stated.get("crop_mode", "center")
-    return Convention(mean, std, RULES.get(mode) if isinstance(mode, str) else None, f"as {CONFIG} beside them says")
+    return Convention(mean, std, rule, f"as {CONFIG} beside them says", own)
+
+
+def _form(stated: Mapping[str, object], network: str, side: int | None) -> tuple[Resize | None, int | None]:
+    """The rule, with the part of the center, and the side; what timm left out is as it is of most networks of that name."""
+    if (size := stated.get("input_size")) is not None:
+        sides = numbers_of(size, "input_size")
+        if len(sides) != 3 or not 1 <= sides[1] <= MAX_SIDE or not sides[1] == sides[2] == int(sides[1]):
+            raise ValueError(f"input_size: expected channels and equal sides of at most {MAX_SIDE} pixels, got {size!r:.60}")
+        side = int(sides[1])
+    mode, fraction = stated.get("crop_mode", "center"), stated.get("crop_pct")
+    name = RULES.get(mode) if isinstance(mode, str) else None
+    if name is None or fraction is None:
+        return name and of_timm(network, side, name), side
+    (kept,) = numbers_of([fraction], "crop_pct")
+    if not 0 < kept <= 1:
+        raise ValueError(f"crop_pct: expected a fraction of at most 1, got {fraction!r:.60}")
+    return cropped(name, kept), side
 
 
 def numbers_of(found: object, key: str) -> Numbers:

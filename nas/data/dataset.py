@@ -6,9 +6,8 @@ leaves the rest to `assemble`: labels are checked and rows chosen before any ima
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,20 +15,18 @@ from typing import Literal
 
 import numpy as np
 
-from nas.core.memory import machine_memory
 from nas.data.digest import content_digest
-from nas.data.images import Fetched, common_form, formats_of, read_images
-from nas.data.pixels import Format, Resize
+from nas.data.forms import Part, is_streamed, sized, streamed
+from nas.data.images import read_images
+from nas.data.pixels import Resize, parsed
 from nas.data.split import choose_rows, not_taken
-from nas.data.statistics import SURVEYED, channel_statistics, evenly, pieces
-from nas.data.stream import MIB, Groups, Streamed
+from nas.data.statistics import channel_statistics
+from nas.data.stream import MIB, Streamed
 from nas.data.targets import check_range, names_from, numbers, whole_labels
 from nas.data.unseen import choose_by_class, identities, numbered
 from nas.records import IDENTITY, LABEL, TargetSpec
 
 MAX_RESOLUTION = 4096
-STREAM_ABOVE = 0.5  # fraction of this machine's memory
-GUESSED = 16  # images whose headers say how large a dataset is
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,23 +111,6 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Images not yet read, with their targets.
-
-    Args:
-        targets: (n,) labels or numbers, or (n, ...).
-        fetch: Sorted row numbers -> their images.
-        place: Row number -> its name for errors.
-        groups: Where rows are read in groups.
-    """
-
-    targets: np.ndarray
-    fetch: Callable[[np.ndarray], Fetched]
-    place: Callable[[int], str]
-    groups: Groups | None = None
-
-
-@dataclass(frozen=True)
 class DatasetSettings(ABC):
     """The settings that every dataset has; a family adds its own fields and `load`.
 
@@ -142,11 +122,13 @@ class DatasetSettings(ABC):
         valid_fraction: The fraction of the training part that is split off.
         resolution: Side in pixels that images are resized to; None: as found.
         resize: How images that are not square become so: `squash` both sides to the resolution, `crop` the largest square
-            from the middle, or `pad` the shorter side with white; None: squash, but for weights that a training starts from
-            as they were trained.
+            from the middle, or `pad` the shorter side with white; `crop:0.875` and `squash:0.9` keep that much of the middle;
+            None: squash, but for weights that a training starts from as they were trained.
         split: What parts are made of: `images`, so that each has every class, or `classes`, so that none has one of another's, as
             embeddings of new people or things need it. Then `valid_fraction` is one of classes, and targets are identities.
         split_seed: One seed, one choice of images; the test images do not depend on it.
+        published: Side in pixels that images become where `resolution` is open and some are larger, or they differ in size: that of
+            the weights that a training starts from, which sets it. Otherwise they stay as found, and whole.
 
     Raises:
         ValueError: For a value out of range, naming the key.
@@ -160,6 +142,7 @@ class DatasetSettings(ABC):
     resize: Resize | None = None
     split: Literal["images", "classes"] = "images"
     split_seed: int = 0
+    published: int | None = None
 
     def __post_init__(self) -> None:
         for key in ("train_size", "test_size", "valid_size"):
@@ -168,8 +151,10 @@ class DatasetSettings(ABC):
                 raise ValueError(f"{key}: expected 1 or more, or null, got {size}")
         if not 0 < self.valid_fraction < 1:
             raise ValueError(f"valid_fraction: expected a fraction between 0 and 1, got {self.valid_fraction}")
-        if self.resolution is not None and not 1 <= self.resolution <= MAX_RESOLUTION:
-            raise ValueError(f"resolution: expected 1 to {MAX_RESOLUTION} pixels, or null, got {self.resolution}")
+        for key in ("resolution", "published"):
+            if (side := getattr(self, key)) is not None and not 1 <= side <= MAX_RESOLUTION:
+                raise ValueError(f"{key}: expected 1 to {MAX_RESOLUTION} pixels, or null, got {side}")
+        parsed(self.rule)
         if self.split_seed < 0:
             raise ValueError(f"split_seed: expected 0 or more, got {self.split_seed}")
 
@@ -252,16 +237,17 @@ def assemble(
         rows = choose_rows({key: np.zeros(len(array), np.int64) for key, array in targets.items()}, settings, (f"all of {name}",))
     sources = {key: key if key in parts else "train" for key in rows}
     chosen = {key: (parts[sources[key]], rows[key]) for key in rows}
-    if isinstance(settings, StreamSettings) and _is_streamed(chosen, settings):
-        images: Mapping[str, np.ndarray | Streamed] = _streamed(chosen, settings)
+    size, rule = sized(chosen, settings.resolution, settings.published, settings.rule)
+    if isinstance(settings, StreamSettings) and is_streamed(chosen, size, settings.stream):
+        images: Mapping[str, np.ndarray | Streamed] = streamed(chosen, size, rule, settings.stream_mib * MIB)
     else:
-        images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, settings.resolution, settings.rule)
+        images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, size, rule)
     splits = {key: Split(images[key], targets[sources[key]][rows[key]].astype(target.dtype)) for key in rows}
     mean, std = channel_statistics(images["train"])
     lines = [*left_out, *empty, *not_taken(settings, {key: len(part) for key, part in targets.items()}, rows)]
     size, channels = images["train"].shape[2:]
     return Dataset(
-        name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target, settings.rule, tuple(lines)
+        name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target, rule, tuple(lines)
     )  # fmt: skip
 
 
@@ -283,39 +269,3 @@ def _labels(
     number = np.cumsum(kept) - 1
     lines = [f"{len(empty)} names of classes without images: {', '.join(empty[:5])}{', ..' if len(empty) > 5 else ''}"] if empty else []
     return {key: number[part] for key, part in labels.items()}, tuple(name for name in names if name not in set(empty)), lines
-
-
-def _is_streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: StreamSettings) -> bool:
-    """What `stream` says, or whether the images, by a few of them, would take more than half of the memory."""
-    if settings.stream is not None:
-        return settings.stream
-    part, rows = chosen["train"]
-    try:
-        formats = formats_of("train", part.fetch(evenly(rows, GUESSED)))
-    except ValueError:
-        return False  # reading them all names every broken image
-    size = settings.resolution or max(max(one.height, one.width) for one in formats)
-    channels = max(one.channels for one in formats)
-    count = sum(len(rows) for _, rows in chosen.values())
-    expected, have = count * size * size * channels, machine_memory()
-    if expected <= STREAM_ABOVE * have:
-        return False
-    logging.getLogger("nas").warning(
-        "dataset: %s images of %dx%dx%d would take %.1f of %.1f GiB of memory: they are streamed (dataset.stream=false reads them all)",
-        f"{count:,}", size, size, channels, expected / 2**30, have / 2**30,
-    )  # fmt: skip
-    return True
-
-
-def _streamed(chosen: Mapping[str, tuple[Part, np.ndarray]], settings: StreamSettings) -> dict[str, Streamed]:
-    """Size and colors are those of the images looked at: all, or `SURVEYED` of each part; what differs later is an error then."""
-    formats: list[Format] = []
-    for key, (part, rows) in chosen.items():
-        for some in pieces(evenly(rows, SURVEYED)):
-            formats += formats_of(key, part.fetch(some))
-    size, channels = common_form(formats, settings.resolution)
-    as_found, memory = settings.resolution is None, settings.stream_mib * MIB
-    return {
-        key: Streamed(rows, size, channels, part.fetch, part.groups, memory, as_found, settings.rule)
-        for key, (part, rows) in chosen.items()
-    }

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from nas.core.memory import machine_memory
-from nas.data.pixels import Encoded, Format, Resize, header, pixels, squared
+from nas.data.pixels import Encoded, Format, Resize, header, parsed, pixels, squared
 
 LISTED = 8  # broken images that an error names
 
@@ -151,7 +151,7 @@ def _stack(part: Fetched, size: int, channels: int, rule: Resize) -> tuple[np.nd
 
 
 def _stack_array(array: np.ndarray, size: int, channels: int, rule: Resize) -> np.ndarray:
-    if array.shape[1:3] != (size, size):
+    if array.shape[1:3] != (size, size) or parsed(rule)[1] < 1:
         planes = [Image.fromarray(image[..., 0] if array.shape[3] == 1 else image) for image in array]
         array = np.stack([np.asarray(squared(plane, size, rule)) for plane in planes]).reshape(-1, size, size, array.shape[3])
     return array if array.shape[3] == channels else np.repeat(array, channels, axis=3)

@@ -2,7 +2,7 @@
 
 An image is turned upright as its EXIF orientation says; of several frames the first is taken; 16 bits a channel are scaled to
 8; what is transparent is blended on white; palettes, CMYK and the like become RGB, or gray; it is made square by one of three
-rules, and resized (bilinear, over all pixels that shrink into one). Color profiles are not applied.
+rules, which may leave its border out, and resized (bilinear, over all pixels that shrink into one). Color profiles are not applied.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias, TypeVar
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 from PIL import Image
 
-Resize: TypeAlias = Literal["squash", "crop", "pad"]
-RESIZES: tuple[Resize, ...] = ("squash", "crop", "pad")
+Resize: TypeAlias = str  # one of RESIZES; of the first two the middle alone with a fraction behind it: crop:0.875
+RESIZES = ("squash", "crop", "pad")
+CUTTING = ("squash", "crop")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # Not everything that PIL opens: for EPS it would run Ghostscript over the data.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
@@ -87,6 +88,24 @@ def header(item: Encoded) -> Format:
     return Format(item.name, height, width, 1 if mode in GRAY_MODES else 3)
 
 
+def parsed(rule: object) -> tuple[str, float]:
+    """A rule's name and the fraction of the sides that it keeps. Raises ValueError for what is none.
+
+    Example:
+        >>> parsed("crop:0.875"), parsed("pad")
+        (('crop', 0.875), ('pad', 1.0))
+    """
+    name, colon, fraction = rule.partition(":") if isinstance(rule, str) else ("", "", "")
+    try:
+        kept = float(fraction) if colon else 1.0
+    except ValueError:
+        kept = 0.0
+    if name not in (CUTTING if colon else RESIZES) or not 0 < kept <= 1:
+        known = f"{', '.join(RESIZES)}, or a fraction of the middle such as crop:0.875 or squash:0.9"
+        raise ValueError(f"resize: expected one of {known}, got {rule!r:.40}")
+    return name, kept
+
+
 def pixels(item: Encoded, size: int, channels: int, rule: Resize) -> np.ndarray:
     """(size, size, channels) uint8. Raises ValueError naming an image that is broken."""
     found = _guarded(item, lambda image: np.asarray(squared(_converted(_upright(image), channels), size, rule)))
@@ -96,14 +115,16 @@ def pixels(item: Encoded, size: int, channels: int, rule: Resize) -> np.ndarray:
 def squared(image: Image.Image, size: int, rule: Resize) -> Image.Image:
     """A gray or RGB image as `size` x `size` pixels.
 
-    squash: both sides become `size`; crop: the largest square from the middle; pad: white is added to the shorter side.
+    squash: both sides become `size`; crop: the largest square from the middle; pad: white is added to the shorter side. With a
+    fraction that much of the middle of the sides, or of the square, is kept.
     """
-    width, height = image.size
-    if width != height and rule == "crop":
-        side = min(width, height)
-        left, top = (width - side) // 2, (height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
-    elif width != height and rule == "pad":
+    (width, height), (name, fraction) = image.size, parsed(rule)
+    if fraction < 1 or (width != height and name == "crop"):
+        wide, high = (min(width, height),) * 2 if name == "crop" else (width, height)
+        wide, high = (max(1, round(fraction * side)) for side in (wide, high))
+        left, top = (width - wide) // 2, (height - high) // 2
+        image = image.crop((left, top, left + wide, top + high))
+    elif width != height and name == "pad":
         side = max(width, height)
         padded = Image.new(image.mode, (side, side), BACKGROUND if image.mode == "L" else (BACKGROUND,) * 3)
         padded.paste(image, ((side - width) // 2, (side - height) // 2))

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from nas.data.dataset import Dataset
-from nas.data.pixels import RESIZES, Resize
+from nas.data.pixels import Resize, parsed
 
 KEY = "data"  # under which settings of workers and journals hold a record
 MAX_SIDE = 8192
@@ -50,8 +50,7 @@ class DataRecord:
                 raise ValueError(f"{key}: expected 1 to {most}, got {value!r}")
         if not len(self.mean) == len(self.std) == self.channels:
             raise ValueError(f"mean, std: expected {self.channels} numbers each, as there are channels")
-        if self.resize not in RESIZES:
-            raise ValueError(f"resize: expected one of {', '.join(RESIZES)}, got {self.resize!r}")
+        parsed(self.resize)
         if not isinstance(self.digest, str):
             raise ValueError("digest: expected text")
 

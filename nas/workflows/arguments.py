@@ -18,6 +18,7 @@ from nas.controllers import CONTROLLERS
 from nas.core.settings import build
 from nas.data import DATASETS, Dataset, DatasetSettings, load_dataset
 from nas.data.arrays import dataset_of_arrays
+from nas.data.record import DataRecord
 from nas.evaluators import EVALUATORS, EvaluatorSettings
 from nas.evaluators.function import FunctionSettings, Made
 from nas.objectives import COSTS, LATENCY, Direction
@@ -26,6 +27,7 @@ from nas.space import Space, load_space
 from nas.tasks import task_of
 from nas.workflows.custom import Custom, dataset_identity, described
 from nas.workflows.defaults import Settings, compose
+from nas.workflows.prepared import as_recorded
 from nas.workflows.progress import SILENT, Callback, Progress, Reporting
 from nas.workflows.run_folder import Run, run_folder, use_plugins
 from nas.workflows.search.continued import continued, keys_given, recorded
@@ -261,8 +263,10 @@ def _unlimited(changes: Settings) -> Settings:
     return {key: changes[key] for key in UNLIMITED if key in changes}
 
 
-def recorded_dataset(dataset: object, kept: JSON) -> Dataset:
+def recorded_dataset(dataset: object, kept: JSON, data: DataRecord | None = None) -> Dataset:
     """A dataset by any of its forms; None: the one that a training's record names.
+
+    Where the settings leave open how images become square, and how large, these become so as those of `data`.
 
     Raises:
         ValueError: Where there is none.
@@ -272,7 +276,7 @@ def recorded_dataset(dataset: object, kept: JSON) -> Dataset:
     chosen = compose("train", {"dataset": _plain(dataset), "arch": "-"})["dataset"] if dataset is not None else kept
     if not isinstance(chosen, Mapping) or "content" in chosen:
         raise ValueError("dataset: expected the dataset, such as dataset='digits'; the weights come with no record of one")
-    return load_dataset(chosen)
+    return load_dataset(chosen if data is None else as_recorded(chosen, data))
 
 
 def make_progress(progress: Reporting) -> Progress:

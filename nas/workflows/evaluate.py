@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Literal
 
 from nas.arch.blocks import lower
@@ -33,5 +34,6 @@ def evaluate(bundle: Bundle, dataset: Dataset, split: SplitName = "test") -> Map
     trained, splits = bundle.trained, {"train": dataset.train, "valid": dataset.valid, "test": dataset.test}
     if split not in splits:
         raise ValueError(f"split: expected one of {', '.join(splits)}, got {split!r}")
-    alike = bundle.data.normalized(dataset)
+    named = bundle.numbered and len(dataset.classes) == len(bundle.data.classes)
+    alike = (replace(bundle.data, classes=dataset.classes) if named else bundle.data).normalized(dataset)
     return score(lower(bundle.arch), trained.variables, splits[split], alike, BATCH, "float32", task=task_of(bundle.arch))

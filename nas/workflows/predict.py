@@ -8,17 +8,20 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.core.jsonio import parse_json
 from nas.data.images import listed
 from nas.data.record import record_from
+from nas.nn.weights import split_source
 from nas.records import JSON
 from nas.workflows.export import Bundle, load_bundle
 from nas.workflows.export.formats import Trained
 from nas.workflows.export.images import answers, image_files, read_image
 from nas.workflows.export.loading import INDEX
 from nas.workflows.export.sources import whole_weights
+from nas.workflows.imported import imported_bundle
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.trained import RESULT
 
@@ -139,11 +142,13 @@ def checked(images: np.ndarray, channels: int) -> np.ndarray:
     return arrays
 
 
-def find_bundle(weights: str | Path) -> Bundle:
-    """Loads the network in a folder.
+def find_bundle(weights: str | Path, arch: str | Arch | None = None) -> Bundle:
+    """Loads the network in a folder, or that of a library's weights.
 
     Args:
-        weights: A bundle of `nas export`, a folder of `nas train`, or the weights.npz in it.
+        weights: A bundle of `nas export`, a folder of `nas train`, or the weights.npz in it; or as `weights=` of a training,
+            `timm:<file>`, `torchvision:<file>` or `imagenet`.
+        arch: The architecture of a library's weights; None: the one in the folder.
 
     Returns:
         The network with its classes and normalization.
@@ -151,6 +156,12 @@ def find_bundle(weights: str | Path) -> Bundle:
     Raises:
         ValueError: A file is missing, changed, or of another kind.
     """
+    if split_source(str(weights))[0]:
+        if arch is None:
+            raise ValueError(f"arch: expected the architecture that {weights} is of, such as arch=resnet50")
+        return imported_bundle(str(weights), arch)
+    if arch is not None:
+        raise ValueError(f"arch: is for weights of a library, such as timm:<file>; {weights} has its own beside it, leave it out")
     path = Path(weights).expanduser()
     folder = path.parent if path.name == "weights.npz" else path
     return trained_bundle(folder) if (folder / RESULT).is_file() and not (folder / INDEX).is_file() else load_bundle(path)

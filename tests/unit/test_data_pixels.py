@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from PIL import Image
 from data_makers import make_pixels
 from nas.data import Dataset, Encoded, load_dataset
 from nas.data.images import quietly
-from nas.data.pixels import RESIZES, TURNS, Resize, pixels
-from nas.data.record import record_of
+from nas.data.pixels import RESIZES, TURNS, Resize, parsed, pixels
+from nas.data.record import DataRecord, record_of
 from nas.workflows.export.images import read_image
+from nas.workflows.export.usage import usage
 
 SIDE = 8
 WIDE = Image.fromarray(make_pixels(1, 20)[0, :12])  # 20 x 12, every pixel another
@@ -65,6 +67,9 @@ COLOR: dict[str, Callable[[], bytes]] = {
 }  # fmt: skip
 
 
+RULES = (*RESIZES, "crop:0.75", "squash:0.8")
+
+
 def loaded(root: Path, files: dict[str, Callable[[], bytes]], rule: Resize, stream: bool) -> tuple[Dataset, list[Path]]:
     """(a dataset whose test part has the files, the files in its order)."""
     for part, names in (("train", [f"{i}.png" for i in range(4)]), ("test", list(files))):
@@ -78,8 +83,8 @@ def loaded(root: Path, files: dict[str, Callable[[], bytes]], rule: Resize, stre
 
 @pytest.mark.parametrize(
     "files, rule, stream",
-    [(GRAY, "squash", True), (GRAY, "pad", False), *(({**COLOR, **GRAY}, rule, rule == "crop") for rule in RESIZES)],
-    ids=["gray-squash", "gray-pad", *RESIZES],
+    [(GRAY, "squash", True), (GRAY, "pad", False), *(({**COLOR, **GRAY}, rule, rule == "crop") for rule in RULES)],
+    ids=["gray-squash", "gray-pad", *RULES],
 )
 def test_a_prediction_sees_the_pixels_of_training(
     tmp_path: Path, files: dict[str, Callable[[], bytes]], rule: Resize, stream: bool
@@ -93,6 +98,56 @@ def test_a_prediction_sees_the_pixels_of_training(
 
 def seen(content: bytes, channels: int = 3, rule: Resize = "squash", size: int = SIDE) -> np.ndarray:
     return pixels(Encoded("x", content), size, channels, rule)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_the_code_of_a_model_card_reads_a_photo_alike(rule: Resize, tmp_path: Path) -> None:
+    record = DataRecord(("a", "b"), (0.5,) * 3, (0.5,) * 3, SIDE, 3, rule, "")
+    code = "\n".join(usage(record, SIDE, [], preprocess=False)).split("```")[1].removeprefix("python\n")
+    (tmp_path / "photo.jpg").write_bytes(saved(WIDE))
+    scope: dict[str, Any] = {}
+    exec(code.replace('"photo.jpg"', repr(str(tmp_path / "photo.jpg"))), scope)
+    assert np.array_equal(scope["images"][0], seen(saved(WIDE), rule=rule))
+
+
+@pytest.mark.parametrize("rule, box", [("crop:0.5", (7, 3, 13, 9)), ("squash:0.5", (5, 3, 15, 9)), ("crop:0.01", (9, 5, 10, 6))])
+def test_a_fraction_keeps_the_middle(rule: Resize, box: tuple[int, int, int, int]) -> None:
+    """Of 20 x 12 pixels."""
+    assert np.array_equal(seen(saved(WIDE), rule=rule), seen(saved(WIDE.crop(box))))
+
+
+@pytest.mark.parametrize("rule", ["shrink", "crop:", "crop:0", "crop:1.1", "crop:nan", "pad:0.5", "crop:0.5:0.5", "", None, 0.875])
+def test_a_rule_that_is_none_is_one_line(rule: Any) -> None:
+    with pytest.raises(ValueError, match=r"^resize: expected one of squash, crop, pad, or a fraction of the middle such as crop:0.875"):
+        parsed(rule)
+
+
+def squares(root: Path, *sides: int) -> Path:
+    for i, side in enumerate((*sides, *sides)):
+        (folder := root / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        for k in range(5):
+            Image.new("RGB", (side, side), (i, k, 9)).save(folder / f"{i}-{k}.png")
+    return root
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    "sides, asked, expected",
+    [
+        ((9, 9), {}, (6, "crop:0.875")),
+        ((9, 5), {}, (6, "crop:0.875")),
+        ((6, 6), {}, (6, "crop")),  # as found: no pixel is enlarged that nobody asked for
+        ((4, 4), {}, (4, "crop")),
+        ((9, 9), {"resolution": 7}, (7, "crop:0.875")),
+        ((4, 4), {"published": None}, (4, "crop:0.875")),
+    ],
+)
+def test_images_become_as_large_as_published_and_never_larger(
+    sides: tuple[int, ...], asked: dict[str, Any], expected: tuple[int, str], stream: bool, tmp_path: Path
+) -> None:
+    settings = {"name": "folder", "path": str(squares(tmp_path, *sides)), "resize": "crop:0.875", "published": 6, "stream": stream}
+    data = load_dataset({**settings, **asked})
+    assert (data.resolution, data.resize) == expected
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])

@@ -21,7 +21,7 @@ from nas.workflows.train import TrainCommand
 
 IMAGENET, HALVES = NORMALIZATIONS["imagenet"], NORMALIZATIONS["inception"]
 OTHER = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
-STATED = {"mean": OTHER[0], "std": OTHER[1], "input_size": [3, 224, 224], "crop_pct": 0.9}
+STATED = {"mean": OTHER[0], "std": OTHER[1], "input_size": [3, 256, 256], "crop_pct": 0.9}
 NUMBERS = tuple(map(tuple, OTHER))
 
 
@@ -38,28 +38,35 @@ def asked(chosen: Any) -> Normalization:
 @pytest.mark.parametrize(
     "source, config, expected, resize",
     [
-        ("torchvision:resnet50.pth", None, IMAGENET, "crop"),
-        ("torchvision:resnet50.pth", STATED, IMAGENET, "crop"),  # the file is another library's
-        ("torchvision:googlenet-1378be20.pth", None, HALVES, "crop"),
-        ("timm:models--timm--tf_efficientnet_lite0.in1k/snapshots/a1b2/model.safetensors", None, HALVES, "crop"),
-        ("timm:mobilenetv2_100.pth", None, IMAGENET, "crop"),
-        ("timm:tf_efficientnet_b0.pth", None, IMAGENET, "crop"),
-        ("timm:tf_efficientnet_lite0-0aa007d2.pth", None, HALVES, "crop"),
-        ("timm:tf_mobilenetv3_small_minimal_100/model.safetensors", None, HALVES, "crop"),
-        ("timm:tf_efficientnet_lite0/model.safetensors", {"pretrained_cfg": STATED}, NUMBERS, "crop"),
-        ("timm:tf_efficientnet_lite0/model.safetensors", {**STATED, "crop_mode": "squash"}, NUMBERS, "squash"),
-        ("timm:a.pth", {"pretrained_cfg": {**STATED, "crop_mode": "border"}}, NUMBERS, None),
+        ("torchvision:resnet50.pth", None, IMAGENET, "crop:0.875 at 240"),
+        ("torchvision:resnet50-11ad3fa6.pth", None, IMAGENET, "crop:0.9655 at 240"),  # IMAGENET1K_V2
+        ("torchvision:resnet50.pth", STATED, IMAGENET, "crop:0.875 at 240"),  # the file is another library's
+        ("torchvision:efficientnet_b2_rwightman-c35c1473.pth", None, IMAGENET, "crop at 288"),
+        ("torchvision:googlenet-1378be20.pth", None, HALVES, "crop:0.875 at 240"),
+        ("timm:models--timm--tf_efficientnet_lite0.in1k/snapshots/a1b2/model.safetensors", None, HALVES, "crop:0.8824 at 240"),
+        ("timm:mobilenetv2_100.pth", None, IMAGENET, "crop:0.875 at 240"),
+        ("timm:tf_efficientnet_b0.pth", None, IMAGENET, "crop:0.8824 at 240"),
+        ("timm:tf_efficientnetv2_m.in1k/model.safetensors", None, HALVES, "squash at 240"),
+        ("timm:resnet50.a1_in1k/model.safetensors", None, IMAGENET, "crop:0.95 at 240"),
+        ("timm:tf_efficientnet_lite0-0aa007d2.pth", None, HALVES, "crop:0.8824 at 240"),
+        ("timm:tf_mobilenetv3_small_minimal_100/model.safetensors", None, HALVES, "crop:0.875 at 240"),
+        ("timm:tf_efficientnet_lite0/model.safetensors", {"pretrained_cfg": STATED}, NUMBERS, "crop:0.9 at 256"),
+        ("timm:tf_efficientnet_lite0/model.safetensors", {**STATED, "crop_mode": "squash"}, NUMBERS, "squash:0.9 at 256"),
+        ("timm:a.pth", {**STATED, "crop_pct": 1.0}, NUMBERS, "crop at 256"),
+        ("timm:mixnet_s.pth", {"mean": OTHER[0], "std": OTHER[1]}, NUMBERS, "crop:0.875 at 240"),
+        ("timm:a.pth", {"pretrained_cfg": {**STATED, "crop_mode": "border"}}, NUMBERS, "None at 256"),
     ],
 )
-def test_each_library_has_its_convention(source: str, config: Any, expected: Any, resize: str | None, tmp_path: Path) -> None:
+def test_each_library_has_its_convention(source: str, config: Any, expected: Any, resize: str, tmp_path: Path) -> None:
+    """Of an architecture of 240 pixels, where neither the file nor the library has another size."""
     origin, _, name = source.partition(":")
     path = tmp_path / name
     path.parent.mkdir(parents=True, exist_ok=True)
     if config:
         path.with_name("config.json").write_text(json.dumps(config))
-    found = convention_of(f"{origin}:{path}")
+    found = convention_of(f"{origin}:{path}", 240)
     assert found is not None
-    assert ((found.mean, found.std), found.resize) == (expected, resize)
+    assert ((found.mean, found.std), f"{found.resize} at {found.side}") == (expected, resize)
     assert (convention_of(str(path)), convention_of(f"keras:{path}")) == (None, None)
     ours, line = prepared(dataset(), f"{origin}:{path}")
     assert (ours.mean, ours.std) == expected
@@ -75,6 +82,11 @@ def test_each_library_has_its_convention(source: str, config: Any, expected: Any
         (json.dumps({"pretrained_cfg": {**STATED, "std": ["a"]}}), "std: expected a list of numbers, got ['a']"),
         (json.dumps({**STATED, "std": [0, 1, 1]}), "mean, std: expected as many of each, std above 0"),
         (json.dumps({**STATED, "mean": [0.5]}), "mean, std: expected as many of each, std above 0"),
+        (json.dumps({**STATED, "input_size": [3, 224]}), "input_size: expected channels and equal sides of at most 4096 pixels"),
+        (json.dumps({**STATED, "input_size": [3, 224, 192]}), "input_size: expected channels and equal sides"),
+        (json.dumps({**STATED, "input_size": [3, 99999, 99999]}), "input_size: expected channels and equal sides"),
+        (json.dumps({**STATED, "crop_pct": 87.5}), "crop_pct: expected a fraction of at most 1, got 87.5"),
+        (json.dumps({**STATED, "crop_pct": "all"}), "crop_pct: expected a list of numbers, got ['all']"),
     ],
 )
 def test_a_config_that_cannot_be_read_is_one_line(content: str, message: str, tmp_path: Path) -> None:
@@ -139,15 +151,17 @@ def test_the_record_beside_our_weights_decides(record: str, file: str, by_folder
 @pytest.mark.parametrize(
     "settings, source, resize",
     [
-        ({}, "torchvision:a.pth", "crop"),
-        ({"resize": None}, "torchvision:a.pth", "crop"),
-        ({"resize": "squash"}, "torchvision:a.pth", "squash"),
-        ({"resize": None}, "a.pth", None),
-        ({"resize": None}, None, None),
+        ({}, "torchvision:a.pth", "crop:0.875 at 224"),
+        ({"resize": None}, "torchvision:a.pth", "crop:0.875 at 224"),
+        ({"resize": "squash"}, "torchvision:a.pth", "squash at 224"),
+        ({"resolution": 96}, "torchvision:a.pth", "crop:0.875 at None"),
+        ({"resize": None}, "a.pth", "None at None"),
+        ({"resize": None}, None, "None at None"),
     ],
 )
-def test_images_become_square_as_those_of_the_weights_unless_the_user_says(settings: Any, source: str | None, resize: str | None) -> None:
-    assert with_resize_of(settings, source).get("resize") == resize
+def test_images_become_as_those_of_the_weights_unless_the_user_says(settings: Any, source: str | None, resize: str) -> None:
+    found = with_resize_of(settings, source, 224)
+    assert f"{found.get('resize')} at {found.get('published')}" == resize
 
 
 @pytest.mark.parametrize(

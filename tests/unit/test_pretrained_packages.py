@@ -63,7 +63,9 @@ def test_an_installed_package_is_read_and_not_imported(models: Path) -> None:
 def test_conventions_come_with_it() -> None:
     found = convention_of("imagenet")
     assert found is not None
-    assert (found.mean, found.std, found.resize) == ((127 / 255,) * 3, (128 / 255,) * 3, "crop")
+    assert (found.mean, found.std, found.resize) == ((127 / 255,) * 3, (128 / 255,) * 3, "crop:0.875")
+    assert [(one.resize, one.side) for side in (240, 260) if (one := convention_of("imagenet", side))] == [
+        ("crop:0.8824", 240), ("crop:0.8904", 260)]  # fmt: skip
     assert padding_and_eps("imagenet") == ("same", 1e-3)
 
 

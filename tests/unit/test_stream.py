@@ -12,7 +12,7 @@ import pytest
 
 from data_makers import N, error_of, make_folder, make_parquet, make_pixels, png, same, spoil
 from nas.arch.blocks import lower
-from nas.data import Dataset, dataset, load_dataset, statistics
+from nas.data import Dataset, dataset, forms, load_dataset, statistics
 from nas.data.augment import batches
 from nas.data.images import Encoded
 from nas.data.stream import MIB, Groups, Streamed, prefetched
@@ -150,7 +150,7 @@ def test_what_is_different_later_is_named(
     for file in tmp_path.rglob("*.png"):
         file.write_bytes(png(make_pixels(1, 6, 1)[0]))
     monkeypatch.setattr(statistics, "SURVEYED", 4)
-    monkeypatch.setattr(dataset, "SURVEYED", 4)
+    monkeypatch.setattr(forms, "SURVEYED", 4)
     data = load_dataset(settings)
     for file in tmp_path.rglob("01*.png"):
         file.write_bytes(png(pixels))
@@ -166,7 +166,7 @@ def test_what_is_too_large_is_streamed_and_says_so(
     images = (N + 10) * 6 * 6 * 3
     for memory, streamed in ((2 * images, False), (2 * images - 1, True)):
         caplog.clear()
-        monkeypatch.setattr(dataset, "machine_memory", lambda memory=memory: memory)
+        monkeypatch.setattr(forms, "machine_memory", lambda memory=memory: memory)
         with caplog.at_level(logging.WARNING, "nas"):
             data = load_dataset(settings)
         assert isinstance(data.train.images, Streamed) == streamed

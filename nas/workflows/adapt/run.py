@@ -37,7 +37,7 @@ from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
 from nas.workflows.over_time import measure_over_time, not_confirmed
 from nas.workflows.photographs import decided
-from nas.workflows.prepared import prepared, with_resize_of
+from nas.workflows.prepared import form_of, prepared, with_resize_of
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.recorded import recorded
 from nas.workflows.run_folder import Run, as_config, open_run, use_plugins
@@ -165,15 +165,15 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     check_workers(command)
     if command.adapt.final_epochs:
         build(Recipe, command.final_recipe, "recipe")
-    command = dataclasses.replace(command, dataset=with_resize_of(command.dataset, command.weights))
+    arch = find_arch(command.arch or str(split_source(command.weights)[1].with_name("arch.yaml")), "arch")
+    command = dataclasses.replace(command, dataset=with_resize_of(command.dataset, command.weights, arch.resolution))
     dataset, trained_with = load_dataset(command.dataset), recorded(command.weights)
     dataset = trained_with.normalized(dataset) if trained_with else prepared(dataset, command.weights)[0]
     data = record_of(dataset)
     recipe, notes = decided(command.recipe, dataset)
     command = dataclasses.replace(command, recipe=recipe)
-    for line in (*described(dataset), *notes):
+    for line in (*described(dataset), *notes, *filter(None, [form_of(command.dataset, dataset)])):
         progress.message(line)
-    arch = find_arch(command.arch or str(split_source(command.weights)[1].with_name("arch.yaml")), "arch")
     arch, line = as_published(arch, command.weights)
     if line:
         progress.message(line)

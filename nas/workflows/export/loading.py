@@ -23,13 +23,17 @@ WEIGHTS = "weights.safetensors"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A loaded bundle; `data` is what it was trained with, whose images the network may resize."""
+    """A loaded bundle; `data` is what it was trained with, whose images the network may resize.
+
+    `numbered`: its classes have no names, as those of a library's weights; those of a dataset with as many are taken for them.
+    """
 
     folder: Path
     arch: Arch
     trained: Trained
     data: DataRecord
     facts: Mapping[str, JSON] = field(default_factory=dict)
+    numbered: bool = False
 
     @property
     def resolution(self) -> int:

@@ -66,7 +66,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
     arch, line = as_published(arch, source)
     if line:
         progress.message(line)
-    dataset = custom.dataset or load_dataset(with_resize_of(settings or {}, source))
+    dataset = custom.dataset or load_dataset(with_resize_of(settings or {}, source, arch.resolution))
     _check_fit(arch, dataset)
     data = _trained_with(source, dataset, progress)
     variables = whole_weights(source, arch, progress.message)

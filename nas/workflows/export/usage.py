@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from nas.data.pixels import Resize, parsed
 from nas.data.record import DataRecord
 
-# Nothing but whole numbers and the lines below is put into the code.
+# Nothing but numbers and the lines below is put into the code.
 SQUARED = {
     "squash": "",
     "crop": "    side = min(image.size)\n    left, top = (image.width - side) // 2, (image.height - side) // 2\n"
@@ -14,6 +15,14 @@ SQUARED = {
     "pad": "    side = max(image.size)\n    padded = Image.new(image.mode, (side, side), \"white\")\n"
            "    padded.paste(image, ((side - image.width) // 2, (side - image.height) // 2))\n    image = padded\n",
 }  # fmt: skip
+CENTER = """    {sides}
+    left, top = (image.width - wide) // 2, (image.height - high) // 2
+    image = image.crop((left, top, left + wide, top + high))
+"""
+SIDES = {
+    "squash": "wide, high = (max(1, round({fraction} * side)) for side in image.size)",
+    "crop": "wide = high = max(1, round({fraction} * min(image.size)))",
+}
 PIXELS = '''import json
 import zipfile
 
@@ -62,13 +71,19 @@ ANSWER = 'print({name: float(p) for name, p in zip(facts["classes"], probabiliti
 NAMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 
 
+def _squared(rule: Resize) -> str:
+    """Lines that do what `nas.data.pixels.squared` does before it resizes."""
+    name, fraction = parsed(rule)
+    return SQUARED[name] if fraction == 1 else CENTER.format(sides=SIDES[name].format(fraction=fraction))
+
+
 def usage(data: DataRecord, side: int, formats: Collection[str], preprocess: bool) -> list[str]:
     """Lines of Markdown; none for a task without classes, or where the network takes images of another size than the dataset's."""
     if not data.classes or data.channels not in (1, 3) or (side != data.resolution and not preprocess):
         return []
     lines = ["", "## Running it without nas", "", "A photo becomes the pixels of the training:", "", "```python"]
     mode = "L" if data.channels == 1 else "RGB"
-    code = PIXELS.format(side=data.resolution, channels=data.channels, mode=mode, squared=SQUARED[data.resize])
+    code = PIXELS.format(side=data.resolution, channels=data.channels, mode=mode, squared=_squared(data.resize))
     lines += [code.rstrip(), "```"]
     for name in (name for name in FACTS if name in formats):
         inside = CALLED_WHOLE[name] if preprocess else NORMALIZED + CALLED[name] + SOFTMAX

@@ -1,0 +1,90 @@
+"""Images not yet read: how large they become, and whether they are read at once or as batches need them, from their headers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+
+from nas.core.memory import machine_memory
+from nas.data.images import Fetched, common_form, formats_of
+from nas.data.pixels import Format, Resize, parsed
+from nas.data.statistics import SURVEYED, evenly, pieces
+from nas.data.stream import Groups, Streamed
+
+STREAM_ABOVE = 0.5  # fraction of this machine's memory
+GUESSED = 16  # images whose headers say how large a dataset is
+
+
+@dataclass(frozen=True)
+class Part:
+    """Images not yet read, with their targets.
+
+    Args:
+        targets: (n,) labels or numbers, or (n, ...).
+        fetch: Sorted row numbers -> their images.
+        place: Row number -> its name for errors.
+        groups: Where rows are read in groups.
+    """
+
+    targets: np.ndarray
+    fetch: Callable[[np.ndarray], Fetched]
+    place: Callable[[int], str]
+    groups: Groups | None = None
+
+
+Chosen: TypeAlias = Mapping[str, tuple[Part, np.ndarray]]  # by part: where its images are, and which rows it has
+
+
+def sized(chosen: Chosen, resolution: int | None, published: int | None, rule: Resize) -> tuple[int | None, Resize]:
+    """(resolution, rule) with the published side as resolution where images need one; those that stay as found stay whole."""
+    if resolution is not None or published is None:
+        return resolution, rule
+    try:
+        sides = {side for one in _surveyed(chosen) for side in (one.height, one.width)}
+    except ValueError:
+        return None, rule  # reading them all names every broken image
+    if len(sides) == 1 and max(sides) <= published:
+        return None, parsed(rule)[0]
+    return published, rule
+
+
+def _surveyed(chosen: Chosen) -> Iterator[Format]:
+    """Size and colors of all images, or `SURVEYED` of each part; few at once, so that memory stays small."""
+    for key, (part, rows) in chosen.items():
+        for some in pieces(evenly(rows, SURVEYED)):
+            yield from formats_of(key, part.fetch(some))
+
+
+def is_streamed(chosen: Chosen, resolution: int | None, stream: bool | None) -> bool:
+    """What `stream` says, or whether the images, by a few of them, would take more than half of the memory."""
+    if stream is not None:
+        return stream
+    part, rows = chosen["train"]
+    try:
+        formats = formats_of("train", part.fetch(evenly(rows, GUESSED)))
+    except ValueError:
+        return False  # reading them all names every broken image
+    size = resolution or max(max(one.height, one.width) for one in formats)
+    channels = max(one.channels for one in formats)
+    count = sum(len(rows) for _, rows in chosen.values())
+    expected, have = count * size * size * channels, machine_memory()
+    if expected <= STREAM_ABOVE * have:
+        return False
+    logging.getLogger("nas").warning(
+        "dataset: %s images of %dx%dx%d would take %.1f of %.1f GiB of memory: they are streamed (dataset.stream=false reads them all)",
+        f"{count:,}", size, size, channels, expected / 2**30, have / 2**30,
+    )  # fmt: skip
+    return True
+
+
+def streamed(chosen: Chosen, resolution: int | None, rule: Resize, memory: int) -> dict[str, Streamed]:
+    """Size and colors are those of the images looked at: all, or `SURVEYED` of each part; what differs later is an error then."""
+    size, channels = common_form(list(_surveyed(chosen)), resolution)
+    return {
+        key: Streamed(rows, size, channels, part.fetch, part.groups, memory, resolution is None, rule)
+        for key, (part, rows) in chosen.items()
+    }
