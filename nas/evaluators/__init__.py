@@ -9,6 +9,7 @@ from nas.core.settings import named
 from nas.evaluators.base import Capabilities, Context, Evaluator, EvaluatorSettings
 from nas.evaluators.layerwise import LayerwiseSettings
 from nas.evaluators.scratch import ScratchSettings
+from nas.evaluators.supernet import SupernetSettings
 from nas.evaluators.switched import SwitchedSettings
 from nas.evaluators.tabular import AccelNasbenchSettings, NasBenchMacroSettings, TabularSettings
 
@@ -16,6 +17,7 @@ EVALUATORS: dict[str, type[EvaluatorSettings]] = {
     "scratch": ScratchSettings,
     "layerwise": LayerwiseSettings,
     "switched": SwitchedSettings,
+    "supernet": SupernetSettings,
     "accel_nasbench": AccelNasbenchSettings,
     "nas_bench_macro": NasBenchMacroSettings,
 }

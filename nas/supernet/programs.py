@@ -6,6 +6,7 @@ and no running statistics are kept, because those of one candidate mean nothing 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, TypeAlias, cast
@@ -133,9 +134,10 @@ Made: TypeAlias = tuple[Callable[..., Tree], Sequence[Tree]]  # a function, and 
 
 @dataclass(eq=False)
 class Programs:
-    """Compiled programs by what they compute. They are executables, whatever JAX's caches hold."""
+    """Compiled programs by what they compute, and the seconds that took. They are executables, whatever JAX's caches hold."""
 
     kept: dict[Hashable, tuple[jax.stages.Compiled, Tree]] = field(default_factory=dict)
+    compile_s: float = 0.0
 
     def get(self, key: Hashable, made: Callable[[], Made], donate: tuple[int, ...] = ()) -> jax.stages.Compiled:
         """The executable by the key, compiled where there was none."""
@@ -147,9 +149,10 @@ class Programs:
         """(executable, shapes of its results)."""
         found = self.kept.get(key)
         if found is None:
-            function, args = made()
+            began, (function, args) = time.perf_counter(), made()
             lowered = jax.jit(function, donate_argnums=donate).lower(*args)
             found = self.kept[key] = lowered.compile(), lowered.out_info
+            self.compile_s += time.perf_counter() - began
         return found
 
     @property

@@ -5,12 +5,10 @@ Without that accuracies mean nothing: the statistics that one candidate leaves a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from nas.data.dataset import Dataset, Split
@@ -70,14 +68,14 @@ class Scorer:
         train, most = self.dataset.train, self.scoring.calibration_images
         rows = np.random.default_rng(0).permutation(len(train))[: min(most, len(train))]
         batch = min(self.scoring.batch, len(rows))
-        sums: list[Any] = [None] * len(path.placed)
+        seen: list[list[Packed]] = [[] for _ in path.placed]
         count = len(rows) // batch
         for start in range(0, count * batch, batch):
             x = self._seen(train.images[np.sort(rows[start : start + batch])], path.side)
-            for i, placed in enumerate(path.placed):
+            for placed, batches in zip(path.placed, seen, strict=True):
                 x, stats = self._program(placed, "observe", x)(_own(slots, placed), x)
-                sums[i] = stats if sums[i] is None else jax.tree.map(jnp.add, sums[i], stats)
-        return [jax.tree.map(lambda total: total / count, one) for one in sums]
+                batches.append(stats)
+        return [_means(batches) for batches in seen]
 
     def stats_of(self, slots: Mapping[str, Tree], genome: Genome) -> HostArrays:
         """The calibrated statistics of a candidate by the names of its own network."""
@@ -127,6 +125,11 @@ class Scorer:
             return getattr(Functions(unit, self.recipe, self.task), what), args
 
         return self.programs.get((unit, what, x.shape), made)
+
+
+def _means(batches: Sequence[Packed]) -> Packed:
+    """On the host: sums on the device would be compiled anew for every shape whenever a worker clears JAX's caches."""
+    return {part: np.mean([np.asarray(one[part]) for one in batches], 0) for part in batches[0]}
 
 
 def _own(slots: Mapping[str, Tree], placed: Placed) -> tuple[Tree, ...]:

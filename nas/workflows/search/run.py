@@ -104,6 +104,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
     settings = {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}
     settings |= {KEY: record_of(plan.dataset).plain()} if plan.dataset else {}
     storage = Path(command.storage).expanduser().absolute() / run.folder.name if command.storage else run.folder
+    jobs = preparation_jobs(plan.evaluator, Context(settings, storage, "", plan.space.to_plain(), plan.dataset), command.seed)
     started = (settings, plan.space.to_plain(), command.plugins, storage, plan.settings.threads)
     executor = start_workers(command.executor, *started, plan.dataset, custom.evaluator)
     placed = DeviceExecutors(executor, worker_spec(*started), plan.devices)
@@ -117,8 +118,6 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
         problem = make_problem(plan, counted_problem(plan), journal, placed, progress)
         check_feasible(problem, command.seed)
         _messages([fitting(problem, command.seed)], progress)
-        context = Context(settings, storage, "", plan.space.to_plain(), plan.dataset)
-        jobs = preparation_jobs(plan.evaluator, context, command.seed)
         prepare(jobs, journal, executor, plan.settings.retries, progress)
         with (
             closing(open_trackers(command.track, run.folder, plan.config)) as trackers,

@@ -1,0 +1,247 @@
+"""Scores each candidate with the weights that all candidates of its space share, trained once as the preparation."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from nas.arch import arch_from_dict
+from nas.arch.blocks import lower
+from nas.core.settings import build
+from nas.evaluators.base import CHECKPOINT_PAUSE_S, Capabilities, Context, EvaluatorSettings, guarded
+from nas.evaluators.scratch import ScratchEvaluator, ScratchSettings
+from nas.nn.weights import HostVariables, load_weights, save_weights
+from nas.recipe import Recipe
+from nas.records import JSON, UNPREPARED, Job, Outcome, Report
+from nas.space import Genome, Space
+
+if TYPE_CHECKING:
+    from nas.supernet.file import SupernetFile
+    from nas.supernet.scoring import Scorer, Scoring
+    from nas.supernet.strategies import Strategy
+    from nas.supernet.training import Supernet
+
+WITHIN_S = 60.0  # between checkpoints within an epoch, which may take long
+ALONE = "alone"  # key of a job's data: the network is trained from initial values, as `evaluator=scratch` does
+
+
+@dataclass(frozen=True)
+class SupernetSettings(EvaluatorSettings):
+    """`evaluator=supernet`: one training for all candidates, then seconds for each.
+
+    Args:
+        weights: Shared weights that are trained already: the folder of `nas supernet`, or of a search that trained them, or the
+            file; None: the search trains them before its first trial.
+        strategy: Which candidates a training step runs: `name` and settings of `nas.supernet.strategies`.
+        calibration_images: Training images from which the statistics of a candidate's batch norms are computed anew.
+        validation_images: Of the validation split, that a candidate is scored on; None: all.
+        batch: Images at a time, of both.
+
+    Example:
+        >>> SupernetSettings(strategy={"name": "fair"}).calibration_images
+        500
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(inspects=True, tests=True)
+
+    weights: str | None = None
+    strategy: Mapping[str, Any] = field(default_factory=lambda: {"name": "uniform"})
+    calibration_images: int = 500
+    validation_images: int | None = None
+    batch: int = 250
+
+    def __post_init__(self) -> None:
+        for key in ("calibration_images", "validation_images", "batch"):
+            if (value := getattr(self, key)) is not None and value < 1:
+                raise ValueError(f"{key}: expected 1 or more images, got {value}")
+
+    def check(self, space: Space) -> None:
+        """Raises ValueError for a wrong strategy, for what cannot be shared, naming the gene, and for weights of another space."""
+        from nas.supernet.file import load_supernet
+        from nas.supernet.paths import Paths
+        from nas.supernet.strategies import strategy_from
+
+        strategy_from(self.strategy)
+        Paths.of(space)
+        if self.weights is not None:
+            with _named("evaluator.weights"):
+                load_supernet(self.weights).check(space)
+
+    def preparation(self, context: Context) -> Sequence[Job]:
+        """One job: the training of the shared weights, or a look at those that there are.
+
+        Raises ValueError where a recipe cannot train them, or the weights are of other images.
+        """
+        from nas.supernet.file import file_digest, load_supernet
+
+        if self.weights is None:
+            self.net(context)
+            return [Job(0, "")]
+        with _named("evaluator.weights"):
+            found = load_supernet(self.weights)
+            found.check(Space.from_plain(context.space), context.dataset)
+            return [Job(0, "", data={"path": str(found.path.absolute()), "digest": file_digest(found.path)})]
+
+    def net(self, context: Context) -> Supernet:
+        """The units of the run's space, by its recipe. Raises ValueError for what cannot be trained so."""
+        from nas.supernet.training import Supernet
+
+        return Supernet(Space.from_plain(context.space), context.dataset, build(Recipe, context.settings["recipe"], "recipe"))
+
+    def made_strategy(self) -> Strategy:
+        from nas.supernet.strategies import strategy_from
+
+        return strategy_from(self.strategy)
+
+    def scoring(self) -> Scoring:
+        from nas.supernet.scoring import Scoring
+
+        return Scoring(self.calibration_images, self.validation_images, self.batch)
+
+    def make(self, context: Context) -> SupernetEvaluator:
+        return SupernetEvaluator(self, context)
+
+
+class SupernetEvaluator:
+    """Trains the shared weights (`prepare`), scores (`train`), tests and inspects with them; they are read once a worker."""
+
+    def __init__(self, settings: SupernetSettings, context: Context):
+        self._settings, self._context = settings, context
+        self._shared: tuple[str, SupernetFile, dict[str, Any]] | None = None
+
+    def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
+        work = {"prepare": self._prepare, "train": self._train, "test": self._test, "inspect": self._inspect}
+        return [guarded(job, self._context.worker, lambda job=job: work[job.kind](job, report)) for job in jobs]
+
+    @cached_property
+    def _net(self) -> Supernet:
+        return self._settings.net(self._context)
+
+    @cached_property
+    def _scorer(self) -> Scorer:
+        return self._net.scorer(self._settings.scoring())
+
+    @cached_property
+    def _alone(self) -> ScratchEvaluator:
+        return ScratchEvaluator(ScratchSettings(keep_weights=False), self._context)
+
+    def _prepare(self, job: Job, report: Report) -> Outcome:
+        from nas.supernet.file import file_digest
+
+        if "path" in job.data:
+            return Outcome(job.number, "ok", data=dict(job.data), worker=self._context.worker)
+        path = self._trained(job, report)
+        return Outcome(job.number, "ok", data={"path": str(path), "digest": file_digest(path)}, worker=self._context.worker)
+
+    def _trained(self, job: Job, report: Report) -> Path:
+        """The file of the shared weights, trained now, or by a worker that died after it had written it."""
+        from nas.supernet.file import FILE, record_of_supernet, save_supernet
+        from nas.train import Checkpoints
+
+        folder, net = self._context.prepared(job.number), self._net
+        kept = Checkpoints(folder / "checkpoints", keep=1, pause_s=CHECKPOINT_PAUSE_S, within_s=WITHIN_S)
+        record = record_of_supernet(net.space, net.dataset, net.recipe, self._settings.strategy, job.seed)
+        if not _holds(folder / FILE, record):
+            fit = net.fit(
+                self._settings.made_strategy(), job.seed, checkpoint=kept, scoring=self._settings.scoring(),
+                report=lambda step, steps, metrics: report(job.number, step, steps, metrics),
+            )  # fmt: skip
+            more = {"valid": fit.metrics, "train_s": fit.train_s, "curve": fit.curve}
+            save_supernet(folder / FILE, fit.params, {**record, **more})
+        kept.clear()
+        return folder / FILE
+
+    def _slots(self, job: Job) -> dict[str, Any]:
+        """The shared arrays of the job's file, on the device. Raises `_Unprepared` where they are not what the run began with."""
+        import jax
+
+        from nas.supernet.file import file_digest, load_supernet
+        from nas.supernet.weights import SharedWeights
+
+        [made] = job.prepared
+        if self._shared is None or self._shared[0] != made["digest"]:
+            try:
+                path = Path(made["path"])
+                if file_digest(path) != made["digest"]:
+                    raise ValueError(f"{path}: is not the file that the run began with; restore it, or take run=<another folder>")
+                found = load_supernet(path)
+                found.check(self._net.space, self._context.dataset)
+                slots = SharedWeights.of(self._net.paths, {"params": found.params}).slots
+            except ValueError as error:
+                raise _UnpreparedError(f"evaluator: {error}") from None
+            self._shared = made["digest"], found, jax.device_put(dict(slots))
+        return self._shared[2]
+
+    def _train(self, job: Job, report: Report) -> Outcome:
+        if job.data.get(ALONE):
+            [outcome] = self._alone([job], report)
+            return outcome
+        try:
+            slots = self._slots(job)
+        except _UnpreparedError as error:
+            return Outcome(job.number, "error", str(error), worker=self._context.worker, data={UNPREPARED: str(error)})
+        began, compiled = time.perf_counter(), self._net.programs.compile_s
+        metrics = self._scorer.metrics(slots, self._genome(job)).compute()
+        compile_s = self._net.programs.compile_s - compiled
+        spent = time.perf_counter() - began - compile_s
+        return Outcome(job.number, "ok", metrics=metrics, compile_s=compile_s, train_s=spent, worker=self._context.worker)
+
+    def _genome(self, job: Job) -> Genome:
+        return self._net.space.encode(arch_from_dict(dict(job.arch)))
+
+    def _child(self, job: Job) -> HostVariables:
+        """The candidate's own network: its weights cut from the shared ones, with its statistics; kept as its weights."""
+        from nas.supernet.weights import SharedWeights
+
+        path = self._context.weights(job.number)
+        if not path.exists():
+            slots, genome = self._slots(job), self._genome(job)
+            params = SharedWeights(self._net.paths, slots).params_of(genome)
+            save_weights(path, {"params": params, "stats": self._scorer.stats_of(slots, genome)})
+        return load_weights(path)
+
+    def _test(self, job: Job, report: Report) -> Outcome:
+        """The test split, by the candidate's own network."""
+        from nas.train import evaluate
+
+        recipe, dataset, graph = self._net.recipe, self._context.dataset, lower(arch_from_dict(dict(job.arch)))
+        metrics = evaluate(graph, self._child(job), dataset.test, dataset, recipe.batch, recipe.dtype, task=self._net.task)
+        return Outcome(job.number, "ok", metrics=metrics, worker=self._context.worker)
+
+    def _inspect(self, job: Job, report: Report) -> Outcome:
+        """What the candidate's own network answers on the validation split."""
+        from nas.evaluators.inspection import inspected
+
+        data = inspected(arch_from_dict(dict(job.arch)), self._child(job), self._context.dataset, self._net.recipe.batch)
+        return Outcome(job.number, "ok", data=data, worker=self._context.worker)
+
+
+class _UnpreparedError(ValueError):
+    """No candidate is to blame: the worker has no shared weights."""
+
+
+@contextmanager
+def _named(key: str) -> Iterator[None]:
+    """Puts the name of a setting before a fault."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from None
+
+
+def _holds(path: Path, record: Mapping[str, JSON]) -> bool:
+    """Whether a file has the shared weights of this very training."""
+    from nas.supernet.file import load_supernet
+
+    if not path.is_file():
+        return False
+    try:
+        found = load_supernet(path).record
+    except ValueError:
+        return False  # it is trained again
+    return all(found.get(key) == value for key, value in record.items())
