@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import lower
+from nas.arch.graph import Graph
 from nas.core.settings import build
 from nas.data import Dataset
 from nas.evaluators.base import Capabilities, Context, EvaluatorSettings, guarded
@@ -19,6 +20,7 @@ from nas.records import Job, Outcome, Report, Training
 from nas.tasks import fit_arch, task_of
 
 if TYPE_CHECKING:
+    from nas.convert.surgeon import Seen
     from nas.train import Checkpoints
 
 
@@ -46,6 +48,7 @@ class ScratchEvaluator:
     def __init__(self, settings: ScratchSettings, context: Context):
         self._settings, self._context = settings, context
         self._recipe = build(Recipe, context.settings["recipe"], "recipe")
+        self._known: dict[tuple[str, str], dict[str, Seen]] = {}
 
     def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         work = {"train": self._train, "test": self._test, "score": self._score, "inspect": self._inspect}
@@ -126,8 +129,17 @@ class ScratchEvaluator:
             return None
         from nas.convert.inherit import inherit
 
-        parent = lower(arch_from_dict(dict(job.data["parent"])))
-        return inherit(parent, lower(arch), load_weights(Path(job.data["weights"])), job.seed)
+        parent, child, variables = lower(arch_from_dict(dict(job.data["parent"]))), lower(arch), load_weights(Path(job.data["weights"]))
+        seen = self._seen(parent, variables, job.data["weights"]) if parent.id != child.id else None
+        return inherit(parent, child, variables, job.seed, seen)
+
+    def _seen(self, parent: Graph, variables: Variables, weights: str) -> dict[str, Seen]:
+        """What the layers of a parent read; kept for its other children."""
+        from nas.train.seen import seen_by_layers
+
+        if (parent.id, weights) not in self._known:
+            self._known = {(parent.id, weights): seen_by_layers(parent, variables, self._context.dataset)}
+        return self._known[parent.id, weights]
 
     def _fresh(self, job: Job, variables: Variables | None) -> list[str]:
         """The layers that the wider network has not, which start from initial values."""
