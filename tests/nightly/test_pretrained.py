@@ -12,7 +12,6 @@ import hashlib
 import importlib.util
 import io
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,7 +88,7 @@ def test_the_imported_network_gives_the_published_answers_to_files(tmp_path: Pat
     with np.load(STATE_DICT, allow_pickle=False) as arrays:
         path = write_torch(models / "a.pth", {name: arrays[name] for name in arrays.files})
     path.rename(models / f"efficientnet-lite0-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.pth")
-    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.syspath_prepend(tmp_path)
     files = []
     for i, image in enumerate(pq.read_table(IMAGES, columns=["image"]).column("image").to_pylist()):
         files.append(tmp_path / f"{i}.jpg")
