@@ -6,7 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nas.api.types import Settings
+
 if TYPE_CHECKING:
+    from nas.arch import Arch
     from nas.workflows.explain import Explained, Method
     from nas.workflows.predict import Images
     from nas.workflows.progress import Reporting
@@ -17,6 +20,7 @@ def explain(
     weights: str | Path | TrainResult,
     images: Images,
     *,
+    arch: str | Path | Settings | Arch | None = None,
     methods: Sequence[Method] = ("grad_cam", "saliency", "smooth_grad", "integrated_gradients"),
     label: str | None = None,
     tap: str | None = None,
@@ -32,8 +36,10 @@ def explain(
     """Explains what a classifier's answers rest on.
 
     Args:
-        weights: What `train` returned, the folder of a training, or a bundle of `export`.
+        weights: What `train` returned, the folder of a training, or a bundle of `export`; or `timm:<file>`, `torchvision:<file>` or
+            `imagenet`.
         images: A file, a folder of images, files, or an array (n, h, w, c) or (h, w, c) uint8.
+        arch: The architecture of a library's weights.
         methods: `cam`, where the head is a global pool and one linear layer, `grad_cam`, `saliency`, `smooth_grad`,
             `integrated_gradients`.
         label: The class whose score is explained; None: the most likely one of each image.
@@ -59,6 +65,7 @@ def explain(
         al. 2013 (arXiv:1312.6034); SmoothGrad, Smilkov et al. 2017 (arXiv:1706.03825); integrated gradients, Sundararajan et
         al. 2017 (arXiv:1703.01365).
     """
+    from nas.arch.find import find_arch
     from nas.core.settings import build
     from nas.workflows.arguments import make_progress
     from nas.workflows.explain import ExplainSettings
@@ -71,7 +78,8 @@ def explain(
         "methods": tuple(methods), "label": label, "tap": tap, "features": tuple(features), "noise": noise, "copies": copies,
         "steps": steps, "seed": seed,
     }  # fmt: skip
-    bundle = find_bundle(weights if isinstance(weights, str | Path) else weights.run)
+    found = arch if arch is None else find_arch(arch, "arch")
+    bundle = find_bundle(weights if isinstance(weights, str | Path) else weights.run, found)
     explained = run_explain(bundle, images, build(ExplainSettings, given, ""), make_progress(progress))
     if out is not None:
         explained.write(out)

@@ -22,6 +22,7 @@ class ExplainCommand(ExplainSettings):
 
     weights: str = ""
     image: str = ""
+    arch: str | None = None
     out: str = "explanation"
     plugins: tuple[str, ...] = ()
 
@@ -31,7 +32,7 @@ def explain(call: Invocation) -> None:
     command = build(ExplainCommand, call.config, "")
     use_plugins(command.plugins)
     progress = Callback(lambda update: print(update.text, file=sys.stderr))
-    found = run_explain(find_bundle(command.weights), command.image, command, progress)
+    found = run_explain(find_bundle(command.weights, command.arch), command.image, command, progress)
     page = found.write(command.out)[0]
     print(aligned([[one.image, one.said] for one in found.images]))
     heads = ["layer", "positions", "receptive field", "stride", ""]

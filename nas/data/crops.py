@@ -30,7 +30,8 @@ TORCHVISION: tuple[tuple[str, tuple[int, int]], ...] = (
 SECOND = re.compile(r".*-(7ebf99e0|5c1a4163|cd907fc2|f82ba261|11ad3fa6|110c445d|1a0047aa|d733dc28|9ba9bcbe)$")
 # timm: what differs from .875; None: input / (input + 32). The tag behind the dot says how a network was trained.
 TIMM: tuple[tuple[str, str, float | None], ...] = (
-    (r"tf_efficientnetv2_(m|l|xl)", "squash", 1.0), (r"tf_efficientnetv2_s|efficientnetv2_rw", "crop", 1.0),
+    (r"tf_efficientnetv2_(m|l|xl)", "squash", 1.0), (r"tf_efficientnetv2_b3\.in21k_ft", "squash", 0.9), (r"mobilenet_edgetpu", "crop", 0.9),
+    (r"tf_efficientnetv2_s|efficientnetv2_rw", "crop", 1.0),
     (r"tf_efficientnet(v2_b|_(b|lite|cc_b|e[slm]))|efficientnet_(b[123]_pruned|e[ml])", "crop", None),
     (r"inception_resnet_v2|legacy_xception", "crop", 0.8975), (r"xception(41|65|71)\.tf", "crop", 0.903),
     (r"fbnetv3|test_efficientnet|mobilenetv4_(?!conv_small(_050)?\.e(1200|2400|3000))", "crop", 0.95),

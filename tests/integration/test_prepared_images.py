@@ -107,6 +107,14 @@ def test_an_imported_network_gives_the_published_answers(library: tuple[Arch, Ho
     assert scores["accuracy"] == pytest.approx(np.mean(right))
 
 
+def test_an_imported_network_is_explained(library: tuple[Arch, HostVariables]) -> None:
+    path = Path("photos/a/0.png")
+    expected = published(*library, path)
+    found = nas.explain("torchvision:weights.npz", path, arch="net.yaml", methods=["saliency"])
+    assert found.images[0].label == str(expected.argmax())
+    assert found.images[0].maps["saliency"].shape == (8, 8)
+
+
 def _among(path: Path, images: np.ndarray) -> bool:
     seen = squared(Image.open(path), 8, "crop:0.875")
     return bool((images == np.asarray(seen)).all((1, 2, 3)).any())
