@@ -61,7 +61,7 @@ class Scorer:
     def metrics(self, slots: Mapping[str, Tree], genome: Genome, split: Split | None = None) -> MetricState:
         """The metrics of a candidate on a split, the validation split where none is given."""
         path = self.paths.path(genome)
-        return self._validated(slots, path, self.calibrated(slots, path), self._part(split or self.dataset.valid))
+        return self.with_stats(slots, path, self.calibrated(slots, path), split)
 
     def calibrated(self, slots: Mapping[str, Tree], path: Path) -> list[Packed]:
         """The statistics of each unit: means over the calibration batches of what each batch has."""
@@ -83,6 +83,12 @@ class Scorer:
         for placed, stats in zip(path.placed, self.calibrated(slots, path), strict=True):
             out |= placed.named(placed.unit.stats.unpack({part: np.asarray(array) for part, array in stats.items()}))
         return out
+
+    def with_stats(
+        self, slots: Mapping[str, Tree], path: Path, stats: list[Packed], split: Split | None = None
+    ) -> MetricState:
+        """The metrics of a candidate whose units have these statistics."""
+        return self._validated(slots, path, stats, self._part(split or self.dataset.valid))
 
     def _part(self, split: Split) -> Split:
         most = self.scoring.validation_images
