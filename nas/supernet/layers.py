@@ -17,6 +17,7 @@ from nas.space.template import holds
 
 Own: TypeAlias = tuple[int, ...]  # the options of `block` and `op`: what has weights of its own
 WHOLE = ("block", "op")
+ORDERED = ("concat", "channels", "shuffle", "flatten")  # their first channels are not those of all candidates
 MAX_CASES = 64  # resolutions times strides
 Values: TypeAlias = Mapping[int, int]  # gene -> option
 

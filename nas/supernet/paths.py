@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
 from nas.arch.graph import Node, Shape
 from nas.nn.network import RANDOM
+from nas.nn.ops import Array
 from nas.nn.weights import AnyArray, Arrays
 from nas.space import Genome, Space
-from nas.supernet.layers import Layer, Layers
+from nas.supernet.layers import Layer, Layers, LoweredLayer
+from nas.supernet.masked import inputs_of, widened
+from nas.supernet.masked import widest as widest_of
 from nas.supernet.store import Store, View, home_of, store_of, weighted
 from nas.train.optim import Layout, Packed
 
 STATS = ("mean", "var")
+MOST_UNITS = 300  # with shapes of their own; more would take an hour to compile
 Viewed = tuple[str, str, View]  # (node of the unit, array, its part of the slot's)
 
 
@@ -30,7 +35,8 @@ class Unit:
     """Layers with one tensor in and one out, named and numbered from 1 on, so that equal units are equal values.
 
     slots: what it takes of each slot, in the order of the slot's arrays. widest: channels of each primitive that draws random
-    numbers where it is widest, so that a narrower candidate draws the first of the same numbers.
+    numbers where it is widest, so that a narrower candidate draws the first of the same numbers. masks: channels of each mask, where
+    the candidate's widths are masks; residual: channels of its input as it is added to its output, where that is another width.
     """
 
     nodes: tuple[Node, ...]
@@ -39,13 +45,17 @@ class Unit:
     widest: tuple[int, ...] = ()
     first: bool = False
     last: bool = False
+    masks: tuple[int, ...] = ()
+    residual: int = 0
 
     def __hash__(self) -> int:
         return self._hash
 
     @cached_property
     def _hash(self) -> int:
-        return hash((self.nodes, self.in_shape, self.slots, self.widest, self.first, self.last))
+        return hash(
+            (self.nodes, self.in_shape, self.slots, self.widest, self.first, self.last, self.masks, self.residual)
+        )
 
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:
@@ -60,6 +70,10 @@ class Unit:
     @cached_property
     def random(self) -> tuple[str, ...]:
         return tuple(node.name for node in self.nodes if node.op in RANDOM)
+
+    def values(self, x: Array, widths: Array) -> list[Array]:
+        """What stands before the first primitive: the input, and what masks need."""
+        return inputs_of(x, widths, self.masks, self.in_shape[2], self.residual) if self.masks or self.residual else [x]
 
     def tree(self, packed: tuple[Packed, ...]) -> dict[str, dict[str, AnyArray]]:
         """The unit's own arrays, by node and name, cut from those of its slots."""
@@ -82,7 +96,8 @@ def cut(array: AnyArray, view: View) -> AnyArray:
 class Placed:
     """A unit in a candidate: the slots that it takes, the names of its primitives, and what each random one draws.
 
-    numbers: folded into a step's key; rates: of dropout and stochastic depth, which may depend on the candidate's depth.
+    numbers: folded into a step's key; rates: of dropout and stochastic depth, which may depend on the candidate's depth. widths: the
+    candidate's own, where they are masks. shapes: channels of its norms, as its own network has them.
     """
 
     unit: Unit
@@ -90,14 +105,19 @@ class Placed:
     names: tuple[str, ...]
     numbers: np.ndarray
     rates: np.ndarray
+    widths: np.ndarray
+    shapes: Mapping[str, int]
 
     @property
-    def draws(self) -> tuple[np.ndarray, np.ndarray]:
-        return self.numbers, self.rates
+    def draws(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return self.numbers, self.rates, self.widths
 
     def named(self, tree: Arrays) -> dict[str, Mapping[str, AnyArray]]:
-        """A tree by the names of the unit as one by those of the network."""
-        return {self.names[int(node) - 1]: arrays for node, arrays in tree.items()}
+        """The statistics of a unit as those of the network: by its names, at its widths."""
+        return {
+            self.names[int(node) - 1]: {name: array[: self.shapes[node]] for name, array in arrays.items()}
+            for node, arrays in tree.items()
+        }
 
 
 @dataclass(frozen=True)
@@ -109,21 +129,38 @@ class Path:
     side: int
 
 
+class Place(NamedTuple):
+    """A layer as a unit: its slots, the names of its primitives, its widths and those of its norms."""
+
+    unit: Unit
+    slots: tuple[str, ...]
+    names: tuple[str, ...]
+    widths: np.ndarray
+    shapes: Mapping[str, int]
+
+
 @dataclass(frozen=True, eq=False)
 class Paths:
-    """The candidates of a space over one store."""
+    """The candidates of a space over one store. masked: whether widths are masks, or units have the candidate's own shapes."""
 
     layers: Layers
     store: Store
+    masked: bool = False
 
     @classmethod
-    def of(cls, space: Space) -> Paths:
-        """Raises ValueError naming the gene for what cannot be shared."""
+    def of(cls, space: Space, masked: bool | None = None) -> Paths:
+        """`masked`: None where units of the candidates' own shapes would be over `MOST_UNITS`.
+
+        Raises ValueError naming the gene for what cannot be shared.
+        """
         layers = Layers(space)
-        return cls(layers, store_of(layers))
+        exact = cls(layers, store_of(layers))
+        if masked is None:
+            masked = len(exact.all_units()) > MOST_UNITS
+        return cls(layers, exact.store, masked) if masked else exact
 
     @cached_property
-    def _units(self) -> dict[Layer, tuple[Unit, tuple[str, ...], tuple[str, ...]] | None]:
+    def _places(self) -> dict[Layer, Place | None]:
         return {}
 
     @cached_property
@@ -134,57 +171,68 @@ class Paths:
     def path(self, genome: Genome) -> Path:
         layers = self.layers.of(genome)
         depth, drop_path = len(layers) - 1, self.layers.space.base.drop_path
-        placed = []
-        for i, layer in enumerate(layers):
-            if layer not in self._units:
-                self._units[layer] = self._unit(layer)
-            found = self._units[layer]
-            if found is None:
-                continue
-            unit, slots, names = found
-            random = [(node, names[int(node.name) - 1]) for node in unit.nodes if node.op in RANDOM]
-            numbers = np.array([zlib.crc32(name.encode()) & 0x7FFFFFFF for _, name in random], np.int32)
-            own = drop_path * max(i - 1, 0) / max(depth - 1, 1)
-            rates = np.array(
-                [own if node.op == "drop_path" else _rate(layer, name, self.layers) for node, name in random],
-                np.float32,
-            )
-            placed.append(Placed(unit, slots, names, numbers, rates))
-        return Path(tuple(genome), tuple(placed), layers[0].in_shape[0])
+        found = [self._placed(layer, drop_path * max(i - 1, 0) / max(depth - 1, 1)) for i, layer in enumerate(layers)]
+        return Path(tuple(genome), tuple(placed for placed in found if placed), layers[0].in_shape[0])
+
+    def _placed(self, layer: Layer, drop_path: float) -> Placed | None:
+        place = self._place(layer)
+        if place is None:
+            return None
+        random = [node for node in self.layers.lowered(layer).nodes if node.op in RANDOM]
+        numbers = np.array([zlib.crc32(node.name.encode()) & 0x7FFFFFFF for node in random], np.int32)
+        rates = np.array([drop_path if node.op == "drop_path" else node.attr["rate"] for node in random], np.float32)
+        return Placed(place.unit, place.slots, place.names, numbers, rates, place.widths, place.shapes)
 
     def all_units(self) -> dict[Unit, None]:
         """Every unit of the space, each once."""
-        found: dict[Unit, None] = {}
-        for layer in self.layers.all():
-            one = self._unit(layer)
-            if one is not None:
-                found[one[0]] = None
-        return found
+        places = (self._place(layer) for layer in self.layers.all())
+        return {place.unit: None for place in places if place}
 
-    def _unit(self, layer: Layer) -> tuple[Unit, tuple[str, ...], tuple[str, ...]] | None:
-        """(unit, its slots, names of its primitives); None where the layer does nothing."""
-        lowered, store = self.layers.lowered(layer), self.store
-        if len(lowered.nodes) == 1:
-            return None
-        home, numbers = home_of(layer, lowered), {node.name: str(i) for i, node in enumerate(lowered.nodes)}
+    def _place(self, layer: Layer) -> Place | None:
+        """None where the layer does nothing."""
+        if layer not in self._places:
+            lowered = self.layers.lowered(layer)
+            self._places[layer] = self._made(layer, lowered) if len(lowered.nodes) > 1 else None
+        return self._places[layer]
+
+    def _made(self, layer: Layer, lowered: LoweredLayer) -> Place:
+        store, home, nodes = self.store, home_of(layer, lowered), lowered.nodes
+        numbers = {node.name: str(i) for i, node in enumerate(nodes)}
         shapes = {node.name: arrays for node, arrays in weighted(lowered)}
         slots = dict.fromkeys(store.slot_of[home, name] for name in shapes)
         views = tuple(
             tuple(
-                (numbers[name], array, store.shared[home, name].view(array, shapes[name][array]))
+                (numbers[name], array, store.shared[home, name].view(array, shapes[name][array], self.masked))
                 for name, array, _ in store.slots[slot].entries
             )
             for slot in slots
         )
-        nodes = tuple(_placed(i, node) for i, node in enumerate(lowered.nodes[1:], 1))
-        widest = tuple(store.widest[home, node.name] for node in lowered.nodes[1:] if node.op in RANDOM)
-        unit = Unit(nodes, layer.in_shape, views, widest, layer.scope == "stem", layer.scope == "head")
-        return self._equal.setdefault(unit, unit), tuple(slots), tuple(node.name for node in lowered.nodes[1:])
+        ranges = store.channels_of(home, lowered)
+        widest = tuple(high for node, (_, high) in zip(nodes, ranges, strict=True) if node.op in RANDOM)
+        unit = Unit(
+            tuple(_local(numbers, node) for node in nodes[1:]),
+            layer.in_shape,
+            views,
+            widest,
+            layer.scope == "stem",
+            layer.scope == "head",
+        )
+        widths = np.zeros(0, np.int32)
+        if self.masked:
+            wide, masks, residual = widened(lowered, ranges)
+            inside, full = (*layer.in_shape[:2], ranges[0][1]), widest_of(nodes, ranges)
+            unit = replace(
+                unit, nodes=tuple(_local(numbers, node) for node in wide), in_shape=inside,
+                masks=tuple(full[i] for i in masks), residual=residual,
+            )  # fmt: skip
+            widths = np.array([nodes[i].shape[2] for i in masks], np.int32)
+        own = {str(i): node.shape[2] for i, node in enumerate(nodes) if node.op == "norm"}
+        return Place(
+            self._equal.setdefault(unit, unit), tuple(slots), tuple(node.name for node in nodes[1:]), widths, own
+        )
 
 
-def _placed(i: int, node: Node) -> Node:
-    return Node(node.op, str(i), node.inputs, node.shape, () if node.op in RANDOM else node.attrs)
-
-
-def _rate(layer: Layer, name: str, layers: Layers) -> float:
-    return float(next(node for node in layers.lowered(layer).nodes if node.name == name).attr["rate"])
+def _local(numbers: Mapping[str, str], node: Node) -> Node:
+    """A primitive by its number in its layer; a mask is not among them."""
+    attrs = () if node.op in RANDOM else node.attrs  # rates are given to the program
+    return Node(node.op, numbers.get(node.name, "mask"), node.inputs, node.shape, attrs)

@@ -23,7 +23,9 @@ from nas.supernet.paths import Unit
 from nas.tasks import Mixed, Task, training_loss
 from nas.train.optim import Packed, Tree, learning_rate, mix, optimizer_at, ramp
 
-Draws: TypeAlias = tuple[Tree, Tree]  # (number, rate) of each node that needs random numbers
+Draws: TypeAlias = tuple[
+    Tree, Tree, Tree
+]  # (number, rate) of each node that needs random numbers, and widths that are masks
 Slots: TypeAlias = tuple[Packed, ...]
 Pull: TypeAlias = Callable[[Array], tuple[Slots, Array]]  # gradient of the output -> of the slots and of the input
 
@@ -52,7 +54,7 @@ class Functions:
             i = names.index(node.name)
             return drawn(node, x, random[1][i], jax.random.fold_in(folded, random[0][i]), self.unit.widest[i])
 
-        y, stats = run(self.unit.nodes, [x], self.unit.tree(slots), {}, train=True, momentum=0, random=draw,
+        y, stats = run(self.unit.nodes, self.unit.values(x, random[2]), self.unit.tree(slots), {}, train=True, momentum=0, random=draw,
                        implementation=self.implementation)  # fmt: skip
         return y, self.unit.stats.pack(stats)
 
@@ -83,19 +85,21 @@ class Functions:
         (loss, logits), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(slots, x)
         return loss, logits, dx, grads
 
-    def observe(self, slots: Slots, x: Array) -> tuple[Array, Packed]:
+    def observe(self, slots: Slots, widths: Array, x: Array) -> tuple[Array, Packed]:
         """(output, statistics of the batch): in training mode, but that nothing is dropped."""
-        y, stats = run(self.unit.nodes, [x], self.unit.tree(slots), {}, train=True, momentum=0, random=_whole,
+        y, stats = run(self.unit.nodes, self.unit.values(x, widths), self.unit.tree(slots), {}, train=True, momentum=0, random=_whole,
                        implementation=self.implementation)  # fmt: skip
         return y, self.unit.stats.pack(stats)
 
-    def score(self, slots: Slots, stats: Packed, x: Array) -> Array:
+    def score(self, slots: Slots, widths: Array, stats: Packed, x: Array) -> Array:
         moving = self.unit.stats.unpack(stats)
-        return run(self.unit.nodes, [x], self.unit.tree(slots), moving, train=False, random=_whole,
+        return run(self.unit.nodes, self.unit.values(x, widths), self.unit.tree(slots), moving, train=False, random=_whole,
                    implementation=self.implementation)[0]  # fmt: skip
 
-    def metrics(self, slots: Slots, stats: Packed, x: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
-        return self.task.reduce(self._outputs(self.score(slots, stats, x)), targets, valid)
+    def metrics(
+        self, slots: Slots, widths: Array, stats: Packed, x: Array, targets: Array, valid: Array
+    ) -> Mapping[str, Array]:
+        return self.task.reduce(self._outputs(self.score(slots, widths, stats, x)), targets, valid)
 
     def _outputs(self, y: Array) -> Array:
         return y.reshape(len(y), -1).astype(jnp.promote_types(y.dtype, jnp.float32))

@@ -73,7 +73,7 @@ class Scorer:
         for start in range(0, count * batch, batch):
             x = self._seen(train.images[np.sort(rows[start : start + batch])], path.side)
             for placed, batches in zip(path.placed, seen, strict=True):
-                x, stats = self._program(placed, "observe", x)(_own(slots, placed), x)
+                x, stats = self._program(placed, "observe", x)(_own(slots, placed), placed.widths, x)
                 batches.append(stats)
         return [_means(batches) for batches in seen]
 
@@ -105,10 +105,15 @@ class Scorer:
             valid = np.arange(rows) < len(targets)
             x = self._seen(_padded(images, missing), path.side)
             for placed, own in zip(path.placed[:-1], stats, strict=False):
-                x = self._program(placed, "score", x, own)(_own(slots, placed), own, x)
+                x = self._program(placed, "score", x, own)(_own(slots, placed), placed.widths, own, x)
             end, more = path.placed[-1], (_padded(targets, missing), valid)
             parts.append(
-                (self._program(end, "metrics", x, stats[-1], *more)(_own(slots, end), stats[-1], x, *more), targets)
+                (
+                    self._program(end, "metrics", x, stats[-1], *more)(
+                        _own(slots, end), end.widths, stats[-1], x, *more
+                    ),
+                    targets,
+                )
             )
         for part, targets in parts:
             state.update({name: np.asarray(value) for name, value in part.items()}, targets)
@@ -125,9 +130,7 @@ class Scorer:
 
         def made() -> Made:
             slots = packed_shapes(unit)
-            args = {"observe": (slots, x), "score": (slots, *more, x), "metrics": (slots, *more[:1], x, *more[1:])}[
-                what
-            ]
+            args = (slots, placed.widths, *more[:1], x, *more[1:])
             return getattr(Functions(unit, self.recipe, self.task), what), args
 
         return self.programs.get((unit, what, x.shape), made)

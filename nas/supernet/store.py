@@ -16,19 +16,13 @@ from typing import NamedTuple, NoReturn, TypeAlias
 import numpy as np
 
 from nas.arch.graph import Node, param_shapes
-from nas.nn.network import RANDOM, initial
+from nas.nn.network import initial
 from nas.nn.weights import HostArrays
 from nas.space import Hole, Pairs, Space
-from nas.supernet.layers import Layer, Layers, LoweredLayer, Own
+from nas.supernet.layers import ORDERED, Layer, Layers, LoweredLayer, Own
 from nas.train.optim import Layout
 
 Home: TypeAlias = tuple[str, Own, tuple[str, ...]]  # scope, options of its block, convolutions on the way to the output
-ORDERED = (
-    "concat",
-    "channels",
-    "shuffle",
-    "flatten",
-)  # after which the first channels of a tensor are no longer the first ones
 
 
 class View(NamedTuple):
@@ -52,10 +46,11 @@ class Shared:
     within: frozenset[tuple[str, ...]] = frozenset()
     closes_residual: bool = True
 
-    def view(self, name: str, shape: tuple[int, ...]) -> View:
-        """Where an array of this shape stands: its first channels, the center of its kernel."""
+    def view(self, name: str, shape: tuple[int, ...], wide: bool = False) -> View:
+        """Where an array of this shape stands: its first channels (`wide`: all), the center of its kernel."""
         full = self.shapes[name]
         spatial = 2 if len(full) == 4 else 0
+        shape = (*shape[:spatial], *full[spatial:]) if wide else shape
         starts = tuple(
             (large - small) // 2 if axis < spatial else 0
             for axis, (large, small) in enumerate(zip(full, shape, strict=True))
@@ -68,13 +63,13 @@ class Store:
     """The slots of a space.
 
     slots: the arrays of each by name, at their largest shapes. shared: each weighted primitive. slot_of: where its arrays are.
-    widest: channels of each primitive that draws random numbers, where it is widest.
+    channels: of each primitive, and under "" of the layer's input, where it is narrowest and where it is widest.
     """
 
     slots: Mapping[str, Layout]
     shared: Mapping[tuple[Home, str], Shared]
     slot_of: Mapping[tuple[Home, str], str]
-    widest: Mapping[tuple[Home, str], int]
+    channels: Mapping[tuple[Home, str], tuple[int, int]]
 
     def initial(self, seed: int, zero_gamma: bool = False) -> dict[str, HostArrays]:
         """Initial values of every slot by node and array. Those of a node depend on the seed and its name alone.
@@ -90,6 +85,10 @@ class Store:
                 arrays["scale"] = np.zeros_like(arrays["scale"])
             out[slot][one.node.name] = arrays
         return out
+
+    def channels_of(self, home: Home, lowered: LoweredLayer) -> list[tuple[int, int]]:
+        """Of each primitive of a layer, its input first: channels where it is narrowest, and where it is widest."""
+        return [self.channels[home, node.name if i else ""] for i, node in enumerate(lowered.nodes)]
 
 
 def home_of(layer: Layer, lowered: LoweredLayer) -> Home:
@@ -110,15 +109,16 @@ def store_of(layers: Layers) -> Store:
     """
     shared: dict[tuple[Home, str], Shared] = {}
     ordered: dict[tuple[Home, str], Node] = {}
-    widest: dict[tuple[Home, str], int] = {}
+    channels: dict[tuple[Home, str], tuple[int, int]] = {}
     for layer in layers.all():
         lowered = layers.lowered(layer)
         home, names = home_of(layer, lowered), tuple(node.name for node, _ in weighted(lowered))
         closing = _closing(lowered)
         refuse = _Refusal(layers.space, layer, layers.template(layer.scope))
+        for node, name in zip(lowered.nodes, ("", *(node.name for node in lowered.nodes[1:])), strict=True):
+            low, high = channels.get((home, name), (node.shape[2], node.shape[2]))
+            channels[home, name] = min(low, node.shape[2]), max(high, node.shape[2])
         for node in lowered.nodes[1:]:
-            if node.op in RANDOM:
-                widest[home, node.name] = max(node.shape[2], widest.get((home, node.name), 0))
             if _is_ordered(node, lowered) and _channels(ordered.setdefault((home, node.name), node)) != _channels(node):
                 refuse(
                     f"changes what {node.name} reads, after which the first channels are no longer the first",
@@ -131,7 +131,7 @@ def store_of(layers: Layers) -> Store:
             wider = max(found.node, node, key=lambda one: one.shape[2])
             closes = found.closes_residual and node.name in closing
             shared[home, node.name] = Shared(wider, shapes, found.within | {names}, closes)
-    return _slots(shared, widest)
+    return _slots(shared, channels)
 
 
 def _closing(lowered: LoweredLayer) -> set[str]:
@@ -145,7 +145,7 @@ def _closing(lowered: LoweredLayer) -> set[str]:
     return found
 
 
-def _slots(shared: Mapping[tuple[Home, str], Shared], widest: Mapping[tuple[Home, str], int]) -> Store:
+def _slots(shared: Mapping[tuple[Home, str], Shared], channels: Mapping[tuple[Home, str], tuple[int, int]]) -> Store:
     groups: dict[tuple[Home, frozenset[tuple[str, ...]]], list[str]] = {}
     for (home, name), one in shared.items():
         groups.setdefault((home, one.within), []).append(name)
@@ -158,7 +158,7 @@ def _slots(shared: Mapping[tuple[Home, str], Shared], widest: Mapping[tuple[Home
             tuple((name, array, shape) for name in names for array, shape in shared[home, name].shapes.items())
         )
         slot_of |= {(home, name): key for name in names}
-    return Store(slots, shared, slot_of, widest)
+    return Store(slots, shared, slot_of, channels)
 
 
 @dataclass(frozen=True)

@@ -93,7 +93,19 @@ def train_supernet(space: Space, dataset: Dataset, recipe: Recipe, strategy: Str
 
 
 class Supernet:
-    """The units of a space and their compiled programs, for one dataset and one recipe."""
+    """The units of a space and their compiled programs, for one dataset and one recipe.
+
+    Args:
+        space: Fitted to the dataset.
+        dataset: What is trained on.
+        recipe: The settings of the training.
+        task: That of the space's heads where none is given.
+        programs: Compiled ones to share with others.
+        masked: Whether widths are masks within programs of the largest layers; None: where too many layers differ.
+
+    Raises:
+        ValueError: Naming the gene for what cannot be shared, or the recipe's setting that has no meaning here.
+    """
 
     def __init__(
         self,
@@ -103,6 +115,7 @@ class Supernet:
         *,
         task: Task | None = None,
         programs: Programs | None = None,
+        masked: bool | None = None,
     ):
         self.space, self.dataset, self.recipe = space, dataset, recipe
         arch = space.decode(space.canonical([0] * len(space.genes)))
@@ -114,7 +127,7 @@ class Supernet:
         if recipe.accumulate > 1:
             raise ValueError(f"recipe.accumulate: a supernet makes an update every step, got {recipe.accumulate}")
         self.task = self.task.weighed(recipe, dataset)
-        self.paths, self.programs = Paths.of(space), programs or Programs()
+        self.paths, self.programs = Paths.of(space, masked), programs or Programs()
         self.candidates = Candidates(space)
         self._arch = arch
 

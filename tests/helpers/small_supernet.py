@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from nas.space import Genome, Space
 from nas.supernet.strategies import Candidates
 
-ELASTIC = {
+ELASTIC: dict[str, Any] = {
     "name": "elastic",
     "resolution": 6,
     "min_feature_map": 2,
@@ -38,9 +38,10 @@ def few() -> Space:
     return Space.from_dict(FEW, "few").fit(6, 1, 3)
 
 
-def elastic() -> Space:
-    """Fitted to the images of `small_training.dataset`."""
-    return Space.from_dict(ELASTIC, "elastic").fit(6, 1, 3)
+def elastic(dropping: bool = False) -> Space:
+    """Fitted to the images of `small_training.dataset`; `dropping`: with dropout and stochastic depth."""
+    drops = {"drop_path": 0.2, "head": {**ELASTIC["head"], "dropout": 0.3}} if dropping else {}
+    return Space.from_dict({**ELASTIC, **drops}, "elastic").fit(6, 1, 3)
 
 
 @dataclass(frozen=True)

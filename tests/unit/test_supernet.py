@@ -28,6 +28,7 @@ DATA, SPACE = dataset(), elastic()
 RECIPE = Recipe(epochs=2, batch=32, lr=0.05, weight_decay=0.01, norm_warmup=False)
 SCORING = Scoring(calibration_images=64, batch=32)
 PROGRAMS = Programs()
+ANY = SPACE.sample(np.random.default_rng(4))
 SMALL, LARGE = Candidates(SPACE).smallest, Candidates(SPACE).largest
 
 
@@ -65,6 +66,24 @@ def test_one_candidate_trained_in_a_supernet_is_that_candidate_trained_alone(net
     for node, arrays in ours.items():
         for name, array in arrays.items():
             np.testing.assert_allclose(array, alone.params[node][name], rtol=1e-3, atol=1e-5, err_msg=f"{node} {name}")
+
+
+def test_masks_change_nothing_but_rounding() -> None:
+    """Dropout and stochastic depth draw the same numbers in both forms."""
+    genomes = SMALL, ANY, LARGE
+    net, masked = (
+        Supernet(elastic(dropping=True), DATA, RECIPE, programs=PROGRAMS, masked=masked) for masked in (False, True)
+    )
+    assert masked.paths.all_units().keys() != net.paths.all_units().keys()
+    ours, sliced = trained(masked, Only(genomes)), trained(net, Only(genomes))
+    assert [e["train_loss"] for e in ours.curve] == pytest.approx([e["train_loss"] for e in sliced.curve], rel=1e-4)
+    assert ours.metrics == pytest.approx(sliced.metrics, rel=1e-3)
+    for node, arrays in sliced.params.items():
+        for name, array in arrays.items():
+            np.testing.assert_allclose(ours.params[node][name], array, rtol=1e-2, atol=1e-4, err_msg=f"{node} {name}")
+    for genome in genomes:
+        a, b = (one.scorer(SCORING).stats_of(shared(one, sliced).slots, genome) for one in (masked, net))
+        jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4), a, b)
 
 
 def test_weights_that_no_candidate_of_a_training_uses_do_not_move(net: Supernet) -> None:
