@@ -3,11 +3,11 @@
     python benchmarks/supernet.py path=<folder with cifar10/ and nas_bench_macro/> out=<folder> [strategy=uniform] [seed=0]
         [epochs=..] [networks=300] [--quick]
 
-One supernet a (strategy, seed) is trained on CIFAR-10, in <out>/<strategy>-<seed>; killed, it continues where it was, and one that is finished is
-only scored. Then distinct networks, drawn at random, are scored with batch-norm statistics of 500 training images on
+One supernet a (strategy, seed) is trained on CIFAR-10, in <out>/<strategy>-<seed>; killed, it continues where it was, and one that
+is finished is only scored. Then distinct networks, drawn at random, are scored with batch-norm statistics of 500 training images on
 1,000 validation images, and ranked by loss and by accuracy. MACs rank the same networks for comparison, and 50 of them are scored
 without statistics of their own: with the mean of those of 20 random networks, as running averages would have it. The standard
-error of tau is that of 1,000 bootstrap samples of the networks. `--quick` takes 16 pixels, an epoch and 40 networks.
+error of tau is that of bootstrap samples of the networks. `--quick` takes 16 pixels, an epoch and 40 networks.
 """
 
 from __future__ import annotations
