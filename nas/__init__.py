@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nas.api.searching import load_run as load_run
     from nas.api.searching import report as report
     from nas.api.searching import search as search
+    from nas.api.searching import supernet as supernet
     from nas.api.training import compare as compare
     from nas.api.training import evaluate as evaluate
     from nas.api.training import export as export
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from nas.workflows.scale.run import ScaleResult as ScaleResult
     from nas.workflows.search.result import Candidate as Candidate
     from nas.workflows.search.result import SearchResult as SearchResult
+    from nas.workflows.supernet.run import SupernetResult as SupernetResult
     from nas.workflows.train import TrainResult as TrainResult
 
 _PUBLIC = {
@@ -69,6 +71,7 @@ _PUBLIC = {
     "report": "nas.api.searching",
     "scale": "nas.api.deploying",
     "search": "nas.api.searching",
+    "supernet": "nas.api.searching",
     "train": "nas.api.training",
     "Arch": "nas.arch",
     "Candidate": "nas.workflows.search.result",
@@ -83,6 +86,7 @@ _PUBLIC = {
     "AdaptResult": "nas.workflows.adapt.run",
     "Profiled": "nas.workflows.profile_devices",
     "ScaleResult": "nas.workflows.scale.run",
+    "SupernetResult": "nas.workflows.supernet.run",
     "Task": "nas.tasks",
     "Space": "nas.space",
     "TrainResult": "nas.workflows.train",

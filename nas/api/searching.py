@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nas.workflows.arguments import Arrays
     from nas.workflows.progress import Reporting
     from nas.workflows.search.result import SearchResult
+    from nas.workflows.supernet.run import SupernetResult
 
 
 def search(
@@ -101,6 +102,77 @@ def search(
     given = settings_among(SearchCommand, locals())
     arguments = search_arguments(given, objectives, constraints, evaluate, version, run)
     return run_search(*arguments.prepared(SearchCommand, run, progress), arguments.custom)
+
+
+def supernet(
+    space: str | Path | Settings | Space = "tiny",
+    dataset: str | Settings | DatasetSettings | Dataset | Arrays | None = None,
+    *,
+    strategy: str | Settings | None = None,
+    recipe: str | Settings | Recipe | None = None,
+    calibration_images: int = 500,
+    validation_images: int | None = None,
+    batch: int = 250,
+    fidelity: int = 0,
+    fidelity_epochs: int | None = None,
+    resolution: int | None = None,
+    divisor: int | None = None,
+    executor: str | Settings | None = None,
+    seed: int = 0,
+    threads: int | None = None,
+    timeout_s: float | None = 3600,
+    run: str | Path | None = None,
+    plugins: Iterable[str] = (),
+    progress: Reporting = None,
+) -> SupernetResult:
+    """Trains the weights that all candidates of a space share, once for any number of searches.
+
+    The same call resumes a training that was stopped. `nas.search(space, evaluator={"name": "supernet", "weights": ..})` scores
+    candidates with them, and `nas.train(arch, weights="supernet:..")` trains one of them further.
+
+    Args:
+        space: Name of a space, path of a YAML file, the content of one, or a `Space`.
+        dataset: Name, settings, a `Dataset`, or arrays, as `search` takes them; None: digits.
+        strategy: Which candidates a step runs: `uniform`, `fair` or `sandwich`, or settings; None: uniform.
+        recipe: Of the training: a name, settings, or a `Recipe`; None: `supernet`, of 120 epochs.
+        calibration_images: Training images from which the statistics of a candidate's batch norms are computed.
+        validation_images: Of the validation split, that a candidate is scored on; None: all.
+        batch: Images at a time, of both.
+        fidelity: Random networks that are trained alone too, to see how well the shared weights rank them; 0: none. The same
+            call with more of them adds to those there are.
+        fidelity_epochs: Of their trainings; None: a fifth of the recipe's.
+        resolution: Image size of the networks in pixels; None: the dataset's, or the space's choice.
+        divisor: Stage widths become multiples of it; None: as the space says.
+        executor: `local`, `processes` or `ray`, or settings; None: processes, or local where arrays are given.
+        seed: Of initial weights, candidates, order and augmentation.
+        threads: CPU threads of the training; None: all.
+        timeout_s: A network trained alone that takes longer is ended; None: never.
+        run: The folder; None: runs/supernet-<a name made of the arguments>.
+        plugins: Modules with your blocks or datasets.
+        progress: True for a bar with the time left, or a function that receives `Update`s.
+
+    Returns:
+        The folder, the weights, the metrics of the largest network, and how well they rank.
+
+    Raises:
+        ValueError: For a mistake in the arguments, and for a choice of the space that cannot be shared, naming its gene.
+        KeyboardInterrupt: After Ctrl-C; the same call resumes.
+
+    Example:
+        >>> import nas
+        >>> few = {"resolution": 8, "min_feature_map": 2, "stem": {"op": "conv", "width": 4},
+        ...        "stages": [{"op": "conv", "kernel": 1, "width": {"one_of": [2, 4]}}], "head": {"op": "classifier"}}
+        >>> shared = nas.supernet(few, {"train_size": 100, "resolution": 8}, recipe={"epochs": 1}, executor="local", run="runs/super")
+        >>> sorted(shared.metrics)
+        ['accuracy', 'balanced_accuracy', 'loss']
+    """
+    from nas.space import load_space
+    from nas.workflows.arguments import settings_among, workflow_arguments
+    from nas.workflows.supernet.run import SupernetCommand, train_supernet
+
+    given = settings_among(SupernetCommand, locals())
+    arguments = workflow_arguments("supernet", given, space=load_space(space))
+    return train_supernet(*arguments.prepared(SupernetCommand, run, progress), arguments.custom)
 
 
 def load_run(run: str | Path) -> SearchResult:

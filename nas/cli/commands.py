@@ -90,6 +90,17 @@ COMMANDS = {
             "nas adapt weights=runs/net/weights.npz target_ms=0.5 device=[onnxruntime] adapt.step=0.03",
         ),
     ),
+    "supernet": Command(
+        "train weights that all candidates of a space share, once for many searches",
+        "nas.cli.supernet:supernet",
+        (
+            "nas supernet run=runs/super                       tiny space, digits: what it does, in minutes",
+            "nas supernet space=mobilenet_v3 dataset=folder dataset.path=photos strategy=sandwich run=runs/super",
+            "nas supernet run=runs/super fidelity=20           trains 20 networks alone too: how well do the shared weights rank?",
+            "nas search evaluator=supernet evaluator.weights=runs/super trials=300",
+            "nas train arch=runs/default/best.yaml weights=supernet:runs/super",
+        ),
+    ),
     "scale": Command(
         "scale an architecture: a family by compound scaling, to budgets, or by coefficients found on your data",
         "nas.cli.scale:scale",

@@ -42,7 +42,10 @@ def _lines(found: dict[str, Any]) -> list[str]:
     heard = f"pid {driver['pid']} on {driver['host']}, heartbeat {max(now - driver['time'], 0):.0f} s ago" if driver else ""
     who = f" by {heard}" if found["state"] == "running" else f": {heard}" if driver else ""
     why = f": {found['error']}" if found["error"] else ""
-    again = f"; nas search run={shlex.quote(found['run'])} resumes" if found["state"] in ("killed", "stopped", "failed") else ""
+    command = found["command"]
+    if not command.startswith("nas ") or command.startswith("nas search"):
+        command = f"nas search run={shlex.quote(found['run'])}"
+    again = f"; {command} resumes" if found["state"] in ("killed", "stopped", "failed") else ""
     lines = [f"{found['run']}: {found['state']}{who}{why}{again}"]
     counts = ", ".join(f"{count} {outcome}" for outcome, count in found["trials"].items()) or "no trials yet"
     lines.append(f"{counts}; goal {found['goal']}; {found['losses']} lost and tried again; {duration(found['wall_s'])} so far")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from nas.supernet.training import Supernet
 
 WITHIN_S = 60.0  # between checkpoints within an epoch, which may take long
-ALONE = "alone"  # key of a job's data: the network is trained from initial values, as `evaluator=scratch` does
+ALONE = "alone"  # key of a job's data: the network is trained from initial values too, as `evaluator=scratch` does
+INHERITED = "inherited_"  # before the metrics that such a network has with the shared weights
 
 
 @dataclass(frozen=True)
@@ -178,9 +179,6 @@ class SupernetEvaluator:
         return self._shared[2]
 
     def _train(self, job: Job, report: Report) -> Outcome:
-        if job.data.get(ALONE):
-            [outcome] = self._alone([job], report)
-            return outcome
         try:
             slots = self._slots(job)
         except _UnpreparedError as error:
@@ -189,6 +187,10 @@ class SupernetEvaluator:
         metrics = self._scorer.metrics(slots, self._genome(job)).compute()
         compile_s = self._net.programs.compile_s - compiled
         spent = time.perf_counter() - began - compile_s
+        if job.data.get(ALONE):
+            [outcome] = self._alone([job], report)
+            inherited = {f"{INHERITED}{name}": value for name, value in metrics.items()}
+            return replace(outcome, metrics={**outcome.metrics, **inherited} if outcome.outcome == "ok" else {})
         return Outcome(job.number, "ok", metrics=metrics, compile_s=compile_s, train_s=spent, worker=self._context.worker)
 
     def _genome(self, job: Job) -> Genome:

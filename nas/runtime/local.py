@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from nas.data import Dataset
@@ -40,9 +40,10 @@ class LocalSettings:
 
 
 class LocalExecutor:
-    """Runs a ticket when it is polled, and reports its progress together with its end."""
+    """Runs a ticket when it is polled, and reports its progress together with its end, but to `live`, which hears of it at once."""
 
     dashboard = ""
+    live: Callable[[JobEvent], object] | None = None
 
     def __init__(self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None):
         self._worker = Worker(spec, dataset, evaluator)
@@ -68,7 +69,8 @@ class LocalExecutor:
         reports: list[JobEvent] = []
 
         def report(number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None:
-            reports.append(JobEvent(ticket, "progress", number=number, step=step, steps=steps, metrics=dict(metrics)))
+            event = JobEvent(ticket, "progress", number=number, step=step, steps=steps, metrics=dict(metrics))
+            (self.live or reports.append)(event)
 
         outcomes = self._worker.run(jobs, report)
         return [*reports, JobEvent(ticket, "done", tuple(outcomes))]

@@ -291,10 +291,13 @@ def make_progress(progress: Reporting) -> Progress:
 
 
 def workflow_arguments(command: str, given: Mapping[str, JSON], arch: Arch | None = None, space: Space | None = None) -> Arguments:
-    """The arguments of a workflow by name; an architecture and a space as objects."""
-    changes = plain(given)
+    """The arguments of a workflow by name; an architecture, a space and arrays as objects."""
+    changes, dataset = plain(given), as_dataset(given.get("dataset"))
     use_plugins(changes.get("plugins") or ())
+    replaced = {} if dataset is None else {"dataset": dataset_identity(dataset)}
+    if dataset is not None:
+        changes["executor"] = changes.get("executor") or "local"
     named = {"arch": arch.name} if arch is not None else {"space": space.name} if space is not None else {}
     shown = {**given, **({"arch": f"{arch.name}-{arch_id(arch)[:6]}"} if arch is not None else named)}
-    config = compose(command, {**changes, **named}) | _unlimited(changes)
-    return Arguments(config, Custom(space, arch), (command, *overrides_of(shown)), call_of(command, shown))
+    config = compose(command, {**changes, **named, **_marks(replaced)}) | replaced | _unlimited(changes)
+    return Arguments(config, Custom(space, arch, dataset), (command, *overrides_of(shown)), call_of(command, shown))

@@ -18,6 +18,7 @@ def status_of(journal: Journal) -> dict[str, Any]:
     alive = lease is not None and lease.alive
     return {
         "run": str(journal.path.parent),
+        "command": journal.get("command") or "",
         "state": _state(lease, journal.get("finished"), summary.counts.get("pending", 0), events[-1].kind if events else ""),
         "error": events[-1].data.get("error", "") if events and events[-1].kind == "failed" else "",
         "driver": asdict(lease) if lease else None,

@@ -70,7 +70,7 @@ def test_importing_nas_loads_nothing_heavy() -> None:
 def test_a_function_stays_where_a_package_has_its_name() -> None:
     import importlib
 
-    for name in ("train", "cost", "report", "explain"):
+    for name in ("train", "cost", "report", "explain", "supernet"):
         importlib.import_module(f"nas.{name}")
         assert callable(getattr(nas, name))
 
@@ -232,7 +232,7 @@ def test_the_defaults_are_those_of_the_command_line() -> None:
 
     missing = {"train": {"arch": "x"}, "adapt": {"weights": "w"}, "scale": {"arch": "x"}}
     with initialize_config_dir(version_base=None, config_dir=str(CONF)):
-        for command in ("search", "train", "profile", "adapt", "scale", "export"):
+        for command in ("search", "train", "profile", "adapt", "scale", "export", "supernet"):
             given = missing.get(command, {})
             composed: Any = OmegaConf.to_container(hydra_compose(command, [f"{k}={v}" for k, v in given.items()]))
             ours, theirs = (  # Hydra leaves groups without a choice out

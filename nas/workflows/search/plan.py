@@ -120,17 +120,23 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
         fitted, loaded, notes = space.fit(command.resolution), None, (evaluator.note,) if evaluator.note else ()
     else:
         loaded = custom.dataset or load_dataset(config["dataset"])
-        resolution = command.resolution or (loaded.resolution if isinstance(space.resolution, int) else None)
-        fitted = space.fit(resolution, loaded.channels, outputs(task, example(space), loaded))
+        fitted, size_notes = fitted_space(space, loaded, command.resolution)
         recorded, photo_notes = decided(command.recipe, loaded)
         config = {**config, "recipe": recorded}
-        notes = (*_notes(space, fitted), *photo_notes)
+        notes = (*size_notes, *photo_notes)
         check_parts(recipe, lower(example(fitted)))  # candidates start from initial values, of which none can be frozen
     evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name, "search.enqueue")) for name in settings.enqueue)
     return Plan(
         command, settings, fitted, objectives, controller, devices, config, first, notes, loaded, evaluator, custom
     )  # fmt: skip
+
+
+def fitted_space(space: Space, dataset: Dataset, resolution: int | None) -> tuple[Space, tuple[str, ...]]:
+    """A space for the images of a dataset, and lines for people. `resolution`: of the networks; None: as images or space have it."""
+    resolution = resolution or (dataset.resolution if isinstance(space.resolution, int) else None)
+    fitted = space.fit(resolution, dataset.channels, outputs(task_of(space), example(space), dataset))
+    return fitted, _notes(space, fitted)
 
 
 def _objectives(command: SearchCommand, devices: list[str], evaluator: EvaluatorSettings,

@@ -10,12 +10,15 @@ from nas.journal import Journal
 from nas.records import JSON, Job, Outcome
 from nas.runtime.base import Executor, JobEvent
 from nas.runtime.dispatch import Dispatcher, Loss
+from nas.runtime.local import LocalExecutor
 from nas.workflows.progress import Progress
 
 KEY = "preparation"
 
 
-def prepare(jobs: Sequence[Job], journal: Journal, executor: Executor, retries: int, progress: Progress) -> None:
+def prepare(
+    jobs: Sequence[Job], journal: Journal, executor: Executor, retries: int, progress: Progress, begins: str | None = None
+) -> None:
     """Runs the jobs that the journal has not finished. Each is on record before it starts and as soon as it ends.
 
     Args:
@@ -24,6 +27,7 @@ def prepare(jobs: Sequence[Job], journal: Journal, executor: Executor, retries: 
         executor: Where jobs run; no limit of time holds.
         retries: How often a job is run again after its worker died, over all runs of the command.
         progress: Receives messages and steps.
+        begins: The line for people with which it begins; None: that of a search.
 
     Raises:
         ValueError: A job failed; the same command runs it again. Or the run began with another preparation.
@@ -32,15 +36,21 @@ def prepare(jobs: Sequence[Job], journal: Journal, executor: Executor, retries: 
     if not (missing := kept.missing):
         return
     progress.message(
-        f"preparing the evaluator: {len(missing)} {'job' if len(missing) == 1 else 'jobs'} before the first trial ..."
+        begins or f"preparing the evaluator: {len(missing)} {'job' if len(missing) == 1 else 'jobs'} before the first trial ..."
     )
     began = time.monotonic()
     dispatcher = Dispatcher(executor, retries, lost=kept.lost, seen=kept.seen)
     for job in missing:
         dispatcher.add(job, kept.attempts(job))
-    while dispatcher:
-        for job, outcome in dispatcher.step():
-            kept.finish(job, outcome)
+    if isinstance(executor, LocalExecutor):
+        executor.live = kept.seen
+    try:
+        while dispatcher:
+            for job, outcome in dispatcher.step():
+                kept.finish(job, outcome)
+    finally:
+        if isinstance(executor, LocalExecutor):
+            executor.live = None
     journal.add_event("prepared", seconds=time.monotonic() - began)
 
 

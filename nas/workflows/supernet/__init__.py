@@ -1,0 +1,1 @@
+"""`nas supernet`: weights that all candidates of a space share, and how well they rank networks."""

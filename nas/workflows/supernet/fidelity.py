@@ -1,0 +1,116 @@
+"""How well shared weights rank networks: some are trained alone, journaled as trials, and compared."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.arch.blocks import arch_id
+from nas.core.text import aligned
+from nas.cost import cost
+from nas.evaluators.preparation import with_prepared
+from nas.evaluators.supernet import ALONE, INHERITED
+from nas.journal import Journal
+from nas.records import JSON, Job, Trial
+from nas.report.panel import duration
+from nas.runtime.base import Executor
+from nas.runtime.journaled import job_seed, run_journaled
+from nas.space import Genome, Space
+from nas.supernet.fidelity import MACS, Ranking, rank_fidelity, warning
+from nas.tasks import task_of
+from nas.workflows.progress import Progress
+from nas.workflows.search.preparation import prepared
+
+TRIES = 100  # draws for each network, until a small space is used up
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """Random networks of a space, each once; more of them begin with the same."""
+
+    space: Space
+    count: int
+    seed: int
+
+    def genomes(self) -> list[Genome]:
+        """At most `count`, fewer where the space has no more."""
+        rng, found = np.random.default_rng([self.seed, 6]), dict[Genome, None]()
+        for _ in range(TRIES * self.count):
+            if len(found) == self.count:
+                break
+            found[self.space.sample(rng)] = None
+        return list(found)
+
+
+def trained_alone(
+    sampled: Sampled, recipe: Mapping[str, JSON], journal: Journal, executor: Executor, progress: Progress, timeout_s: float | None
+) -> dict[str, JSON]:
+    """Trains networks from initial values, and says how the shared weights rank them.
+
+    Args:
+        sampled: The networks.
+        recipe: Of their trainings.
+        journal: Keeps each as a trial: the metrics of its own training, and what the shared weights say as `inherited_<metric>`.
+        executor: Where they run.
+        progress: Receives a line for each, and the report.
+        timeout_s: A training that takes longer is ended; None: never.
+
+    Returns:
+        `networks`, how many were trained, `epochs`, `rankings` by metric, and `warning`, a line or None.
+    """
+    trials = _run(sampled, recipe, journal, executor, progress, timeout_s)
+    task = task_of(sampled.space)
+    ways = {name: way for name, way in task.metrics.items() if trials and f"{INHERITED}{name}" in trials[0].metrics}
+    sign = 1 if task.metrics[task.primary] == "max" else -1
+    truth = [sign * trial.metrics[task.primary] for trial in trials]
+    scores = {name: [trial.metrics[f"{INHERITED}{name}"] for trial in trials] for name in ways}
+    rankings = rank_fidelity(scores, ways, truth, [trial.metrics["macs"] for trial in trials])
+    line = warning(rankings, len(trials))
+    for text in (*lines(rankings), line):
+        if text:
+            progress.message(text)
+    plain = {name: one.to_dict() for name, one in rankings.items()}
+    return {"networks": len(trials), "epochs": recipe["epochs"], "rankings": plain, "warning": line}
+
+
+def lines(rankings: Mapping[str, Ranking]) -> Sequence[str]:
+    """The report for people: a line a metric."""
+    if not rankings:
+        return ["fidelity: three networks at least are needed to rank"]
+    rows = [["ranked by", "Kendall's tau", "Spearman's rho"]]
+    for name, one in rankings.items():
+        shown = "MACs alone" if name == MACS else f"inherited {name}"
+        rows.append([shown, f"{one.kendall:.3f} +-{one.standard_error:.3f}", f"{one.spearman:.3f}"])
+    return aligned(rows, left=1).splitlines()
+
+
+def _run(
+    sampled: Sampled, recipe: Mapping[str, JSON], journal: Journal, executor: Executor, progress: Progress, timeout_s: float | None
+) -> list[Trial]:
+    """The trials that were trained. Reports each, and how long the others may take."""
+    data = with_prepared({ALONE: True, "recipe": dict(recipe)}, prepared(journal))
+    expected = [_expected(i, genome, sampled, data) for i, genome in enumerate(sampled.genomes())]
+    before = sum(trial.done for trial in journal.trials())
+    primary, began, done = task_of(sampled.space).primary, time.monotonic(), 0
+    if before < len(expected):
+        progress.message(f"training {len(expected) - before} networks alone, {recipe['epochs']} epochs each ...")
+
+    def ended(trial: Trial) -> None:
+        nonlocal done
+        done += 1
+        left = len(expected) - before - done
+        more = f", about {duration(left * (time.monotonic() - began) / done)} left" if left else ""
+        said = f"{trial.metrics[primary]:.4f} alone, {trial.metrics[INHERITED + primary]:.4f} inherited" if trial.ok else trial.error
+        progress.message(f"network {trial.number}: {primary} {said} ({before + done} of {len(expected)}{more})")
+
+    return [trial for trial in run_journaled(journal, executor, expected, timeout_s=timeout_s, ended=ended) if trial.ok]
+
+
+def _expected(number: int, genome: Genome, sampled: Sampled, data: Mapping[str, JSON]) -> tuple[Trial, Job]:
+    arch = sampled.space.decode(genome)
+    counted, found = cost(arch), arch_id(arch)
+    trial = Trial(number, tuple(genome), found, metrics={"params": counted.params, "macs": counted.macs})
+    return trial, Job(number, "train", arch.to_dict(), found, 0, job_seed(sampled.seed, number), data)

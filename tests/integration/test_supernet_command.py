@@ -1,0 +1,141 @@
+"""`nas supernet`, and the searches that take its weights: interrupted, resumed, on Ray."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import nas
+from nas.cli import run
+from nas.cli.console import Console
+from nas.core.yamlio import dump_yaml, write_text
+from nas.evaluators import supernet as evaluator
+from nas.journal import Journal, diff
+from nas.supernet.file import load_supernet
+from small_supernet import FEW
+
+DATA = {"name": "digits", "resolution": 8, "train_size": 100}
+SEARCH: dict[str, Any] = {"objectives": {"loss": "min", "macs": "min"}, "controller": "random", "device": [], "dataset": DATA,
+                          "space": FEW, "trials": 4}  # fmt: skip
+COMMON = ["space=few.yaml", "dataset.resolution=8", "dataset.train_size=100"]
+TRAINED = [*COMMON, "recipe.epochs=2", "executor=local", "strategy=fair"]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> nas.SupernetResult:
+    folder = tmp_path_factory.mktemp("shared")
+    return nas.supernet(FEW, DATA, recipe={"epochs": 2}, executor="local", strategy="fair", run=folder / "calm")
+
+
+def journal(folder: Path) -> Journal:
+    return Journal.open(folder / "journal.sqlite", read_only=True)
+
+
+def same(a: Path, b: Path) -> bool:
+    ours, theirs = (load_supernet(one).params for one in (a, b))
+    return all(
+        np.array_equal(array, theirs[node][name]) for node, arrays in ours.items() for name, array in arrays.items()
+    )
+
+
+def test_ctrl_c_tells_how_to_resume_and_the_weights_are_those_of_a_calm_run(
+    here: Path, trained: nas.SupernetResult, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_text(here / "few.yaml", dump_yaml(FEW))
+    monkeypatch.setattr(evaluator, "CHECKPOINT_PAUSE_S", 0.0)
+
+    class Stopped(Console):
+        def step(self, done: int, total: int, metrics: Mapping[str, float]) -> None:
+            if metrics.get("epoch") == 1:
+                raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nas.cli.supernet.Console", Stopped)
+        assert run(["supernet", *TRAINED, "run=super"]) == 130
+    assert "stopped; the same command resumes:\n  nas supernet space=few.yaml" in capsys.readouterr().err
+    assert run(["status", "run=super"]) == 0
+    assert run(["supernet", *TRAINED, "run=super"]) == 0
+    said = capsys.readouterr().out
+    assert f"super: stopped; nas supernet {' '.join(TRAINED)} run=super resumes" in said
+    assert "preparation: 0 of 1 jobs done" in said
+    assert "epoch 1  50%" in said
+    assert (
+        "nas search space=few.yaml dataset.resolution=8 dataset.train_size=100 evaluator=supernet evaluator.weights=super"
+        in said
+    )
+    assert same(here / "super", trained.run)
+
+
+def test_more_networks_are_trained_alone_by_the_same_command(trained: nas.SupernetResult) -> None:
+    more: dict[str, Any] = {
+        "recipe": {"epochs": 2},
+        "executor": "local",
+        "strategy": "fair",
+        "run": trained.run,
+        "fidelity_epochs": 1,
+    }
+    with pytest.raises(ValueError, match=r"fidelity_epochs: the run in .* began with null, this command has 1"):
+        nas.supernet(FEW, DATA, fidelity=1, **more)
+    del more["fidelity_epochs"]
+    assert not nas.supernet(FEW, DATA, **more).fidelity
+    heard: list[str] = []
+    few = nas.supernet(FEW, DATA, fidelity=2, progress=lambda update: heard.append(update.text), **more)
+    assert "fidelity: three networks at least are needed to rank" in heard
+    found = nas.supernet(FEW, DATA, fidelity=4, **more)
+    assert [row["by"] for row in found.fidelity] == ["accuracy", "loss", "balanced_accuracy", "macs"]
+    assert found.record["fidelity"]["networks"] == 4
+    assert json.loads((trained.run / "result.json").read_text())["fidelity"] == found.record["fidelity"]
+    assert few.record["fidelity"]["networks"] == 2
+    with Journal.open(trained.run / "journal.sqlite", read_only=True) as journal:
+        assert len({trial.arch_id for trial in journal.trials()}) == 4
+        assert all(
+            {"accuracy", "inherited_accuracy", "inherited_loss"} <= trial.metrics.keys() for trial in journal.trials()
+        )
+
+
+def test_a_search_that_trains_them_first_is_one_that_takes_them(here: Path) -> None:
+    own = nas.search(evaluator="supernet", recipe={"epochs": 1}, executor="local", run="own", **SEARCH)
+    assert [trial["outcome"] for trial in own.trials] == ["ok"] * 4
+    taken = {"name": "supernet", "weights": "own"}
+    given = nas.search(evaluator=taken, recipe={"epochs": 1}, executor="local", run="given", **SEARCH)
+    with journal(here / "own") as a, journal(here / "given") as b:
+        assert diff(a, b) == []
+        assert [e.metrics for e in a.evaluations("test")] == [e.metrics for e in b.evaluations("test")]
+    assert given.best is not None
+
+
+@pytest.mark.ray
+@pytest.mark.nightly
+def test_workers_on_ray_use_the_one_file(here: Path, trained: nas.SupernetResult, ray_address: str) -> None:
+    taken: Any = {"evaluator": {"name": "supernet", "weights": str(trained.run)}, "search": {"in_flight": 4}, **SEARCH}
+    nas.search(executor="local", run="local", **taken)
+    nas.search(executor={"name": "ray", "address": ray_address, "workers": 2}, run="ray", **taken)
+    with journal(here / "local") as a, journal(here / "ray") as b:
+        assert diff(a, b) == []
+
+
+def test_faults_of_the_command_are_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = {**FEW, "stages": [{"op": "conv", "width": 8, "kernel": {"one_of": [2, 3]}}]}
+    write_text(here / "few.yaml", dump_yaml(FEW))
+    write_text(here / "odd.yaml", dump_yaml(odd))
+    for args, message in (
+        (["space=odd.yaml"], "stages[0].kernel: has kernels of odd and even sides"),
+        (
+            ["space=few.yaml", "strategy=sandwich", "strategy.random=-1"],
+            "random: expected 0 or more candidates, got -1",
+        ),
+        (["space=few.yaml", "strategy=fare"], "strategy"),
+        (["space=few.yaml", "recipe.accumulate=2"], "recipe.accumulate: a supernet makes an update every step, got 2"),
+        (["space=few.yaml", "fidelity=-1"], "fidelity: expected 0 to 10000, got -1"),
+        (["space=few.yaml", "calibration_images=0"], "calibration_images: expected 1 or more images, got 0"),
+    ):
+        assert run(["supernet", "dataset.resolution=8", "run=r", *args]) == 2, args
+        said = capsys.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1, said
+    assert not list(here.glob("r/preparation/*/*.npz"))
