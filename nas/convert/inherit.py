@@ -36,14 +36,14 @@ def inherit(
     Layers that the parent has not start from their initial values. `seen`: what layers of one pixel read in the parent, as
     `nas.train.seen` finds it. Raises ValueError naming a layer that is wider than the parent's, or whose channels cannot be followed.
     """
-    groups = _groups(child)
+    groups = channel_groups(child)
     producers: dict[int, list[Node]] = {}
     for i, node in enumerate(child.nodes):
-        if _makes_channels(node):
+        if makes_channels(node):
             producers.setdefault(groups[i], []).append(node)
     before = moments_of(parent, variables)
-    needed, readers = _needed(parent, child, groups, before, variables), _readers(parent, child, groups, variables, seen or {})
-    kept = {group: _kept(nodes, variables, needed.get(group), readers.get(group)) for group, nodes in producers.items()}
+    needs, readers = needed(parent, child, groups, before, variables), _readers(parent, child, groups, variables, seen or {})
+    kept = {group: _kept(nodes, variables, needs.get(group), readers.get(group)) for group, nodes in producers.items()}
     fitted = {
         name: reader.reduced(own)
         for group, each in readers.items()
@@ -112,7 +112,7 @@ def _readers(
     """Layers by the group that they read, where what all of that group's readers see is known."""
     found: dict[int, dict[str, Reader | None]] = {}
     for node in child.nodes:
-        if _makes_channels(node):
+        if makes_channels(node):
             reader = None
             if (own := seen.get(node.name)) and node.name in variables["params"]:
                 kernel = np.asarray(variables["params"][node.name]["kernel"], np.float64)
@@ -141,14 +141,14 @@ def _given(norm: str, network: Analyzed) -> Moments:
     return summed(layer, np.asarray(variables["params"][layer.name]["kernel"]), found[layer.inputs[0]])
 
 
-def _needed(
+def needed(
     parent: Graph, child: Graph, groups: list[int], found: Sequence[Moments], variables: Variables
 ) -> dict[int, np.ndarray]:
     """What the readers of a group lose without each of its channels, summed; groups of which that is not known are left out."""
     twins = {node.name: node for node in parent.nodes}
     fractions: dict[int, list[np.ndarray | None]] = {}
     for node in child.nodes:
-        if not _makes_channels(node) or (twin := twins.get(node.name)) is None:
+        if not makes_channels(node) or (twin := twins.get(node.name)) is None:
             continue
         gain = _gain(parent, twin.name, variables)
         fraction = losses(twin, np.asarray(variables["params"][twin.name]["kernel"]), found[twin.inputs[0]], gain)
@@ -157,11 +157,11 @@ def _needed(
     return {group: np.sum(each, 0) for group, each in known.items() if each and len(each) == len(fractions[group])}
 
 
-def _makes_channels(node: Node) -> bool:
+def makes_channels(node: Node) -> bool:
     return node.op == "dense" or (node.op == "conv" and not depthwise(node))
 
 
-def _groups(graph: Graph) -> list[int]:
+def channel_groups(graph: Graph) -> list[int]:
     """For each node the group that its channels belong to; the input's is its own."""
     parents: list[int] = []
 
@@ -173,7 +173,7 @@ def _groups(graph: Graph) -> list[int]:
     for i, node in enumerate(graph.nodes):
         parents.append(i)
         spatial = node.op == "flatten" and graph.in_shapes(node)[0][:2] != (1, 1)
-        if not node.inputs or _makes_channels(node) or node.op in WITHOUT_CHANNELS or spatial:
+        if not node.inputs or makes_channels(node) or node.op in WITHOUT_CHANNELS or spatial:
             continue
         for j in node.inputs:
             first, second = sorted((root(i), root(j)))

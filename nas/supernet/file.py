@@ -1,8 +1,8 @@
 """The file of a trained supernet: the shared weights, and the record of what they are of.
 
-    save_supernet(folder / FILE, trained.params, record_of_supernet(space, dataset, recipe, ...))
-    found = load_supernet(folder)          # a run's folder or the file
-    found.space, found.record["recipe"]
+save_supernet(folder / FILE, trained.params, record_of_supernet(space, dataset, recipe, ...))
+found = load_supernet(folder)          # a run's folder or the file
+found.space, found.record["recipe"]
 """
 
 from __future__ import annotations
@@ -60,7 +60,11 @@ class SupernetFile:
         if space.fingerprint != self.record["fingerprint"]:
             theirs = self.space
             same = theirs.name == space.name
-            more = f" with other choices or sizes ({_sizes(theirs)}, not {_sizes(space)})" if same else f", not of {space.name}"
+            more = (
+                f" with other choices or sizes ({_sizes(theirs)}, not {_sizes(space)})"
+                if same
+                else f", not of {space.name}"
+            )
             raise ValueError(f"{self.path}: weights of the space {theirs.name}{more}")
         if dataset is not None and dataset.digest != self.data.digest:
             raise ValueError(f"{self.path}: was trained on other images or labels than those of {dataset.name} now")
@@ -79,10 +83,14 @@ def supernet_path(where: str | Path) -> Path:
     for file in found:
         if file.is_file():
             return file
-    raise ValueError(f"{path}: no {FILE}, the weights that nas supernet leaves" if path.is_dir() else f"{path}: no such file")
+    raise ValueError(
+        f"{path}: no {FILE}, the weights that nas supernet leaves" if path.is_dir() else f"{path}: no such file"
+    )
 
 
-def record_of_supernet(space: Space, dataset: Dataset, recipe: Recipe, strategy: Mapping[str, JSON], seed: int) -> dict[str, JSON]:
+def record_of_supernet(
+    space: Space, dataset: Dataset, recipe: Recipe, strategy: Mapping[str, JSON], seed: int
+) -> dict[str, JSON]:
     """What a training of shared weights is a function of, as plain data."""
     found = {
         "space": space.to_plain(), "fingerprint": space.fingerprint, "recipe": dataclasses.asdict(recipe),

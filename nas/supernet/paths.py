@@ -89,7 +89,7 @@ def cut(array: AnyArray, view: View) -> AnyArray:
     """The part that a view shows."""
     if view.sizes == view.full:
         return array
-    return array[tuple(slice(start, start + size) for start, size in zip(view.starts, view.sizes, strict=True))]
+    return array[view.place]
 
 
 @dataclass(frozen=True)
@@ -158,6 +158,11 @@ class Paths:
         if masked is None:
             masked = len(exact.all_units()) > MOST_UNITS
         return cls(layers, exact.store, masked) if masked else exact
+
+    @cached_property
+    def exact(self) -> Paths:
+        """The same candidates in their own shapes."""
+        return Paths(self.layers, self.store) if self.masked else self
 
     @cached_property
     def _places(self) -> dict[Layer, Place | None]:

@@ -32,6 +32,11 @@ class View(NamedTuple):
     starts: tuple[int, ...]
     sizes: tuple[int, ...]
 
+    @property
+    def place(self) -> tuple[slice, ...]:
+        """The part as slices."""
+        return tuple(slice(start, start + size) for start, size in zip(self.starts, self.sizes, strict=True))
+
 
 @dataclass(frozen=True)
 class Shared:

@@ -67,7 +67,7 @@ class SupernetTrainer(Trainer):
 
 def train_supernet(space: Space, dataset: Dataset, recipe: Recipe, strategy: Strategy, seed: int, *, report: Report = silent,
                    task: Task | None = None, checkpoint: Checkpoints | None = None, scoring: Scoring | None = None,
-                   programs: Programs | None = None) -> Fit:  # fmt: skip
+                   programs: Programs | None = None, start: SharedWeights | None = None) -> Fit:  # fmt: skip
     """Trains the weights of a space.
 
     Args:
@@ -81,6 +81,7 @@ def train_supernet(space: Space, dataset: Dataset, recipe: Recipe, strategy: Str
         checkpoint: Where it resumes from, bit for bit on a CPU.
         scoring: How the largest candidate is validated.
         programs: Compiled ones to share with other trainings.
+        start: Values to start from, such as those of a trained network by `SharedWeights.with_network`; None: initial values.
 
     Returns:
         What `nas.train.fit` gives; `params` are the shared arrays by slot and node, metrics those of the largest candidate.
@@ -89,7 +90,7 @@ def train_supernet(space: Space, dataset: Dataset, recipe: Recipe, strategy: Str
         ValueError: Naming the gene for what cannot be shared, before anything is trained, or the recipe's setting.
     """
     run = Supernet(space, dataset, recipe, task=task, programs=programs)
-    return run.fit(strategy, seed, report=report, checkpoint=checkpoint, scoring=scoring or Scoring())
+    return run.fit(strategy, seed, report=report, checkpoint=checkpoint, scoring=scoring or Scoring(), start=start)
 
 
 class Supernet:
@@ -135,14 +136,12 @@ class Supernet:
         return Scorer(self.paths, self.programs, self.dataset, self.recipe, self.task, scoring)
 
     def fit(
-        self, strategy: Strategy, seed: int, *, report: Report, checkpoint: Checkpoints | None, scoring: Scoring
-    ) -> Fit:
+        self, strategy: Strategy, seed: int, *, report: Report, checkpoint: Checkpoints | None, scoring: Scoring,
+        start: SharedWeights | None = None,
+    ) -> Fit:  # fmt: skip
         """Trains the weights, as `train_supernet` says."""
         began = time.perf_counter()
-        store = self.paths.store
-        slots = {
-            slot: store.slots[slot].pack(tree, np) for slot, tree in store.initial(seed, strategy.zero_gamma).items()
-        }
+        slots = (start or SharedWeights.initial(self.paths, seed, strategy.zero_gamma)).slots
         trainer = SupernetTrainer(
             lower(self._arch), self.dataset, self.recipe, seed, self.task, Layout(()), Layout(()), checkpoint,
             scorer=self.scorer(scoring), largest=self.candidates.largest,

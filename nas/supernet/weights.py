@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nas.nn.weights import HostArrays, Variables
+from nas.nn.weights import Arrays, HostArrays, Variables
 from nas.space import Genome
 from nas.supernet.paths import Paths, cut
 from nas.train.optim import Packed
@@ -37,6 +37,35 @@ class SharedWeights:
             slots[slot] = layout.pack(tree, np)
         return cls(paths, slots)
 
+    @classmethod
+    def initial(cls, paths: Paths, seed: int, zero_gamma: bool = False) -> SharedWeights:
+        """Initial values of every slot, as `Store.initial` has them."""
+        drawn = paths.store.initial(seed, zero_gamma)
+        return cls(paths, {slot: paths.store.slots[slot].pack(tree, np) for slot, tree in drawn.items()})
+
+    def with_network(self, genome: Genome, params: Arrays) -> SharedWeights:
+        """The same with the arrays of one candidate, by the names of its own network, in their places.
+
+        Raises ValueError naming an array that is missing or has another shape.
+        """
+        slots: dict[str, Packed] = dict(self.slots)
+        for placed in self.paths.exact.path(genome).placed:
+            for slot, key in zip(placed.unit.slots, placed.slots, strict=True):
+                layout = self.paths.store.slots[key]
+                full = {
+                    node: {name: np.array(array) for name, array in arrays.items()}
+                    for node, arrays in layout.unpack(slots[key]).items()
+                }
+                for node, name, view in slot:
+                    where = placed.names[int(node) - 1]
+                    given = params.get(where, {}).get(name)
+                    if given is None or tuple(given.shape) != view.sizes:
+                        has = "is missing" if given is None else f"has the shape {tuple(given.shape)}, not {view.sizes}"
+                        raise ValueError(f"{where}: {name} {has}")
+                    full[where][name][view.place] = given
+                slots[key] = layout.pack(full, np)
+        return SharedWeights(self.paths, slots)
+
     def variables(self) -> dict[str, HostArrays]:
         """Every array by slot and node, as `nas.nn.weights.save_weights` takes them."""
         out: HostArrays = {}
@@ -48,7 +77,7 @@ class SharedWeights:
     def params_of(self, genome: Genome) -> HostArrays:
         """The arrays of a candidate by the names of its own network, equal bit for bit to the shared ones."""
         out: HostArrays = {}
-        for placed in self.paths.path(genome).placed:
+        for placed in self.paths.exact.path(genome).placed:
             for slot, key, layout in zip(placed.unit.slots, placed.slots, placed.unit.layouts, strict=True):
                 full = layout.unpack({part: np.asarray(array) for part, array in self.slots[key].items()})
                 for node, name, view in slot:

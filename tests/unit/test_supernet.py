@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 
+from nas import load_arch
 from nas.arch.blocks import lower
 from nas.nn.network import init
 from nas.recipe import Recipe
@@ -42,10 +43,7 @@ def trained(net: Supernet, strategy: Any, seed: int = 0, **options: Any) -> Fit:
 
 
 def start(net: Supernet, seed: int = 0) -> SharedWeights:
-    store = net.paths.store
-    return SharedWeights(
-        net.paths, {slot: store.slots[slot].pack(tree, np) for slot, tree in store.initial(seed).items()}
-    )
+    return SharedWeights.initial(net.paths, seed)
 
 
 def shared(net: Supernet, found: Fit) -> SharedWeights:
@@ -82,6 +80,7 @@ def test_masks_change_nothing_but_rounding() -> None:
         for name, array in arrays.items():
             np.testing.assert_allclose(ours.params[node][name], array, rtol=1e-2, atol=1e-4, err_msg=f"{node} {name}")
     for genome in genomes:
+        jax.tree.map(np.testing.assert_array_equal, *(shared(one, sliced).params_of(genome) for one in (masked, net)))
         a, b = (one.scorer(SCORING).stats_of(shared(one, sliced).slots, genome) for one in (masked, net))
         jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4), a, b)
 
@@ -215,6 +214,29 @@ def _with_stage(**stage: Any) -> dict[str, Any]:
 def test_what_cannot_be_shared_names_the_gene(space: dict[str, Any], gene: str) -> None:
     with pytest.raises(ValueError, match=gene):
         Paths.of(Space.from_dict(space, "odd"))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_a_trained_network_can_be_what_the_weights_start_from(masked: bool) -> None:
+    paths = Paths.of(SPACE, masked)
+    params = init(lower(SPACE.decode(LARGE)), 5)["params"]
+    before = SharedWeights.initial(paths, 0)
+    after = before.with_network(LARGE, params)
+    jax.tree.map(np.testing.assert_array_equal, after.params_of(LARGE), params)
+    narrow = after.params_of(SMALL)["stem/conv"]["kernel"]
+    np.testing.assert_array_equal(narrow, params["stem/conv"]["kernel"][..., : narrow.shape[-1]])
+    used = {slot for placed in paths.path(LARGE).placed for slot in placed.slots}
+    for slot in before.slots.keys() - used:
+        jax.tree.map(np.testing.assert_array_equal, before.slots[slot], after.slots[slot])
+    with pytest.raises(ValueError, match="stem/conv: kernel is missing"):
+        before.with_network(LARGE, {})
+
+
+@pytest.mark.parametrize("name", ["efficientnet_lite0", "mobilenet_v3_large"])
+def test_the_largest_network_of_an_elastic_space_is_the_one_it_is_named_after(name: str) -> None:
+    space, arch = load_space(f"{name}_elastic"), load_arch(name)
+    assert space.encode(arch) == Candidates(space).largest
+    assert lower(space.decode(Candidates(space).largest)).id == lower(arch).id
 
 
 def test_weights_of_another_space_are_refused_with_the_array(net: Supernet) -> None:
