@@ -24,7 +24,7 @@ from nas.core.safetensors import from_bytes
 from nas.core.text import one_line
 from nas.data.conventions import network_name
 from nas.nn.network import init
-from nas.nn.weights import IMAGENET, ORIGINS, HostVariables, load_arrays, nested, split_source
+from nas.nn.weights import IMAGENET, ORIGINS, SUPERNET, HostVariables, load_arrays, nested, split_source
 
 KERAS_FILES = (".h5", ".keras")
 TORCH_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .bin and .ckpt are other tools' names of the same
@@ -50,6 +50,8 @@ def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
         ValueError: Naming the file and the first layer that does not fit.
     """
     origin, path = split_source(source)
+    if origin == SUPERNET:
+        raise ValueError(f"{source}: shared weights are where nas train and nas adapt start from; train the network with them first")
     path = pretrained_file(graph) if origin == IMAGENET else path
     suffix = path.suffix.lower()
     if origin != "keras" and suffix in KERAS_FILES:
@@ -118,6 +120,14 @@ def _of_bundle(arrays: Mapping[str, np.ndarray]) -> HostVariables:
         node, _, own = name.rpartition("/")
         variables["stats" if own in ("mean", "var") else "params"].setdefault(node, {})[own] = array
     return variables
+
+
+def by_names(given: HostVariables, graph: Graph, seed: int) -> Imported:
+    """A network's variables from arrays by the names of its nodes; its classifier's are initial values where the classes differ.
+
+    Raises ValueError naming the first node that does not fit.
+    """
+    return _same_names(given, _initial(graph, seed))
 
 
 def _same_names(given: HostVariables, start: HostVariables) -> Imported:

@@ -22,6 +22,7 @@ Variables: TypeAlias = "Mapping[str, Arrays]"  # collection ("params", "stats") 
 HostArrays: TypeAlias = dict[str, dict[str, np.ndarray]]
 HostVariables: TypeAlias = dict[str, HostArrays]
 ORIGINS = ("keras", "timm", "torchvision")
+SUPERNET = "supernet"  # before a folder or file of weights that the candidates of a space share
 BUNDLED, TRAINED = "weights.safetensors", "weights.npz"  # in a bundle, and in the folder of a training
 IMAGENET = "imagenet"  # the whole of `weights=`: published weights of an installed package
 TORCH_HINT = "Files of PyTorch are read by weights= of nas train, under a name that ends in .pth or .pt"
@@ -39,7 +40,7 @@ def split_source(source: str) -> tuple[str, Path]:
     if source == IMAGENET:
         return IMAGENET, Path(IMAGENET)
     origin, colon, name = source.partition(":")
-    if colon and origin in ORIGINS:
+    if colon and origin in (*ORIGINS, SUPERNET):
         return origin, Path(name).expanduser()
     path = Path(source).expanduser()
     files = (path / BUNDLED, path / TRAINED) if path.is_dir() else ()

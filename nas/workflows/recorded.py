@@ -7,18 +7,21 @@ from pathlib import Path
 from nas.core.jsonio import parse_json
 from nas.data.record import KEY, DataRecord, record_from
 from nas.journal import Journal
-from nas.nn.weights import BUNDLED, split_source
+from nas.nn.weights import BUNDLED, SUPERNET, split_source
+from nas.supernet.file import load_supernet
 from nas.workflows.trained import RESULT
 
 JOURNAL, INDEX = "journal.sqlite", "bundle.json"
 
 
 def recorded(weights: str | Path) -> DataRecord | None:
-    """The record of the training that left a file of weights: in result.json or a bundle's index beside it, or in the journal of its run.
+    """The record of the training that left a file of weights: in it, in result.json or an index beside it, or in its run's journal.
 
     None where there is neither, as for weights from elsewhere. Raises ValueError, one line, where it cannot be read.
     """
     origin, path = split_source(str(weights))
+    if origin == SUPERNET:
+        return load_supernet(path).data
     if origin or not path.is_file():
         return None
     if path.name == BUNDLED and (index := path.with_name(INDEX)).is_file():

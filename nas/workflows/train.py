@@ -34,6 +34,7 @@ from nas.workflows.predict import Images, Prediction, predict, trained_bundle
 from nas.workflows.prepared import Normalization, form_of, prepared, with_resize_of
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.run_folder import Run, made_folder, use_plugins, with_paths
+from nas.workflows.starting import start_of
 from nas.workflows.table import Table
 from nas.workflows.teacher import find_teacher
 from nas.workflows.trained import finished, leave, summary
@@ -244,7 +245,7 @@ def _trained(command: TrainCommand, executor: ExecutorSettings, arch: Arch, data
     mesh = DeviceMesh(command.devices)
     if executor.in_process:
         mesh.shared()
-    start = _start(command, arch, progress) if command.weights else None
+    start = _start(command, arch, dataset, progress) if command.weights else None
     frozen, _ = check_parts(recipe, lower(arch), start and start.fresh)
     if frozen:
         progress.message(_frozen(recipe, arch, frozen))
@@ -294,15 +295,10 @@ def _frozen(recipe: Recipe, arch: Arch, frozen: Collection[str]) -> str:
     return f"frozen{until}: {', '.join(recipe.freeze or ())}, {some:,} of {whole:,} params"
 
 
-def _start(command: TrainCommand, arch: Arch, progress: Progress) -> Imported:
+def _start(command: TrainCommand, arch: Arch, dataset: Dataset, progress: Progress) -> Imported:
     """The weights to start from; reports what of the network they do not fill."""
-    from nas.convert import starting_weights
-
     source = command.weights or ""
-    try:
-        imported = starting_weights(source, lower(arch), command.seed)
-    except ValueError as error:
-        raise ValueError(f"weights: {error}") from None
+    imported = start_of(source, arch, dataset, command.seed)
     progress.message(f"weights of {source}")
     for note in imported.notes:
         progress.message(f"weights: {note}")

@@ -109,6 +109,13 @@ def test_a_search_that_trains_them_first_is_one_that_takes_them(here: Path) -> N
     assert given.best is not None
 
 
+def test_a_member_of_the_front_is_trained_further(here: Path, trained: nas.SupernetResult, capsys: pytest.CaptureFixture[str]) -> None:
+    nas.search(evaluator={"name": "supernet", "weights": str(trained.run)}, executor="local", run="found", **SEARCH)
+    common = ["arch=found/best.yaml", "dataset.resolution=8", "dataset.train_size=100", "recipe=quick", "recipe.epochs=1", "run=net"]
+    assert run(["train", *common, f"weights=supernet:{trained.run}"]) == 0
+    assert f"weights of supernet:{trained.run}" in capsys.readouterr().out
+
+
 @pytest.mark.ray
 @pytest.mark.nightly
 def test_workers_on_ray_use_the_one_file(here: Path, trained: nas.SupernetResult, ray_address: str) -> None:

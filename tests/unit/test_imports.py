@@ -16,7 +16,7 @@ FILES = sorted((ROOT / "nas").rglob("*.py"))
 MODULES = {".".join(f.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): f for f in FILES}
 
 # Heavy library -> packages that may import it when they are loaded, and those that may do so at all.
-JAX = {"nn", "train", "convert", "explain", "latency", "evaluators", "testing"}
+JAX = {"nn", "train", "convert", "explain", "latency", "evaluators", "supernet", "testing"}
 WHEN_LOADED = {"jax": JAX, "jaxlib": JAX, "flax": JAX, "optax": JAX}
 ANYWHERE = {"ray": {"runtime"}, "hydra": {"cli"}, "omegaconf": {"cli"}}
 

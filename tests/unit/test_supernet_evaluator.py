@@ -19,11 +19,15 @@ from nas.nn.weights import load_weights
 from nas.recipe import Recipe
 from nas.records import UNPREPARED, Job, Outcome
 from nas.space import Genome, Space
+from nas.supernet.child import child_of
 from nas.supernet.file import FILE, load_supernet, save_supernet
+from nas.supernet.scoring import Scoring
 from nas.supernet.strategies import Candidates
 from nas.supernet.weights import SharedWeights
 from nas.tasks import CLASSIFICATION
 from nas.train import evaluate
+from nas.workflows.export.sources import whole_weights
+from nas.workflows.starting import start_of
 from small_supernet import FEW, few
 from small_training import dataset
 
@@ -229,3 +233,35 @@ def test_a_record_survives_the_file(tmp_path: Path, prepared: Any, folder: Path)
     found = load_supernet(folder)
     save_supernet(tmp_path / FILE, found.params, found.record)
     assert {**load_supernet(tmp_path).record, "versions": 0} == {**found.record, "versions": 0}
+
+
+def test_a_training_starts_from_the_shared_weights_bit_for_bit(prepared: Any, folder: Path) -> None:
+    evaluator, data = prepared
+    for genome in (SMALL, LARGE):
+        arch = SPACE.decode(genome)
+        start = start_of(f"supernet:{folder}", arch, DATA, 0)
+        assert start.fresh == ()
+        cut = SharedWeights.of(evaluator._net.paths, {"params": load_supernet(folder).params}).params_of(genome)
+        assert start.variables["params"].keys() == cut.keys()
+        for node, arrays in cut.items():
+            for name, array in arrays.items():
+                np.testing.assert_array_equal(array, start.variables["params"][node][name])
+        scored = one(evaluator, job_of(genome, data)).metrics
+        ours = child_of(folder, arch, DATA, Scoring(NAMED["calibration_images"], None, NAMED["batch"]))
+        assert evaluate(lower(arch), ours, DATA.valid, DATA, task=CLASSIFICATION) == pytest.approx(scored, abs=1e-5)
+
+
+def test_other_classes_have_a_classifier_of_their_own(prepared: Any, folder: Path) -> None:
+    five = dataclasses.replace(DATA, classes=("a", "b", "c", "d", "e"))
+    found = start_of(f"supernet:{folder}", SPACE.decode(LARGE).with_io(classes=5), five, 0)
+    assert found.fresh == ("head/logits",)
+
+
+def test_what_is_no_candidate_is_refused(prepared: Any, folder: Path) -> None:
+    wide = Space.from_dict({**FEW, "stages": [{"op": "conv", "width": 20}]}, "wide").fit(6, 1, 3)
+    with pytest.raises(ValueError, match=r"^weights: .*not in the space few: stages\[0\]"):
+        start_of(f"supernet:{folder}", wide.decode(()), DATA, 0)
+    with pytest.raises(ValueError, match=r"^weights: supernet:.*: shared weights are where nas train and nas adapt start from"):
+        whole_weights(f"supernet:{folder}", SPACE.decode(SMALL))
+    with pytest.raises(ValueError, match=r"^weights: nowhere: no such file"):
+        start_of("supernet:nowhere", SPACE.decode(SMALL), DATA, 0)

@@ -16,7 +16,7 @@ from nas.arch.find import find_arch
 from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
 from nas.core.yamlio import dump_yaml, write_text
-from nas.data import load_dataset
+from nas.data import Dataset, load_dataset
 from nas.data.described import described
 from nas.data.published import as_published
 from nas.data.record import KEY, DataRecord, record_of
@@ -41,6 +41,7 @@ from nas.workflows.prepared import form_of, prepared, with_resize_of
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.recorded import recorded
 from nas.workflows.run_folder import Run, as_config, open_run, use_plugins
+from nas.workflows.starting import start_of
 from nas.workflows.workers import check_workers, worker_settings, workers, written_predictor
 
 
@@ -181,7 +182,7 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     check_parts(build(Recipe, recipe, "recipe"), lower(arch), fresh=())
     folder = run.folder
     config = as_config(command)
-    start, digest = _start(command, arch)
+    start, digest = _start(command, arch, dataset)
     identity = {
         k: v for k, v in config.items() if k not in ("run", "executor", "plugins", "timeout_s", "weights", "arch")
     }
@@ -210,14 +211,9 @@ def _check_unprepared(settings: Mapping[str, JSON], context: Context) -> None:
         raise ValueError(f"evaluator: {settings['name']} needs a preparation, which nas search runs and nas adapt does not")
 
 
-def _start(command: AdaptCommand, arch: Arch) -> tuple[Variables, str]:
+def _start(command: AdaptCommand, arch: Arch, dataset: Dataset) -> tuple[Variables, str]:
     """The trained weights, and a digest of them."""
-    from nas.convert import starting_weights
-
-    try:
-        imported = starting_weights(command.weights, lower(arch), command.seed)
-    except ValueError as error:
-        raise ValueError(f"weights: {error}") from None
+    imported = start_of(command.weights, arch, dataset, command.seed)
     if imported.fresh:
         raise ValueError(
             f"weights: {', '.join(imported.fresh)} do not fit {arch.classes} classes; train the network on them first"
