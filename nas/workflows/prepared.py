@@ -57,8 +57,11 @@ def as_recorded(settings: Mapping[str, JSON], data: DataRecord) -> dict[str, JSO
 
 
 def _opened(settings: Mapping[str, JSON], resize: str | None, side: int | None) -> dict[str, JSON]:
+    as_found = settings.get("resolution") is None
+    if as_found and not side and resize:
+        resize = parsed(resize)[0]  # images that keep their size are not cropped and enlarged again
     rule = {"resize": resize} if settings.get("resize") is None and resize else {}
-    return {**settings, **rule, **({"published": side} if settings.get("resolution") is None and side else {})}
+    return {**settings, **rule, **({"published": side} if as_found and side else {})}
 
 
 def prepared(dataset: Dataset, source: str | None, chosen: Normalization = None) -> tuple[Dataset, str | None]:

@@ -148,6 +148,15 @@ def test_the_record_beside_our_weights_decides(record: str, file: str, by_folder
     assert with_resize_of({"name": "folder"}, str(weights)) == {"name": "folder", "resize": "pad"}
 
 
+@pytest.mark.parametrize("settings, resize", [({}, "crop"), ({"resolution": 6}, "crop:0.875"), ({"resize": "squash"}, "squash")])
+def test_images_that_keep_their_size_stay_whole(settings: dict[str, Any], resize: str, tmp_path: Path) -> None:
+    """As a training that began with a library's weights recorded them: nothing says that those of now are larger."""
+    trained = dataclasses.replace(dataset(), resize="crop:0.875")
+    (tmp_path / "result.json").write_text(json.dumps(record_of(trained).plain()))
+    (tmp_path / "weights.npz").touch()
+    assert with_resize_of(settings, str(tmp_path / "weights.npz"))["resize"] == resize
+
+
 @pytest.mark.parametrize(
     "settings, source, resize",
     [
