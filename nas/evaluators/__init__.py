@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.core.settings import named
-from nas.evaluators.base import Capabilities, Context, Evaluator, EvaluatorSettings
+from nas.evaluators.base import Capabilities, Context, Evaluator, EvaluatorSettings, Further
 from nas.evaluators.layerwise import LayerwiseSettings
 from nas.evaluators.scratch import ScratchSettings
 from nas.evaluators.supernet import SupernetSettings
@@ -34,6 +34,7 @@ __all__ = [
     "Context",
     "Evaluator",
     "EvaluatorSettings",
+    "Further",
     "TabularSettings",
     "evaluator_settings",
 ]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from nas.data.split import subset
 from nas.objectives.objectives import Direction
 from nas.problem import CostsOf
 from nas.recipe import Recipe
-from nas.records import DiskFullError, Fidelity, Job, Outcome, Report
+from nas.records import JSON, DiskFullError, Fidelity, Job, Outcome, Report
 from nas.space import Space
 from nas.tasks import Task
 
@@ -100,6 +100,8 @@ class Capabilities:
             weights, as `nas.evaluators.inspection` gives it.
         tests: Whether it answers `test` jobs: the front's networks on a test split, which no other decision has used. Without
             it no test score is asked for, and none is shown.
+        further: Whether it answers `further` jobs: a member of the front trained from its own part of shared weights, or from
+            initial values (`Further`).
         parts: Whether it follows what a recipe says of parts of a network: `freeze`, `freeze_epochs` and `lr_scale`.
         fixed_networks: Whether it knows networks only at the resolution and the widths that the space states.
         metrics: What its outcomes hold beside the metrics of the task, and the direction that is better. They can be
@@ -113,6 +115,7 @@ class Capabilities:
     tasks: tuple[str, ...] = ()
     inspects: bool = False
     tests: bool = False
+    further: bool = False
     parts: bool = False
     fixed_networks: bool = False
     metrics: Mapping[str, Direction] = field(default_factory=dict)
@@ -127,6 +130,32 @@ class Capabilities:
         for key in () if self.parts or not self.needs_dataset else ("freeze", "lr_scale"):
             if getattr(recipe, key):
                 raise ValueError(f"recipe.{key}: evaluator={name} trains all parts of a network alike; take evaluator=scratch")
+
+
+@dataclass(frozen=True)
+class Further:
+    """What a `further` job carries in `data`: a training of a member of the front after the search.
+
+    Args:
+        what: `finetuned`, from the weights that it was scored with, or `scratch`, from initial values; the folder in the storage.
+        epochs: Of the training.
+        lr: Its highest learning rate; None: the recipe's.
+    """
+
+    what: Literal["finetuned", "scratch"]
+    epochs: int
+    lr: float | None = None
+
+    def folder(self, storage: Path, arch_id: str) -> Path:
+        """Where the training leaves `weights.npz`, and its checkpoints while it runs."""
+        return storage / self.what / arch_id
+
+    def to_data(self) -> dict[str, JSON]:
+        return {"further": dataclasses.asdict(self)}
+
+    @classmethod
+    def of(cls, data: Mapping[str, JSON]) -> Further:
+        return cls(**data["further"])
 
 
 class Evaluator(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from nas.arch import arch_from_dict
 from nas.arch.blocks import lower
 from nas.core.settings import build
-from nas.evaluators.base import CHECKPOINT_PAUSE_S, Capabilities, Context, EvaluatorSettings, guarded
+from nas.evaluators.base import CHECKPOINT_PAUSE_S, Capabilities, Context, EvaluatorSettings, Further, guarded
 from nas.evaluators.scratch import ScratchEvaluator, ScratchSettings
 from nas.nn.weights import HostVariables, load_weights, save_weights
 from nas.recipe import Recipe
@@ -48,7 +48,7 @@ class SupernetSettings(EvaluatorSettings):
         500
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(inspects=True, tests=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(inspects=True, tests=True, further=True)
 
     weights: str | None = None
     strategy: Mapping[str, Any] = field(default_factory=lambda: {"name": "uniform"})
@@ -116,7 +116,8 @@ class SupernetEvaluator:
         self._shared: tuple[str, SupernetFile, dict[str, Any]] | None = None
 
     def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
-        work = {"prepare": self._prepare, "train": self._train, "test": self._test, "inspect": self._inspect}
+        work = {"prepare": self._prepare, "train": self._train, "test": self._test, "inspect": self._inspect,
+                "further": self._further}  # fmt: skip
         return [guarded(job, self._context.worker, lambda job=job: work[job.kind](job, report)) for job in jobs]
 
     @cached_property
@@ -214,6 +215,25 @@ class SupernetEvaluator:
         recipe, dataset, graph = self._net.recipe, self._context.dataset, lower(arch_from_dict(dict(job.arch)))
         metrics = evaluate(graph, self._child(job), dataset.test, dataset, recipe.batch, recipe.dtype, task=self._net.task)
         return Outcome(job.number, "ok", metrics=metrics, worker=self._context.worker)
+
+    def _further(self, job: Job, report: Report) -> Outcome:
+        """Trains the candidate's own network, from its part of the shared weights or from initial values, and tests it."""
+        from nas.train import Checkpoints, evaluate, fit
+
+        asked, dataset, recipe = Further.of(job.data), self._context.dataset, self._net.recipe
+        recipe = replace(recipe, epochs=asked.epochs, schedule_epochs=None, lr=asked.lr or recipe.lr)
+        folder, arch = asked.folder(self._context.storage, job.arch_id), arch_from_dict(dict(job.arch))
+        kept = Checkpoints(folder / "checkpoints", keep=1, pause_s=CHECKPOINT_PAUSE_S, within_s=WITHIN_S)
+        start = self._child(job) if asked.what == "finetuned" else None
+        fitted = fit(arch, dataset, recipe, job.seed, checkpoint=kept, variables=start,
+                     report=lambda step, steps, metrics: report(job.number, step, steps, metrics))  # fmt: skip
+        variables = {"params": fitted.params, "stats": fitted.stats}
+        save_weights(folder / "weights.npz", variables)
+        kept.clear()
+        tested = evaluate(lower(arch), variables, dataset.test, dataset, recipe.batch, recipe.dtype, task=self._net.task)
+        metrics = {**fitted.metrics, **{f"test_{name}": value for name, value in tested.items()}}
+        return Outcome(job.number, "ok", metrics=metrics, compile_s=fitted.compile_s, train_s=fitted.train_s,
+                       data={"recipe": asdict(recipe)}, worker=self._context.worker)  # fmt: skip
 
     def _inspect(self, job: Job, report: Report) -> Outcome:
         """What the candidate's own network answers on the validation split."""

@@ -23,7 +23,7 @@ class Job:
     """One piece of work.
 
     `kind`: `train` (a trial), `test`, `inspect` (answers on the validation split), `score` (given weights), `prepare` (an
-    evaluator's preparation), `fit` (a predictor), `measure`.
+    evaluator's preparation), `further` (a member of the front trained after the search), `fit` (a predictor), `measure`.
     """
 
     number: int

@@ -84,7 +84,8 @@ def front_csv(summary: Summary) -> str:
     Returns:
         CSV text. A scaled member has its name for a number.
     """
-    names = [*metric_names(summary), *(f"{MEASURED}/{device}" for device in summary.devices), summary.test_column]
+    later = dict.fromkeys(name for row in summary.front for name in row.later)
+    names = [*metric_names(summary), *(f"{MEASURED}/{device}" for device in summary.devices), summary.test_column, *later]
     constrained = bool(summary.objectives.constraints)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -211,7 +212,7 @@ def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, 
             "metrics": dict(row.metrics), "measured_ms": dict(row.measured),
             "standard_error": standard_error(row.metrics.get(summary.task.primary, math.nan), summary.images.get("valid", 0)),
             "within_noise_of": summary.near.get(row.number),
-            summary.test_column: row.test, "reward": row.reward, "violated": list(row.violated),
+            **row.later, summary.test_column: row.test, "reward": row.reward, "violated": list(row.violated),
         }
         for row in summary.front
     ]  # fmt: skip

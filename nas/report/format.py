@@ -10,6 +10,8 @@ from nas.objectives import FRACTIONS, LATENCY, MEASURED, PREDICTED
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 LATENCIES = {LATENCY: "latency", PREDICTED: "predicted latency", MEASURED: "measured latency"}
+LATER = {"finetuned": "fine-tuned", "scratch": "from scratch"}  # trainings after a search with shared weights, by their prefix
+BEFORE = ("test_", "inherited_", *(f"{what}_" for what in LATER))  # of the names of a task's metrics
 DIGITS = 18  # any two floats differ in 17 significant digits
 HYPERVOLUME = "hypervolume"  # a fraction of the box between the best and the worst values
 LABELS = {
@@ -24,13 +26,18 @@ def label(name: str) -> str:
     """`predicted_ms/host` as `predicted latency on host`, `macs` as `multiply-adds`; custom names stay as they are."""
     if name.startswith("test_"):
         return f"test {label(name.removeprefix('test_'))}"
+    what, _, metric = name.partition("_")
+    if what in LATER and metric:
+        return f"{label(metric)}, {LATER[what]}"
     kind, _, device = name.partition("/")
     return f"{LATENCIES[kind]} on {device}" if kind in LATENCIES and device else LABELS.get(name, name)
 
 
 def is_fraction(name: str) -> bool:
     """Whether a metric lies between 0 and 1 and is shown in percent."""
-    return name.partition("/")[0].removeprefix("test_") in (*FRACTIONS, HYPERVOLUME)
+    kind = name.partition("/")[0]
+    bare = next((kind.removeprefix(before) for before in BEFORE if kind.startswith(before)), kind)
+    return bare in (*FRACTIONS, HYPERVOLUME)
 
 
 def unit(name: str) -> str:

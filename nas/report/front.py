@@ -39,6 +39,7 @@ class FrontRow:
     `unconfirmed` says where the machine was not what it was at the fit: the measurement may be the machine's, not the network's.
     `claimed` are the metrics that front and reward go by: with measured latencies where all members have them.
     `alike` says what it is no better than, in words, where it is left off the front for that.
+    `later` has metrics of trainings after the search, such as `finetuned_accuracy`, where shared weights gave those of the search.
     `name` is that of a scaled member, which is no trial of the run (`number` is below 0), `note` what differs in its training.
     """
 
@@ -56,6 +57,7 @@ class FrontRow:
     claimed: Mapping[str, float] = field(default_factory=dict)
     unconfirmed: tuple[str, ...] = ()
     alike: str = ""
+    later: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def title(self) -> str:

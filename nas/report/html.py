@@ -16,7 +16,7 @@ from nas.objectives import MEASURED
 from nas.report import svg
 from nas.report.curves import SQUARE, document, hypervolume_plot, latency_error, latency_plot, reward_plot
 from nas.report.drawing import architecture_plot
-from nas.report.format import duration, label, many, number, show
+from nas.report.format import LATER, duration, label, many, number, show
 from nas.report.front import FrontRow
 from nas.report.inspection import inspection
 from nas.report.plots import Reference, Series, front_plot, plot_costs, series_of
@@ -94,7 +94,7 @@ def json_in_html(data: Mapping[str, object]) -> str:
 
 def tooltips(summary: Summary, runs: Sequence[Series], references: Sequence[Reference]) -> tuple[list[str], dict[str, list[str]]]:
     """Names of the columns, and by the key of each mark its heading and formatted values."""
-    names = [*metric_names(summary), *(c for c in columns(summary) if c.startswith((f"{MEASURED}/", "test_")))]
+    names = [*metric_names(summary), *(c for c in columns(summary) if c.startswith((f"{MEASURED}/", "test_", *LATER)))]
     rows: dict[str, list[str]] = {}
     for run in runs:
         for row in [*run.points, *run.front]:

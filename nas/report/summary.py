@@ -167,7 +167,8 @@ def summarize(journal: Journal) -> Summary:
     images = journal.get("images") or {}
     found = verified(trials, objectives, measurements, journal.evaluations("test"), task, images.get("valid", 0))
     best = found.best
-    front = tuple(replace(row, arch=journal.get(f"arch/{row.id}")) for row in found.front)
+    further = journal.get("further") or {}
+    front = tuple(replace(row, arch=journal.get(f"arch/{row.id}"), later=_later(further, row.number)) for row in found.front)
     wall, known = _wall(events, journal.lease())
     starts = [event.time for event in events if event.kind == "start"]
     return Summary(
@@ -200,6 +201,12 @@ def summarize(journal: Journal) -> Summary:
         inspected=journal.get("inspected") or {},
         images=images,
     )
+
+
+def _later(further: Mapping[str, JSON], number: int) -> dict[str, float]:
+    """Metrics of a trial's trainings after the search, by names such as `finetuned_accuracy`."""
+    found = further.get(str(number), {})
+    return {f"{what}_{name}": value for what, entry in found.items() for name, value in entry["metrics"].items()}
 
 
 def read_objectives(data: JSON, task: TaskMetrics) -> Objectives:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from nas.objectives import MEASURED, PREDICTED, device_of
-from nas.report.format import show
+from nas.report.format import LATER, show
 from nas.report.front import FrontRow
 from nas.report.noise import shown_error
 from nas.report.proxy import proxy_text
@@ -53,13 +53,16 @@ def counts_line(summary: Summary) -> str:
 
 
 def columns(summary: Summary) -> list[str]:
-    """Columns of a front's table: every metric, `measured_ms/<device>` behind its prediction, the test accuracy."""
+    """Columns of a front's table: every metric, `measured_ms/<device>` behind its prediction, the test accuracy, later trainings."""
     names: list[str] = []
     measured = {device for row in summary.front for device in row.measured}
     for name in metric_names(summary):
         names.append(name)
         if name == summary.task.primary and any(not math.isnan(row.test) for row in summary.front):
             names.append(summary.test_column)
+        if name == summary.task.primary:
+            later = (f"{what}_{name}" for what in LATER)
+            names += [column for column in later if any(column in row.later for row in summary.front)]
         if (device := device_of(name)) in measured:
             names.append(f"{MEASURED}/{device}")
     return names + [f"{MEASURED}/{d}" for d in summary.devices if d in measured and f"{MEASURED}/{d}" not in names]
@@ -69,6 +72,8 @@ def value_of(row: FrontRow, column: str) -> float:
     """The number of a front's member in a column of `columns`; nan where there is none."""
     if column.startswith(TEST):
         return row.test
+    if column in row.later:
+        return row.later[column]
     kind, _, device = column.partition("/")
     return row.measured.get(device, math.nan) if kind == MEASURED else row.metrics.get(column, math.nan)
 
@@ -82,6 +87,8 @@ def _why_empty(counts: Mapping[str, int]) -> str:
 def _head(name: str) -> str:
     if name.startswith(TEST):
         return "test"
+    if name.startswith(tuple(LATER)):
+        return LATER[name.partition("_")[0]]
     if not (device := device_of(name)):
         return HEADS.get(name, name)
     return f"{device} {'predicted' if name.startswith(PREDICTED) else 'measured'} ms"

@@ -78,7 +78,7 @@ class Worker:
 
     def _done(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         kind = jobs[0].kind
-        if kind in ("train", "test", "score", "inspect", "prepare"):
+        if kind in ("train", "test", "score", "inspect", "prepare", "further"):
             try:
                 self._evaluator  # noqa: B018  made here, so that what no candidate is to blame for can be told from them
             except Exception as error:

@@ -116,6 +116,36 @@ def test_a_member_of_the_front_is_trained_further(here: Path, trained: nas.Super
     assert f"weights of supernet:{trained.run}" in capsys.readouterr().out
 
 
+def test_members_of_the_front_have_three_figures(here: Path, trained: nas.SupernetResult) -> None:
+    taken: dict[str, Any] = {"evaluator": {"name": "supernet", "weights": str(trained.run)}, "executor": "local", "run": "found",
+                             "recipe": {"epochs": 2}, **SEARCH}  # fmt: skip
+    nas.search(**taken)
+    asked = {"finetune_epochs": 1, "finetune_lr": 0.01, "scratch_epochs": 1}
+    heard: list[str] = []
+    found = nas.search(**taken, search=asked, progress=lambda update: heard.append(update.text))
+    whats = ("finetuned", "scratch")
+    for row in found.summary.front:
+        assert {f"{what}_{name}" for what in whats for name in ("loss", "test_accuracy")} <= row.later.keys()
+        for what in whats:
+            left = here / "found" / what / row.id
+            assert nas.evaluate(left, split="test")["accuracy"] == pytest.approx(row.later[f"{what}_test_accuracy"])
+            assert {path.name for path in left.iterdir()} == {"weights.npz", "arch.yaml", "result.json"}
+    assert sum("with shared weights" in line for line in heard) == 2 * len(found.summary.front)
+    assert "fine-tuned  from scratch" in str(found)
+    head = (here / "found" / "front.csv").read_text().splitlines()[0]
+    assert "finetuned_loss" in head
+    assert "scratch_test_accuracy" in head
+    assert "accuracy, fine-tuned" in (here / "found" / "report.html").read_text()
+    again: list[str] = []
+    nas.search(**taken, search=asked, progress=lambda update: again.append(update.text))
+    assert any("this run is finished" in line for line in again)
+
+
+def test_members_that_are_trained_already_are_not_trained_further(here: Path) -> None:
+    with pytest.raises(ValueError, match=r"search.finetune_epochs: evaluator=scratch trains candidates by itself; expected"):
+        nas.search(**SEARCH, search={"finetune_epochs": 1})
+
+
 @pytest.mark.ray
 @pytest.mark.nightly
 def test_workers_on_ray_use_the_one_file(here: Path, trained: nas.SupernetResult, ray_address: str) -> None:

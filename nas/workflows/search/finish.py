@@ -9,7 +9,7 @@ from pathlib import Path
 from nas.evaluators.preparation import with_prepared
 from nas.journal import Journal
 from nas.objectives import Objectives, claims, front, latest, violated
-from nas.records import Evaluation, Fidelity, Job, Trial, trained, training_of
+from nas.records import JSON, Evaluation, Fidelity, Job, Trial, trained, training_of
 from nas.report.front import unconfirmed, verified
 from nas.runtime.base import Executor
 from nas.runtime.dispatch import run_all
@@ -17,6 +17,8 @@ from nas.space import Space
 from nas.workflows.over_time import measure_over_time
 from nas.workflows.search.ledger import root_of
 from nas.workflows.search.preparation import prepared
+
+NO_DATA: Mapping[str, JSON] = {}
 
 
 def measure_front(
@@ -52,7 +54,7 @@ def test_front(journal: Journal, objectives: Objectives, executor: Executor, mes
     if not missing:
         return
     message(f"scoring {len(missing)} members of the front on the test split ...")
-    jobs = _jobs_of(journal, "test", missing)
+    jobs = jobs_of(journal, "test", missing)
     for trial, job, outcome in zip(missing, jobs, run_all(executor, jobs), strict=True):
         journal.add_evaluation(Evaluation.of(outcome, trial, job.seed, "test"))
 
@@ -66,7 +68,7 @@ def inspect_best(journal: Journal, objectives: Objectives, executor: Executor, m
     if trial is None or (journal.get("inspected") or {}).get("trial") == trial.number:
         return
     message("inspecting the best network on the validation split ...")
-    [job] = _jobs_of(journal, "inspect", [trial])
+    [job] = jobs_of(journal, "inspect", [trial])
     [outcome] = run_all(executor, [job])
     if outcome.outcome == "ok":
         journal.put("inspected", {"trial": trial.number, **outcome.data})
@@ -74,13 +76,13 @@ def inspect_best(journal: Journal, objectives: Objectives, executor: Executor, m
         journal.add_event("inspect_failed", trial=trial.number, error=outcome.error)
 
 
-def _jobs_of(journal: Journal, kind: str, members: Sequence[Trial]) -> list[Job]:
-    """Jobs on what the trials left, at the fidelity that they had."""
+def jobs_of(journal: Journal, kind: str, members: Sequence[Trial], data: Mapping[str, JSON] = NO_DATA) -> list[Job]:
+    """Jobs on what the trials left, at the fidelity that they had; `data` goes with each."""
     trials, seeds = journal.trials(), {e.trial: e.seed for e in journal.evaluations("search")}
     fidelities = [Fidelity(**fidelity) for fidelity in journal.get("fidelities", [])]
     return [
         Job(t.number, kind, journal.get(f"arch/{t.arch_id}"), t.arch_id, t.fidelity, seeds[t.number],
-            with_prepared(training_of(fidelities, t.fidelity, root_of(trials, t)), prepared(journal)))
+            with_prepared({**data, **training_of(fidelities, t.fidelity, root_of(trials, t))}, prepared(journal)))
         for t in members
     ]  # fmt: skip
 

@@ -40,7 +40,8 @@ class SearchSettings:
     """`search.*`: K, threads per trial, how repeated architectures are handled, and limits on failures.
 
     `in_flight` None: K is chosen when the run begins, by `nas.workflows.search.in_flight`. `stratified`: trials that
-    `nas.workflows.search.stratified` proposes before the controller.
+    `nas.workflows.search.stratified` proposes before the controller. `finetune_epochs`, `finetune_lr`, `scratch_epochs`: how members
+    of the front are trained after the search, by `nas.workflows.search.further`.
     """
 
     in_flight: int | None = None
@@ -51,9 +52,13 @@ class SearchSettings:
     max_infeasible: int = 1000
     enqueue: tuple[str, ...] = ()
     stratified: int = 0
+    finetune_epochs: int = 0
+    finetune_lr: float | None = None
+    scratch_epochs: int = 0
 
     def __post_init__(self) -> None:
         check_ranges(self, in_flight=(0, 10_000), threads=(1, 1024), retries=(0, 100), max_infeasible=(1, 10**7), stratified=(0, 1000))
+        check_ranges(self, finetune_epochs=(0, 10**6), scratch_epochs=(0, 10**6), finetune_lr=(1e-9, 1e3))
         if self.timeout_s is not None and self.timeout_s <= 0:
             raise ValueError(f"timeout_s: expected more than 0 seconds or null, got {self.timeout_s:g}")
 

@@ -112,6 +112,10 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     needs_dataset = evaluator.capabilities.needs_dataset
     if not custom.dataset and needs_dataset:
         dataset_settings(config["dataset"])
+    if not evaluator.capabilities.further and (settings.finetune_epochs or settings.scratch_epochs):
+        key = "finetune" if settings.finetune_epochs else "scratch"
+        name = command.evaluator.get("name")
+        raise ValueError(f"search.{key}_epochs: evaluator={name} trains candidates by itself; expected evaluator=supernet")
     _check_fidelities(controller, evaluator, None if custom.dataset else config["dataset"])
     if not needs_dataset:
         _check_sizes(evaluator, command)

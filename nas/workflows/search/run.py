@@ -28,6 +28,7 @@ from nas.workflows.progress import SILENT, Progress, Several
 from nas.workflows.run_folder import Run, as_config, open_run
 from nas.workflows.search.feasibility import check_feasible, fitting
 from nas.workflows.search.finish import Keeper, inspect_best, measure_front, prune_weights, test_front
+from nas.workflows.search.further import all_further, train_further
 from nas.workflows.search.in_flight import choose_in_flight
 from nas.workflows.search.loop import Search
 from nas.workflows.search.plan import Plan, SearchCommand, make_plan
@@ -61,7 +62,7 @@ def search(command: SearchCommand, run: Run, progress: Progress = SILENT, custom
     check_feasible(counted_problem(plan), command.seed)
     with open_run(run.folder, plan.identity, _meta(plan, run)) as journal, logged(run.folder):
         write_text(run.folder / "config.yaml", f"# {run.again}\n" + dump_plain(as_config(command)))
-        if (finished := journal.get("finished", 0)) >= command.trials:
+        if (finished := journal.get("finished", 0)) >= command.trials and all_further(journal, plan.settings):
             progress.message(f"{run.shown}: this run is finished, {finished} trials; a larger trials= resumes it from there")
         else:
             _run_or_stop(plan, journal, run, progress)
@@ -135,6 +136,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
         measure_front(journal, problem.objectives, placed, timeouts, progress.message, plan.space)
         if plan.evaluator.capabilities.tests:
             test_front(journal, problem.objectives, executor, progress.message)
+        train_further(journal, plan.settings, problem.objectives, executor, storage, progress)
         if plan.evaluator.capabilities.inspects and plan.dataset is not None and inspectable(plan.space, plan.dataset):
             inspect_best(journal, problem.objectives, executor, progress.message)
         journal.add_event("finish")
