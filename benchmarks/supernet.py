@@ -36,7 +36,7 @@ from nas.tabular.base import Table
 from nas.tabular.nas_bench_macro import load
 from nas.train import Checkpoints
 
-RECIPE: dict[str, Any] = {"batch": 64, "lr": 0.05, "weight_decay": 4e-5, "augment": Augment(crop_padding=4, flip=True)}
+RECIPE: dict[str, Any] = {"batch": 64, "lr": 0.02, "weight_decay": 4e-5, "augment": Augment(crop_padding=4, flip=True)}
 EPOCHS = {"uniform": 14, "fair": 5, "sandwich": 4}  # about an hour of two cores
 VALIDATION, CALIBRATION, WITHOUT, AVERAGED, BOOTSTRAPS = 1000, 500, 50, 20, 1000
 
@@ -44,7 +44,7 @@ VALIDATION, CALIBRATION, WITHOUT, AVERAGED, BOOTSTRAPS = 1000, 500, 50, 20, 1000
 def main(arguments: Sequence[str]) -> int:
     options = options_of(
         arguments,
-        {"out": "", "strategy": "uniform", "seed": "0", "epochs": "", "networks": "300", "lr": "0.05", "quick": ""},
+        {"out": "", "strategy": "uniform", "seed": "0", "epochs": "", "networks": "300", "lr": "0.02", "quick": ""},
         "cifar10/ and nas_bench_macro/",
     )
     if not options["out"]:

@@ -86,6 +86,8 @@ class Store:
             slot = self.slot_of[at]
             named = dataclasses.replace(one.node, name=f"{slot}:{one.node.name}")
             arrays = {name: initial(named, name, shape, seed) for name, shape in one.shapes.items()}
+            if one.node.op == "dense" and at[0][0] == "head" and _is_last(at[1], self.shared, at[0]):
+                arrays["kernel"] = np.zeros_like(arrays["kernel"])  # so that all candidates begin with the same answers
             if zero_gamma and one.closes_residual:
                 arrays["scale"] = np.zeros_like(arrays["scale"])
             out[slot][one.node.name] = arrays
@@ -94,6 +96,11 @@ class Store:
     def channels_of(self, home: Home, lowered: LoweredLayer) -> list[tuple[int, int]]:
         """Of each primitive of a layer, its input first: channels where it is narrowest, and where it is widest."""
         return [self.channels[home, node.name if i else ""] for i, node in enumerate(lowered.nodes)]
+
+
+def _is_last(name: str, shared: Mapping[tuple[Home, str], Shared], home: Home) -> bool:
+    """Whether a primitive is the last one with weights of its layer."""
+    return [other for own, other in shared if own == home][-1] == name
 
 
 def home_of(layer: Layer, lowered: LoweredLayer) -> Home:
