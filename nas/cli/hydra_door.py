@@ -31,7 +31,8 @@ from nas.core.plugins import load_plugins, place
 from nas.core.process import platform_fault
 from nas.core.settings import nearest
 
-PATH_KEYS = ("run", "runs", "arch", "space", "out", "storage", "path", "weights", "image", "predictor", "teacher", "teacher_weights")
+PATH_KEYS = ("run", "runs", "arch", "space", "out", "storage", "path", "weights", "image", "predictor", "teacher", "teacher_weights",
+             "start")  # fmt: skip
 GROUPS = {"CONTROLLERS": "controller", "DATASETS": "dataset", "EVALUATORS": "evaluator", "DEVICES": "device"}
 VALUED = ("--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--info", "-i")
 QUIET = (

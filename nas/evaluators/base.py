@@ -192,6 +192,10 @@ class EvaluatorSettings(Protocol):
     def check(self, space: Space) -> None:
         """Raises ValueError naming what in the space (fitted to the dataset) cannot be evaluated."""
 
+    def images_of(self) -> str | None:
+        """Weights, as `weights=` of `nas train` has them, for which images are made ready; None: as the dataset says."""
+        return None
+
     def preparation(self, context: Context) -> Sequence[Job]:
         """Jobs that a search runs once, before the first trial, such as the training of a supernet.
 

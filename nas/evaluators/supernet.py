@@ -15,7 +15,7 @@ from nas.arch.blocks import lower
 from nas.core.settings import build
 from nas.evaluators.base import CHECKPOINT_PAUSE_S, Capabilities, Context, EvaluatorSettings, Further, guarded
 from nas.evaluators.scratch import ScratchEvaluator, ScratchSettings
-from nas.nn.weights import HostVariables, load_weights, save_weights
+from nas.nn.weights import IMAGENET, SUPERNET, HostVariables, load_weights, save_weights, split_source
 from nas.recipe import Recipe
 from nas.records import JSON, UNPREPARED, Job, Outcome, Report
 from nas.space import Genome, Space
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from nas.supernet.scoring import Scorer, Scoring
     from nas.supernet.strategies import Strategy
     from nas.supernet.training import Supernet
+    from nas.supernet.weights import SharedWeights
 
 WITHIN_S = 60.0  # between checkpoints within an epoch, which may take long
 ALONE = "alone"  # key of a job's data: the network is trained from initial values too, as `evaluator=scratch` does
@@ -38,6 +39,8 @@ class SupernetSettings(EvaluatorSettings):
     Args:
         weights: Shared weights that are trained already: the folder of `nas supernet`, or of a search that trained them, or the
             file; None: the search trains them before its first trial.
+        start: Weights of a trained network that the largest one starts from, as `weights=` of `nas train` has them; None: initial
+            values.
         strategy: Which candidates a training step runs: `name` and settings of `nas.supernet.strategies`.
         calibration_images: Training images from which the statistics of a candidate's batch norms are computed anew.
         validation_images: Of the validation split, that a candidate is scored on; None: all.
@@ -51,12 +54,15 @@ class SupernetSettings(EvaluatorSettings):
     capabilities: ClassVar[Capabilities] = Capabilities(inspects=True, tests=True, further=True)
 
     weights: str | None = None
+    start: str | None = None
     strategy: Mapping[str, Any] = field(default_factory=lambda: {"name": "uniform"})
     calibration_images: int = 500
     validation_images: int | None = None
     batch: int = 250
 
     def __post_init__(self) -> None:
+        if self.weights and self.start:
+            raise ValueError("start: the shared weights are trained already, with weights=; expected one of the two")
         for key in ("calibration_images", "validation_images", "batch"):
             if (value := getattr(self, key)) is not None and value < 1:
                 raise ValueError(f"{key}: expected 1 or more images, got {value}")
@@ -81,12 +87,30 @@ class SupernetSettings(EvaluatorSettings):
         from nas.supernet.file import file_digest, load_supernet
 
         if self.weights is None:
-            self.net(context)
-            return [Job(0, "")]
+            return [Job(0, "", data=self._begins(self.net(context)))]
         with _named("evaluator.weights"):
             found = load_supernet(self.weights)
             found.check(Space.from_plain(context.space), context.dataset)
             return [Job(0, "", data={"path": str(found.path.absolute()), "digest": file_digest(found.path)})]
+
+    def images_of(self) -> str | None:
+        from nas.supernet.file import supernet_path
+
+        if self.weights is None:
+            return self.start
+        with _named("evaluator.weights"):
+            return f"{SUPERNET}:{supernet_path(self.weights).absolute()}"
+
+    def _begins(self, net: Supernet) -> dict[str, JSON]:
+        """What the training starts from, named from the root; nothing for initial values. Raises ValueError for what does not fit."""
+        if self.start is None:
+            return {}
+        from nas.supernet.start import digest_of, starting_network
+
+        origin, path = split_source(self.start)
+        source = self.start if origin == IMAGENET else f"{origin}:{path.absolute()}" if origin else str(path.absolute())
+        with _named("start"):
+            return {"start": source, "digest": digest_of(starting_network(net.space, source, 0))}
 
     def net(self, context: Context) -> Supernet:
         """The units of the run's space, by its recipe. Raises ValueError for what cannot be trained so."""
@@ -147,16 +171,27 @@ class SupernetEvaluator:
 
         folder, net = self._context.prepared(job.number), self._net
         kept = Checkpoints(folder / "checkpoints", keep=1, pause_s=CHECKPOINT_PAUSE_S, within_s=WITHIN_S)
-        record = record_of_supernet(net.space, net.dataset, net.recipe, self._settings.strategy, job.seed)
+        record = record_of_supernet(net.space, net.dataset, net.recipe, self._settings.strategy, job.seed) | {"start": dict(job.data)}
         if not _holds(folder / FILE, record):
             fit = net.fit(
-                self._settings.made_strategy(), job.seed, checkpoint=kept, scoring=self._settings.scoring(),
+                self._settings.made_strategy(), job.seed, checkpoint=kept, scoring=self._settings.scoring(), start=self._begun(job),
                 report=lambda step, steps, metrics: report(job.number, step, steps, metrics),
             )  # fmt: skip
             more = {"valid": fit.metrics, "train_s": fit.train_s, "curve": fit.curve}
             save_supernet(folder / FILE, fit.params, {**record, **more})
         kept.clear()
         return folder / FILE
+
+    def _begun(self, job: Job) -> SharedWeights | None:
+        """The weights with a trained network in its place, where the training starts from one."""
+        if "start" not in job.data:
+            return None
+        from nas.supernet.start import starting_network
+        from nas.supernet.weights import SharedWeights
+
+        net, strategy = self._net, self._settings.made_strategy()
+        network = starting_network(net.space, job.data["start"], 0)
+        return SharedWeights.initial(net.paths, job.seed, strategy.zero_gamma).with_network(net.candidates.largest, network["params"])
 
     def _slots(self, job: Job) -> dict[str, Any]:
         """The shared arrays of the job's file, on the device. Raises `_Unprepared` where they are not what the run began with."""

@@ -141,6 +141,21 @@ def test_members_of_the_front_have_three_figures(here: Path, trained: nas.Supern
     assert any("this run is finished" in line for line in again)
 
 
+def test_images_are_made_ready_as_the_weights_know_them(here: Path) -> None:
+    """Those of the network that the shared weights start from, in every search that takes them."""
+    largest = {**FEW, "stages": [{"op": "conv", "width": 6, "kernel": 3, "stride": 2}]}
+    first = nas.train(nas.load_arch(largest), DATA, recipe="quick", epochs=1, run="first", normalization={"mean": [0.1], "std": [0.7]})
+    shared = nas.supernet(FEW, DATA, recipe={"epochs": 1}, executor="local", start=first.run, run="super")
+    heard: list[str] = []
+    taken: Any = {"evaluator": {"name": "supernet", "weights": "super"}, "progress": lambda update: heard.append(update.text)}
+    found = nas.search(executor="local", run="found", **{**SEARCH, **taken, "trials": 1})
+    assert (shared.record["mean"], shared.record["std"]) == ([0.1], [0.7])
+    assert any(line.startswith("images: mean 0.1, std 0.7") for line in heard)
+    with journal(here / "found") as kept:
+        assert (kept.get("data")["mean"], kept.get("data")["std"]) == ([0.1], [0.7])
+    assert found.trials[0]["outcome"] == "ok"
+
+
 def test_members_that_are_trained_already_are_not_trained_further(here: Path) -> None:
     with pytest.raises(ValueError, match=r"search.finetune_epochs: evaluator=scratch trains candidates by itself; expected"):
         nas.search(**SEARCH, search={"finetune_epochs": 1})

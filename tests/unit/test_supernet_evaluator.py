@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from nas.arch.blocks import arch_id, lower
+from nas.convert.reorder import by_importance
 from nas.data.record import KEY, record_of
 from nas.evaluators import Context, evaluator_settings
 from nas.evaluators import supernet as module
 from nas.evaluators.preparation import preparation_jobs, with_prepared
 from nas.evaluators.supernet import SupernetEvaluator
-from nas.nn.weights import load_weights
+from nas.nn.network import init
+from nas.nn.weights import load_weights, save_weights
 from nas.recipe import Recipe
 from nas.records import UNPREPARED, Job, Outcome
 from nas.space import Genome, Space
@@ -265,3 +267,37 @@ def test_what_is_no_candidate_is_refused(prepared: Any, folder: Path) -> None:
         whole_weights(f"supernet:{folder}", SPACE.decode(SMALL))
     with pytest.raises(ValueError, match=r"^weights: nowhere: no such file"):
         start_of("supernet:nowhere", SPACE.decode(SMALL), DATA, 0)
+
+
+def test_shared_weights_start_from_a_trained_network_with_its_best_channels_first(tmp_path: Path) -> None:
+    graph = lower(SPACE.decode(LARGE))
+    trained = init(graph, 7)
+    save_weights(tmp_path / "net.npz", trained)
+    evaluator, [job] = made(tmp_path, start=str(tmp_path / "net.npz"))
+    begun = evaluator._begun(job)
+    assert begun is not None
+    ordered = by_importance(graph, trained)["params"]
+    for node, arrays in begun.params_of(LARGE).items():
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(array, ordered[node][name])
+    assert {node: sorted(arrays) for node, arrays in ordered.items()} == {n: sorted(a) for n, a in trained["params"].items()}
+    save_weights(tmp_path / "net.npz", init(graph, 8))
+    assert made(tmp_path, start=str(tmp_path / "net.npz"))[1][0] != job  # a run does not resume with other weights
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"start": "gone.npz"}, "start: .*gone.npz: no such file"),
+        ({"start": "small.npz"}, "start: .*small.npz: stages.0.0"),
+        ({"start": "timm:mobilenetv2_100.npz"}, "start: .*expected padding: torch and norm_eps: 1e-05 in the file of the space few"),
+        ({"start": "small.npz", "weights": "run"}, "evaluator.start: the shared weights are trained already, with weights="),
+    ],
+)
+def test_what_shared_weights_cannot_start_from_is_one_line(
+    changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_weights(tmp_path / "small.npz", init(lower(SPACE.decode(SMALL)), 7))
+    with pytest.raises(ValueError, match=message):
+        made(tmp_path, **changes)

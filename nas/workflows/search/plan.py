@@ -16,6 +16,7 @@ from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
 from nas.evaluators import EvaluatorSettings, evaluator_settings
 from nas.latency import Device, make_device
+from nas.nn.weights import SUPERNET, split_source
 from nas.objectives import Objectives, TaskMetrics, build_objectives
 from nas.recipe import Recipe
 from nas.records import JSON
@@ -25,6 +26,8 @@ from nas.space import Space, load_space
 from nas.tasks import check_parts, check_recipe, example, outputs, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.photographs import decided
+from nas.workflows.prepared import as_recorded, prepared, with_resize_of
+from nas.workflows.recorded import recorded
 from nas.workflows.run_folder import as_config, use_plugins, with_paths
 from nas.workflows.search.loop import SearchSettings
 
@@ -57,7 +60,10 @@ class SearchCommand:
 
 @dataclass(frozen=True)
 class Plan:
-    """A command whose every part was checked. Where the evaluator needs no dataset, there is none."""
+    """A command whose every part was checked. Where the evaluator needs no dataset, there is none.
+
+    images: settings of the dataset as workers read it, with what weights say of the form of images.
+    """
 
     command: SearchCommand
     settings: SearchSettings
@@ -71,6 +77,7 @@ class Plan:
     dataset: Dataset | None
     evaluator: EvaluatorSettings
     custom: Custom = NOTHING
+    images: Mapping[str, JSON] | None = None
 
     @property
     def identity(self) -> dict[str, JSON]:
@@ -120,20 +127,28 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     if not needs_dataset:
         _check_sizes(evaluator, command)
         evaluator.check(space)
-        config = {**config, "dataset": None, "recipe": None}
+        config, images = {**config, "dataset": None, "recipe": None}, None
         fitted, loaded, notes = space.fit(command.resolution), None, (evaluator.note,) if evaluator.note else ()
     else:
-        loaded = custom.dataset or load_dataset(config["dataset"])
+        images = images_as(config["dataset"], evaluator.images_of(), space)
+        loaded, form = prepared(custom.dataset or load_dataset(images), evaluator.images_of())
         fitted, size_notes = fitted_space(space, loaded, command.resolution)
         recorded, photo_notes = decided(command.recipe, loaded)
         config = {**config, "recipe": recorded}
-        notes = (*size_notes, *photo_notes)
+        notes = (*size_notes, *photo_notes, *filter(None, [form]))
         check_parts(recipe, lower(example(fitted)))  # candidates start from initial values, of which none can be frozen
     evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name, "search.enqueue")) for name in settings.enqueue)
     return Plan(
-        command, settings, fitted, objectives, controller, devices, config, first, notes, loaded, evaluator, custom
+        command, settings, fitted, objectives, controller, devices, config, first, notes, loaded, evaluator, custom, images
     )  # fmt: skip
+
+
+def images_as(settings: Mapping[str, JSON], source: str | None, space: Space) -> Mapping[str, JSON]:
+    """Settings of a dataset whose images are made ready for weights, where it leaves that open."""
+    if source is not None and split_source(source)[0] == SUPERNET and (data := recorded(source)) is not None:
+        return as_recorded(settings, data)
+    return with_resize_of(settings, source, space.resolution if isinstance(space.resolution, int) else None)
 
 
 def fitted_space(space: Space, dataset: Dataset, resolution: int | None) -> tuple[Space, tuple[str, ...]]:

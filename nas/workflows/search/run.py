@@ -102,7 +102,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
         journal.put("images", {part: len(getattr(plan.dataset, part)) for part in ("valid", "test")})
     journal.add_event("start", trials=command.trials, pid=os.getpid(), executor=dict(command.executor))
     _announce(plan, run, progress)
-    settings = {k: plan.config[k] for k in ("dataset", "recipe", "evaluator", "device")}
+    settings = {k: plan.config[k] for k in ("recipe", "evaluator", "device")} | {"dataset": plan.images}
     settings |= {KEY: record_of(plan.dataset).plain()} if plan.dataset else {}
     storage = Path(command.storage).expanduser().absolute() / run.folder.name if command.storage else run.folder
     jobs = preparation_jobs(plan.evaluator, Context(settings, storage, "", plan.space.to_plain(), plan.dataset), command.seed)

@@ -29,9 +29,10 @@ from nas.tasks import check_recipe, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.log import logged
 from nas.workflows.photographs import decided
+from nas.workflows.prepared import prepared as made_ready
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.run_folder import Run, as_config, open_run, use_plugins, with_paths
-from nas.workflows.search.plan import fitted_space
+from nas.workflows.search.plan import fitted_space, images_as
 from nas.workflows.search.preparation import prepare, prepared
 from nas.workflows.supernet.fidelity import Sampled, trained_alone
 from nas.workflows.table import Table
@@ -50,6 +51,7 @@ class SupernetCommand:
     strategy: Mapping[str, JSON]
     recipe: Mapping[str, JSON]
     executor: Mapping[str, JSON]
+    start: str | None = None
     resolution: int | None = None
     divisor: int | None = None
     calibration_images: int = 500
@@ -72,7 +74,7 @@ class SupernetCommand:
     @property
     def evaluator(self) -> dict[str, JSON]:
         """The settings of the evaluator that trains and scores."""
-        keys = ("strategy", "calibration_images", "validation_images", "batch")
+        keys = ("start", "strategy", "calibration_images", "validation_images", "batch")
         return {"name": "supernet", **{key: getattr(self, key) for key in keys}}
 
 
@@ -178,12 +180,13 @@ def _planned(command: SupernetCommand, custom: Custom) -> _Plan:
     space = space.with_divisor(command.divisor) if command.divisor else space
     task = task_of(space)
     check_recipe(task, recipe)
-    dataset = custom.dataset or load_dataset(given)
+    images = images_as(given, command.start, space)
+    dataset, form = made_ready(custom.dataset or load_dataset(images), command.start)
     space, notes = fitted_space(space, dataset, command.resolution)
     chosen, photo_notes = decided(command.recipe, dataset)
     evaluator.check(space)
-    settings = {"dataset": given, KEY: record_of(dataset).plain(), "recipe": chosen, "evaluator": command.evaluator, "device": {}}
-    return _Plan(command, space, dataset, settings, evaluator, custom, (*notes, *photo_notes))
+    settings = {"dataset": images, KEY: record_of(dataset).plain(), "recipe": chosen, "evaluator": command.evaluator, "device": {}}
+    return _Plan(command, space, dataset, settings, evaluator, custom, (*notes, *photo_notes, *filter(None, [form])))
 
 
 def _evaluator(command: SupernetCommand) -> SupernetSettings:
