@@ -101,6 +101,10 @@ class Functions:
     ) -> Mapping[str, Array]:
         return self.task.reduce(self._outputs(self.score(slots, widths, stats, x)), targets, valid)
 
+    def answered(self, slots: Slots, widths: Array, targets: Array, x: Array, valid: Array) -> Mapping[str, Array]:
+        """As `metrics`, with the statistics of the batch itself."""
+        return self.task.reduce(self._outputs(self.observe(slots, widths, x)[0]), targets, valid)
+
     def _outputs(self, y: Array) -> Array:
         return y.reshape(len(y), -1).astype(jnp.promote_types(y.dtype, jnp.float32))
 

@@ -90,6 +90,21 @@ class Scorer:
         """The metrics of a candidate whose units have these statistics."""
         return self._validated(slots, path, stats, self._part(split or self.dataset.valid))
 
+    def quality(self, slots: Mapping[str, Tree], rng: np.random.Generator, genome: Genome, images: int) -> float:
+        """The primary metric, larger is better, on so many images of the validation split, drawn by `rng`; norms use these images."""
+        path, split = self.paths.path(genome), self.dataset.valid
+        rows = np.sort(rng.permutation(len(split))[:images])
+        targets, (*before, end) = split.targets[rows], path.placed
+        x = self._seen(split.images[rows], path.side)
+        for placed in before:
+            x, _ = self._program(placed, "observe", x)(_own(slots, placed), placed.widths, x)
+        more = targets, np.ones(len(rows), bool)
+        found = self._program(end, "answered", x, *more)(_own(slots, end), end.widths, more[0], x, more[1])
+        state = self.task.new_metrics()
+        state.update({name: np.asarray(value) for name, value in found.items()}, targets)
+        value = state.compute()[self.task.primary]
+        return value if self.task.metrics[self.task.primary] == "max" else -value
+
     def _part(self, split: Split) -> Split:
         most = self.scoring.validation_images
         if most is None or most >= len(split):

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from nas.space import Genome, Space
-from nas.supernet.strategies import Candidates
+from nas.supernet.strategies import Strategy, Turn
 
 ELASTIC: dict[str, Any] = {
     "name": "elastic",
@@ -45,13 +45,10 @@ def elastic(dropping: bool = False) -> Space:
 
 
 @dataclass(frozen=True)
-class Only:
+class Only(Strategy):
     """Runs these candidates in every step."""
-
-    distills: ClassVar[bool] = False
-    zero_gamma: ClassVar[bool] = False
 
     listed: tuple[Genome, ...]
 
-    def genomes(self, among: Candidates, seed: int, step: int) -> Sequence[Genome]:
+    def genomes(self, turn: Turn) -> Sequence[Genome]:
         return self.listed

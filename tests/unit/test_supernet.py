@@ -16,7 +16,7 @@ from nas.space import Genome, Space, load_space
 from nas.supernet.paths import Paths
 from nas.supernet.programs import Programs
 from nas.supernet.scoring import Scoring
-from nas.supernet.strategies import Candidates, Fair, Sandwich, Uniform, strategy_from
+from nas.supernet.strategies import Candidates, Fair, Sandwich, Turn, Uniform, strategy_from
 from nas.supernet.training import Supernet
 from nas.supernet.weights import SharedWeights
 from nas.tasks import CLASSIFICATION
@@ -142,7 +142,7 @@ def test_the_moving_average_holds_weights_alone(net: Supernet) -> None:
 
 def test_the_others_of_a_sandwich_learn_from_the_largest(net: Supernet) -> None:
     class Pair(Sandwich):
-        def genomes(self, among: Candidates, seed: int, step: int) -> list[Genome]:
+        def genomes(self, turn: Turn) -> list[Genome]:
             return [LARGE, SMALL]
 
     found = trained(net, Pair())
@@ -155,7 +155,7 @@ def test_the_others_of_a_sandwich_learn_from_the_largest(net: Supernet) -> None:
 def test_every_option_comes_equally_often_in_a_fair_step(name: str) -> None:
     space = load_space(name)
     for step in range(5):
-        genomes = Fair().genomes(Candidates(space), 0, step)
+        genomes = Fair().genomes(Turn(Candidates(space), 0, step))
         counts = space.option_counts
         assert len(genomes) == counts.max()
         for gene in range(len(counts)):
@@ -166,7 +166,7 @@ def test_every_option_comes_equally_often_in_a_fair_step(name: str) -> None:
 
 def test_a_sandwich_has_both_ends_and_random_ones_between() -> None:
     among = Candidates(SPACE)
-    largest, *between, smallest = Sandwich(random=2).genomes(among, 0, 7)
+    largest, *between, smallest = Sandwich(random=2).genomes(Turn(among, 0, 7))
     assert (largest, smallest, len(between)) == (LARGE, SMALL, 2)
     macs = [SPACE.decode(genome) for genome in (largest, *between, smallest)]
     assert len({lower(arch).id for arch in macs}) >= 2
@@ -175,8 +175,8 @@ def test_a_sandwich_has_both_ends_and_random_ones_between() -> None:
 def test_draws_depend_on_the_seed_and_the_step_alone() -> None:
     among = Candidates(SPACE)
     for strategy in (Uniform(), Fair(), Sandwich()):
-        assert strategy.genomes(among, 3, 5) == strategy.genomes(among, 3, 5)
-        assert strategy.genomes(among, 3, 5) != strategy.genomes(among, 3, 6)
+        assert strategy.genomes(Turn(among, 3, 5)) == strategy.genomes(Turn(among, 3, 5))
+        assert strategy.genomes(Turn(among, 3, 5)) != strategy.genomes(Turn(among, 3, 6))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,210 @@
+"""A step of a supernet's training: candidates run on one batch by the programs of their units, and the slots that were used are updated.
+
+All of them are updated once, whatever number of candidates used them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from nas.data.dataset import Split
+from nas.nn.ops import Array
+from nas.nn.weights import AnyArray, HostVariables
+from nas.recipe import Recipe
+from nas.records import JSON
+from nas.space import Genome
+from nas.supernet.paths import Path, Placed, Unit
+from nas.supernet.programs import Functions, Made, Own, sized, updated
+from nas.supernet.scoring import Scorer
+from nas.supernet.strategies import Candidates, Strategy, Turn
+from nas.supernet.weights import SharedWeights
+from nas.tasks import MetricState, Mixed
+from nas.train.optim import Tree
+from nas.train.score import normalized
+from nas.train.state import State
+from nas.train.trainer import Trainer
+
+VALID = 1  # which random numbers of a step draw its validation images
+STRATEGY = "strategy"  # under which a training's statistics hold what its strategy keeps
+
+
+@dataclass(frozen=True)
+class SupernetTrainer(Trainer):
+    """A trainer whose state holds the slots of a space by name, and as statistics what the strategy keeps.
+
+    What is validated is the largest candidate.
+    """
+
+    scorer: Scorer | None = None
+    largest: tuple[int, ...] = ()
+    about: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
+
+    def result(self, state: State) -> HostVariables:
+        assert self.scorer is not None
+        slots = jax.tree.map(np.array, state.ema[0] if state.ema else state.params)
+        stats = {STRATEGY: {name: np.array(array) for name, array in state.stats.items()}} if state.stats else {}
+        return {**SharedWeights(self.scorer.paths, slots).variables(), "stats": stats}
+
+    def scored(self, state: State) -> Tree:
+        return state.ema[0] if state.ema else state.params
+
+    def score(self, score: Any, weights: Tree, split: Split) -> MetricState:
+        assert self.scorer is not None
+        return self.scorer.metrics(weights, self.largest, split)
+
+    def identity(self, state: State) -> dict[str, JSON]:
+        return super().identity(state) | dict(self.about)
+
+    @property
+    def horizon(self) -> int:
+        """Steps that the training is laid out for."""
+        return self.recipe.horizon * self.steps_per_epoch
+
+
+class Stepper:
+    """A training step: (state, images, targets) -> (state, loss)."""
+
+    def __init__(
+        self, trainer: SupernetTrainer, among: Candidates, strategy: Strategy, cost: Callable[[Genome], float]
+    ):
+        assert trainer.scorer is not None
+        self._net, self._trainer = trainer.scorer, trainer
+        self._among, self._strategy, self._cost = among, strategy, cost
+
+    def __call__(self, state: State, images: AnyArray, targets: AnyArray) -> tuple[State, Array]:
+        step, key = np.int32(state.step), state.key
+        x, pairs = self._mixed(images, targets, key, step)
+
+        def passing(genome: Genome) -> tuple[_Pass, Array]:
+            run = _Pass(self._net, self._net.paths.path(genome), state.params, key, step)
+            return run, self._sized(x, run.path.side)
+
+        def loss_of(genome: Genome) -> float:
+            run, seen = passing(genome)
+            return run.loss(seen, pairs)
+
+        turn = self._turn(state)
+        grads: dict[str, Tree] = {}
+        losses, taught = [], None
+        for genome in self._strategy.genomes(replace(turn, loss=loss_of)):
+            run, seen = passing(genome)
+            loss, outputs = run(seen, pairs, grads, taught)
+            taught = outputs if self._strategy.distills and taught is None else taught
+            losses.append(loss)
+        state = self._updated(state, self._scaled(grads, len(losses)), step)
+        kept = self._strategy.learned(replace(turn, quality=partial(self._quality, state.params, turn)))
+        return state._replace(stats=dict(kept)), sum(losses[1:], losses[0]) / len(losses)
+
+    def _quality(self, params: Mapping[str, Tree], turn: Turn, genome: Genome, images: int) -> float:
+        return self._net.quality(params, turn.rng(VALID), genome, images)
+
+    def _turn(self, state: State) -> Turn:
+        trainer, kept = self._trainer, {name: np.asarray(array) for name, array in state.stats.items()}
+        return Turn(self._among, trainer.seed, int(state.step), trainer.horizon, trainer.rows, kept, cost=self._cost)
+
+    def _scaled(self, grads: dict[str, Tree], candidates: int) -> dict[str, Tree]:
+        if not self._strategy.averages or candidates == 1:
+            return grads
+        return {slot: jax.tree.map(lambda a: a / candidates, grad) for slot, grad in grads.items()}
+
+    def _mixed(self, images: AnyArray, targets: AnyArray, key: Array, step: np.int32) -> tuple[Array, Mixed]:
+        net = self._net
+
+        def mixed(images: Array, targets: Array, key: Array, step: Array) -> tuple[Array, Mixed]:
+            pairs = net.task.mix(net.recipe, normalized(images, net.dataset), targets, jax.random.fold_in(key, step))
+            return pairs.images, pairs._replace(images=jnp.zeros(()))
+
+        args = images, targets, key, step
+        return net.programs.get(("mixed", images.shape), lambda: (mixed, args))(*args)
+
+    def _sized(self, x: Array, side: int) -> Array:
+        dtype = self._net.recipe.dtype
+        return self._net.programs.get(("sized", side, x.shape), lambda: (lambda x: sized(x, side, dtype), (x,)))(x)
+
+    def _updated(self, state: State, grads: Mapping[str, Tree], step: np.int32) -> State:
+        recipe, steps = self._net.recipe, self._trainer.steps_per_epoch
+        params, opt, ema = dict(state.params), dict(state.opt), dict(state.ema[0]) if state.ema else {}
+        for slot, grad in grads.items():
+            own = Own(params[slot], opt[slot], ema.get(slot, ()))
+            key = "update", recipe, steps, tuple(array.shape for array in own.params.values())
+            made = partial(_made_update, recipe, steps, own, grad, step)
+            params[slot], opt[slot], after = self._net.programs.get(key, made, (0,))(own, grad, step)
+            if state.ema:
+                ema[slot] = after
+        return State(params, state.stats, opt, (ema,) if state.ema else (), np.int32(step + 1), state.key)
+
+
+def _made_update(recipe: Recipe, steps: int, own: Own, grad: Tree, step: np.int32) -> Made:
+    return lambda own, grads, step: updated(recipe, steps, own, grads, step), (own, grad, step)
+
+
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """One candidate on one batch, both ways."""
+
+    net: Scorer
+    path: Path
+    params: Mapping[str, Tree]
+    key: Array
+    step: np.int32
+
+    def __call__(self, x: Array, pairs: Mixed, grads: dict[str, Tree], taught: Array | None) -> tuple[Array, Array]:
+        """Adds the candidate's gradients to `grads`, and gives (loss, outputs)."""
+        *before, end = self.path.placed
+        pulls = []
+        for placed in before:
+            y, pull = self._forward(placed, x)
+            pulls.append((x.shape, pull))
+            x = y
+        loss, outputs, g, own = self._end(end, x, pairs, taught)
+        _add(grads, end, own)
+        for placed in reversed(before):
+            shape, pull = pulls.pop()
+            made = partial(self._made_backward, placed.unit, pull, g)
+            g, own = self.net.programs.get((placed.unit, "backward", shape), made)(pull, g)
+            _add(grads, placed, own)
+        return loss, outputs
+
+    def loss(self, x: Array, pairs: Mixed) -> float:
+        """The candidate's loss against the targets."""
+        *before, end = self.path.placed
+        for placed in before:
+            x, _ = self._forward(placed, x)
+        return float(self._end(end, x, pairs, None)[0])
+
+    def _forward(self, placed: Placed, x: Array) -> tuple[Array, Any]:
+        args = _slots(self.params, placed), x, self.key, self.step, placed.draws
+        made = partial(self._made, placed.unit, "forward", args)
+        return self.net.programs.get((placed.unit, "forward", x.shape), made)(*args)
+
+    def _end(self, placed: Placed, x: Array, pairs: Mixed, taught: Array | None) -> tuple[Array, Array, Array, Any]:
+        args = _slots(self.params, placed), pairs, x, self.key, self.step, placed.draws
+        args = args if taught is None else (*args, taught)
+        made = partial(self._made, placed.unit, "end", args)
+        return self.net.programs.get((placed.unit, "end", x.shape, taught is None), made)(*args)
+
+    def _functions(self, unit: Unit) -> Functions:
+        return Functions(unit, self.net.recipe, self.net.task)
+
+    def _made(self, unit: Unit, what: str, args: Sequence[Tree]) -> Made:
+        return getattr(self._functions(unit), what), args
+
+    def _made_backward(self, unit: Unit, pull: Any, g: Array) -> Made:
+        return self._functions(unit).backward, (pull, g)
+
+
+def _slots(params: Mapping[str, Tree], placed: Placed) -> tuple[Tree, ...]:
+    return tuple(params[slot] for slot in placed.slots)
+
+
+def _add(grads: dict[str, Tree], placed: Placed, own: Sequence[Tree]) -> None:
+    for slot, grad in zip(placed.slots, own, strict=True):
+        grads[slot] = jax.tree.map(jnp.add, grads[slot], grad) if slot in grads else grad

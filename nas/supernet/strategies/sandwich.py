@@ -1,0 +1,42 @@
+"""BigNAS: the ends of the space in every step, random candidates between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from nas.space import Genome
+from nas.supernet.strategies.base import Strategy, Turn
+
+
+@dataclass(frozen=True)
+class Sandwich(Strategy):
+    """`strategy=sandwich`: the largest, some random ones and the smallest candidate a step, gradients summed into one update.
+
+    The largest learns from the labels, the others from what it answers. Norms at the end of residual blocks start from 0.
+
+    Args:
+        random: How many random candidates a step has.
+
+    Source:
+        BigNAS: Yu et al. 2020 (arXiv:2003.11142).
+    """
+
+    distills: ClassVar[bool] = True
+    zero_gamma: ClassVar[bool] = True
+
+    random: int = 2
+
+    def __post_init__(self) -> None:
+        if self.random < 0:
+            raise ValueError(f"random: expected 0 or more candidates, got {self.random}")
+
+    def genomes(self, turn: Turn) -> Sequence[Genome]:
+        among = turn.among
+        return [among.largest, *self.between(turn), among.smallest]
+
+    def between(self, turn: Turn) -> Sequence[Genome]:
+        """The candidates between both ends."""
+        rng = turn.rng()
+        return [turn.among.space.sample(rng) for _ in range(self.random)]
