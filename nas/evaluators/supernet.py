@@ -74,7 +74,7 @@ class SupernetSettings(EvaluatorSettings):
         from nas.supernet.strategies import strategy_from
 
         strategy_from(self.strategy)
-        Paths.of(space)
+        Paths.of(space, masked=False)
         if self.weights is not None:
             with _named("evaluator.weights"):
                 load_supernet(self.weights).check(space)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 import nas
+from commands import environment
 from nas.cli import run
 from nas.cli.console import Console
 from nas.core.yamlio import dump_yaml, write_text
@@ -63,12 +66,26 @@ def test_ctrl_c_tells_how_to_resume_and_the_weights_are_those_of_a_calm_run(
     said = capsys.readouterr().out
     assert f"super: stopped; nas supernet {' '.join(TRAINED)} run=super resumes" in said
     assert "preparation: 0 of 1 jobs done" in said
+    assert "layers in shapes of their own; three programs each, compiled when a step first has the layer" in said
     assert "epoch 1  50%" in said
     assert (
         "nas search space=few.yaml dataset.resolution=8 dataset.train_size=100 evaluator=supernet evaluator.weights=super"
         in said
     )
     assert same(here / "super", trained.run)
+
+
+@pytest.mark.nightly
+def test_killed_with_its_workers_it_resumes_to_the_same_weights(here: Path) -> None:
+    write_text(here / "few.yaml", dump_yaml(FEW))
+    command = [sys.executable, "-m", "nas", "supernet", *COMMON, "recipe.epochs=20", "executor.workers=1", "threads=1"]
+    with subprocess.Popen([*command, "run=killed"], stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        assert process.stdout is not None
+        assert any(line.startswith("epoch 2 ") for line in process.stdout)
+        process.kill()
+    for folder in ("killed", "calm"):
+        subprocess.run([*command, f"run={folder}"], check=True, env=environment(), stdout=subprocess.DEVNULL)
+    assert same(here / "killed", here / "calm")
 
 
 def test_more_networks_are_trained_alone_by_the_same_command(trained: nas.SupernetResult) -> None:

@@ -216,6 +216,7 @@ def _trained(plan: _Plan, journal: Journal, run: Run, progress: Progress) -> Sup
     context = Context(plan.settings, run.folder, "", plan.space.to_plain(), plan.dataset)
     jobs = preparation_jobs(plan.evaluator, context, command.seed)
     if None in (prepared(journal) or [None]):
+        progress.message(_programs(plan.evaluator, context))
         executor = plan.executor(run.folder, command.threads or os.cpu_count() or 1)
         try:
             prepare(jobs, journal, executor, RETRIES, progress, "training the shared weights ...")
@@ -231,6 +232,13 @@ def _trained(plan: _Plan, journal: Journal, run: Run, progress: Progress) -> Sup
         record = {**record, "fidelity": _fidelity(plan, sampled, journal, run, progress)}
         _leave(run.folder, record)
     return SupernetResult(run.folder, found.path, record)
+
+
+def _programs(evaluator: SupernetSettings, context: Context) -> str:
+    """What is compiled, and when, so that nobody takes the first steps for the pace of the others."""
+    paths = evaluator.net(context).paths
+    how = "whose widths are masks" if paths.masked else "in shapes of their own"
+    return f"{len(paths.all_units())} layers {how}; three programs each, compiled when a step first has the layer: the first steps are slow"
 
 
 def _fidelity(plan: _Plan, sampled: Sampled, journal: Journal, run: Run, progress: Progress) -> dict[str, JSON]:
