@@ -16,7 +16,7 @@ from nas.space import Genome, Space, load_space
 from nas.supernet.paths import Paths
 from nas.supernet.programs import Programs
 from nas.supernet.scoring import Scoring
-from nas.supernet.strategies import Candidates, Fair, Sandwich, Turn, Uniform, strategy_from
+from nas.supernet.strategies import Candidates, Sandwich, Turn
 from nas.supernet.training import Supernet
 from nas.supernet.weights import SharedWeights
 from nas.tasks import CLASSIFICATION
@@ -149,47 +149,6 @@ def test_the_others_of_a_sandwich_learn_from_the_largest(net: Supernet) -> None:
     scales = [one for name, one in found.params.items() if name.startswith("stages") and "project.norm" in name]
     assert scales
     assert np.isfinite(found.train_loss)
-
-
-@pytest.mark.parametrize("name", ["nas_bench_macro", "proxylessnas"])
-def test_every_option_comes_equally_often_in_a_fair_step(name: str) -> None:
-    space = load_space(name)
-    for step in range(5):
-        genomes = Fair().genomes(Turn(Candidates(space), 0, step))
-        counts = space.option_counts
-        assert len(genomes) == counts.max()
-        for gene in range(len(counts)):
-            if all(space.active(genome)[gene] for genome in genomes):
-                seen = np.bincount([genome[gene] for genome in genomes], minlength=counts[gene])
-                assert seen.max() - seen.min() <= bool(counts.max() % counts[gene])
-
-
-def test_a_sandwich_has_both_ends_and_random_ones_between() -> None:
-    among = Candidates(SPACE)
-    largest, *between, smallest = Sandwich(random=2).genomes(Turn(among, 0, 7))
-    assert (largest, smallest, len(between)) == (LARGE, SMALL, 2)
-    macs = [SPACE.decode(genome) for genome in (largest, *between, smallest)]
-    assert len({lower(arch).id for arch in macs}) >= 2
-
-
-def test_draws_depend_on_the_seed_and_the_step_alone() -> None:
-    among = Candidates(SPACE)
-    for strategy in (Uniform(), Fair(), Sandwich()):
-        assert strategy.genomes(Turn(among, 3, 5)) == strategy.genomes(Turn(among, 3, 5))
-        assert strategy.genomes(Turn(among, 3, 5)) != strategy.genomes(Turn(among, 3, 6))
-
-
-@pytest.mark.parametrize(
-    "settings, message",
-    [
-        ({"name": "fare"}, "strategy: no 'fare'; did you mean 'fair'"),
-        ({}, "strategy: no None; expected uniform, fair, sandwich"),
-        ({"name": "sandwich", "random": -1}, "random: expected 0 or more candidates, got -1"),
-    ],
-)
-def test_faults_of_a_strategy_name_it(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        strategy_from(settings)
 
 
 def _with_stage(**stage: Any) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.core.settings import build, nearest
+from nas.supernet.strategies.attentive import Attentive
 from nas.supernet.strategies.base import Candidates, Kept, Strategy, Turn
 from nas.supernet.strategies.fair import Fair
 from nas.supernet.strategies.sandwich import Sandwich
 from nas.supernet.strategies.uniform import Uniform
 
-STRATEGIES: dict[str, type[Any]] = {"uniform": Uniform, "fair": Fair, "sandwich": Sandwich}
+STRATEGIES: dict[str, type[Any]] = {"uniform": Uniform, "fair": Fair, "sandwich": Sandwich, "attentive": Attentive}
 
 
 def strategy_from(data: Mapping[str, Any]) -> Strategy:
@@ -26,4 +27,6 @@ def strategy_from(data: Mapping[str, Any]) -> Strategy:
     return build(STRATEGIES[name], settings, "strategy")
 
 
-__all__ = ["STRATEGIES", "Candidates", "Fair", "Kept", "Sandwich", "Strategy", "Turn", "Uniform", "strategy_from"]
+__all__ = [
+    "STRATEGIES", "Attentive", "Candidates", "Fair", "Kept", "Sandwich", "Strategy", "Turn", "Uniform", "strategy_from",
+]  # fmt: skip
