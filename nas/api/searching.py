@@ -116,6 +116,7 @@ def supernet(
     batch: int = 250,
     fidelity: int = 0,
     fidelity_epochs: int | None = None,
+    fidelity_seeds: int = 1,
     resolution: int | None = None,
     divisor: int | None = None,
     executor: str | Settings | None = None,
@@ -144,6 +145,7 @@ def supernet(
         fidelity: Random networks that are trained alone too, to see how well the shared weights rank them; 0: none. The same
             call with more of them adds to those there are.
         fidelity_epochs: Of their trainings; None: a fifth of the recipe's.
+        fidelity_seeds: Trainings of each, whose mean counts.
         resolution: Image size of the networks in pixels; None: the dataset's, or the space's choice.
         divisor: Stage widths become multiples of it; None: as the space says.
         executor: `local`, `processes` or `ray`, or settings; None: processes, or local where arrays are given.

@@ -11,6 +11,8 @@ import pytest
 
 from nas.arch.blocks import arch_id, lower
 from nas.convert.reorder import by_importance
+from nas.core.paths import CONF
+from nas.core.yamlio import read_yaml
 from nas.data.record import KEY, record_of
 from nas.evaluators import Context, evaluator_settings
 from nas.evaluators import supernet as module
@@ -24,10 +26,11 @@ from nas.space import Genome, Space
 from nas.supernet.child import child_of
 from nas.supernet.file import FILE, load_supernet, save_supernet
 from nas.supernet.scoring import Scoring
-from nas.supernet.strategies import Candidates
+from nas.supernet.strategies import STRATEGIES, Candidates
 from nas.supernet.weights import SharedWeights
 from nas.tasks import CLASSIFICATION
 from nas.train import evaluate
+from nas.workflows.defaults import choices
 from nas.workflows.export.sources import whole_weights
 from nas.workflows.starting import start_of
 from small_supernet import FEW, few
@@ -301,3 +304,11 @@ def test_what_shared_weights_cannot_start_from_is_one_line(
     save_weights(tmp_path / "small.npz", init(lower(SPACE.decode(SMALL)), 7))
     with pytest.raises(ValueError, match=message):
         made(tmp_path, **changes)
+
+
+def test_each_strategy_has_a_file_with_its_settings_and_defaults() -> None:
+    assert set(choices("strategy")) == STRATEGIES.keys()
+    for name in STRATEGIES:
+        settings = read_yaml(CONF / "strategy" / f"{name}.yaml")
+        assert settings.pop("name") == name
+        assert settings == json.loads(json.dumps(dataclasses.asdict(STRATEGIES[name]())))

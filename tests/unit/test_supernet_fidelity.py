@@ -1,10 +1,18 @@
 """How well shared weights rank networks: the published coefficients, and the line where they rank no better than multiply-adds."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from nas.journal import Journal
+from nas.records import Job, Outcome
 from nas.supernet.fidelity import kendall, rank_fidelity, spearman, warning
+from nas.workflows.progress import Callback
+from nas.workflows.supernet.fidelity import Sampled, trained_alone
+from search_fakes import Shuffled
+from small_supernet import few
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.normal(size=40)
@@ -41,3 +49,26 @@ def test_people_hear_where_multiply_adds_rank_as_well(scores: dict[str, np.ndarr
     assert (said is None) == (line is None)
     assert (line or "") in (said or "")
     assert ("few to tell" in (said or "")) == (count < 30)
+
+
+def test_seeds_of_a_network_are_averaged_and_compared(memory_path: Path) -> None:
+    """With made-up trainings: accuracies are known, and a network whose second seed failed is left out."""
+    alone = {number: 0.5 + 0.1 * (number // 2) + 0.02 * (number % 2) for number in range(8)}
+
+    def made(job: Job) -> Outcome:
+        if job.number == 5:
+            return Outcome(job.number, "nan", "made up")
+        own = {"accuracy": alone[job.number], "loss": 1.0}
+        return Outcome(job.number, "ok", metrics={**own, "inherited_accuracy": job.number // 2, "inherited_loss": 0.0})
+
+    heard: list[str] = []
+    progress = Callback(lambda update: heard.append(update.text))
+    with Journal.create(memory_path / "j") as journal:
+        found = trained_alone(Sampled(few(), 4, 0, seeds=2), {"epochs": 3}, journal, Shuffled(0, 2, make=made), progress, None)
+    assert (found["networks"], found["epochs"], found["seeds"]) == (3, 3, 2)
+    assert found["deviation"] == pytest.approx(0.02 / 2**0.5)
+    assert found["between_seeds"] == 1
+    assert found["rankings"]["accuracy"]["kendall"] == 1
+    assert found["rankings"]["loss"]["kendall"] == 0
+    assert sum(line.startswith("network 2: accuracy nan: made up") or "made up" in line for line in heard) == 1
+    assert any("over 2 seeds of a network accuracy has a standard deviation of 0.0141" in line for line in heard)

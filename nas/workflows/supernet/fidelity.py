@@ -19,7 +19,7 @@ from nas.report.panel import duration
 from nas.runtime.base import Executor
 from nas.runtime.journaled import job_seed, run_journaled
 from nas.space import Genome, Space
-from nas.supernet.fidelity import MACS, Ranking, rank_fidelity, warning
+from nas.supernet.fidelity import MACS, Ranking, kendall, rank_fidelity, warning
 from nas.tasks import task_of
 from nas.workflows.progress import Progress
 from nas.workflows.search.preparation import prepared
@@ -29,11 +29,12 @@ TRIES = 100  # draws for each network, until a small space is used up
 
 @dataclass(frozen=True)
 class Sampled:
-    """Random networks of a space, each once; more of them begin with the same."""
+    """Random networks of a space, each once; more of them begin with the same. `seeds`: trainings of each."""
 
     space: Space
     count: int
     seed: int
+    seeds: int = 1
 
     def genomes(self) -> list[Genome]:
         """At most `count`, fewer where the space has no more."""
@@ -59,21 +60,45 @@ def trained_alone(
         timeout_s: A training that takes longer is ended; None: never.
 
     Returns:
-        `networks`, how many were trained, `epochs`, `rankings` by metric, and `warning`, a line or None.
+        `networks`, how many were trained, `epochs`, `seeds`, `deviation` (standard deviation of the primary metric over the seeds of a
+        network; None for one seed), `between_seeds` (Kendall's tau of the first two), `rankings` by metric, and `warning`, a line or None.
     """
     trials = _run(sampled, recipe, journal, executor, progress, timeout_s)
-    task = task_of(sampled.space)
-    ways = {name: way for name, way in task.metrics.items() if trials and f"{INHERITED}{name}" in trials[0].metrics}
+    task, found = task_of(sampled.space), _by_network(trials, sampled.seeds)
     sign = 1 if task.metrics[task.primary] == "max" else -1
-    truth = [sign * trial.metrics[task.primary] for trial in trials]
-    scores = {name: [trial.metrics[f"{INHERITED}{name}"] for trial in trials] for name in ways}
-    rankings = rank_fidelity(scores, ways, truth, [trial.metrics["macs"] for trial in trials])
-    line = warning(rankings, len(trials))
-    for text in (*lines(rankings), line):
+    values = sign * np.array([[trial.metrics[task.primary] for trial in seeds] for seeds in found]).reshape(len(found), sampled.seeds)
+    firsts = [seeds[0].metrics for seeds in found]
+    ways = {name: way for name, way in task.metrics.items() if firsts and f"{INHERITED}{name}" in firsts[0]}
+    scores = {name: [metrics[f"{INHERITED}{name}"] for metrics in firsts] for name in ways}
+    rankings = rank_fidelity(scores, ways, values.mean(1).tolist(), [metrics["macs"] for metrics in firsts])
+    several = sampled.seeds > 1 and len(found) > 0
+    deviation = float(np.sqrt(values.var(1, ddof=1).mean())) if several else None
+    between = kendall(values[:, 0], values[:, 1]) if several else None
+    line = warning(rankings, len(found))
+    for text in (*lines(rankings), _of_seeds(task.primary, sampled.seeds, deviation, between), line):
         if text:
             progress.message(text)
     plain = {name: one.to_dict() for name, one in rankings.items()}
-    return {"networks": len(trials), "epochs": recipe["epochs"], "rankings": plain, "warning": line}
+    return {"networks": len(found), "epochs": recipe["epochs"], "seeds": sampled.seeds, "deviation": deviation,
+            "between_seeds": between, "rankings": plain, "warning": line}  # fmt: skip
+
+
+def _by_network(trials: Sequence[Trial], seeds: int) -> list[list[Trial]]:
+    """The trials of each network all of whose trainings ended well."""
+    found: dict[int, list[Trial]] = {}
+    for trial in trials:
+        found.setdefault(trial.number // seeds, []).append(trial)
+    return [one for one in found.values() if len(one) == seeds]
+
+
+def _of_seeds(primary: str, seeds: int, deviation: float | None, between: float | None) -> str | None:
+    """A line for people: what one training's own noise allows."""
+    if deviation is None or between is None:
+        return None
+    return (
+        f"over {seeds} seeds of a network {primary} has a standard deviation of {deviation:.4f}; one seed ranks as another does with a tau "
+        f"of {between:.2f}, and shared weights hardly can with more"
+    )
 
 
 def lines(rankings: Mapping[str, Ranking]) -> Sequence[str]:
@@ -92,11 +117,12 @@ def _run(
 ) -> list[Trial]:
     """The trials that were trained. Reports each, and how long the others may take."""
     data = with_prepared({ALONE: True, "recipe": dict(recipe)}, prepared(journal))
-    expected = [_expected(i, genome, sampled, data) for i, genome in enumerate(sampled.genomes())]
+    chosen = [genome for genome in sampled.genomes() for _ in range(sampled.seeds)]
+    expected = [_expected(i, genome, sampled, data) for i, genome in enumerate(chosen)]
     before = sum(trial.done for trial in journal.trials())
     primary, began, done = task_of(sampled.space).primary, time.monotonic(), 0
     if before < len(expected):
-        progress.message(f"training {len(expected) - before} networks alone, {recipe['epochs']} epochs each ...")
+        progress.message(f"{len(expected) - before} trainings of single networks, {recipe['epochs']} epochs each ...")
 
     def ended(trial: Trial) -> None:
         nonlocal done
@@ -104,7 +130,7 @@ def _run(
         left = len(expected) - before - done
         more = f", about {duration(left * (time.monotonic() - began) / done)} left" if left else ""
         said = f"{trial.metrics[primary]:.4f} alone, {trial.metrics[INHERITED + primary]:.4f} inherited" if trial.ok else trial.error
-        progress.message(f"network {trial.number}: {primary} {said} ({before + done} of {len(expected)}{more})")
+        progress.message(f"network {trial.number // sampled.seeds}: {primary} {said} ({before + done} of {len(expected)}{more})")
 
     return [trial for trial in run_journaled(journal, executor, expected, timeout_s=timeout_s, ended=ended) if trial.ok]
 

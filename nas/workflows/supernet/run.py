@@ -59,6 +59,7 @@ class SupernetCommand:
     batch: int = 250
     fidelity: int = 0
     fidelity_epochs: int | None = None
+    fidelity_seeds: int = 1
     seed: int = 0
     threads: int | None = None
     timeout_s: float | None = 3600
@@ -68,7 +69,7 @@ class SupernetCommand:
     def __post_init__(self) -> None:
         check_ranges(
             self, seed=(0, 2**31 - 1), resolution=(1, 8192), divisor=(1, 256), threads=(1, 1024), fidelity=(0, 10**4),
-            fidelity_epochs=(1, 10**6),
+            fidelity_epochs=(1, 10**6), fidelity_seeds=(1, 100),
         )  # fmt: skip
 
     @property
@@ -130,7 +131,7 @@ class _Plan:
         """What must be equal for a run to resume; how many networks are trained alone may grow."""
         c, space = self.command, {"name": self.space.name, "fingerprint": self.space.fingerprint}
         kept = {key: self.settings[key] for key in ("dataset", "recipe", "evaluator")}
-        sizes = {"resolution": c.resolution, "divisor": c.divisor, "fidelity_epochs": c.fidelity_epochs}
+        sizes = {"resolution": c.resolution, "divisor": c.divisor}
         return {"seed": c.seed, **sizes, "space": space, **kept, "data": {"digest": self.dataset.digest}}
 
     def executor(self, folder: Path, threads: int) -> Executor:
@@ -225,11 +226,12 @@ def _trained(plan: _Plan, journal: Journal, run: Run, progress: Progress) -> Sup
     found = load_supernet(prepared(journal)[0]["path"])
     kept = {key: found.record[key] for key in ("fingerprint", "strategy", "seed", "recipe", "valid", "train_s", "curve")}
     record = {"space": plan.space.name, "networks": plan.space.size, **kept, "dataset": dict(plan.settings["dataset"]),
-              **found.record["data"], "versions": versions(), "fidelity": None}  # fmt: skip
+              **found.record["data"], "versions": versions(), "fidelity": journal.get("ranked")}  # fmt: skip
     _leave(run.folder, record)
     if command.fidelity:
-        sampled = Sampled(plan.space, command.fidelity, command.seed)
-        record = {**record, "fidelity": _fidelity(plan, sampled, journal, run, progress)}
+        sampled = Sampled(plan.space, command.fidelity, command.seed, command.fidelity_seeds)
+        journal.put("ranked", _fidelity(plan, sampled, journal, run, progress))
+        record = {**record, "fidelity": journal.get("ranked")}
         _leave(run.folder, record)
     return SupernetResult(run.folder, found.path, record)
 
@@ -245,7 +247,13 @@ def _fidelity(plan: _Plan, sampled: Sampled, journal: Journal, run: Run, progres
     """Networks trained alone, one thread each, beside what the shared weights say of them."""
     command = plan.command
     epochs = command.fidelity_epochs or max(plan.settings["recipe"]["epochs"] // 5, 1)
-    recipe = {**plan.settings["recipe"], "epochs": epochs}
+    recipe, asked = {**plan.settings["recipe"], "epochs": epochs}, {"epochs": epochs, "seeds": command.fidelity_seeds}
+    for key, began in journal.get("fidelity", asked).items():
+        if began != asked[key]:
+            raise ValueError(
+                f"fidelity_{key}: networks were trained alone with {began}, this command has {asked[key]}; run=<another folder> starts anew"
+            )
+    journal.put("fidelity", asked)
     executor = plan.executor(run.folder, 1)
     try:
         return trained_alone(sampled, recipe, journal, executor, progress, command.timeout_s)
