@@ -18,7 +18,7 @@ import numpy as np
 from nas.data.digest import content_digest
 from nas.data.forms import Part, is_streamed, sized, streamed
 from nas.data.images import read_images
-from nas.data.pixels import Resize, parsed
+from nas.data.pixels import COLOR, Resize, parsed
 from nas.data.split import choose_rows, not_taken
 from nas.data.statistics import channel_statistics
 from nas.data.stream import MIB, Streamed
@@ -127,6 +127,8 @@ class DatasetSettings(ABC):
         split: What parts are made of: `images`, so that each has every class, or `classes`, so that none has one of another's, as
             embeddings of new people or things need it. Then `valid_fraction` is one of classes, and targets are identities.
         split_seed: One seed, one choice of images; the test images do not depend on it.
+        channels: 3: gray images get three equal channels, as networks that were trained on color expect; None: gray where all are
+            gray, but with weights of color images that a training starts from.
         published: Side in pixels that images become where `resolution` is open and some are larger, or they differ in size: that of
             the weights that a training starts from, which sets it. Otherwise they stay as found, and whole.
 
@@ -142,6 +144,7 @@ class DatasetSettings(ABC):
     resize: Resize | None = None
     split: Literal["images", "classes"] = "images"
     split_seed: int = 0
+    channels: int | None = None
     published: int | None = None
 
     def __post_init__(self) -> None:
@@ -155,6 +158,8 @@ class DatasetSettings(ABC):
             if (side := getattr(self, key)) is not None and not 1 <= side <= MAX_RESOLUTION:
                 raise ValueError(f"{key}: expected 1 to {MAX_RESOLUTION} pixels, or null, got {side}")
         parsed(self.rule)
+        if self.channels not in (None, COLOR):
+            raise ValueError(f"channels: expected {COLOR}, or null for the images' own, got {self.channels}")
         if self.split_seed < 0:
             raise ValueError(f"split_seed: expected 0 or more, got {self.split_seed}")
 
@@ -239,9 +244,9 @@ def assemble(
     chosen = {key: (parts[sources[key]], rows[key]) for key in rows}
     size, rule = sized(chosen, settings.resolution, settings.published, settings.rule)
     if isinstance(settings, StreamSettings) and is_streamed(chosen, size, settings.stream):
-        images: Mapping[str, np.ndarray | Streamed] = streamed(chosen, size, rule, settings.stream_mib * MIB)
+        images: Mapping[str, np.ndarray | Streamed] = streamed(chosen, size, rule, settings.stream_mib * MIB, settings.channels)
     else:
-        images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, size, rule)
+        images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, size, rule, settings.channels)
     splits = {key: Split(images[key], targets[sources[key]][rows[key]].astype(target.dtype)) for key in rows}
     mean, std = channel_statistics(images["train"])
     lines = [*left_out, *empty, *not_taken(settings, {key: len(part) for key, part in targets.items()}, rows)]

@@ -81,9 +81,9 @@ def is_streamed(chosen: Chosen, resolution: int | None, stream: bool | None) -> 
     return True
 
 
-def streamed(chosen: Chosen, resolution: int | None, rule: Resize, memory: int) -> dict[str, Streamed]:
+def streamed(chosen: Chosen, resolution: int | None, rule: Resize, memory: int, channels: int | None = None) -> dict[str, Streamed]:
     """Size and colors are those of the images looked at: all, or `SURVEYED` of each part; what differs later is an error then."""
-    size, channels = common_form(list(_surveyed(chosen)), resolution)
+    size, channels = common_form(list(_surveyed(chosen)), resolution, channels)
     return {
         key: Streamed(rows, size, channels, part.fetch, part.groups, memory, resolution is None, rule)
         for key, (part, rows) in chosen.items()

@@ -24,16 +24,18 @@ T = TypeVar("T")
 Fetched = np.ndarray | Sequence[Encoded]  # (n, h, w, c) uint8, or n encoded images
 
 
-def read_images(parts: Mapping[str, Fetched], resolution: int | None, rule: Resize = "squash") -> dict[str, np.ndarray]:
+def read_images(
+    parts: Mapping[str, Fetched], resolution: int | None, rule: Resize = "squash", channels: int | None = None
+) -> dict[str, np.ndarray]:
     """Each part as (n, r, r, c) uint8, with one r and one c for all parts.
 
     r is `resolution`, to which what differs is brought by the rule, or where that is None the size that all images share.
-    c is 1 where all images are gray, else 3. Raises ValueError for images that are broken, all of which it names, that
-    differ in size, are not square, or do not fit in memory together.
+    c is `channels`, or where that is None 1 where all images are gray, else 3. Raises ValueError for images that are broken, all of
+    which it names, that differ in size, are not square, or do not fit in memory together.
     """
     with quietly():
         _check_headers([item for part in parts.values() if not isinstance(part, np.ndarray) for item in part])
-        size, channels = common_form([fmt for name, part in parts.items() for fmt in formats_of(name, part)], resolution)
+        size, channels = common_form([fmt for name, part in parts.items() for fmt in formats_of(name, part)], resolution, channels)
         count = sum(len(part) for part in parts.values())
         check_memory(count * size * size * channels, f"{count} images of {size}x{size}x{channels}")
         stacks = {name: _stack(part, size, channels, rule) for name, part in parts.items()}
@@ -86,12 +88,12 @@ def listed(wrong: Sequence[str]) -> str:
     return f"{len(wrong)} images cannot be read: {'; '.join(wrong[:LISTED])}{more}"
 
 
-def common_form(formats: Sequence[Format], resolution: int | None) -> tuple[int, int]:
-    """(size, channels) that images get: the given size, or the one that all share; 1 channel where all are gray, else 3.
+def common_form(formats: Sequence[Format], resolution: int | None, channels: int | None = None) -> tuple[int, int]:
+    """(size, channels) that images get: those given; else the size that all share, and 1 channel where all are gray, else 3.
 
     Raises ValueError for images that differ in size, or are not square, without a `resolution`.
     """
-    return resolution or _common_size(formats), max(fmt.channels for fmt in formats)
+    return resolution or _common_size(formats), channels or max(fmt.channels for fmt in formats)
 
 
 def check_memory(wanted_bytes: int, what: str) -> None:

@@ -25,6 +25,7 @@ CUTTING = ("squash", "crop")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 # Not everything that PIL opens: for EPS it would run Ghostscript over the data.
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+COLOR = 3  # channels of color images
 GRAY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N"}
 COLOR_MODES = {"P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV"}
 BACKGROUND = 255  # white, behind what is transparent and beside what is padded

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from nas.data import Dataset
 from nas.data.conventions import NORMALIZATIONS, Convention, Numbers, convention_of, numbers_of
-from nas.data.pixels import parsed
+from nas.data.pixels import COLOR, parsed
 from nas.data.record import DataRecord
 from nas.records import JSON
 from nas.workflows.recorded import recorded
@@ -36,10 +36,11 @@ def known(source: str | None, side: int | None = None) -> Convention | None:
 def with_resize_of(settings: Mapping[str, JSON], source: str | None, side: int | None = None) -> dict[str, JSON]:
     """Settings of a dataset; where they leave `resize` and `resolution` open, these become the rule and the size of the weights.
 
-    The size does not enlarge images: those that all have one smaller size stay as found. `side`: as in `known`.
+    The size does not enlarge images: those that all have one smaller size stay as found. Gray images get three channels for weights
+    of color images. `side`: as in `known`.
     """
     found = known(source, side)
-    return dict(settings) if found is None else _opened(settings, found.resize, found.side)
+    return dict(settings) if found is None else _opened(settings, found.resize, found.side, len(found.mean))
 
 
 def form_of(settings: Mapping[str, JSON], dataset: Dataset) -> str | None:
@@ -53,15 +54,16 @@ def form_of(settings: Mapping[str, JSON], dataset: Dataset) -> str | None:
 
 def as_recorded(settings: Mapping[str, JSON], data: DataRecord) -> dict[str, JSON]:
     """The same, by the record of a training."""
-    return _opened(settings, data.resize, data.resolution)
+    return _opened(settings, data.resize, data.resolution, data.channels)
 
 
-def _opened(settings: Mapping[str, JSON], resize: str | None, side: int | None) -> dict[str, JSON]:
+def _opened(settings: Mapping[str, JSON], resize: str | None, side: int | None, channels: int) -> dict[str, JSON]:
     as_found = settings.get("resolution") is None
     if as_found and not side and resize:
         resize = parsed(resize)[0]  # images that keep their size are not cropped and enlarged again
     rule = {"resize": resize} if settings.get("resize") is None and resize else {}
-    return {**settings, **rule, **({"published": side} if as_found and side else {})}
+    color = {"channels": channels} if settings.get("channels") is None and channels == COLOR else {}
+    return {**settings, **rule, **color, **({"published": side} if as_found and side else {})}
 
 
 def prepared(dataset: Dataset, source: str | None, chosen: Normalization = None) -> tuple[Dataset, str | None]:

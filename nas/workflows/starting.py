@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
+from nas.arch.parts import has_parameters
 from nas.data import Dataset
+from nas.data.pixels import COLOR
 from nas.nn.weights import SUPERNET, split_source
 
 if TYPE_CHECKING:
@@ -35,4 +37,13 @@ def start_of(source: str, arch: Arch, dataset: Dataset, seed: int) -> Imported:
 
         return by_names(child_of(path, arch, dataset), lower(arch), seed)
     except ValueError as error:
-        raise ValueError(f"weights: {error}") from None
+        raise ValueError(f"weights: {error}{_of_color(str(error), arch)}") from None
+
+
+def _of_color(error: str, arch: Arch) -> str:
+    """What helps where the first layer expects color, and the images are gray."""
+    graph = lower(arch)
+    first = next(node.name for node in graph.nodes if has_parameters(node.op))
+    if arch.channels == COLOR or f"{first}: kernel: expected" not in error:
+        return ""
+    return f"; where these weights are of color images, dataset.channels={COLOR} gives gray ones {COLOR} equal channels"

@@ -145,7 +145,7 @@ def test_the_record_beside_our_weights_decides(record: str, file: str, by_folder
     ours, line = prepared(dataset(), str(weights))
     assert (ours.mean, ours.std) == (trained.mean, trained.std)
     assert "as recorded beside them" in (line or "")
-    assert with_resize_of({"name": "folder"}, str(weights)) == {"name": "folder", "resize": "pad"}
+    assert with_resize_of({"name": "folder"}, str(weights)) == {"name": "folder", "resize": "pad", "channels": 3}
 
 
 @pytest.mark.parametrize("settings, resize", [({}, "crop"), ({"resolution": 6}, "crop:0.875"), ({"resize": "squash"}, "squash")])
@@ -171,6 +171,13 @@ def test_images_that_keep_their_size_stay_whole(settings: dict[str, Any], resize
 def test_images_become_as_those_of_the_weights_unless_the_user_says(settings: Any, source: str | None, resize: str) -> None:
     found = with_resize_of(settings, source, 224)
     assert f"{found.get('resize')} at {found.get('published')}" == resize
+    assert found.get("channels") == (3 if source and source.startswith("torchvision:") else None)
+
+
+def test_gray_images_stay_gray_for_weights_of_gray_ones(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text(json.dumps(record_of(dataset(channels=1)).plain()))
+    (tmp_path / "weights.npz").touch()
+    assert "channels" not in with_resize_of({"name": "folder"}, str(tmp_path))
 
 
 @pytest.mark.parametrize(
