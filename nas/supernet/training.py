@@ -7,6 +7,7 @@ What a step does is in `nas.supernet.step`. The epochs, checkpoints and reports 
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -117,7 +118,7 @@ class Supernet:
     ) -> Fit:  # fmt: skip
         """Trains the weights, as `train_supernet` says."""
         began = time.perf_counter()
-        cost = cost or (lambda genome: float(self.candidates.macs([genome])[0]))
+        costs = functools.cache(cost or (lambda genome: float(self.candidates.macs([genome])[0])))
         slots = (start or SharedWeights.initial(self.paths, seed, strategy.zero_gamma)).slots
         trainer = SupernetTrainer(
             lower(self._arch), self.dataset, self.recipe, seed, self.task, Layout(()), Layout(()), checkpoint,
@@ -130,7 +131,7 @@ class Supernet:
         owns = {slot: begun(self.recipe, params) for slot, params in slots.items()}
         state = _state(owns, strategy.start(self.candidates), bool(self.recipe.ema), key)
         step, score = (
-            Stepper(trainer, self.candidates, strategy, cost),
+            Stepper(trainer, self.candidates, strategy, costs),
             cast("Score", None),
         )  # the trainer scores by itself
         return finish(trainer, Program(step, score, time.perf_counter() - began, None), state, report)

@@ -11,23 +11,26 @@ import pytest
 from nas.arch.blocks import lower
 from nas.core.yamlio import read_yaml
 from nas.recipe import Recipe
-from nas.space import Genome, load_space
+from nas.space import Genome, Space, load_space
 from nas.supernet.scoring import Scoring
 from nas.supernet.strategies import (
     STRATEGIES,
     Attentive,
     Candidates,
     Fair,
+    Kept,
+    Rl,
     Sandwich,
     Strategy,
     Turn,
     Uniform,
     strategy_from,
 )
+from nas.supernet.strategies.rl import filters_of
 from nas.supernet.training import Supernet
 from nas.train import Checkpoints
 from nas.train.loop import Fit
-from small_supernet import elastic, few
+from small_supernet import FEW, elastic, few
 from small_training import dataset
 
 CONF = Path(__file__).parents[2] / "conf" / "strategy"
@@ -66,9 +69,16 @@ def test_draws_depend_on_the_seed_and_the_step_alone() -> None:
     "settings, message",
     [
         ({"name": "fare"}, "strategy: no 'fare'; did you mean 'fair'"),
-        ({}, "strategy: no None; expected uniform, fair, sandwich, attentive"),
+        ({}, "strategy: no None; expected uniform, fair, sandwich, attentive, rl"),
         ({"name": "sandwich", "random": -1}, "random: expected 0 or more candidates, got -1"),
         ({"name": "attentive", "random": -1}, "strategy.random: expected 0 or more candidates, got -1"),
+        ({"name": "rl", "target": 0}, "strategy.target: expected a positive cost, got 0"),
+        ({"name": "rl", "fraction": 1.5}, "strategy.fraction: expected more than 0, at most 1, got 1.5"),
+        ({"name": "rl", "slope": -0.1}, "strategy.slope: expected 0 to .*, got -0.1"),
+        ({"name": "rl", "learning_rate": -1}, "strategy.learning_rate: expected 0 to .*, got -1"),
+        ({"name": "rl", "warmup": 1}, "strategy.warmup: expected 0 to less than 1, got 1"),
+        ({"name": "rl", "baseline": 1.0}, "strategy.baseline: expected 0 to less than 1, got 1"),
+        ({"name": "rl", "validation": 0}, "strategy.validation: expected 1 to .*, got 0"),
         ({"name": "attentive", "draws": 0}, "strategy.draws: expected 1 or more, got 0"),
         ({"name": "attentive", "bins": 0}, "strategy.bins: expected 1 or more, got 0"),
         ({"name": "attentive", "keep": "bets"}, "strategy.keep: .*best"),
@@ -117,9 +127,91 @@ def test_the_file_of_a_strategy_lists_its_settings_as_they_are_by_default(name: 
     assert listed == {"name": name, **dataclasses.asdict(STRATEGIES[name]())}
 
 
+def turn_of(strategy: Rl, step: int, kept: Kept | None = None, **options: Any) -> Turn:
+    return Turn(AMONG, 0, step, 100, 64, kept or strategy.start(AMONG), **options)
+
+
+def test_warm_ups_fall_to_nothing_over_the_first_quarter_and_then_the_policy_moves() -> None:
+    strategy = Rl()
+    assert [strategy.warm(turn_of(strategy, step)) for step in (0, 5, 20, 25, 99)] == pytest.approx([1, 0.8, 0.2, 0, 0])
+    rates = [strategy.rate(turn_of(strategy, step)) for step in (0, 24, 25, 100)]
+    assert rates == pytest.approx([0, 0, 3e-4 * 64 / 256, 10 * 3e-4 * 64 / 256])
+    seen = [strategy.warming(Turn(AMONG, seed, 10, 100)) for seed in range(400)]
+    for what in ("filters", "operations"):
+        assert np.mean([one[what] for one in seen]) == pytest.approx(0.6, abs=0.08)
+    for step in range(25, 35):
+        assert strategy.genomes(turn_of(strategy, step)) == [strategy.drawn(turn_of(strategy, step))]
+
+
+def test_in_warm_ups_widths_are_the_widest_and_operations_come_equally_often() -> None:
+    strategy, counts, widest = Rl(), SPACE.option_counts, filters_of(SPACE)
+    operations = [gene for gene in range(len(counts)) if gene not in widest]
+    assert {SPACE.genes[gene].options[option] for gene, option in widest.items()} == {3, 6, 12}
+    seen = set()
+    for step in range(25):
+        turn = turn_of(strategy, step)
+        genomes, drawn, warm = strategy.genomes(turn), strategy.drawn(turn), strategy.warming(turn)
+        seen.add(tuple(warm.values()))
+        for gene in range(len(counts)):
+            options = [genome[gene] for genome in genomes if SPACE.active(genome)[gene]]
+            if gene in widest:
+                expected = widest[gene] if warm["filters"] else drawn[gene]
+                assert not SPACE.active(drawn)[gene] or set(options) <= {expected}
+            elif warm["operations"] and len(options) == len(genomes):
+                dealt = np.bincount(options, minlength=counts[gene])
+                assert dealt.max() - dealt.min() <= bool(len(genomes) % counts[gene])
+        assert len(genomes) == (counts[operations].max() if warm["operations"] else 1)
+    assert len(seen) >= 3
+
+
+def learned(strategy: Rl, quality: Any, cost: Any, steps: int = 100) -> Genome:
+    """What the policy chooses after so many made-up rewards."""
+    kept = strategy.start(AMONG)
+    for step in range(steps):
+        kept = strategy.learned(turn_of(strategy, step, kept, quality=lambda genome, _: quality(genome), cost=cost))
+    return strategy.chosen(AMONG, kept)
+
+
+def test_the_policy_prefers_an_option_that_is_plainly_better_and_a_cost_near_the_target() -> None:
+    strategy = Rl(learning_rate=0.4)
+    kernel = next(i for i, gene in enumerate(SPACE.genes) if gene.name.endswith("kernel"))
+    for option in (0, 1):
+        assert (
+            learned(strategy, lambda genome, option=option: 0.5 * (genome[kernel] == option), lambda _: 1.0)[kernel]
+            == option
+        )
+    low, high = AMONG.macs([SMALL, LARGE]).tolist()
+    for fraction in (low / high, 1.0):
+        cheap = Rl(learning_rate=0.4, fraction=fraction, slope=1)
+        found = learned(cheap, lambda _: 0.0, lambda genome: float(AMONG.macs([genome])[0]))
+        assert abs(AMONG.macs([found])[0] - fraction * high) < 0.25 * (high - low)
+
+
+def test_a_reward_moves_the_choices_that_a_candidate_has_and_none_before_the_first_quarter_is_over() -> None:
+    strategy, kept = Rl(learning_rate=1), Rl().start(AMONG)
+    shallow = next(
+        one for one in map(SPACE.sample, map(np.random.default_rng, range(50))) if not all(SPACE.active(one))
+    )
+    for reward in (0.5, 1.0):
+        kept = strategy.updated(turn_of(strategy, 20, kept), shallow, reward)
+    assert not kept["logits"].any()
+    kept = strategy.updated(turn_of(strategy, 50, kept), shallow, 1.0)
+    np.testing.assert_array_equal((kept["logits"] != 0).any(1), SPACE.active(shallow))
+    assert (kept["logits"][np.arange(len(shallow)), list(shallow)] >= 0).all()
+    assert kept["average"] / (1 - 0.95**3) == pytest.approx((0.5 * 0.95**2 + 0.95 + 1) / (1 + 0.95 + 0.95**2))
+
+
+def test_what_the_policy_ends_with_is_never_a_forbidden_combination() -> None:
+    forbidding = Candidates(Space.from_dict({**FEW, "forbid": [{"stages[0].width": 6, "stages[0].kernel": 3}]}, "few"))
+    strategy, best = Rl(), np.array([[0, 9], [0, 8]], np.float32)
+    kept = {**strategy.start(forbidding), "logits": best}
+    assert strategy.chosen(forbidding, {**kept, "logits": best[:, ::-1]}) == (0, 0)
+    assert strategy.chosen(forbidding, kept) in ((0, 1), (1, 0))
+
+
 @pytest.fixture(scope="module")
 def net() -> Supernet:
-    return Supernet(few(), dataset(), Recipe(epochs=2, batch=32, lr=0.05, norm_warmup=False))
+    return Supernet(few(), dataset(), Recipe(epochs=2, batch=32, lr=0.05, norm_warmup=False, schedule="constant"))
 
 
 def trained(net: Supernet, strategy: Strategy, **options: Any) -> Fit:
@@ -127,7 +219,7 @@ def trained(net: Supernet, strategy: Strategy, **options: Any) -> Fit:
     return net.fit(strategy, 0, **{"report": lambda *_: None, "checkpoint": None, "scoring": scoring, **options})
 
 
-@pytest.mark.parametrize("strategy", [Attentive(draws=2)], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("strategy", [Attentive(draws=2), Rl(learning_rate=3)], ids=lambda one: type(one).__name__)
 def test_a_training_that_was_stopped_resumes_to_the_same_weights(
     net: Supernet, strategy: Strategy, tmp_path: Path
 ) -> None:
@@ -147,3 +239,7 @@ def test_a_training_that_was_stopped_resumes_to_the_same_weights(
     assert resumed.curve == whole.curve
     jax.tree.map(np.testing.assert_array_equal, (resumed.params, resumed.stats), (whole.params, whole.stats))
     assert net.chosen(strategy, resumed) == net.chosen(strategy, whole)
+    if strategy.scheduled:
+        longer = Supernet(net.space, net.dataset, dataclasses.replace(net.recipe, epochs=3), programs=net.programs)
+        with pytest.raises(ValueError, match="checkpoints of another training, steps was"):
+            trained(longer, strategy, checkpoint=kept)

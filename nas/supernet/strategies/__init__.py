@@ -9,10 +9,13 @@ from nas.core.settings import build, nearest
 from nas.supernet.strategies.attentive import Attentive
 from nas.supernet.strategies.base import Candidates, Kept, Strategy, Turn
 from nas.supernet.strategies.fair import Fair
+from nas.supernet.strategies.rl import Rl
 from nas.supernet.strategies.sandwich import Sandwich
 from nas.supernet.strategies.uniform import Uniform
 
-STRATEGIES: dict[str, type[Any]] = {"uniform": Uniform, "fair": Fair, "sandwich": Sandwich, "attentive": Attentive}
+STRATEGIES: dict[str, type[Any]] = {
+    "uniform": Uniform, "fair": Fair, "sandwich": Sandwich, "attentive": Attentive, "rl": Rl,
+}  # fmt: skip
 
 
 def strategy_from(data: Mapping[str, Any]) -> Strategy:
@@ -28,5 +31,5 @@ def strategy_from(data: Mapping[str, Any]) -> Strategy:
 
 
 __all__ = [
-    "STRATEGIES", "Attentive", "Candidates", "Fair", "Kept", "Sandwich", "Strategy", "Turn", "Uniform", "strategy_from",
+    "STRATEGIES", "Attentive", "Candidates", "Fair", "Kept", "Rl", "Sandwich", "Strategy", "Turn", "Uniform", "strategy_from",
 ]  # fmt: skip
