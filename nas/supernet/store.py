@@ -43,13 +43,14 @@ class Shared:
     """A primitive with weights as all candidates know it, at its largest shapes; `node` is that of the widest.
 
     within: the weighted primitives of each kind of layer that has it. closes_residual: whether it is a norm whose output is added
-    to the layer's input, in every layer that has it.
+    to the layer's input, answers: whether it is a dense layer whose output is the network's, both in every layer that has it.
     """
 
     node: Node
     shapes: Mapping[str, tuple[int, ...]]
     within: frozenset[tuple[str, ...]] = frozenset()
     closes_residual: bool = True
+    answers: bool = True
 
     def view(self, name: str, shape: tuple[int, ...], wide: bool = False) -> View:
         """Where an array of this shape stands: its first channels (`wide`: all), the center of its kernel."""
@@ -86,7 +87,7 @@ class Store:
             slot = self.slot_of[at]
             named = dataclasses.replace(one.node, name=f"{slot}:{one.node.name}")
             arrays = {name: initial(named, name, shape, seed) for name, shape in one.shapes.items()}
-            if one.node.op == "dense" and at[0][0] == "head" and _is_last(at[1], self.shared, at[0]):
+            if one.answers:
                 arrays["kernel"] = np.zeros_like(arrays["kernel"])  # so that all candidates begin with the same answers
             if zero_gamma and one.closes_residual:
                 arrays["scale"] = np.zeros_like(arrays["scale"])
@@ -96,11 +97,6 @@ class Store:
     def channels_of(self, home: Home, lowered: LoweredLayer) -> list[tuple[int, int]]:
         """Of each primitive of a layer, its input first: channels where it is narrowest, and where it is widest."""
         return [self.channels[home, node.name if i else ""] for i, node in enumerate(lowered.nodes)]
-
-
-def _is_last(name: str, shared: Mapping[tuple[Home, str], Shared], home: Home) -> bool:
-    """Whether a primitive is the last one with weights of its layer."""
-    return [other for own, other in shared if own == home][-1] == name
 
 
 def home_of(layer: Layer, lowered: LoweredLayer) -> Home:
@@ -142,7 +138,8 @@ def store_of(layers: Layers) -> Store:
             shapes = {name: tuple(map(max, shape, found.shapes[name])) for name, shape in shapes.items()}
             wider = max(found.node, node, key=lambda one: one.shape[2])
             closes = found.closes_residual and node.name in closing
-            shared[home, node.name] = Shared(wider, shapes, found.within | {names}, closes)
+            ends = layer.scope == "head" and node.op == "dense" and node is lowered.nodes[-1]
+            shared[home, node.name] = Shared(wider, shapes, found.within | {names}, closes, found.answers and ends)
     return _slots(shared, channels)
 
 

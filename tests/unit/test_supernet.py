@@ -203,3 +203,18 @@ def test_weights_of_another_space_are_refused_with_the_array(net: Supernet) -> N
     del variables["params"]["stem/conv:conv"]
     with pytest.raises(ValueError, match="stem/conv:conv is missing"):
         SharedWeights.of(net.paths, variables)
+
+
+@pytest.mark.parametrize(
+    "head, last, zero",
+    [
+        ({"op": "classifier"}, "logits", True),
+        ({"op": "mlp", "widths": [8]}, "logits", True),
+        ({"op": "embedding", "size": 4}, "embedding", False),  # zeros have no direction to learn from
+    ],
+)
+def test_only_a_classifier_begins_with_zeros(head: dict[str, Any], last: str, zero: bool) -> None:
+    space = Space.from_dict({**_with_stage(op="conv", width=8), "head": head}, "one").fit(6, 1, 4)
+    initial = Paths.of(space).store.initial(0)
+    kernels = {node: arrays["kernel"] for slot in initial.values() for node, arrays in slot.items() if "kernel" in arrays}
+    assert {node for node, kernel in kernels.items() if not kernel.any()} == ({f"head/{last}"} if zero else set())
