@@ -21,6 +21,7 @@ from nas.space import Space
 from nas.tasks import TASKS
 from nas.tasks.classification import Classification
 from nas.testing import check_block, check_controller, check_dataset, check_evaluator, check_task
+from small_supernet import FEW
 
 PLAIN = {
     "name": "plain",
@@ -44,6 +45,11 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_evaluators_keep_the_laws() -> None:
     check_evaluator({"name": "formula"}, jobs=3)
     check_evaluator({"name": "scratch"}, space=Space.from_dict(PLAIN, "plain"), jobs=1)
+
+
+@pytest.mark.nightly
+def test_shared_weights_keep_the_laws_of_evaluators() -> None:
+    check_evaluator({"name": "supernet", "calibration_images": 40}, space=Space.from_dict(FEW, "few"))
 
 
 def test_tasks_keep_the_laws() -> None:
