@@ -69,9 +69,11 @@ def _trained(net: Supernet, strategy: str, seed: int, folder: Path) -> SharedWei
             f"{strategy}, seed {seed}: {len(net.dataset.train)} images, {net.recipe.epochs} epochs of {net.recipe.batch}",
             flush=True,
         )
-        kept, heard = Checkpoints(folder / "checkpoints", within_s=300), [time.monotonic()]
+        kept, heard, spent = Checkpoints(folder / "checkpoints", within_s=300), [time.monotonic()], folder / "cpu_s.txt"
+        before = float(spent.read_text()) if spent.is_file() else 0.0
 
         def report(step: int, steps: int, metrics: dict[str, float]) -> None:
+            spent.write_text(f"{before + time.process_time():.1f}")
             if "epoch" in metrics or time.monotonic() - heard[0] > 60:
                 heard[0] = time.monotonic()
                 print(f"step {step} of {steps}: " + ", ".join(f"{k} {v:.4g}" for k, v in metrics.items()), flush=True)
@@ -84,7 +86,9 @@ def _trained(net: Supernet, strategy: str, seed: int, folder: Path) -> SharedWei
             json.dumps({"train_s": fit.train_s, "metrics": fit.metrics, "curve": fit.curve})
         )
     record = json.loads((folder / "training.json").read_text())
-    print(f"trained for {record['train_s'] / 3600:.2f} hours; the largest network's validation: {_line(record['metrics'])}")
+    hours, used = record["train_s"] / 3600, record["cpu_s"] / 3600
+    print(f"trained for {hours:.2f} hours, in which it used {used:.2f} hours of a core")
+    print(f"the largest network's validation: {_line(record['metrics'])}")
     return SharedWeights.of(net.paths, load_weights(file))
 
 
@@ -146,7 +150,7 @@ def _samples(count: int) -> list[np.ndarray]:
 
 def _tau(values: np.ndarray, truth: np.ndarray, resampled: bool = True) -> tuple[float, float]:
     def of(rows: Any) -> float:
-        return float(kendalltau(values[rows], truth[rows]).statistic)
+        return float(kendalltau(values[rows], truth[rows])[0])
 
     return of(slice(None)), float(np.std([of(rows) for rows in _samples(len(values))])) if resampled else 0.0
 

@@ -66,10 +66,11 @@ def _pointwise(x: Array, kernel: Array, stride: int) -> Array:
 def _pointwise_backward(stride: int, operands: tuple[Array, ...], g: Array) -> tuple[Array, Array]:
     """What autodiff would give, without the product itself."""
     x, kernel = operands
-    pixels = x[:, ::stride, ::stride].reshape(-1, x.shape[3]).astype(jnp.float32)
-    wide = g.reshape(-1, g.shape[3]).astype(jnp.float32)
-    d_kernel = jnp.dot(pixels.T, wide, preferred_element_type=jnp.float32).astype(kernel.dtype)
-    d_pixels = jnp.dot(wide, kernel[0, 0].T.astype(jnp.float32), preferred_element_type=jnp.float32).astype(x.dtype)
+    kind = wide_type(x)
+    pixels = x[:, ::stride, ::stride].reshape(-1, x.shape[3]).astype(kind)
+    wide = g.reshape(-1, g.shape[3]).astype(kind)
+    d_kernel = jnp.dot(pixels.T, wide, preferred_element_type=kind).astype(kernel.dtype)
+    d_pixels = jnp.dot(wide, kernel[0, 0].T.astype(kind), preferred_element_type=kind).astype(x.dtype)
     dilation = [(0, *_gaps(x.shape[a], g.shape[a], stride)) for a in (1, 2)]
     gaps = [(0, 0, 0), *dilation, (0, 0, 0)]
     return lax.pad(d_pixels.reshape(*g.shape[:3], x.shape[3]), np.zeros((), x.dtype), gaps), d_kernel[None, None]
@@ -121,7 +122,7 @@ def norm_train(
 ) -> tuple[Array, Array, Array]:
     """Batch norm (arXiv:1502.03167) by the batch's own statistics, then an activation: (y, mean, variance).
 
-    Mean and variance are float32 (c,).
+    Mean and variance are float32 (c,), or float64 where `x` is.
 
     The variance is the biased one, over n h w, for `y` and for the moving average alike: so do TensorFlow's unfused
     layer, which MnasNet and EfficientNet were trained with on TPUs, and Flax; PyTorch averages the unbiased one.
@@ -155,7 +156,7 @@ def _native_norm_backward(eps: float, fn: str, saved: tuple[Array, ...], grads: 
 
 
 def _norm_by_batch(x: Array, scale: Array, bias: Array, eps: float) -> tuple[Array, Array, Array]:
-    wide = x.astype(jnp.float32)
+    wide = x.astype(wide_type(x))
     mean = wide.mean((0, 1, 2))
     centered = wide - _channels(mean)
     variance = jnp.square(centered).mean((0, 1, 2))
@@ -171,8 +172,8 @@ def _norm_forward(x: Array, scale: Array, bias: Array, eps: float) -> tuple[tupl
 def _norm_backward(eps: float, saved: tuple[Array, ...], grads: tuple[Array, ...]) -> tuple[Array, Array, Array]:
     """The gradient in closed implementation: two sums over the batch where autodiff takes four."""
     x, scale, mean, inverse = saved
-    g, count = grads[0].astype(jnp.float32), x.size // x.shape[3]
-    centered = x.astype(jnp.float32) - _channels(mean)
+    g, count = grads[0].astype(wide_type(x)), x.size // x.shape[3]
+    centered = x.astype(wide_type(x)) - _channels(mean)
     d_bias = g.sum((0, 1, 2))
     d_scale = (g * centered).sum((0, 1, 2)) * inverse
     slope = centered * _channels(inverse * d_scale / count)

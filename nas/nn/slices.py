@@ -42,7 +42,7 @@ def _dilation_pads(size: int, count: int, kernel: int, stride: int, before: int)
 
 def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, pad: Pads) -> Array:
     """Tap by tap over a few images at a time, so that they stay in the cache."""
-    size, (n, rows, columns, c) = kernel.shape[0], g.shape
+    size, (n, rows, columns, c), kind = kernel.shape[0], g.shape, wide_type(x)
     few = max(d for d in range(1, 5) if n % d == 0)
     padded = jnp.pad(x, ((0, 0), *pad, (0, 0)))
     window = (few, (rows - 1) * stride + 1, (columns - 1) * stride + 1, c)
@@ -50,12 +50,12 @@ def _kernel_gradient(x: Array, g: Array, kernel: Array, stride: int, pad: Pads) 
     def chunk(total: Array, xg: tuple[Array, Array]) -> tuple[Array, None]:
         def tap(t: Array) -> Array:
             part = lax.dynamic_slice(xg[0], (0, t // size, t % size, 0), window)[:, ::stride, ::stride]
-            return (part.astype(jnp.float32) * xg[1].astype(jnp.float32)).sum((0, 1, 2))
+            return (part.astype(kind) * xg[1].astype(kind)).sum((0, 1, 2))
 
         return total + lax.map(tap, jnp.arange(size * size)), None
 
     chunks = padded.reshape(n // few, few, *padded.shape[1:]), g.reshape(n // few, few, *g.shape[1:])
-    total, _ = lax.scan(chunk, jnp.zeros((size * size, c), jnp.float32), chunks)
+    total, _ = lax.scan(chunk, jnp.zeros((size * size, c), kind), chunks)
     return total.reshape(kernel.shape).astype(kernel.dtype)
 
 

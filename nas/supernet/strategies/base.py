@@ -62,13 +62,14 @@ class Strategy:
 
     Attributes:
         distills: Whether the first candidate of a step teaches the others.
-        zero_gamma: Whether norms at the end of residual blocks start from 0.
+        zero_gamma: Whether norms at the end of residual blocks start from 0, so that all options of a block begin as the same
+            function. BigNAS has it (arXiv:2003.11142); without it single paths learn nothing for the first epoch.
         averages: Whether the gradients of a step's candidates are averaged, not summed.
         scheduled: Whether it depends on how many steps there are.
     """
 
     distills: ClassVar[bool] = False
-    zero_gamma: ClassVar[bool] = False
+    zero_gamma: ClassVar[bool] = True
     averages: ClassVar[bool] = False
     scheduled: ClassVar[bool] = False
 

@@ -24,7 +24,6 @@ class Sandwich(Strategy):
     """
 
     distills: ClassVar[bool] = True
-    zero_gamma: ClassVar[bool] = True
 
     random: int = 2
 
