@@ -21,5 +21,8 @@ def supernet(call: Invocation) -> None:
     found = train_supernet(command, run, Console())
     print(found)
     print(f"weights {os.path.relpath(found.weights)}")
+    if found.best is not None:
+        train = ["nas", "train", f"arch={run.shown}/best.yaml", f"weights=supernet:{run.shown}"]
+        print(f"best    {run.shown}/best.yaml   ({shlex.join(train)})")
     same = [text for text in call.overrides if key_of(text).split(".")[0] in SAME]
     print(f"search  {shlex.join(['nas', 'search', *same, 'evaluator=supernet', f'evaluator.weights={run.shown}'])}")

@@ -177,7 +177,8 @@ class SupernetEvaluator:
                 self._settings.made_strategy(), job.seed, checkpoint=kept, scoring=self._settings.scoring(), start=self._begun(job),
                 report=lambda step, steps, metrics: report(job.number, step, steps, metrics),
             )  # fmt: skip
-            more = {"valid": fit.metrics, "train_s": fit.train_s, "curve": fit.curve}
+            chosen = net.chosen(self._settings.made_strategy(), fit)
+            more = {"valid": fit.metrics, "train_s": fit.train_s, "curve": fit.curve, "chosen": chosen and list(chosen)}
             save_supernet(folder / FILE, fit.params, {**record, **more})
         kept.clear()
         return folder / FILE

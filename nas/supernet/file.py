@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nas.arch import Arch
 from nas.core.jsonio import parse_json
 from nas.core.versions import versions
 from nas.data.dataset import Dataset
@@ -37,7 +38,8 @@ class SupernetFile:
     Args:
         path: The file.
         record: `space` (as `Space.to_plain` gives it), its `fingerprint`, `recipe`, `strategy`, `seed`, `data` (a `DataRecord`),
-            `valid` (metrics of the largest network), `train_s`, `curve` and `versions`.
+            `valid` (metrics of the largest network), `train_s`, `curve`, `chosen` (the genome that the strategy ended with, where it
+            chooses one) and `versions`.
         params: The shared arrays by slot and node, as `Fit.params` of a supernet's training has them.
     """
 
@@ -49,6 +51,12 @@ class SupernetFile:
     def space(self) -> Space:
         """The space, fitted to the images that the weights were trained on."""
         return Space.from_plain(self.record["space"])
+
+    @property
+    def chosen(self) -> Arch | None:
+        """The architecture that the strategy ended with; None where it chooses none."""
+        genome = self.record.get("chosen")
+        return self.space.decode(genome) if genome else None
 
     @property
     def data(self) -> DataRecord:

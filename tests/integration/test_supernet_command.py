@@ -75,6 +75,15 @@ def test_ctrl_c_tells_how_to_resume_and_the_weights_are_those_of_a_calm_run(
     assert same(here / "super", trained.run)
 
 
+def test_a_strategy_that_chooses_leaves_its_network(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_text(here / "few.yaml", dump_yaml(FEW))
+    assert run(["supernet", *COMMON, "recipe.epochs=1", "executor=local", "strategy=rl", "run=super"]) == 0
+    assert "best    super/best.yaml   (nas train arch=super/best.yaml weights=supernet:super)" in capsys.readouterr().out
+    found = load_supernet("super")
+    assert found.chosen is not None
+    assert found.space.encode(nas.load_arch(here / "super" / "best.yaml")) == tuple(found.record["chosen"])
+
+
 @pytest.mark.nightly
 def test_killed_with_its_workers_it_resumes_to_the_same_weights(here: Path) -> None:
     write_text(here / "few.yaml", dump_yaml(FEW))

@@ -9,9 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nas.arch import Arch
 from nas.core.settings import build, check_ranges
 from nas.core.versions import versions
-from nas.core.yamlio import dump_plain, write_text
+from nas.core.yamlio import dump_plain, dump_yaml, write_text
 from nas.data import Dataset, dataset_settings, load_dataset
 from nas.data.described import described
 from nas.data.record import KEY, record_of
@@ -87,11 +88,13 @@ class SupernetResult:
         run: Their folder, with `result.json`, `curve.svg` and the journal; `evaluator.weights=` takes it.
         weights: The file of the weights.
         record: The content of `result.json`.
+        best: The architecture that the strategy chose, as `best.yaml` has it; None where it chooses none.
     """
 
     run: Path
     weights: Path
     record: Mapping[str, JSON]
+    best: Arch | None = None
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -228,12 +231,14 @@ def _trained(plan: _Plan, journal: Journal, run: Run, progress: Progress) -> Sup
     record = {"space": plan.space.name, "networks": plan.space.size, **kept, "dataset": dict(plan.settings["dataset"]),
               **found.record["data"], "versions": versions(), "fidelity": journal.get("ranked")}  # fmt: skip
     _leave(run.folder, record)
+    if found.chosen is not None:
+        write_text(run.folder / "best.yaml", dump_yaml(found.chosen.to_dict()))
     if command.fidelity:
         sampled = Sampled(plan.space, command.fidelity, command.seed, command.fidelity_seeds)
         journal.put("ranked", _fidelity(plan, sampled, journal, run, progress))
         record = {**record, "fidelity": journal.get("ranked")}
         _leave(run.folder, record)
-    return SupernetResult(run.folder, found.path, record)
+    return SupernetResult(run.folder, found.path, record, found.chosen)
 
 
 def _programs(evaluator: SupernetSettings, context: Context) -> str:
