@@ -82,8 +82,9 @@ def _trained(net: Supernet, strategy: str, seed: int, folder: Path) -> SharedWei
             strategy_from({"name": strategy}), seed, report=report, checkpoint=kept, scoring=_scoring(net.dataset)
         )
         save_weights(file, {"params": fit.params, "stats": {}})
+        cpu_s = float(spent.read_text())
         (folder / "training.json").write_text(
-            json.dumps({"train_s": fit.train_s, "metrics": fit.metrics, "curve": fit.curve})
+            json.dumps({"train_s": fit.train_s, "cpu_s": cpu_s, "metrics": fit.metrics, "curve": fit.curve})
         )
     record = json.loads((folder / "training.json").read_text())
     hours, used = record["train_s"] / 3600, record["cpu_s"] / 3600
@@ -150,7 +151,8 @@ def _samples(count: int) -> list[np.ndarray]:
 
 def _tau(values: np.ndarray, truth: np.ndarray, resampled: bool = True) -> tuple[float, float]:
     def of(rows: Any) -> float:
-        return float(kendalltau(values[rows], truth[rows])[0])
+        found: Any = kendalltau(values[rows], truth[rows])
+        return float(found.statistic)
 
     return of(slice(None)), float(np.std([of(rows) for rows in _samples(len(values))])) if resampled else 0.0
 

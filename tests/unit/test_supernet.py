@@ -43,7 +43,7 @@ def trained(net: Supernet, strategy: Any, seed: int = 0, **options: Any) -> Fit:
 
 
 def start(net: Supernet, seed: int = 0) -> SharedWeights:
-    return SharedWeights.initial(net.paths, seed)
+    return SharedWeights.initial(net.paths, seed, zero_gamma=True)
 
 
 def shared(net: Supernet, found: Fit) -> SharedWeights:
