@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nas.arch.graph import Graph
-from nas.convert.fill import Imported, copied, fill
+from nas.convert.fill import Imported, classifier_of, copied, fill
 from nas.convert.keras import import_layers
 from nas.convert.keras_file import read_layers
 from nas.convert.onnx_file import OnnxWeights, read_onnx
@@ -133,14 +133,24 @@ def by_names(given: HostVariables, graph: Graph, seed: int) -> Imported:
 def _same_names(given: HostVariables, start: HostVariables) -> Imported:
     """Arrays by the names of their nodes."""
     known = {node for nodes in start.values() for node in nodes}
-    for node in (node for nodes in given.values() for node in nodes if node not in known):
-        raise ValueError(f"{node}: the architecture has no such layer")
+    unknown, top = [node for nodes in given.values() for node in nodes if node not in known], classifier_of(start)
+    other_task = len(unknown) == 1 and _is_other_top(given, unknown[0], start, top)
+    if unknown and not other_task:
+        raise ValueError(f"{unknown[0]}: the architecture has no such layer")
     variables, fresh = copied(start), []
     for node in start["params"]:
         arrays = {name: a for nodes in given.values() for name, a in nodes.get(node, {}).items()}
-        if not fill(variables, node, arrays, "the file"):
+        if (other_task and node == top) or not fill(variables, node, arrays, "the file"):
             fresh.append(node)
     return Imported(variables, tuple(fresh))
+
+
+def _is_other_top(given: HostVariables, node: str, start: HostVariables, top: str) -> bool:
+    """Whether a file's node is the last layer of another task, such as the logits of a classifier where an embedding stands."""
+    arrays, ours = given["params"].get(node, {}), start["params"][top]
+    if top in given["params"] or node.split("/")[0] != top.split("/")[0] or set(arrays) != set(ours):
+        return False
+    return np.ndim(arrays["kernel"]) == 2 and np.shape(arrays["kernel"])[:-1] == np.shape(ours["kernel"])[:-1]
 
 
 def _convention(origin: str, path: Path, graph: Graph) -> str | None:

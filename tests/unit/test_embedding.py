@@ -11,7 +11,11 @@ import pytest
 
 import small_embedding
 import small_training
+from nas.arch import Block
 from nas.arch.blocks import lower
+from nas.convert import starting_weights
+from nas.nn.network import init
+from nas.nn.weights import save_weights
 from nas.recipe import EmbeddingLoss, Recipe
 from nas.tasks import EMBEDDING, check_recipe, task_of
 from nas.train import Checkpoints, Fit, evaluate, fit
@@ -128,3 +132,28 @@ def test_settings_of_embeddings_are_refused_for_other_tasks_and_labels_for_this(
 def test_values_out_of_range(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EmbeddingLoss(**settings)
+
+
+@pytest.mark.parametrize(
+    "given, wanted, fresh",
+    [
+        (Block.of("classifier"), Block.of("embedding", size=4), "head/embedding"),
+        (Block.of("embedding", size=4), Block.of("classifier"), "head/logits"),
+        (Block.of("classifier", width=6), Block.of("embedding", size=4, width=6), "head/embedding"),
+        (Block.of("classifier", width=6), Block.of("embedding", size=4), None),
+        (Block.of("classifier"), Block.of("embedding", size=4, pool=False), None),
+        (Block.of("mlp", widths=[5]), Block.of("embedding", size=4), None),
+    ],
+)
+def test_the_last_layer_of_another_task_starts_anew(given: Block, wanted: Block, fresh: str | None, tmp_path: Path) -> None:
+    """The others are those of the file; a head of another form is an error."""
+    theirs, graph = (lower(dataclasses.replace(EMBEDDER, head=head)) for head in (given, wanted))
+    save_weights(tmp_path / "weights.npz", variables := init(theirs, 7))
+    if fresh is None:
+        with pytest.raises(ValueError, match=r"weights\.npz: head/\w+(\.\w+)?: the architecture has no such layer"):
+            starting_weights(str(tmp_path / "weights.npz"), graph, 0)
+        return
+    found = starting_weights(str(tmp_path / "weights.npz"), graph, 0)
+    assert found.fresh == (fresh,)
+    for node, arrays in found.variables["params"].items():
+        assert node == fresh or all(np.array_equal(array, variables["params"][node][name]) for name, array in arrays.items())
