@@ -135,7 +135,7 @@ def test_values_out_of_range(settings: dict, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given, wanted, fresh",
+    "given, asked, fresh",
     [
         (Block.of("classifier"), Block.of("embedding", size=4), "head/embedding"),
         (Block.of("embedding", size=4), Block.of("classifier"), "head/logits"),
@@ -145,9 +145,9 @@ def test_values_out_of_range(settings: dict, message: str) -> None:
         (Block.of("mlp", widths=[5]), Block.of("embedding", size=4), None),
     ],
 )
-def test_the_last_layer_of_another_task_starts_anew(given: Block, wanted: Block, fresh: str | None, tmp_path: Path) -> None:
+def test_the_last_layer_of_another_task_starts_anew(given: Block, asked: Block, fresh: str | None, tmp_path: Path) -> None:
     """The others are those of the file; a head of another form is an error."""
-    theirs, graph = (lower(dataclasses.replace(EMBEDDER, head=head)) for head in (given, wanted))
+    theirs, graph = (lower(dataclasses.replace(EMBEDDER, head=head)) for head in (given, asked))
     save_weights(tmp_path / "weights.npz", variables := init(theirs, 7))
     if fresh is None:
         with pytest.raises(ValueError, match=r"weights\.npz: head/\w+(\.\w+)?: the architecture has no such layer"):
