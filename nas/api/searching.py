@@ -135,7 +135,8 @@ def supernet(
     Args:
         space: Name of a space, path of a YAML file, the content of one, or a `Space`.
         dataset: Name, settings, a `Dataset`, or arrays, as `search` takes them; None: digits.
-        strategy: Which candidates a step runs: `uniform`, `fair`, `sandwich`, `attentive` or `rl`, or settings; None: uniform.
+        strategy: Which candidates a step runs: `uniform`, `fair`, `sandwich`, `attentive`, `rl` or `shrinking`, or
+            settings; None: uniform.
         start: Weights of a trained network that the largest one starts from, as `weights` of `train`; its channels are put in the
             order of their importance first. None: initial values.
         recipe: Of the training: a name, settings, or a `Recipe`; None: `supernet`, of 120 epochs.

@@ -8,7 +8,7 @@ ones that matter. Channels that a residual or a gate ties together move together
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -33,7 +33,12 @@ def by_importance(graph: Graph, variables: Variables) -> HostVariables:
         >>> sorted(by_importance(graph, init(graph, seed=0)))
         ['params', 'stats']
     """
-    groups, orders = channel_groups(graph), importance(graph, variables)
+    return reordered(graph, variables, importance(graph, variables))
+
+
+def reordered(graph: Graph, variables: Variables, orders: Mapping[int, np.ndarray]) -> HostVariables:
+    """Variables of the same network, the channels of some groups in another order."""
+    groups = channel_groups(graph)
     out: HostVariables = {"params": {}, "stats": {}}
     for i, node in enumerate(graph.nodes):
         own = orders.get(groups[i])
@@ -57,6 +62,16 @@ def importance(graph: Graph, variables: Variables) -> Mapping[int, np.ndarray]:
     """For each group of channels that may move, as `channel_groups` numbers them: its channels by falling importance."""
     groups = channel_groups(graph)
     needs = needed(graph, graph, groups, moments_of(graph, variables), variables)
+    found: dict[int, np.ndarray] = {}
+    for group, nodes in movable(graph, groups).items():
+        squares = [np.square(np.asarray(variables["params"][node.name]["kernel"], np.float64)) for node in nodes]
+        score = needs.get(group, sum(one.reshape(-1, one.shape[-1]).sum(0) for one in squares))
+        found[group] = np.argsort(-np.asarray(score), kind="stable")
+    return found
+
+
+def movable(graph: Graph, groups: Sequence[int]) -> dict[int, list[Node]]:
+    """The groups of channels that may be put in another order, and what makes each."""
     fixed = {groups[0], *(groups[i] for i in graph.outputs.values())}
     makers: dict[int, list[Node]] = {}
     for i, node in enumerate(graph.nodes):
@@ -64,13 +79,7 @@ def importance(graph: Graph, variables: Variables) -> Mapping[int, np.ndarray]:
             fixed |= {groups[i], *(groups[j] for j in node.inputs)}
         if makes_channels(node):
             makers.setdefault(groups[i], []).append(node)
-    found: dict[int, np.ndarray] = {}
-    for group, nodes in makers.items():
-        if group not in fixed:
-            squares = [np.square(np.asarray(variables["params"][node.name]["kernel"], np.float64)) for node in nodes]
-            score = needs.get(group, sum(one.reshape(-1, one.shape[-1]).sum(0) for one in squares))
-            found[group] = np.argsort(-np.asarray(score), kind="stable")
-    return found
+    return {group: nodes for group, nodes in makers.items() if group not in fixed}
 
 
 def _in_order(graph: Graph, node: Node) -> bool:

@@ -69,21 +69,26 @@ class Functions:
         return (jnp.zeros(()) if self.unit.first else dx), grads
 
     def end(self, slots: Slots, pairs: Mixed, x: Array, key: Array, step: Array, random: Draws,
-            taught: Array | None = None) -> tuple[Array, Array, Array, Slots]:  # fmt: skip
+            taught: Array | None = None, beside: bool = False) -> tuple[Array, Array, Array, Slots]:  # fmt: skip
         """The last unit both ways: (loss, outputs, gradient of its input, gradients of its slots).
 
-        taught: outputs of another candidate, which the loss then follows in place of the targets.
+        taught: outputs of another candidate, which the loss then follows in place of the targets; `beside`: beside them.
         """
         alone = replace(self.recipe, distill=1.0, temperature=1.0)
 
         def loss_of(slots: Slots, x: Array) -> tuple[Array, Array]:
             logits = self._outputs(self._run(slots, x, key, step, random)[0])
-            if taught is not None:
-                return self.task.distill(logits, taught, jnp.zeros(len(x)), alone).mean(), logits
-            return training_loss(self.task, self.recipe, logits, pairs).mean(), logits
+            parts = [] if taught is None else [self.task.distill(logits, taught, jnp.zeros(len(x)), alone).mean()]
+            if taught is None or beside:
+                parts.append(training_loss(self.task, self.recipe, logits, pairs).mean())
+            return sum(parts[1:], parts[0]), logits
 
         (loss, logits), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(slots, x)
         return loss, logits, dx, grads
+
+    def end_beside(self, *args: Any) -> tuple[Array, Array, Array, Slots]:
+        """As `end`, by the targets and another candidate's outputs."""
+        return self.end(*args, beside=True)
 
     def observe(self, slots: Slots, widths: Array, x: Array) -> tuple[Array, Packed]:
         """(output, statistics of the batch): in training mode, but that nothing is dropped."""

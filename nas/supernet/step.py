@@ -22,9 +22,10 @@ from nas.recipe import Recipe
 from nas.records import JSON
 from nas.space import Genome
 from nas.supernet.paths import Path, Placed, Unit
-from nas.supernet.programs import Functions, Made, Own, sized, updated
+from nas.supernet.programs import Functions, Made, Own, begun, sized, updated
 from nas.supernet.scoring import Scorer
-from nas.supernet.strategies import Candidates, Strategy, Turn
+from nas.supernet.sorting import hidden_orders, with_orders
+from nas.supernet.strategies import Candidates, Changes, Strategy, Turn
 from nas.supernet.weights import SharedWeights
 from nas.tasks import MetricState, Mixed
 from nas.train.optim import Tree
@@ -33,7 +34,10 @@ from nas.train.state import State
 from nas.train.trainer import Trainer
 
 VALID = 1  # which random numbers of a step draw its validation images
-STRATEGY = "strategy"  # under which a training's statistics hold what its strategy keeps
+STRATEGY, TEACHER = (
+    "strategy",
+    "teacher",
+)  # under which a training's statistics hold what its strategy keeps, and its teacher
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,8 @@ class SupernetTrainer(Trainer):
     def result(self, state: State) -> HostVariables:
         assert self.scorer is not None
         slots = jax.tree.map(np.array, state.ema[0] if state.ema else state.params)
-        stats = {STRATEGY: {name: np.array(array) for name, array in state.stats.items()}} if state.stats else {}
+        kept = {name: np.array(array) for name, array in state.stats.get(STRATEGY, {}).items()}
+        stats = {STRATEGY: kept} if kept else {}
         return {**SharedWeights(self.scorer.paths, slots).variables(), "stats": stats}
 
     def scored(self, state: State) -> Tree:
@@ -80,34 +85,59 @@ class Stepper:
         self._among, self._strategy, self._cost = among, strategy, cost
 
     def __call__(self, state: State, images: AnyArray, targets: AnyArray) -> tuple[State, Array]:
+        strategy, turn = self._strategy, self._turn(state)
+        state = self._changed(state, strategy.changes(turn))
         step, key = np.int32(state.step), state.key
         x, pairs = self._mixed(images, targets, key, step)
 
-        def passing(genome: Genome) -> tuple[_Pass, Array]:
-            run = _Pass(self._net, self._net.paths.path(genome), state.params, key, step)
+        def passing(genome: Genome, params: Mapping[str, Tree] = state.params) -> tuple[_Pass, Array]:
+            run = _Pass(self._net, self._net.paths.path(genome), params, key, step)
             return run, self._sized(x, run.path.side)
 
-        def loss_of(genome: Genome) -> float:
-            run, seen = passing(genome)
-            return run.loss(seen, pairs)
+        def answers(genome: Genome, params: Mapping[str, Tree] = state.params) -> tuple[Array, Array]:
+            run, seen = passing(genome, params)
+            return run.answers(seen, pairs)
 
-        turn = self._turn(state)
+        teacher = strategy.teacher(turn)
+        taught = None if teacher is None else answers(teacher, state.stats[TEACHER])[1]
         grads: dict[str, Tree] = {}
-        losses, taught = [], None
-        for genome in self._strategy.genomes(replace(turn, loss=loss_of)):
+        losses = []
+        for genome in strategy.genomes(replace(turn, loss=lambda genome: float(answers(genome)[0]))):
             run, seen = passing(genome)
-            loss, outputs = run(seen, pairs, grads, taught)
-            taught = outputs if self._strategy.distills and taught is None else taught
+            loss, outputs = run(seen, pairs, grads, taught, teacher is not None)
+            taught = outputs if strategy.distills and taught is None else taught
             losses.append(loss)
         state = self._updated(state, self._scaled(grads, len(losses)), step)
-        kept = self._strategy.learned(replace(turn, quality=partial(self._quality, state.params, turn)))
-        return state._replace(stats=dict(kept)), sum(losses[1:], losses[0]) / len(losses)
+        kept = strategy.learned(replace(turn, quality=partial(self._quality, state.params, turn)))
+        stats = {**state.stats, STRATEGY: dict(kept)} if kept else state.stats
+        return state._replace(stats=stats), sum(losses[1:], losses[0]) / len(losses)
+
+    def _changed(self, state: State, changes: Changes) -> State:
+        """The state before a step as the strategy wants it."""
+        if not changes.teacher and changes.inner is None:
+            return state
+        full = self._strategy.full(self._among)
+        if changes.teacher:
+            state = state._replace(stats={**state.stats, TEACHER: copied(state.params, self._net.paths.path(full))})
+        if changes.inner is None:
+            return state
+
+        def weights(slots: Mapping[str, Tree]) -> SharedWeights:
+            return SharedWeights(self._net.paths, jax.tree.map(np.asarray, dict(slots)))
+
+        orders = hidden_orders(weights(state.params), full, changes.inner)
+        params, *ema = (dict(with_orders(weights(slots), full, orders).slots) for slots in (state.params, *state.ema))
+        owns = {slot: begun(self._net.recipe, packed) for slot, packed in params.items()}
+        opt = {slot: own.opt for slot, own in owns.items()}
+        averages = tuple(jax.tree.map(lambda a: jnp.array(a, copy=True), one) for one in ema)
+        return state._replace(params={slot: own.params for slot, own in owns.items()}, opt=opt, ema=averages)
 
     def _quality(self, params: Mapping[str, Tree], turn: Turn, genome: Genome, images: int) -> float:
         return self._net.quality(params, turn.rng(VALID), genome, images)
 
     def _turn(self, state: State) -> Turn:
-        trainer, kept = self._trainer, {name: np.asarray(array) for name, array in state.stats.items()}
+        trainer = self._trainer
+        kept = {name: np.asarray(array) for name, array in state.stats.get(STRATEGY, {}).items()}
         return Turn(self._among, trainer.seed, int(state.step), trainer.horizon, trainer.rows, kept, cost=self._cost)
 
     def _scaled(self, grads: dict[str, Tree], candidates: int) -> dict[str, Tree]:
@@ -146,6 +176,12 @@ def _made_update(recipe: Recipe, steps: int, own: Own, grad: Tree, step: np.int3
     return lambda own, grads, step: updated(recipe, steps, own, grads, step), (own, grad, step)
 
 
+def copied(slots: Mapping[str, Tree], path: Path) -> dict[str, Tree]:
+    """The arrays that a candidate takes, which an update of theirs does not take over."""
+    used = {slot for placed in path.placed for slot in placed.slots}
+    return {slot: jax.tree.map(lambda a: jnp.array(a, copy=True), slots[slot]) for slot in sorted(used)}
+
+
 @dataclass(frozen=True, eq=False)
 class _Pass:
     """One candidate on one batch, both ways."""
@@ -156,15 +192,17 @@ class _Pass:
     key: Array
     step: np.int32
 
-    def __call__(self, x: Array, pairs: Mixed, grads: dict[str, Tree], taught: Array | None) -> tuple[Array, Array]:
-        """Adds the candidate's gradients to `grads`, and gives (loss, outputs)."""
+    def __call__(
+        self, x: Array, pairs: Mixed, grads: dict[str, Tree], taught: Array | None, beside: bool = False
+    ) -> tuple[Array, Array]:
+        """Adds the candidate's gradients to `grads`, and gives (loss, outputs). taught, beside: as `Functions.end` has them."""
         *before, end = self.path.placed
         pulls = []
         for placed in before:
             y, pull = self._forward(placed, x)
             pulls.append((x.shape, pull))
             x = y
-        loss, outputs, g, own = self._end(end, x, pairs, taught)
+        loss, outputs, g, own = self._end(end, x, pairs, taught, beside)
         _add(grads, end, own)
         for placed in reversed(before):
             shape, pull = pulls.pop()
@@ -173,23 +211,26 @@ class _Pass:
             _add(grads, placed, own)
         return loss, outputs
 
-    def loss(self, x: Array, pairs: Mixed) -> float:
-        """The candidate's loss against the targets."""
+    def answers(self, x: Array, pairs: Mixed) -> tuple[Array, Array]:
+        """(the candidate's loss against the targets, its outputs), in training mode."""
         *before, end = self.path.placed
         for placed in before:
             x, _ = self._forward(placed, x)
-        return float(self._end(end, x, pairs, None)[0])
+        return self._end(end, x, pairs, None)[:2]
 
     def _forward(self, placed: Placed, x: Array) -> tuple[Array, Any]:
         args = _slots(self.params, placed), x, self.key, self.step, placed.draws
         made = partial(self._made, placed.unit, "forward", args)
         return self.net.programs.get((placed.unit, "forward", x.shape), made)(*args)
 
-    def _end(self, placed: Placed, x: Array, pairs: Mixed, taught: Array | None) -> tuple[Array, Array, Array, Any]:
+    def _end(
+        self, placed: Placed, x: Array, pairs: Mixed, taught: Array | None, beside: bool = False
+    ) -> tuple[Array, Array, Array, Any]:
         args = _slots(self.params, placed), pairs, x, self.key, self.step, placed.draws
         args = args if taught is None else (*args, taught)
-        made = partial(self._made, placed.unit, "end", args)
-        return self.net.programs.get((placed.unit, "end", x.shape, taught is None), made)(*args)
+        what = "end_beside" if beside else "end"
+        made = partial(self._made, placed.unit, what, args)
+        return self.net.programs.get((placed.unit, what, x.shape, taught is None), made)(*args)
 
     def _functions(self, unit: Unit) -> Functions:
         return Functions(unit, self.net.recipe, self.net.task)

@@ -24,13 +24,13 @@ from nas.space import Genome, Space
 from nas.supernet.paths import Paths
 from nas.supernet.programs import Own, Programs, begun
 from nas.supernet.scoring import Scorer, Scoring
-from nas.supernet.step import STRATEGY, Stepper, SupernetTrainer
+from nas.supernet.step import STRATEGY, TEACHER, Stepper, SupernetTrainer, copied
 from nas.supernet.strategies import Candidates, Kept, Strategy
 from nas.supernet.weights import SharedWeights
 from nas.tasks import Task, check_fit, check_own, check_recipe, task_of
 from nas.train.checkpoint import Checkpoints
 from nas.train.loop import Fit, Report, finish, silent
-from nas.train.optim import Layout
+from nas.train.optim import Layout, Tree
 from nas.train.score import Score
 from nas.train.state import State
 from nas.train.trainer import Program
@@ -129,20 +129,27 @@ class Supernet:
             trainer = replace(trainer, about={**trainer.about, "steps": trainer.horizon})
         key = jax.random.key(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
         owns = {slot: begun(self.recipe, params) for slot, params in slots.items()}
-        state = _state(owns, strategy.start(self.candidates), bool(self.recipe.ema), key)
+        state = _state(owns, self._kept(strategy, slots), bool(self.recipe.ema), key)
         step, score = (
             Stepper(trainer, self.candidates, strategy, costs),
             cast("Score", None),
         )  # the trainer scores by itself
         return finish(trainer, Program(step, score, time.perf_counter() - began, None), state, report)
 
+    def _kept(self, strategy: Strategy, slots: Mapping[str, Tree]) -> dict[str, Tree]:
+        """What a strategy has in a training's state before the first step, the weights of its teacher among it."""
+        kept = {STRATEGY: dict(strategy.start(self.candidates))}
+        if strategy.keeps_teacher:
+            kept[TEACHER] = copied(slots, self.paths.path(strategy.full(self.candidates)))
+        return {name: tree for name, tree in kept.items() if tree}
+
     def chosen(self, strategy: Strategy, fit: Fit) -> Genome | None:
         """The architecture that a training by the strategy ended with; None where the strategy chooses none."""
         return strategy.chosen(self.candidates, cast("Kept", fit.stats.get(STRATEGY, {})))
 
 
-def _state(owns: Mapping[str, Own], kept: Kept, ema: bool, key: Array) -> State:
+def _state(owns: Mapping[str, Own], kept: dict[str, Tree], ema: bool, key: Array) -> State:
     params = {slot: own.params for slot, own in owns.items()}
     opt = {slot: own.opt for slot, own in owns.items()}
     averages = ({slot: own.ema for slot, own in owns.items()},) if ema else ()
-    return State(params, dict(kept), opt, averages, np.int32(0), key)
+    return State(params, kept, opt, averages, np.int32(0), key)

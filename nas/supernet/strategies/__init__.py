@@ -7,14 +7,16 @@ from typing import Any
 
 from nas.core.settings import build, nearest
 from nas.supernet.strategies.attentive import Attentive
-from nas.supernet.strategies.base import Candidates, Kept, Strategy, Turn
+from nas.supernet.strategies.base import Candidates, Changes, Kept, Strategy, Turn
 from nas.supernet.strategies.fair import Fair
 from nas.supernet.strategies.rl import Rl
 from nas.supernet.strategies.sandwich import Sandwich
+from nas.supernet.strategies.shrinking import Shrinking
 from nas.supernet.strategies.uniform import Uniform
 
 STRATEGIES: dict[str, type[Any]] = {
     "uniform": Uniform, "fair": Fair, "sandwich": Sandwich, "attentive": Attentive, "rl": Rl,
+    "shrinking": Shrinking,
 }  # fmt: skip
 
 
@@ -31,5 +33,6 @@ def strategy_from(data: Mapping[str, Any]) -> Strategy:
 
 
 __all__ = [
-    "STRATEGIES", "Attentive", "Candidates", "Fair", "Kept", "Rl", "Sandwich", "Strategy", "Turn", "Uniform", "strategy_from",
+    "STRATEGIES", "Attentive", "Candidates", "Changes", "Fair", "Kept", "Rl", "Sandwich", "Shrinking", "Strategy", "Turn",
+    "Uniform", "strategy_from",
 ]  # fmt: skip

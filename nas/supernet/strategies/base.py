@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from nas.space import Genome, Space
 
 DRAWS = 4  # of a seed: which stream of random numbers is the strategy's
 CLIMB_FROM = 64
+WIDTHS = ("width", "expand", "hidden")  # keys of blocks that say how many filters there are
 Kept: TypeAlias = Mapping[str, np.ndarray]  # what a strategy keeps from step to step, float32 or int32
 
 
@@ -57,6 +58,17 @@ class Turn:
         return np.random.default_rng([self.seed, DRAWS, self.step, *more])
 
 
+class Changes(NamedTuple):
+    """What a strategy wants done to the weights before a step.
+
+    teacher: whether the largest network as it is now becomes the teacher. inner: a candidate whose hidden channels stay the first ones
+    while those of the largest network are sorted by importance; None: they are not sorted.
+    """
+
+    teacher: bool = False
+    inner: Genome | None = None
+
+
 class Strategy:
     """Settings, and the candidates of each step.
 
@@ -66,12 +78,26 @@ class Strategy:
             function. BigNAS has it (arXiv:2003.11142); without it single paths learn nothing for the first epoch.
         averages: Whether the gradients of a step's candidates are averaged, not summed.
         scheduled: Whether it depends on how many steps there are.
+        keeps_teacher: Whether the weights of the largest network at some step are kept, to teach candidates beside the labels.
     """
 
     distills: ClassVar[bool] = False
     zero_gamma: ClassVar[bool] = True
     averages: ClassVar[bool] = False
     scheduled: ClassVar[bool] = False
+    keeps_teacher: ClassVar[bool] = False
+
+    def changes(self, turn: Turn) -> Changes:
+        """What is done to the weights before a step."""
+        return Changes()
+
+    def teacher(self, turn: Turn) -> Genome | None:
+        """The candidate that teaches those of a step with the weights that were kept; None: labels alone teach."""
+        return None
+
+    def full(self, among: Candidates) -> Genome:
+        """The largest network."""
+        return among.largest
 
     def genomes(self, turn: Turn) -> Sequence[Genome]:
         """The candidates of a step."""

@@ -11,10 +11,9 @@ import numpy as np
 from nas.core.settings import check_ranges
 from nas.objectives.rewards import absolute_reward
 from nas.space import Genome, Hole, Space
-from nas.supernet.strategies.base import Candidates, Kept, Strategy, Turn
+from nas.supernet.strategies.base import WIDTHS, Candidates, Kept, Strategy, Turn
 from nas.supernet.strategies.fair import dealt
 
-WIDTHS = ("width", "expand", "hidden")  # keys of blocks that say how many filters there are
 DECAY, EPSILON = 0.999, 1e-8  # of Adam, which has no momentum
 TRIES = 100
 Warm = Literal["filters", "operations"]
