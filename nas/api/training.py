@@ -54,8 +54,8 @@ def train(
         batch: Images a step; in place of the recipe's.
         lr: The highest learning rate; in place of the recipe's.
         resolution: Image size of the network in pixels; None: the dataset's.
-        weights: To start from: a weights.npz, keras:<file>, a state dict of PyTorch (.pth, .safetensors, .npz), an .onnx, or imagenet:
-            published weights of an installed package.
+        weights: To start from: a weights.npz, keras:<file>, a state dict of PyTorch (.pth, .safetensors, .npz), an .onnx, imagenet:
+            published weights of an installed package, or supernet:<folder of a supernet>: the network's own part of shared weights.
         normalization: Mean and std of images / 255, as `{"mean": [..], "std": [..]}`, or whose; None: those that `weights` were
             trained with, where known, else the dataset's.
         teacher: A trained network to learn from: a bundle, the folder of a training or search.

@@ -128,14 +128,9 @@ def test_a_search_that_trains_them_first_is_one_that_takes_them(here: Path) -> N
     assert given.best is not None
 
 
-def test_a_member_of_the_front_is_trained_further(here: Path, trained: nas.SupernetResult, capsys: pytest.CaptureFixture[str]) -> None:
-    nas.search(evaluator={"name": "supernet", "weights": str(trained.run)}, executor="local", run="found", **SEARCH)
-    common = ["arch=found/best.yaml", "dataset.resolution=8", "dataset.train_size=100", "recipe=quick", "recipe.epochs=1", "run=net"]
-    assert run(["train", *common, f"weights=supernet:{trained.run}"]) == 0
-    assert f"weights of supernet:{trained.run}" in capsys.readouterr().out
-
-
-def test_members_of_the_front_have_three_figures(here: Path, trained: nas.SupernetResult) -> None:
+def test_members_of_the_front_have_three_figures_and_are_trained_further(
+    here: Path, trained: nas.SupernetResult, capsys: pytest.CaptureFixture[str]
+) -> None:
     taken: dict[str, Any] = {"evaluator": {"name": "supernet", "weights": str(trained.run)}, "executor": "local", "run": "found",
                              "recipe": {"epochs": 2}, **SEARCH}  # fmt: skip
     nas.search(**taken)
@@ -158,6 +153,9 @@ def test_members_of_the_front_have_three_figures(here: Path, trained: nas.Supern
     again: list[str] = []
     nas.search(**taken, search=asked, progress=lambda update: again.append(update.text))
     assert any("this run is finished" in line for line in again)
+    common = ["arch=found/best.yaml", *COMMON[1:], "recipe=quick", "recipe.epochs=1", "run=net"]
+    assert run(["train", *common, f"weights=supernet:{trained.run}"]) == 0
+    assert f"weights of supernet:{trained.run}" in capsys.readouterr().out
 
 
 def test_images_are_made_ready_as_the_weights_know_them(here: Path) -> None:
