@@ -87,7 +87,9 @@ class SupernetSettings(EvaluatorSettings):
         from nas.supernet.file import file_digest, load_supernet
 
         if self.weights is None:
-            return [Job(0, "", data=self._begins(self.net(context)))]
+            net = self.net(context)
+            net.check(self.made_strategy())
+            return [Job(0, "", data=self._begins(net))]
         with _named("evaluator.weights"):
             found = load_supernet(self.weights)
             found.check(Space.from_plain(context.space), context.dataset)

@@ -25,7 +25,7 @@ from nas.supernet.paths import Paths
 from nas.supernet.programs import Own, Programs, begun
 from nas.supernet.scoring import Scorer, Scoring
 from nas.supernet.step import STRATEGY, TEACHER, Stepper, SupernetTrainer, copied
-from nas.supernet.strategies import Candidates, Kept, Strategy
+from nas.supernet.strategies import STRATEGIES, Candidates, Kept, Strategy
 from nas.supernet.weights import SharedWeights
 from nas.tasks import Task, check_fit, check_own, check_recipe, task_of
 from nas.train.checkpoint import Checkpoints
@@ -112,11 +112,20 @@ class Supernet:
     def scorer(self, scoring: Scoring) -> Scorer:
         return Scorer(self.paths, self.programs, self.dataset, self.recipe, self.task, scoring)
 
+    def check(self, strategy: Strategy) -> None:
+        """Raises ValueError where the strategy cannot train these weights, naming the setting."""
+        name = next((name for name, one in STRATEGIES.items() if type(strategy) is one), type(strategy).__name__)
+        if (strategy.distills or strategy.keeps_teacher) and not self.task.distills:
+            raise ValueError(f"strategy: {name} lets one network teach another, which the task {self.task.name} has no loss for")
+        if strategy.scheduled and self.recipe.patience:
+            raise ValueError(f"recipe.patience: strategy={name} needs all of its steps; leave it at 0, got {self.recipe.patience}")
+
     def fit(
         self, strategy: Strategy, seed: int, *, report: Report, checkpoint: Checkpoints | None, scoring: Scoring,
         start: SharedWeights | None = None, cost: Callable[[Genome], float] | None = None,
     ) -> Fit:  # fmt: skip
         """Trains the weights, as `train_supernet` says."""
+        self.check(strategy)
         began = time.perf_counter()
         costs = functools.cache(cost or (lambda genome: float(self.candidates.macs([genome])[0])))
         slots = (start or SharedWeights.initial(self.paths, seed, strategy.zero_gamma)).slots

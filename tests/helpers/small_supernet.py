@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nas.arch.blocks import lower
+from nas.nn.network import init
 from nas.space import Genome, Space
-from nas.supernet.strategies import Strategy, Turn
+from nas.supernet.paths import Paths
+from nas.supernet.strategies import Candidates, Strategy, Turn
+from nas.supernet.weights import SharedWeights
 
 ELASTIC: dict[str, Any] = {
     "name": "elastic",
@@ -52,3 +56,10 @@ class Only(Strategy):
 
     def genomes(self, turn: Turn) -> Sequence[Genome]:
         return self.listed
+
+
+def start_of(paths: Paths, among: Candidates) -> SharedWeights:
+    """Initial values with a classifier that is not 0."""
+    network = init(lower(among.space.decode(among.largest)), 1)["params"]
+    return SharedWeights.initial(paths, 0).with_network(among.largest, network)
+

@@ -1,51 +1,33 @@
 """The laws that each strategy of a supernet draws candidates by, and the settings that it refuses."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from nas.arch.blocks import lower
 from nas.core.yamlio import read_yaml
-from nas.nn.network import apply, init
-from nas.nn.weights import Arrays
-from nas.recipe import Recipe
 from nas.space import Genome, Space, load_space
-from nas.supernet.paths import Paths
-from nas.supernet.scoring import Scoring
-from nas.supernet.sorting import hidden_orders, with_orders
 from nas.supernet.strategies import (
     STRATEGIES,
     Attentive,
     Candidates,
-    Changes,
     Fair,
     Kept,
     Rl,
     Sandwich,
-    Shrinking,
-    Strategy,
     Turn,
     Uniform,
     strategy_from,
 )
 from nas.supernet.strategies.rl import filters_of
-from nas.supernet.training import Supernet
-from nas.supernet.weights import SharedWeights
-from nas.train import Checkpoints
-from nas.train.loop import Fit
-from small_supernet import FEW, Only, elastic, few
-from small_training import dataset
+from small_supernet import FEW, elastic
 
 CONF = Path(__file__).parents[2] / "conf" / "strategy"
 SPACE = elastic()
 AMONG = Candidates(SPACE)
-PROJECT = "stages.0.0/project.conv"
 SMALL, LARGE = AMONG.smallest, AMONG.largest
 
 
@@ -137,100 +119,6 @@ def test_targets_of_size_are_uniform_over_the_range() -> None:
     assert share == pytest.approx([0.25] * 4, abs=0.08)
 
 
-def test_shrinking_opens_kernels_then_depths_then_widths() -> None:
-    strategy = Shrinking(shares=(2, 1, 1, 1, 1, 1))
-    phases = [strategy.phase(step, 70) for step in range(70)]
-    assert np.bincount(phases).tolist() == [20, 10, 10, 10, 10, 10]
-    assert phases == sorted(phases)
-    full = strategy.full(AMONG)
-    assert full == LARGE
-    seen: dict[int, set[tuple[str, Any]]] = {phase: set() for phase in range(6)}
-    for seed in range(5):
-        for step in range(70):
-            genomes = strategy.genomes(Turn(AMONG, seed, step, 70))
-            assert len(genomes) == strategy.candidates[phases[step]]
-            for genome in genomes:
-                seen[phases[step]] |= named(genome)
-    kernels, depths = {("kernel", 3), ("kernel", 5)}, {("repeat", 1), ("repeat", 2)}
-    widths = {("width", 4), ("width", 6), ("width", 8), ("width", 12), *(("expand", one) for one in (1, 2, 3))}
-    largest = named(full)
-    assert seen[0] == largest
-    assert kernels <= seen[1]
-    assert not (seen[1] - largest) & (depths | widths)
-    assert depths <= seen[2]
-    assert not (seen[2] - largest) & widths
-    assert seen[4] & widths == widths - {("expand", 1)}
-    assert widths <= seen[5]
-
-
-def named(genome: Genome) -> set[tuple[str, Any]]:
-    """(key, option) of each choice that a candidate has, those of whole blocks left out."""
-    chosen = zip(SPACE.genes, genome, SPACE.active(genome), strict=True)
-    return {
-        (gene.name.rsplit(".", 1)[-1], gene.options[option])
-        for gene, option, on in chosen
-        if on and "block" not in gene.name
-    }
-
-
-def test_the_teacher_is_kept_after_the_first_phase_and_channels_are_sorted_where_widths_open() -> None:
-    strategy, changed = Shrinking(shares=(2, 1, 1, 1, 1, 1)), {}
-    for step in range(7):
-        turn = Turn(AMONG, 0, step, 7)
-        assert strategy.teacher(turn) == (LARGE if step >= 2 else None)
-        changed[step] = strategy.changes(turn)
-    inner = strategy.full(AMONG, 4)
-    expected = {2: Changes(teacher=True), 5: Changes(inner=LARGE), 6: Changes(inner=inner)}
-    assert changed == {**dict.fromkeys(range(7), Changes()), **expected}
-    expands = [
-        SPACE.genes[i].options[option] for i, option in enumerate(inner) if SPACE.genes[i].name.endswith("expand")
-    ]
-    assert set(expands) == {2}
-
-
-HIDDEN = {
-    "name": "hidden",
-    "resolution": 6,
-    "stem": {"op": "conv", "width": 4, "act": "relu"},
-    "stages": [{"op": "mbconv", "width": 4, "kernel": {"one_of": [3, 5]}, "expand": {"one_of": [2, 3, 4]}, "se": 0.5}],
-    "head": {"op": "classifier", "width": {"one_of": [8, 12]}},
-}
-
-
-def test_sorted_channels_change_no_function_and_the_most_read_come_first() -> None:
-    space = Space.from_dict(HIDDEN, "hidden").fit(6, 1, 3)
-    among, strategy = Candidates(space), Shrinking()
-    largest, inner = strategy.full(among), strategy.full(among, 4)
-    weights = start_of(Paths.of(space, False), among)
-    networks = {genome: network_of(space, genome) for genome in (largest, inner)}
-    for kept, unchanged in ((largest, [largest]), (inner, [largest, inner])):
-        after = with_orders(weights, largest, hidden_orders(weights, largest, kept))
-        for genome in unchanged:
-            before, ours = (networks[genome](one.params_of(genome)) for one in (weights, after))
-            np.testing.assert_allclose(ours, before, atol=1e-4)
-        read = np.abs(after.params_of(largest)[PROJECT]["kernel"]).sum((0, 1, 3))
-        width = weights.params_of(kept)[PROJECT]["kernel"].shape[2]
-        assert (width, len(read)) == (16 if kept == largest else 12, 16)
-        assert all((np.diff(part) <= 0).all() for part in (read[:width], read[width:]))
-        assert sorted(read) == pytest.approx(
-            sorted(np.abs(weights.params_of(largest)[PROJECT]["kernel"]).sum((0, 1, 3)))
-        )
-
-
-def network_of(space: Space, genome: Genome) -> Callable[[Arrays], np.ndarray]:
-    """Weights -> logits, with statistics of the batch."""
-    graph = lower(space.decode(genome))
-    stats, images = init(graph, 0)["stats"], jnp.array(np.random.default_rng(0).normal(size=(8, 6, 6, 1)), jnp.float32)
-    run = jax.jit(lambda params: apply(graph, params, stats, images, train=True, momentum=0)[0])
-    return lambda params: np.asarray(run(params))
-
-
-def start_of(paths: Paths, among: Candidates) -> SharedWeights:
-    """Initial values with a classifier that is not 0."""
-    network = init(lower(among.space.decode(among.largest)), 1)["params"]
-    return SharedWeights.initial(paths, 0).with_network(among.largest, network)
-
-
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_file_of_a_strategy_lists_its_settings_as_they_are_by_default(name: str) -> None:
     listed = read_yaml(CONF / f"{name}.yaml")
@@ -318,65 +206,3 @@ def test_what_the_policy_ends_with_is_never_a_forbidden_combination() -> None:
     kept = {**strategy.start(forbidding), "logits": best}
     assert strategy.chosen(forbidding, {**kept, "logits": best[:, ::-1]}) == (0, 0)
     assert strategy.chosen(forbidding, kept) in ((0, 1), (1, 0))
-
-
-@pytest.fixture(scope="module")
-def net() -> Supernet:
-    return Supernet(few(), dataset(), Recipe(epochs=2, batch=32, lr=0.05, norm_warmup=False, schedule="constant"))
-
-
-def trained(net: Supernet, strategy: Strategy, **options: Any) -> Fit:
-    scoring = Scoring(calibration_images=64, batch=32)
-    return net.fit(strategy, 0, **{"report": lambda *_: None, "checkpoint": None, "scoring": scoring, **options})
-
-
-LEARNING = [Attentive(draws=2), Rl(learning_rate=3), Shrinking(shares=(1, 1, 0, 0, 1, 1))]
-
-
-@pytest.mark.parametrize("strategy", LEARNING, ids=lambda one: type(one).__name__)
-def test_a_training_that_was_stopped_resumes_to_the_same_weights(
-    net: Supernet, strategy: Strategy, tmp_path: Path
-) -> None:
-    """What a strategy sees of the weights and what it keeps are the same too."""
-
-    class Killed(Exception):
-        pass
-
-    def kill(step: int, steps: int, metrics: dict[str, float]) -> None:
-        if metrics.get("epoch") == 1:
-            raise Killed
-
-    kept = Checkpoints(tmp_path / "kept")
-    with pytest.raises(Killed):
-        trained(net, strategy, checkpoint=kept, report=kill)
-    resumed, whole = trained(net, strategy, checkpoint=kept), trained(net, strategy)
-    assert resumed.curve == whole.curve
-    jax.tree.map(np.testing.assert_array_equal, (resumed.params, resumed.stats), (whole.params, whole.stats))
-    assert net.chosen(strategy, resumed) == net.chosen(strategy, whole)
-    if strategy.scheduled:
-        longer = Supernet(net.space, net.dataset, dataclasses.replace(net.recipe, epochs=3), programs=net.programs)
-        with pytest.raises(ValueError, match="checkpoints of another training, steps was"):
-            trained(longer, strategy, checkpoint=kept)
-
-
-def test_candidates_learn_from_labels_and_from_the_largest_network_as_it_was(net: Supernet) -> None:
-    """With next to no learning rate that is the network itself, which adds nothing, and something for another candidate."""
-    still = Supernet(
-        net.space, net.dataset, dataclasses.replace(net.recipe, lr=1e-9, weight_decay=0.0), programs=net.programs
-    )
-    largest, smallest = still.candidates.largest, still.candidates.smallest
-    begun = start_of(still.paths, still.candidates)
-
-    @dataclasses.dataclass(frozen=True)
-    class Taught(Shrinking):
-        shares: tuple[float, ...] = (1, 1, 0, 0, 0, 0)
-        only: Genome = ()
-
-        def genomes(self, turn: Turn) -> list[Genome]:
-            return [self.only]
-
-    for genome in (largest, smallest):
-        taught, alone = (trained(still, one, start=begun).curve for one in (Taught(only=genome), Only((genome,))))
-        assert taught[0]["train_loss"] == pytest.approx(alone[0]["train_loss"], rel=1e-5)
-        more = taught[1]["train_loss"] - alone[1]["train_loss"]
-        assert more == pytest.approx(0, abs=1e-4) if genome == largest else more > 1e-3

@@ -1,0 +1,116 @@
+"""Shrinking opens options in phases, and sorts hidden channels before widths open."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from nas.arch.blocks import lower
+from nas.nn.network import apply, init
+from nas.nn.weights import Arrays
+from nas.space import Genome, Space
+from nas.supernet.paths import Paths
+from nas.supernet.sorting import hidden_orders, with_orders
+from nas.supernet.strategies import (
+    Candidates,
+    Changes,
+    Shrinking,
+    Turn,
+)
+from small_supernet import elastic, start_of
+
+SPACE = elastic()
+AMONG = Candidates(SPACE)
+LARGE = AMONG.largest
+PROJECT = "stages.0.0/project.conv"
+
+
+def test_shrinking_opens_kernels_then_depths_then_widths() -> None:
+    strategy = Shrinking(shares=(2, 1, 1, 1, 1, 1))
+    phases = [strategy.phase(step, 70) for step in range(70)]
+    assert np.bincount(phases).tolist() == [20, 10, 10, 10, 10, 10]
+    assert phases == sorted(phases)
+    full = strategy.full(AMONG)
+    assert full == LARGE
+    seen: dict[int, set[tuple[str, Any]]] = {phase: set() for phase in range(6)}
+    for seed in range(5):
+        for step in range(70):
+            genomes = strategy.genomes(Turn(AMONG, seed, step, 70))
+            assert len(genomes) == strategy.candidates[phases[step]]
+            for genome in genomes:
+                seen[phases[step]] |= named(genome)
+    kernels, depths = {("kernel", 3), ("kernel", 5)}, {("repeat", 1), ("repeat", 2)}
+    widths = {("width", 4), ("width", 6), ("width", 8), ("width", 12), *(("expand", one) for one in (1, 2, 3))}
+    largest = named(full)
+    assert seen[0] == largest
+    assert kernels <= seen[1]
+    assert not (seen[1] - largest) & (depths | widths)
+    assert depths <= seen[2]
+    assert not (seen[2] - largest) & widths
+    assert seen[4] & widths == widths - {("expand", 1)}
+    assert widths <= seen[5]
+
+
+def named(genome: Genome) -> set[tuple[str, Any]]:
+    """(key, option) of each choice that a candidate has, those of whole blocks left out."""
+    chosen = zip(SPACE.genes, genome, SPACE.active(genome), strict=True)
+    return {
+        (gene.name.rsplit(".", 1)[-1], gene.options[option])
+        for gene, option, on in chosen
+        if on and "block" not in gene.name
+    }
+
+
+def test_the_teacher_is_kept_after_the_first_phase_and_channels_are_sorted_where_widths_open() -> None:
+    strategy, changed = Shrinking(shares=(2, 1, 1, 1, 1, 1)), {}
+    for step in range(7):
+        turn = Turn(AMONG, 0, step, 7)
+        assert strategy.teacher(turn) == (LARGE if step >= 2 else None)
+        changed[step] = strategy.changes(turn)
+    inner = strategy.full(AMONG, 4)
+    expected = {2: Changes(teacher=True), 5: Changes(inner=LARGE), 6: Changes(inner=inner)}
+    assert changed == {**dict.fromkeys(range(7), Changes()), **expected}
+    expands = [
+        SPACE.genes[i].options[option] for i, option in enumerate(inner) if SPACE.genes[i].name.endswith("expand")
+    ]
+    assert set(expands) == {2}
+
+
+HIDDEN = {
+    "name": "hidden",
+    "resolution": 6,
+    "stem": {"op": "conv", "width": 4, "act": "relu"},
+    "stages": [{"op": "mbconv", "width": 4, "kernel": {"one_of": [3, 5]}, "expand": {"one_of": [2, 3, 4]}, "se": 0.5}],
+    "head": {"op": "classifier", "width": {"one_of": [8, 12]}},
+}
+
+
+def test_sorted_channels_change_no_function_and_the_most_read_come_first() -> None:
+    space = Space.from_dict(HIDDEN, "hidden").fit(6, 1, 3)
+    among, strategy = Candidates(space), Shrinking()
+    largest, inner = strategy.full(among), strategy.full(among, 4)
+    weights = start_of(Paths.of(space, False), among)
+    networks = {genome: network_of(space, genome) for genome in (largest, inner)}
+    for kept, unchanged in ((largest, [largest]), (inner, [largest, inner])):
+        after = with_orders(weights, largest, hidden_orders(weights, largest, kept))
+        for genome in unchanged:
+            before, ours = (networks[genome](one.params_of(genome)) for one in (weights, after))
+            np.testing.assert_allclose(ours, before, atol=1e-4)
+        read = np.abs(after.params_of(largest)[PROJECT]["kernel"]).sum((0, 1, 3))
+        width = weights.params_of(kept)[PROJECT]["kernel"].shape[2]
+        assert (width, len(read)) == (16 if kept == largest else 12, 16)
+        assert all((np.diff(part) <= 0).all() for part in (read[:width], read[width:]))
+        assert sorted(read) == pytest.approx(
+            sorted(np.abs(weights.params_of(largest)[PROJECT]["kernel"]).sum((0, 1, 3)))
+        )
+
+
+def network_of(space: Space, genome: Genome) -> Callable[[Arrays], np.ndarray]:
+    """Weights -> logits, with statistics of the batch."""
+    graph = lower(space.decode(genome))
+    stats, images = init(graph, 0)["stats"], jnp.array(np.random.default_rng(0).normal(size=(8, 6, 6, 1)), jnp.float32)
+    run = jax.jit(lambda params: apply(graph, params, stats, images, train=True, momentum=0)[0])
+    return lambda params: np.asarray(run(params))
