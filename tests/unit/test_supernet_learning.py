@@ -1,8 +1,9 @@
 """Trainings by strategies that look at the weights, keep something, or have a teacher."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ from nas.space import Genome, Space
 from nas.supernet.scoring import Scoring
 from nas.supernet.strategies import (
     Attentive,
+    Kept,
     Rl,
     Sandwich,
     Shrinking,
@@ -118,3 +120,26 @@ def test_candidates_learn_from_labels_and_from_the_largest_network_as_it_was(net
         assert taught[0]["train_loss"] == pytest.approx(alone[0]["train_loss"], rel=1e-5)
         more = taught[1]["train_loss"] - alone[1]["train_loss"]
         assert more == pytest.approx(0, abs=1e-4) if genome == largest else more > 1e-3
+
+
+def test_gradients_are_averaged_over_the_candidates_of_a_step_where_a_strategy_says_so(net: Supernet) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Averaging(Only):
+        averages: ClassVar[bool] = True
+
+    genome = net.candidates.largest
+    twice, once = trained(net, Averaging((genome, genome))), trained(net, Only((genome,)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), twice.params, once.params)
+
+
+@pytest.mark.parametrize("cost", [None, lambda genome: 7.0 + genome[0]], ids=["multiply-adds", "given"])
+def test_what_a_candidate_costs_may_be_given(net: Supernet, cost: Callable[[Genome], float] | None) -> None:
+    seen, genome = set(), net.candidates.largest
+
+    class Asking(Only):
+        def learned(self, turn: Turn) -> Kept:
+            seen.add(turn.cost(genome))
+            return turn.kept
+
+    trained(net, Asking((genome,)), cost=cost)
+    assert seen == {cost(genome) if cost else float(net.candidates.macs([genome])[0])}

@@ -1,5 +1,6 @@
 """Shrinking opens options in phases, and sorts hidden channels before widths open."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -11,8 +12,11 @@ import pytest
 from nas.arch.blocks import lower
 from nas.nn.network import apply, init
 from nas.nn.weights import Arrays
+from nas.recipe import Recipe
 from nas.space import Genome, Space
 from nas.supernet.paths import Paths
+from nas.supernet.programs import Programs
+from nas.supernet.scoring import Scoring
 from nas.supernet.sorting import hidden_orders, with_orders
 from nas.supernet.strategies import (
     Candidates,
@@ -20,11 +24,16 @@ from nas.supernet.strategies import (
     Shrinking,
     Turn,
 )
+from nas.supernet.training import Supernet
+from nas.supernet.weights import SharedWeights
+from nas.train.loop import silent
 from small_supernet import elastic, start_of
+from small_training import dataset
 
 SPACE = elastic()
 AMONG = Candidates(SPACE)
 LARGE = AMONG.largest
+PROGRAMS = Programs()
 PROJECT = "stages.0.0/project.conv"
 
 
@@ -106,6 +115,30 @@ def test_sorted_channels_change_no_function_and_the_most_read_come_first() -> No
         assert sorted(read) == pytest.approx(
             sorted(np.abs(weights.params_of(largest)[PROJECT]["kernel"]).sum((0, 1, 3)))
         )
+
+
+def test_a_training_sorts_the_channels_of_its_weights_and_of_their_average() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Largest(Shrinking):
+        shares: tuple[float, ...] = (1, 0, 0, 0, 1, 0)
+
+        def genomes(self, turn: Turn) -> list[Genome]:
+            return [self.full(turn.among)]
+
+    for ema in (0.0, 0.5):
+        still = Recipe(epochs=1, batch=32, lr=1e-9, weight_decay=0.0, norm_warmup=False, ema=ema)
+        net = Supernet(Space.from_dict(HIDDEN, "hidden").fit(6, 1, 3), dataset(), still, programs=PROGRAMS)
+        before, largest = start_of(net.paths, net.candidates), Largest().full(net.candidates)
+        found = net.fit(
+            Largest(), 0, report=silent, checkpoint=None, scoring=Scoring(calibration_images=32, batch=32), start=before
+        )
+        expected = with_orders(before, largest, hidden_orders(before, largest, largest))
+        ours = SharedWeights.of(net.paths, {"params": found.params, "stats": {}})
+        assert (
+            np.abs(before.params_of(largest)[PROJECT]["kernel"] - ours.params_of(largest)[PROJECT]["kernel"]).max()
+            > 0.01
+        )
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), ours.variables(), expected.variables())
 
 
 def network_of(space: Space, genome: Genome) -> Callable[[Arrays], np.ndarray]:
