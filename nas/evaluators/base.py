@@ -125,11 +125,11 @@ class Capabilities:
         if self.tasks and task.name not in self.tasks:
             raise ValueError(f"evaluator: evaluates {' and '.join(self.tasks)}, the heads of this space are for {task.name}")
 
-    def check_recipe(self, recipe: Recipe, name: object) -> None:
-        """Raises ValueError for a setting of the recipe that the evaluator of this name would not follow."""
+    def check_recipe(self, recipe: Recipe, name: object, where: str = "recipe") -> None:
+        """Raises ValueError for a setting of the recipe, at a place, that the evaluator of this name would not follow."""
         for key in () if self.parts or not self.needs_dataset else ("freeze", "lr_scale"):
             if getattr(recipe, key):
-                raise ValueError(f"recipe.{key}: evaluator={name} trains all parts of a network alike; take evaluator=scratch")
+                raise ValueError(f"{where}.{key}: evaluator={name} trains all parts of a network alike; take evaluator=scratch")
 
 
 @dataclass(frozen=True)

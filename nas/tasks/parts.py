@@ -8,16 +8,17 @@ from nas.arch.graph import Graph
 from nas.arch.parts import factors_of, frozen_nodes, has_parameters, nodes_of
 from nas.recipe import Recipe
 
-FREEZE, SCALE = "recipe.freeze", "recipe.lr_scale"
 
-
-def check_parts(recipe: Recipe, graph: Graph, fresh: Collection[str] | None = None) -> tuple[frozenset[str], Mapping[str, float]]:
+def check_parts(
+    recipe: Recipe, graph: Graph, fresh: Collection[str] | None = None, where: str = "recipe"
+) -> tuple[frozenset[str], Mapping[str, float]]:
     """What `freeze` and `lr_scale` mean for a network.
 
     Args:
         recipe: The settings.
         graph: The network.
         fresh: Names of the nodes that start from initial values; None: all.
+        where: The place of the recipe, which errors name.
 
     Returns:
         Names of the nodes that are frozen, and by node the factor of its learning rate where there is one.
@@ -35,12 +36,13 @@ def check_parts(recipe: Recipe, graph: Graph, fresh: Collection[str] | None = No
         (True, False)
     """
     untrained = [node.name for node in graph.nodes] if fresh is None else fresh
-    frozen = frozen_nodes(graph, recipe.freeze or (), untrained, FREEZE)
-    factors = factors_of(graph, recipe.lr_scale or {}, SCALE)
+    scale = f"{where}.lr_scale"
+    frozen = frozen_nodes(graph, recipe.freeze or (), untrained, f"{where}.freeze")
+    factors = factors_of(graph, recipe.lr_scale or {}, scale)
     for part in recipe.lr_scale or {}:
-        trained = {node.name for node in graph.nodes if has_parameters(node.op)} & nodes_of(graph, part, SCALE)
+        trained = {node.name for node in graph.nodes if has_parameters(node.op)} & nodes_of(graph, part, scale)
         if not trained:
-            raise ValueError(f"{SCALE}.{part}: has no weights to train; leave it out")
+            raise ValueError(f"{scale}.{part}: has no weights to train; leave it out")
         if trained <= frozen and recipe.freeze_epochs is None:
-            raise ValueError(f"{SCALE}.{part}: has no effect, it is frozen all the time; leave it out, or set freeze_epochs")
+            raise ValueError(f"{scale}.{part}: has no effect, it is frozen all the time; leave it out, or set freeze_epochs")
     return frozen, factors

@@ -1,7 +1,6 @@
 """NetAdapt: what shrinks and what is inherited, the steps over a journal, and kills at any moment."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nas.arch import Arch, Block, Stage, arch_from_dict
+from adapt_formula import NET, Formula, Stop, latency
 from nas.arch.blocks import arch_id, lower
 from nas.arch.builder import Builder
 from nas.arch.files import load_arch
@@ -20,26 +19,10 @@ from nas.cost import cost
 from nas.journal import Journal
 from nas.nn.network import init
 from nas.nn.ops import ACT_FNS
-from nas.records import Job, Outcome
-from nas.runtime.base import JobEvent
 from nas.workflows.adapt import KINDS, Adapter, AdaptSettings, Point, absolute, changes, shrunk_space, within
 from nas.workflows.adapt.pace import Pace, steps_left
 from nas.workflows.adapt.steps import joined, ranked
 from networks import images_of, logits, settled
-
-NET = Arch(
-    name="net",
-    resolution=8,
-    stem=Block.of("conv", width=16, act="hswish"),
-    stages=(
-        Stage((Block.of("mbconv", width=16, expand=1),)),
-        Stage((Block.of("mbconv", width=24, expand=3, kernel=5, se=0.25),) * 2, stride=2),
-        Stage((Block.of("mbconv", width=24, expand=2), Block.of("sepconv", width=40))),
-    ),
-    head=Block.of("classifier", width=32),
-    channels=1,
-    classes=4,
-)
 
 
 @pytest.mark.parametrize(
@@ -159,49 +142,6 @@ def test_the_space_of_shrunk_forms_has_the_network_and_narrower_ones() -> None:
     assert len(widths) > 1
     assert {layer.get("kernel") for layer in layers} == {3, 5}
     assert {layer.get("se_width") for layer in layers} == {0, 4}
-
-
-class Stop(BaseException):
-    pass
-
-
-class Formula:
-    """An executor whose accuracies are a formula of the network; it stops after `left` outcomes."""
-
-    dashboard = ""
-
-    def __init__(self, folder: Path, left: int = 10**6):
-        self.folder, self.left, self.jobs, self.seen = folder, left, [], []
-
-    def capacity(self) -> int:
-        return 3
-
-    def submit(self, jobs: Sequence[Job]) -> int:
-        self.jobs.append((len(self.seen), jobs[0]))
-        self.seen.append(jobs[0].number)
-        return len(self.seen) - 1
-
-    def poll(self, timeout_s: float) -> Sequence[JobEvent]:
-        if self.left == 0:
-            raise Stop
-        self.left -= 1
-        ticket, job = self.jobs.pop()  # the last one first: the order of results must not matter
-        (self.folder / f"{job.number}.npz").touch()
-        return [JobEvent(ticket, "done", (Outcome(job.number, "ok", metrics={"accuracy": accuracy(job.arch)}),))]
-
-    def kill(self, ticket: int) -> None: ...
-
-    def close(self) -> None: ...
-
-
-def accuracy(arch: Mapping[str, Any]) -> float:
-    return (
-        1 - 1 / cost(arch_from_dict(dict(arch))).params ** 0.5 + int(arch_id(arch_from_dict(dict(arch))), 16) % 7 * 1e-3
-    )
-
-
-def latency(arch: Arch) -> float:
-    return 0.1 + cost(arch).macs * 1e-6
 
 
 def adapted(folder: Path, target: float, left: int = 10**6, **settings: Any) -> tuple[list[tuple[str, str]], list[int]]:

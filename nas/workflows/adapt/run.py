@@ -33,6 +33,7 @@ from nas.runtime.dispatch import run_all
 from nas.space import Space
 from nas.tasks import check_parts, fit_arch, task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
+from nas.workflows.adapt.final import PLACE, decided_changes, final_recipe
 from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
 from nas.workflows.over_time import measure_over_time, not_confirmed
@@ -47,9 +48,15 @@ from nas.workflows.workers import check_workers, worker_settings, workers, writt
 
 @dataclass(frozen=True)
 class AdaptKeys(AdaptSettings):
-    """The keys under `adapt`; final_lr: the highest rate of the last training, a cosine."""
+    """The keys under `adapt`; final_lr: the highest rate of the last training, a cosine; final_recipe: what else differs in it."""
 
     final_lr: float = 0.02
+    final_recipe: Mapping[str, JSON] | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.final_lr < float("inf"):
+            raise ValueError(f"final_lr: expected a number above 0, got {self.final_lr}")
 
 
 @dataclass(frozen=True)
@@ -85,14 +92,8 @@ class AdaptCommand:
 
     @property
     def final_recipe(self) -> dict[str, JSON]:
-        """The last training's: the recipe over `final_epochs`, its rate falling from `final_lr`."""
-        changes = {
-            "epochs": self.adapt.final_epochs,
-            "lr": self.adapt.final_lr,
-            "schedule": "cosine",
-            "warmup_epochs": 0,
-        }
-        return {**self.recipe, **changes, "schedule_epochs": None}
+        """The last training's: the recipe over `final_epochs`, its rate falling from `final_lr`, and what `final_recipe` changes."""
+        return final_recipe(self.recipe, self.adapt.final_epochs, self.adapt.final_lr, self.adapt.final_recipe or {})
 
 
 @dataclass(frozen=True)
@@ -164,8 +165,6 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     if line:
         progress.message(line)
     check_workers(command)
-    if command.adapt.final_epochs:
-        build(Recipe, command.final_recipe, "recipe")
     arch = find_arch(command.arch or str(split_source(command.weights)[1].with_name("arch.yaml")), "arch")
     command = dataclasses.replace(command, dataset=with_resize_of(command.dataset, command.weights, arch.resolution))
     dataset, trained_with = load_dataset(command.dataset), recorded(command.weights)
@@ -173,6 +172,9 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     data = record_of(dataset)
     recipe, notes = decided(command.recipe, dataset)
     command = dataclasses.replace(command, recipe=recipe)
+    if command.adapt.final_recipe:
+        changes = decided_changes(command.adapt.final_recipe, command.final_recipe, dataset)
+        command = dataclasses.replace(command, adapt=dataclasses.replace(command.adapt, final_recipe=changes))
     for line in (*described(dataset), *notes, *filter(None, [form_of(command.dataset, dataset)])):
         progress.message(line)
     arch, line = as_published(arch, command.weights)
@@ -180,6 +182,8 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
         progress.message(line)
     arch = absolute(fit_arch(task_of(arch), arch, dataset, dataset.resolution))
     check_parts(build(Recipe, recipe, "recipe"), lower(arch), fresh=())
+    if command.adapt.final_epochs:
+        check_parts(build(Recipe, command.final_recipe, PLACE), lower(arch), fresh=(), where=PLACE)
     folder = run.folder
     config = as_config(command)
     start, digest = _start(command, arch, dataset)
@@ -201,6 +205,10 @@ def _check_evaluator(command: AdaptCommand) -> None:
     settings = command.evaluator
     capabilities = evaluator_settings(settings).capabilities
     capabilities.check_recipe(build(Recipe, command.recipe, "recipe"), settings["name"])
+    if command.adapt.final_epochs:
+        capabilities.check_recipe(build(Recipe, command.final_recipe, PLACE), settings["name"], PLACE)
+    elif command.adapt.final_recipe:
+        raise ValueError(f"{PLACE}: has no effect with adapt.final_epochs=0; leave it out")
     if not capabilities.inherits_weights:
         able = [name for name, kind in EVALUATORS.items() if kind.capabilities.inherits_weights]
         raise ValueError(f"evaluator: expected {' or '.join(able)}, which train inherited weights, got {settings['name']}")
@@ -250,7 +258,8 @@ def _run(
         "target_ms": target_ms, "device": name, "predictor_error": predictor.mape, "steps": [point.figures() for point in path],
         "final": last.figures(), "measured_ms": measured, "test": tests, "seed": command.seed,
         "valid": {task_of(last.arch).primary: last.score}, "arch": last.arch.name,
-        "dataset": dict(command.dataset), "recipe": command.final_recipe, **data.plain(), "versions": versions(),
+        "dataset": dict(command.dataset), "recipe": dict(command.recipe) if last is path[-1] else command.final_recipe,
+        **data.plain(), "versions": versions(),
     }  # fmt: skip
     write_text(folder / "result.json", json.dumps(record, indent=1) + "\n")
     _publish_weights(folder, weights(last.number))

@@ -92,6 +92,14 @@ def ranked(points: Sequence[Point], last: Point, choose: str) -> list[Point]:
     return sorted(points, key=lambda point: (-merit(point), point.loss, point.number))
 
 
+def better(before: Point, after: Point, choose: str) -> Point:
+    """The one that validates better by what steps are chosen by; of equals `after`, which was trained longer."""
+    task = task_of(after.arch)
+    sign = 1 if task.metrics[task.primary] == "max" else -1
+    lost = after.loss > before.loss if choose == "loss" else sign * after.score < sign * before.score
+    return before if lost else after
+
+
 def joined(
     names: Sequence[str], arch: Arch, settings: AdaptSettings, latency: Callable[[Arch], float], cut: float, most_ms: float
 ) -> tuple[Arch, list[str]]:
@@ -152,14 +160,21 @@ class Adapter:
         return self.path
 
     def finish(self, recipe: Mapping[str, JSON]) -> Point:
-        """The last network trained on from the weights it has, with another recipe."""
+        """The last network trained on from the weights it has, with another recipe; as it was, where it validates worse then."""
         last = self.path[-1]
         data = {"parent": last.arch.to_dict(), "weights": str(self.weights(last.number)), "recipe": dict(recipe)}
         note = {"step": last.step, "change": "final training"}
         (trial,) = self._run([self._trial(last.arch, (last.step, -1), note, "train", data)], progress=self.pace.final)
         if not trial.ok:
             raise ValueError(f"the final training ended with {trial.outcome}: {trial.error}")
-        return self._point(last.step, trial, "final training", last.arch)
+        point = self._point(last.step, trial, "final training", last.arch)
+        if (kept := better(last, point, self.settings.choose)) is last:
+            self.weights(point.number).unlink(missing_ok=True)
+            name, was, now = task_of(last.arch).primary, last.score, point.score
+            if self.settings.choose == "loss":
+                name, was, now = "loss", last.loss, point.loss
+            self.message(f"final training: validation {name} {now:.4f} after it and {was:.4f} before; the network before it is kept")
+        return kept
 
     def _first(self, arch: Arch) -> Point:
         data = {"weights": str(self.start)}
