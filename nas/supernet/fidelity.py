@@ -1,7 +1,7 @@
 """How far the scores of shared weights can be trusted: whether they rank networks as trainings of each network alone do.
 
-    found = rank_fidelity({"accuracy": inherited}, {"accuracy": "max"}, alone, macs)
-    found["accuracy"].kendall, found["macs"].kendall
+found = rank_fidelity({"accuracy": inherited}, {"accuracy": "max"}, alone, macs)
+found["accuracy"].kendall, found["macs"].kendall
 """
 
 from __future__ import annotations
@@ -32,7 +32,12 @@ class Ranking:
     ahead: float
 
     def to_dict(self) -> dict[str, float]:
-        return {"kendall": self.kendall, "spearman": self.spearman, "standard_error": self.standard_error, "ahead": self.ahead}
+        return {
+            "kendall": self.kendall,
+            "spearman": self.spearman,
+            "standard_error": self.standard_error,
+            "ahead": self.ahead,
+        }
 
 
 def rank_fidelity(
@@ -57,7 +62,9 @@ def rank_fidelity(
     right = np.asarray(truth, np.float64)
     if len(right) < 3:
         return {}
-    signed = {name: np.asarray(values, np.float64) * (-1 if ways[name] == "min" else 1) for name, values in scores.items()}
+    signed = {
+        name: np.asarray(values, np.float64) * (-1 if ways[name] == "min" else 1) for name, values in scores.items()
+    }
     signed[MACS] = np.asarray(macs, np.float64)
     draws = np.random.default_rng(0).integers(0, len(right), (RESAMPLES, len(right)))
     drawn = {name: np.array([kendall(values[rows], right[rows]) for rows in draws]) for name, values in signed.items()}
@@ -65,7 +72,9 @@ def rank_fidelity(
 
     def ranking(name: str, values: np.ndarray) -> Ranking:
         tau, error = kendall(values, right), float((drawn[name] - drawn[MACS]).std(ddof=1))
-        return Ranking(tau, spearman(values, right), float(drawn[name].std(ddof=1)), (tau - base) / error if error else 0.0)
+        return Ranking(
+            tau, spearman(values, right), float(drawn[name].std(ddof=1)), (tau - base) / error if error else 0.0
+        )
 
     return {name: ranking(name, values) for name, values in signed.items()}
 

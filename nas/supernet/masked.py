@@ -14,6 +14,8 @@ from nas.arch.graph import Node, Shape
 from nas.nn.ops import Array
 from nas.supernet.layers import ORDERED, LoweredLayer
 
+SHORTCUT = ("avg_pool", "max_pool", "drop_path")  # primitives that a residual's input may pass
+
 
 def widened(lowered: LoweredLayer, ranges: Sequence[tuple[int, int]]) -> tuple[tuple[Node, ...], tuple[int, ...], int]:
     """The primitives of a layer at its largest widths, masks among them.
@@ -27,20 +29,26 @@ def widened(lowered: LoweredLayer, ranges: Sequence[tuple[int, int]]) -> tuple[t
         the input as value 0, the masks after it, then the input for the residual where there is one.
 
     Raises:
-        ValueError: For a sum whose terms differ in width and are not the layer's input.
+        ValueError: For a sum whose terms differ in width for another reason than the layer's input.
     """
     nodes, channels = lowered.nodes, widest(lowered.nodes, ranges)
     masked = [i for i in range(1, len(nodes)) if ranges[i][0] < channels[i] and _leaves_values(nodes, i)]
-    adds = [
-        i for i, node in enumerate(nodes) if node.op == "add" and any(channels[j] != channels[i] for j in node.inputs)
-    ]
-    if any(channels[j] != channels[i] and j != 0 for i in adds for j in nodes[i].inputs):
-        raise ValueError("a sum of tensors of different largest widths")
-    residual = channels[adds[0]] if adds else 0
+    refit = {
+        i
+        for i, node in enumerate(nodes)
+        if 0 in node.inputs and channels[i] != channels[0] and (node.op == "add" or _shortcut(nodes, i))
+    }
+    residuals = {channels[i] for i in refit}
+    sums = [(i, j) for i, node in enumerate(nodes) if node.op == "add" for j in node.inputs if j]
+    if len(residuals) > 1 or any(channels[i] != channels[j] for i, j in sums):
+        raise ValueError(
+            f"{nodes[-1].scope}: sums of tensors of different largest widths, which masks do not know; take evaluator=scratch"
+        )
+    residual = residuals.pop() if residuals else 0
     at: dict[int, int] = {0: 0}
     given, out = 1 + len(masked) + bool(residual), list[Node]()
     for i, node in enumerate(nodes[1:], 1):
-        inputs = tuple(given - 1 if i in adds and channels[j] != channels[i] else at[j] for j in node.inputs)
+        inputs = tuple(given - 1 if j == 0 and i in refit else at[j] for j in node.inputs)
         out.append(Node(node.op, node.name, inputs, _wide(node.shape, channels[i]), _attrs(node, nodes, channels, i)))
         at[i] = given + len(out) - 1
         if i in masked:
@@ -56,13 +64,20 @@ def widest(nodes: Sequence[Node], ranges: Sequence[tuple[int, int]]) -> list[int
     channels = [ranges[0][1]]
     for node, (_, high) in zip(nodes[1:], ranges[1:], strict=True):
         if node.op == "add":
-            high = max((channels[j] for j in node.inputs if j), default=channels[0])
-        elif node.op not in ("conv", "dense", *ORDERED) or (
-            node.op == "conv" and node.attr["groups"] == node.shape[2] == nodes[node.inputs[0]].shape[2]
-        ):
+            high = max((channels[j] for j in node.inputs if not _shortcut(nodes, j)), default=channels[0])
+        elif node.op not in ("conv", "dense", *ORDERED) or _depthwise(node, nodes):
             high = channels[node.inputs[0]]
         channels.append(high)
+    for i in reversed(range(len(nodes))):  # what a shortcut does to the input, it does at the width of the sum
+        if nodes[i].op == "add" or _shortcut(nodes, i):
+            for j in nodes[i].inputs:
+                channels[j] = channels[i] if j and _shortcut(nodes, j) else channels[j]
     return channels
+
+
+def _shortcut(nodes: Sequence[Node], i: int) -> bool:
+    """Whether a node is the layer's input, or what pooling and the like make of that alone."""
+    return i == 0 or (nodes[i].op in SHORTCUT and all(_shortcut(nodes, j) for j in nodes[i].inputs))
 
 
 def _wide(shape: Shape, channels: int) -> Shape:

@@ -157,7 +157,11 @@ class Paths:
         exact = cls(layers, store_of(layers))
         if masked is None:
             masked = len(exact.all_units()) > MOST_UNITS
-        return cls(layers, exact.store, masked) if masked else exact
+        if not masked:
+            return exact
+        wide = cls(layers, exact.store, masked)
+        wide.all_units()  # every layer has its masks, or its fault is known before anything is trained
+        return wide
 
     @cached_property
     def exact(self) -> Paths:

@@ -116,9 +116,13 @@ class Supernet:
         """Raises ValueError where the strategy cannot train these weights, naming the setting."""
         name = next((name for name, one in STRATEGIES.items() if type(strategy) is one), type(strategy).__name__)
         if (strategy.distills or strategy.keeps_teacher) and not self.task.distills:
-            raise ValueError(f"strategy: {name} lets one network teach another, which the task {self.task.name} has no loss for")
+            raise ValueError(
+                f"strategy: {name} lets one network teach another, which the task {self.task.name} has no loss for"
+            )
         if strategy.scheduled and self.recipe.patience:
-            raise ValueError(f"recipe.patience: strategy={name} needs all of its steps; leave it at 0, got {self.recipe.patience}")
+            raise ValueError(
+                f"recipe.patience: strategy={name} needs all of its steps; leave it at 0, got {self.recipe.patience}"
+            )
 
     def fit(
         self, strategy: Strategy, seed: int, *, report: Report, checkpoint: Checkpoints | None, scoring: Scoring,
