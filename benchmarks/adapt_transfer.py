@@ -4,11 +4,11 @@
                                         [target=0.58] [predictor=<file of an earlier run>] [rehearse=no] [--quick]
 
 `nas train` fine-tunes the ImageNet weights on 245 photographs, of which a fifth validates, as `transfer.py` does; `nas adapt` shrinks what
-that left in steps of 21 % of the predicted latency, all but the classifier frozen as it was cut. The proposals are chosen by the
-validating fifth. Both networks are measured in turns on LiteRT and scored once on the 153 photographs of val.parquet. The target is
-below .6 by as much as the predictor may be wrong. On a busy machine the predictor is wrong by more (the command says by how much):
-pass one that was fitted on a quiet one. rehearse=yes puts a fifth of the 245 in place of those 153, so that settings can be chosen
-without them.
+that left in steps of 21 % of the predicted latency, all but the classifier frozen as it was cut. At the end the classifier is trained
+first and then everything, at rates by part. The proposals are chosen by the validating fifth. Both networks are measured in turns on
+LiteRT and scored once on the 153 photographs of val.parquet. The target is below .6 by as much as the predictor may be wrong. On a busy
+machine the predictor is wrong by more (the command says by how much): pass one that was fitted on a quiet one. rehearse=yes puts a fifth
+of the 245 in place of those 153, so that settings can be chosen without them.
 Killed, it resumes with the same command.
 """
 
@@ -31,8 +31,10 @@ SHORT: dict[str, Any] = {
     "epochs": 2, "batch": 32, "lr": 0.005, "schedule": "constant", "warmup_epochs": 0, "freeze": ["backbone", "head/conv"],
     "augment": dataclasses.asdict(PLAIN),
 }  # fmt: skip
+FINAL: dict[str, Any] = {"freeze_epochs": 2, "lr_scale": {"backbone": 0.1}, "augment": TUNED["augment"]}
 STEPS: dict[str, Any] = {
-    "step": 0.21, "together": 6, "kinds": ["stage", "bottleneck"], "choose": "loss", "final_epochs": 10, "final_lr": 0.005,
+    "step": 0.21, "together": 6, "kinds": ["stage", "bottleneck"], "choose": "loss", "final_epochs": 12, "final_lr": 0.005,
+    "final_recipe": FINAL,
 }  # fmt: skip
 
 
@@ -56,7 +58,8 @@ def shrunk(root: Path, folder: Path, seed: int, target: float, data: Path, predi
     weights, normal = root / "efficientnet_lite0/efficientnet_lite0_imagenet.npz", {"mean": [MEAN] * 3, "std": [STD] * 3}
     tuned = nas.train("efficientnet_lite0", dataset, recipe={**TUNED, **few}, weights=weights, normalization=normal, seed=seed,
                       run=own / "tuned", progress=shown)  # fmt: skip
-    began, steps = time.monotonic(), {**STEPS, "final_epochs": 1, "together": 1, "step": 0.3} if quick else STEPS
+    less = {"final_epochs": 2, "final_recipe": {**FINAL, "freeze_epochs": 1}, "together": 1, "step": 0.3} if quick else {}
+    began, steps = time.monotonic(), {**STEPS, **less}
     done = nas.adapt(tuned, dataset, target=target, device=device, recipe=SHORT, evaluator="scratch", adapt=steps, seed=seed,
                      run=own / "adapted", progress=shown)  # fmt: skip
     hours, (before, after), (was, now) = (time.monotonic() - began) / 3600, done.measured_ms, done.test
