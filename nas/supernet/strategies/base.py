@@ -75,7 +75,7 @@ class Strategy:
     Attributes:
         distills: Whether the first candidate of a step teaches the others.
         zero_gamma: Whether norms at the end of residual blocks start from 0, so that all options of a block begin as the same
-            function. BigNAS has it (arXiv:2003.11142); without it single paths learn nothing for the first epoch.
+            function. BigNAS has it (arXiv:2003.11142); without it single paths learn little for hundreds of steps.
         averages: Whether the gradients of a step's candidates are averaged, not summed.
         scheduled: Whether it depends on how many steps there are.
         keeps_teacher: Whether the weights of the largest network at some step are kept, to teach candidates beside the labels.
