@@ -151,6 +151,11 @@ class Programs:
 
     kept: dict[Hashable, tuple[jax.stages.Compiled, Tree]] = field(default_factory=dict)
     compile_s: float = 0.0
+    scope: str = ""
+
+    def within(self, scope: str) -> Programs:
+        """The same programs for one loss and one normalization of images, which shapes do not tell."""
+        return Programs(self.kept, scope=scope)
 
     def get(self, key: Hashable, made: Callable[[], Made], donate: tuple[int, ...] = ()) -> jax.stages.Compiled:
         """The executable by the key, compiled where there was none."""
@@ -160,6 +165,7 @@ class Programs:
         self, key: Hashable, made: Callable[[], Made], donate: tuple[int, ...] = ()
     ) -> tuple[jax.stages.Compiled, Tree]:
         """(executable, shapes of its results)."""
+        key = self.scope, key
         found = self.kept.get(key)
         if found is None:
             began, (function, args) = time.perf_counter(), made()

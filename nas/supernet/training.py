@@ -105,7 +105,8 @@ class Supernet:
         if recipe.accumulate > 1:
             raise ValueError(f"recipe.accumulate: a supernet makes an update every step, got {recipe.accumulate}")
         self.task = self.task.weighed(recipe, dataset)
-        self.paths, self.programs = Paths.of(space, masked), programs or Programs()
+        self.paths = Paths.of(space, masked)
+        self.programs = (programs or Programs()).within(_scope(dataset, recipe, self.task))
         self.candidates = Candidates(space)
         self._arch = arch
 
@@ -159,6 +160,12 @@ class Supernet:
     def chosen(self, strategy: Strategy, fit: Fit) -> Genome | None:
         """The architecture that a training by the strategy ended with; None where the strategy chooses none."""
         return strategy.chosen(self.candidates, cast("Kept", fit.stats.get(STRATEGY, {})))
+
+
+def _scope(dataset: Dataset, recipe: Recipe, task: Task) -> str:
+    """What programs of equal shapes can differ in."""
+    losses = recipe.label_smoothing, recipe.mixup, recipe.cutmix, recipe.class_weights, recipe.embedding, recipe.dtype
+    return f"{dataset.digest} {dataset.mean} {dataset.std} {task.name} {losses}"
 
 
 def _state(owns: Mapping[str, Own], kept: dict[str, Tree], ema: bool, key: Array) -> State:

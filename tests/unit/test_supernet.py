@@ -140,6 +140,14 @@ def test_the_moving_average_holds_weights_alone(net: Supernet) -> None:
     assert found.train_loss == pytest.approx(plain.train_loss, rel=1e-5)
 
 
+@pytest.mark.parametrize("change", [{"label_smoothing": 0.3}, {"dtype": "bfloat16"}])
+def test_programs_of_another_loss_are_others(net: Supernet, change: dict[str, Any]) -> None:
+    other = Supernet(SPACE, DATA, dataclasses.replace(RECIPE, epochs=1, **change), programs=net.programs)
+    plain = Supernet(SPACE, DATA, dataclasses.replace(RECIPE, epochs=1), programs=net.programs)
+    ours, theirs = trained(other, Only((SMALL,))), trained(plain, Only((SMALL,)))
+    assert ours.train_loss != theirs.train_loss
+
+
 def test_the_others_of_a_sandwich_learn_from_the_largest(net: Supernet) -> None:
     class Pair(Sandwich):
         def genomes(self, turn: Turn) -> list[Genome]:
@@ -216,5 +224,7 @@ def test_weights_of_another_space_are_refused_with_the_array(net: Supernet) -> N
 def test_only_a_classifier_begins_with_zeros(head: dict[str, Any], last: str, zero: bool) -> None:
     space = Space.from_dict({**_with_stage(op="conv", width=8), "head": head}, "one").fit(6, 1, 4)
     initial = Paths.of(space).store.initial(0)
-    kernels = {node: arrays["kernel"] for slot in initial.values() for node, arrays in slot.items() if "kernel" in arrays}
+    kernels = {
+        node: arrays["kernel"] for slot in initial.values() for node, arrays in slot.items() if "kernel" in arrays
+    }
     assert {node for node, kernel in kernels.items() if not kernel.any()} == ({f"head/{last}"} if zero else set())
