@@ -91,6 +91,7 @@ class _Frame:
     def __init__(self, xs: Sequence[float], ys: Sequence[float]):
         self.x = axis([], xs, LEFT, SIZE[0] - RIGHT, log=False)
         self.y = axis([], ys, SIZE[1] - BOTTOM, TOP, log=False)
+        self._counted = all(float(x).is_integer() for x in xs)  # epochs
 
     def axes(self, x_title: str, y_title: str, x_labels: Labels, y_labels: Labels) -> str:
         parts, bottom = [], SIZE[1] - BOTTOM
@@ -99,7 +100,7 @@ class _Frame:
             y = self.y.at(value)
             parts.append(svg.tag("line", x1=LEFT, x2=SIZE[0] - RIGHT, y1=y, y2=y, stroke=svg.LIGHT["grid"]))
             parts.append(svg.text(LEFT - 6, y + 4, text, text_anchor="end", **INK))
-        ticks = self.x.ticks(7)
+        ticks: Sequence[float] = self.x.whole_ticks(7) if self._counted else self.x.ticks(7)
         for value, text in zip(ticks, x_labels(ticks), strict=True):
             x = self.x.at(value)
             parts.append(svg.tag("line", x1=x, x2=x, y1=bottom, y2=bottom + 4, stroke=svg.LIGHT["dim"]))

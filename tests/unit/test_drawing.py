@@ -9,6 +9,7 @@ import pytest
 from nas.arch.find import find_arch
 from nas.report import svg
 from nas.report.drawing import BOX, architecture_svg
+from nas.report.trajectory import curves_svg
 from nas.space import load_space
 from places import ROOT
 
@@ -42,3 +43,10 @@ def test_the_text_of_a_drawing_is_escaped() -> None:
     arch = replace(find_arch("lenet5"), name='<script>&"')
     texts = [one.text for one in drawn(architecture_svg(arch)).iter(f"{NAMESPACE}text")]
     assert any((text or "").startswith('<script>&":') for text in texts)
+
+
+def test_epochs_are_counted_in_whole_numbers() -> None:
+    few = curves_svg([("loss", [(1, 2.3), (2, 2.1), (3, 2.0)])], "epoch", "loss")
+    assert ">2<" in few
+    assert "1.5<" not in few
+    assert "1.5<" in curves_svg([("loss", [(1.0, 2.3), (1.7, 2.1), (2.4, 2.0)])], "ms", "loss")
