@@ -23,6 +23,7 @@ import numpy as np
 from options import options_of, run
 from scipy.stats import kendalltau
 
+from nas.core.yamlio import write_text
 from nas.data import Dataset, load_dataset
 from nas.nn.weights import load_weights, save_weights
 from nas.recipe import Augment, Recipe
@@ -115,17 +116,19 @@ def _scored(net: Supernet, weights: SharedWeights, table: Table, folder: Path, c
     scorer, slots = net.scorer(_scoring(net.dataset)), jax.device_put(dict(weights.slots))
     for genome in ((0,) * 8, (1,) * 8, (2,) * 8):  # all programs there are
         scorer.metrics(slots, genome)
-    programs, began, rows = net.programs.count, time.perf_counter(), []
+    programs, rows = net.programs.count, _kept(folder / "scores.json")
     for i, genome in enumerate(genomes):
-        rows.append(scorer.metrics(slots, genome).compute())
-        if i % 50 == 49:
+        if str(genome) not in rows:
+            began = time.perf_counter()
+            found = scorer.metrics(slots, genome).compute()
+            rows[str(genome)] = {**found, "seconds": time.perf_counter() - began}
+        if i % 25 == 24 or i == count - 1:
+            write_text(folder / "scores.json", json.dumps(rows))
             print(f"{i + 1} networks scored", flush=True)
-    took = (time.perf_counter() - began) / count
+    rows = [rows[str(genome)] for genome in genomes]
+    took = float(np.median([row["seconds"] for row in rows]))
     truth, macs = table.accuracy(np.array(genomes)), table.costs(np.array(genomes))["macs"].astype(float)
-    (folder / "scores.json").write_text(
-        json.dumps([{"genome": g, **r, "table": t} for g, r, t in zip(genomes, rows, truth, strict=True)])
-    )
-    print(f"{took:.2f} s a network, {net.programs.count - programs} programs compiled while scoring")
+    print(f"{took:.2f} s a network (median), {net.programs.count - programs} programs compiled while scoring")
     loss, accuracy = np.array([-row["loss"] for row in rows]), np.array([row["accuracy"] for row in rows])
     print("| ranked by | tau | its standard error |\n|---|---|---|")
     for name, values in {"loss": loss, "accuracy": accuracy, "MACs": macs}.items():
@@ -142,6 +145,11 @@ def _scored(net: Supernet, weights: SharedWeights, table: Table, folder: Path, c
     print(
         f"of {few.stop}: tau {_tau(shared, truth[few])[0]:.3f} without own statistics, {_tau(loss[few], truth[few])[0]:.3f} with them"
     )
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """What networks were scored before."""
+    return json.loads(path.read_text()) if path.is_file() else {}
 
 
 def _samples(count: int) -> list[np.ndarray]:
