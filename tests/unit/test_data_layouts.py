@@ -137,7 +137,7 @@ def test_the_command_tells_of_broken_files(tmp_path: Path, monkeypatch: pytest.M
         return [Prediction("a.png", {"cat": 0.7, "dog": 0.3}), Prediction("b.png", {}, error="image: b.png: corrupt image")]
 
     monkeypatch.setattr("nas.cli.predict.run_predict", fake)
-    monkeypatch.setattr("nas.cli.predict.find_bundle", lambda weights: None)
+    monkeypatch.setattr("nas.cli.predict.find_bundle", lambda weights, arch: None)
     assert run(["predict", "weights=x", "image=y", "json=true"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[1])["error"] == "image: b.png: corrupt image"
     assert run(["predict", "weights=x", "image=y"]) == 0

@@ -50,7 +50,9 @@ def context(folder: Path, space: Space = SPACE) -> Context:
 def made(folder: Path, **changes: Any) -> tuple[SupernetEvaluator, list[Job]]:
     settings = evaluator_settings({**NAMED, **changes})
     settings.check(SPACE)
-    return settings.make(context(folder)), preparation_jobs(settings, context(folder), 0)
+    evaluator = settings.make(context(folder))
+    assert isinstance(evaluator, SupernetEvaluator)
+    return evaluator, preparation_jobs(settings, context(folder), 0)
 
 
 def silent(*_: object) -> None: ...

@@ -1,6 +1,7 @@
 """How well shared weights rank networks: the published coefficients, and the line where they rank no better than multiply-adds."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,8 +23,10 @@ GOOD, BAD = TRUTH + 0.1 * RNG.normal(size=40), RNG.normal(size=40)
 
 @pytest.mark.parametrize("values", [GOOD, BAD, np.round(GOOD), np.round(BAD)], ids=["good", "bad", "good, tied", "bad, tied"])
 def test_coefficients_are_those_of_scipy(values: np.ndarray) -> None:
-    assert kendall(values, TRUTH) == pytest.approx(stats.kendalltau(values, TRUTH).statistic)
-    assert spearman(values, TRUTH) == pytest.approx(stats.spearmanr(values, TRUTH).statistic)
+    tau: Any = stats.kendalltau(values, TRUTH)
+    rho: Any = stats.spearmanr(values, TRUTH)
+    assert kendall(values, TRUTH) == pytest.approx(tau.statistic)
+    assert spearman(values, TRUTH) == pytest.approx(rho.statistic)
 
 
 def test_what_says_nothing_ranks_nothing() -> None:
