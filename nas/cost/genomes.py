@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas.arch import Block, Knob, Stage
-from nas.arch.blocks import builder, lower_head, lower_layer
+from nas.arch.blocks import lower_alone
 from nas.arch.graph import Graph, Node, Shape, node_macs
 from nas.cost.count import alive_bytes, node_params, product
 from nas.cost.features import FEATURES, feature_row
@@ -115,7 +115,6 @@ class Costs:
         self.groups = ("stem", *(f"stages[{i}]" for i in range(len(space.stages))), "head")
         self.feature_names = tuple(f"{group}.{name}" for group in self.groups for name in FEATURES)
         self._base = space.base.with_io(None, *space.io[1:])
-        self._defaults = dict(space.base.defaults)
         self._units: list[_Unit] = [_Unit(0, (0, 0, 0), (0,) * len(FEATURES))]
         self._known: dict[tuple[str, Block, int, Shape], int] = {}
         self._keys: list[tuple[str, Block, int, Shape]] = []
@@ -241,12 +240,8 @@ class Costs:
 
     def _nodes(self, where: str, block: Block, stride: int, shape: Shape) -> tuple[Sequence[Node], Mapping[str, int]]:
         """The primitives of one layer, its input first, and which of them are its outputs, by name."""
-        g = builder(self._base)
-        x = g.input(shape)
-        place = f"{self.space.name}: {where}"
-        if where == "head":
-            return g.nodes, lower_head(g, x, dataclasses.replace(self._base, head=block), place)
-        return g.nodes, {"output": lower_layer(g, x, block, stride, self._defaults, place)}
+        scope = "head" if where == "head" else "stem"  # names are not read
+        return lower_alone(self._base, scope, block, stride, shape, f"{self.space.name}: {where}")
 
     def _shape_id(self, shape: Shape) -> int:
         if shape not in self._shape_ids:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 from nas.arch import Arch, Block
-from nas.arch.blocks import builder, lower_head, lower_layer
+from nas.arch.blocks import lower_alone
 from nas.arch.graph import Node, Shape
 from nas.space import Genome, Hole, Pairs, Space
 from nas.space.template import holds
@@ -75,24 +74,18 @@ class Layers:
         return self._lowered[layer]
 
     def _lower(self, layer: Layer) -> LoweredLayer:
-        arch = self._base
-        g = builder(arch)
-        g.input(layer.in_shape)
-        g.scope, g.drop_rate = layer.scope, arch.drop_path
-        if layer.scope == "head":
-            outputs = lower_head(g, 0, dataclasses.replace(arch, head=layer.block), "head")
-            if len(outputs) > 1:
-                raise ValueError(
-                    f"head: has {len(outputs)} outputs, and weights are shared by networks of one; take evaluator=scratch"
-                )
-            last = outputs["output"]
-        else:
-            last = lower_layer(g, 0, layer.block, layer.stride, dict(arch.defaults), layer.scope)
-        if last not in (0, len(g.nodes) - 1):
+        nodes, outputs = lower_alone(
+            self._base, layer.scope, layer.block, layer.stride, layer.in_shape, drop_rate=self._base.drop_path
+        )
+        if len(outputs) > 1:
+            raise ValueError(
+                f"head: has {len(outputs)} outputs, and weights are shared by networks of one; take evaluator=scratch"
+            )
+        if outputs["output"] not in (0, len(nodes) - 1):
             raise ValueError(
                 f"{layer.scope}: {layer.block.op}: its output is not its last node, which shared weights need"
             )
-        return LoweredLayer(tuple(g.nodes) if last else tuple(g.nodes[:1]))
+        return LoweredLayer(tuple(nodes) if outputs["output"] else tuple(nodes[:1]))
 
     @cached_property
     def _base(self) -> Arch:

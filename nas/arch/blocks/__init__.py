@@ -9,7 +9,7 @@
     BLOCKS = {"my_block": my_block}
 """
 
-from nas.arch.blocks.lowering import arch_id, builder, lower, lower_head, lower_layer
+from nas.arch.blocks.lowering import arch_id, builder, lower, lower_alone, lower_head, lower_layer
 from nas.arch.blocks.parts import make_divisible, squeeze_excite
 from nas.arch.blocks.private import PRIVATE, refuse_private, register_block
 from nas.arch.blocks.registry import BLOCKS, HEADS, WIDTHS, BlockFn, knob_values, knobs_of, resolve
@@ -25,6 +25,7 @@ __all__ = [
     "knob_values",
     "knobs_of",
     "lower",
+    "lower_alone",
     "lower_head",
     "lower_layer",
     "make_divisible",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from nas.arch import Arch, Block, Knob
 from nas.arch.blocks.registry import BLOCKS, HEADS, knobs_of, resolve
 from nas.arch.builder import Builder
-from nas.arch.graph import Graph, Shape
+from nas.arch.graph import Graph, Node, Shape
 from nas.core.settings import nearest
 
 
@@ -32,6 +33,40 @@ def lower_head(g: Builder, x: int, arch: Arch, where: str) -> dict[str, int]:
 
 def builder(arch: Arch) -> Builder:
     return Builder(padding=arch.padding, norm_eps=arch.norm_eps, norm_momentum=arch.norm_momentum)
+
+
+def lower_alone(
+    arch: Arch, scope: str, block: Block, stride: int, shape: Shape, where: str = "", drop_rate: float = 0.0
+) -> tuple[list[Node], dict[str, int]]:
+    """One layer of an architecture, or its head, by itself.
+
+    Args:
+        arch: Gives padding, norms, defaults and classes.
+        scope: `stem`, `stages.2.0` or `head`, which names of primitives begin with.
+        block: What stands there.
+        stride: Of the layer.
+        shape: (height, width, channels) of its input.
+        where: Opens the messages of errors; empty: the scope.
+        drop_rate: Stochastic depth of the layer.
+
+    Returns:
+        The primitives, the layer's input first, and which of them are its outputs, by name.
+
+    Raises:
+        ValueError: Naming the place, for a block that cannot be built.
+
+    Example:
+        >>> from nas.arch.find import find_arch
+        >>> nodes, outputs = lower_alone(find_arch("mobilenet_v2"), "stem", Block.of("conv", width=8), 2, (32, 32, 3))
+        >>> nodes[outputs["output"]].shape
+        (16, 16, 8)
+    """
+    g = builder(arch)
+    x = g.input(shape)
+    g.scope, g.drop_rate = scope, drop_rate
+    if scope == "head":
+        return g.nodes, lower_head(g, x, dataclasses.replace(arch, head=block), where or scope)
+    return g.nodes, {"output": lower_layer(g, x, block, stride, dict(arch.defaults), where or scope)}
 
 
 def lower(arch: Arch, where: str = "") -> Graph:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas.arch import Arch, Block
-from nas.arch.blocks import builder, lower_head, lower_layer
+from nas.arch.blocks import lower_alone
 from nas.arch.blocks.registry import knob_values
 from nas.arch.graph import Shape
 from nas.latency.timing import DeviceError
@@ -143,17 +143,14 @@ class TablePredictor:
         return cls(data["device"], data["fingerprint"], data["source"], rows)
 
     def _layer(self, arch: Arch, scope: str, block: Block, stride: int, shape: Shape) -> tuple[float, Shape]:
-        g = builder(arch)
-        x, g.scope = g.input(shape), scope
-        head = scope == "head"
-        y = max(lower_head(g, x, arch, scope).values()) if head else lower_layer(g, x, block, stride, dict(arch.defaults), scope)
-        if y == x:
+        nodes, outputs = lower_alone(arch, scope, block, stride, shape)
+        if (last := max(outputs.values())) == 0:
             return 0.0, shape
-        knobs = {} if head else knob_values(block, dict(arch.defaults), scope)
-        cells = _cells(block.op, shape, g.shape(y), stride, knobs)
+        knobs = {} if scope == "head" else knob_values(block, dict(arch.defaults), scope)
+        cells = _cells(block.op, shape, nodes[last].shape, stride, knobs)
         for row, ms in self._index.get(block.op, ()):
             if all(theirs in ("", ours) for theirs, ours in zip(row, cells, strict=True)):
-                return ms, g.shape(y)
+                return ms, nodes[last].shape
         text = ", ".join(f"{name} {cell}" for name, cell in zip(COLUMNS, cells, strict=False) if cell)
         raise DeviceError(f"{self.source}: no row for {scope}: {text}")
 

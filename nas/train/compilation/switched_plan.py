@@ -18,7 +18,7 @@ from types import ModuleType
 import numpy as np
 
 from nas.arch import Arch, Block
-from nas.arch.blocks import builder, lower_head, lower_layer
+from nas.arch.blocks import lower_alone
 from nas.arch.graph import Graph, Node, Shape
 from nas.nn.network import norms_with_acts
 from nas.nn.weights import Arrays
@@ -204,19 +204,15 @@ def _pieces(arch: Arch, scope: str, block: Block, stride: int, shape: Shape) -> 
 
     A norm stays with its activation, because training does both in one.
     """
-    g = builder(arch)
-    g.input(shape)
-    g.scope, g.drop_rate = scope, arch.drop_path
-    head = scope == "head"
-    outputs = lower_head(g, 0, arch, scope) if head else {"output": lower_layer(g, 0, block, stride, dict(arch.defaults), scope)}
+    nodes, outputs = lower_alone(arch, scope, block, stride, shape, drop_rate=arch.drop_path)
     if len(outputs) > 1:
         raise ValueError(f"{scope}: {block.op}: has {len(outputs)} outputs, one program trains heads of one; take evaluator=scratch")
-    if outputs["output"] != len(g.nodes) - 1:
+    if outputs["output"] != len(nodes) - 1:
         raise ValueError(f"{scope}: {block.op}: its output is not its last node, which one program needs")
-    pieces, first, fused = [], 1, norms_with_acts(g.nodes)
-    for last in range(1, len(g.nodes)):
-        if last not in fused and all(i in (0, last) or i > last for node in g.nodes[last + 1 :] for i in node.inputs):
-            pieces.append(_piece(g.nodes, first, last))
+    pieces, first, fused = [], 1, norms_with_acts(nodes)
+    for last in range(1, len(nodes)):
+        if last not in fused and all(i in (0, last) or i > last for node in nodes[last + 1 :] for i in node.inputs):
+            pieces.append(_piece(nodes, first, last))
             first = last + 1
     return tuple(pieces)
 
