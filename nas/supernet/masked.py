@@ -17,7 +17,7 @@ from nas.supernet.layers import ORDERED, LoweredLayer
 SHORTCUT = ("avg_pool", "max_pool", "drop_path")  # primitives that a residual's input may pass
 
 
-def widened(lowered: LoweredLayer, ranges: Sequence[tuple[int, int]]) -> tuple[tuple[Node, ...], tuple[int, ...], int]:
+def widened(lowered: LoweredLayer, ranges: Sequence[tuple[int, int]]) -> tuple[tuple[Node, ...], dict[int, int], int]:
     """The primitives of a layer at its largest widths, masks among them.
 
     Args:
@@ -25,8 +25,8 @@ def widened(lowered: LoweredLayer, ranges: Sequence[tuple[int, int]]) -> tuple[t
         ranges: Channels of each of its nodes, where it is narrowest and where it is widest.
 
     Returns:
-        (nodes, numbers of the nodes that the masks belong to, channels of the layer's input as a residual adds it or 0). Nodes read
-        the input as value 0, the masks after it, then the input for the residual where there is one.
+        (nodes, channels of each mask by the number of the node that it belongs to, channels of the layer's input as a residual adds it
+        or 0). Nodes read the input as value 0, the masks after it, then the input for the residual where there is one.
 
     Raises:
         ValueError: For a sum whose terms differ in width for another reason than the layer's input.
@@ -56,7 +56,7 @@ def widened(lowered: LoweredLayer, ranges: Sequence[tuple[int, int]]) -> tuple[t
                 Node("mul", f"mask of {node.name}", (at[i], 1 + masked.index(i)), _wide(node.shape, channels[i]))
             )
             at[i] += 1
-    return tuple(out), tuple(masked), residual
+    return tuple(out), {i: channels[i] for i in masked}, residual
 
 
 def widest(nodes: Sequence[Node], ranges: Sequence[tuple[int, int]]) -> list[int]:

@@ -10,7 +10,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +20,6 @@ from nas.nn.weights import AnyArray, Arrays
 from nas.space import Genome, Space
 from nas.supernet.layers import Layer, Layers, LoweredLayer
 from nas.supernet.masked import inputs_of, widened
-from nas.supernet.masked import widest as widest_of
 from nas.supernet.store import Store, View, home_of, store_of, weighted
 from nas.train.optim import Layout, Packed
 
@@ -96,8 +94,8 @@ def cut(array: AnyArray, view: View) -> AnyArray:
 class Placed:
     """A unit in a candidate: the slots that it takes, the names of its primitives, and what each random one draws.
 
-    numbers: folded into a step's key; rates: of dropout and stochastic depth, which may depend on the candidate's depth. widths: the
-    candidate's own, where they are masks. shapes: channels of its norms, as its own network has them.
+    numbers: folded into a step's key; rates: of dropout and stochastic depth; drop_paths: which are of the latter. widths: the
+    candidate's own, where they are masks. norms: channels of its norms, as its own network has them.
     """
 
     unit: Unit
@@ -105,8 +103,17 @@ class Placed:
     names: tuple[str, ...]
     numbers: np.ndarray
     rates: np.ndarray
+    drop_paths: np.ndarray
     widths: np.ndarray
-    shapes: Mapping[str, int]
+    norms: Mapping[str, int]
+
+    def at_rate(self, drop_path: float) -> Placed:
+        """The same with this rate of stochastic depth, which depends on the candidate's depth."""
+        return (
+            replace(self, rates=np.where(self.drop_paths, np.float32(drop_path), self.rates))
+            if self.drop_paths.any()
+            else self
+        )
 
     @property
     def draws(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,7 +122,7 @@ class Placed:
     def named(self, tree: Arrays) -> dict[str, Mapping[str, AnyArray]]:
         """The statistics of a unit as those of the network: by its names, at its widths."""
         return {
-            self.names[int(node) - 1]: {name: array[: self.shapes[node]] for name, array in arrays.items()}
+            self.names[int(node) - 1]: {name: array[: self.norms[node]] for name, array in arrays.items()}
             for node, arrays in tree.items()
         }
 
@@ -127,16 +134,6 @@ class Path:
     genome: Genome
     placed: tuple[Placed, ...]
     side: int
-
-
-class Place(NamedTuple):
-    """A layer as a unit: its slots, the names of its primitives, its widths and those of its norms."""
-
-    unit: Unit
-    slots: tuple[str, ...]
-    names: tuple[str, ...]
-    widths: np.ndarray
-    shapes: Mapping[str, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,7 +166,7 @@ class Paths:
         return Paths(self.layers, self.store) if self.masked else self
 
     @cached_property
-    def _places(self) -> dict[Layer, Place | None]:
+    def _known(self) -> dict[Layer, Placed | None]:
         return {}
 
     @cached_property
@@ -180,31 +177,23 @@ class Paths:
     def path(self, genome: Genome) -> Path:
         layers = self.layers.of(genome)
         depth, drop_path = len(layers) - 1, self.layers.space.base.drop_path
-        found = [self._placed(layer, drop_path * max(i - 1, 0) / max(depth - 1, 1)) for i, layer in enumerate(layers)]
-        return Path(tuple(genome), tuple(placed for placed in found if placed), layers[0].in_shape[0])
-
-    def _placed(self, layer: Layer, drop_path: float) -> Placed | None:
-        place = self._place(layer)
-        if place is None:
-            return None
-        random = [node for node in self.layers.lowered(layer).nodes if node.op in RANDOM]
-        numbers = np.array([zlib.crc32(node.name.encode()) & 0x7FFFFFFF for node in random], np.int32)
-        rates = np.array([drop_path if node.op == "drop_path" else node.attr["rate"] for node in random], np.float32)
-        return Placed(place.unit, place.slots, place.names, numbers, rates, place.widths, place.shapes)
+        found = [(self._placed(layer), drop_path * max(i - 1, 0) / max(depth - 1, 1)) for i, layer in enumerate(layers)]
+        placed = tuple(one.at_rate(rate) for one, rate in found if one)
+        return Path(tuple(genome), placed, layers[0].in_shape[0])
 
     def all_units(self) -> dict[Unit, None]:
         """Every unit of the space, each once."""
-        places = (self._place(layer) for layer in self.layers.all())
-        return {place.unit: None for place in places if place}
+        found = (self._placed(layer) for layer in self.layers.all())
+        return {placed.unit: None for placed in found if placed}
 
-    def _place(self, layer: Layer) -> Place | None:
+    def _placed(self, layer: Layer) -> Placed | None:
         """None where the layer does nothing."""
-        if layer not in self._places:
+        if layer not in self._known:
             lowered = self.layers.lowered(layer)
-            self._places[layer] = self._made(layer, lowered) if len(lowered.nodes) > 1 else None
-        return self._places[layer]
+            self._known[layer] = self._made(layer, lowered) if len(lowered.nodes) > 1 else None
+        return self._known[layer]
 
-    def _made(self, layer: Layer, lowered: LoweredLayer) -> Place:
+    def _made(self, layer: Layer, lowered: LoweredLayer) -> Placed:
         store, home, nodes = self.store, home_of(layer, lowered), lowered.nodes
         numbers = {node.name: str(i) for i, node in enumerate(nodes)}
         shapes = {node.name: arrays for node, arrays in weighted(lowered)}
@@ -229,16 +218,20 @@ class Paths:
         widths = np.zeros(0, np.int32)
         if self.masked:
             wide, masks, residual = widened(lowered, ranges)
-            inside, full = (*layer.in_shape[:2], ranges[0][1]), widest_of(nodes, ranges)
             unit = replace(
-                unit, nodes=tuple(_local(numbers, node) for node in wide), in_shape=inside,
-                masks=tuple(full[i] for i in masks), residual=residual,
+                unit, nodes=tuple(_local(numbers, node) for node in wide), in_shape=(*layer.in_shape[:2], ranges[0][1]),
+                masks=tuple(masks.values()), residual=residual,
             )  # fmt: skip
             widths = np.array([nodes[i].shape[2] for i in masks], np.int32)
-        own = {str(i): node.shape[2] for i, node in enumerate(nodes) if node.op == "norm"}
-        return Place(
-            self._equal.setdefault(unit, unit), tuple(slots), tuple(node.name for node in nodes[1:]), widths, own
-        )
+        random = [node for node in nodes if node.op in RANDOM]
+        return Placed(
+            self._equal.setdefault(unit, unit), tuple(slots), tuple(node.name for node in nodes[1:]),
+            numbers=np.array([zlib.crc32(node.name.encode()) & 0x7FFFFFFF for node in random], np.int32),
+            rates=np.array([node.attr["rate"] for node in random], np.float32),
+            drop_paths=np.array([node.op == "drop_path" for node in random], bool),
+            widths=widths,
+            norms={str(i): node.shape[2] for i, node in enumerate(nodes) if node.op == "norm"},
+        )  # fmt: skip
 
 
 def _local(numbers: Mapping[str, str], node: Node) -> Node:
