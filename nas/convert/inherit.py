@@ -3,7 +3,7 @@
     variables = inherit(lower(parent), lower(child), parents_variables, seed)
 
 Channels that an addition or a gate ties together are one group, so that residuals stay valid. A channel counts by its fraction of the
-variance of what its readers give: a norm makes the size of the weights before it meaningless. What layers of one pixel read may be
+variance of what its readers give: a norm makes the size of the weights before it meaningless. What pointwise layers read may be
 given; then the channels that stay make up for the others (`nas.convert.surgeon`). Else batch norms tell it. Where neither does, it
 counts by the summed squares of all convolutions that make it (NetAdapt, arXiv:1804.03230, and MobileNetV3, arXiv:1905.02244, 4.2).
 
@@ -33,7 +33,7 @@ def inherit(
 ) -> HostVariables:
     """The child's variables: the parent's by the names of layers, cut to the channels that stay, kernels to their center.
 
-    Layers that the parent has not start from their initial values. `seen`: what layers of one pixel read in the parent, as
+    Layers that the parent has not start from their initial values. `seen`: what pointwise layers read in the parent, as
     `nas.train.seen` finds it. Raises ValueError naming a layer that is wider than the parent's, or whose channels cannot be followed.
     """
     groups = channel_groups(child)

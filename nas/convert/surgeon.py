@@ -27,7 +27,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Reader:
-    """A layer of one pixel. kernel: (channels, outputs). gain: of each output, squared, as a norm behind it has it."""
+    """A pointwise layer: a 1 x 1 convolution or a dense one.
+
+    kernel: (channels, outputs). gain: of each output, squared, as a norm behind it has it.
+    """
 
     kernel: np.ndarray
     seen: Seen
@@ -40,12 +43,12 @@ class Reader:
     def reduced(self, kept: np.ndarray) -> Reader:
         """The same of the channels that are kept, which make up for the others."""
         seen = Seen(self.seen.mean[kept], self.seen.covariance[np.ix_(kept, kept)])
-        return Reader(np.linalg.solve(self._ridged[np.ix_(kept, kept)], self._wanted[kept]), seen, self.gain)
+        return Reader(np.linalg.solve(self._ridged[np.ix_(kept, kept)], self._cross[kept]), seen, self.gain)
 
     def losses(self, kept: np.ndarray) -> np.ndarray:
         """What is lost with each of the channels that are kept, as a fraction of the variance of all that the layer gives."""
         inverse = np.linalg.inv(self._ridged[np.ix_(kept, kept)])
-        squares = (np.square(inverse @ self._wanted[kept]) * self.gain).sum(1)
+        squares = (np.square(inverse @ self._cross[kept]) * self.gain).sum(1)
         return squares / np.diag(inverse) / self._whole
 
     @cached_property
@@ -58,7 +61,7 @@ class Reader:
         return self.seen.covariance + max(RIDGE * float(variances.mean()), 1e-12) * np.eye(len(variances))
 
     @cached_property
-    def _wanted(self) -> np.ndarray:
+    def _cross(self) -> np.ndarray:
         """Covariance of each input with each output."""
         return self._ridged @ self.kernel
 

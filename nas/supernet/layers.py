@@ -14,7 +14,7 @@ from nas.arch.graph import Node, Shape
 from nas.space import Genome, Hole, Pairs, Space
 from nas.space.template import holds
 
-Own: TypeAlias = tuple[int, ...]  # the options of `block` and `op`: what has weights of its own
+Choice: TypeAlias = tuple[int, ...]  # the options of `block` and `op`: what has weights of its own
 WHOLE = ("block", "op")
 ORDERED = ("concat", "channels", "shuffle", "flatten")  # their first channels are not those of all candidates
 MAX_CASES = 64  # resolutions times strides
@@ -25,7 +25,7 @@ class Layer(NamedTuple):
     """One layer of an architecture: its place, the options of its block, the block, its stride and what it reads."""
 
     scope: str
-    own: Own
+    choice: Choice
     block: Block
     stride: int
     in_shape: Shape
@@ -174,12 +174,12 @@ class Layers:
 Widths: TypeAlias = frozenset[tuple[int, int]]  # (gene, option) of the width of the layer that made a tensor
 
 
-def _own(template: Pairs, pick: Callable[[Hole], int | None]) -> Own:
+def _own(template: Pairs, pick: Callable[[Hole], int | None]) -> Choice:
     options = [pick(value) for key, value in template if key in WHOLE and isinstance(value, Hole)]
     return tuple(-1 if option is None else option for option in options)
 
 
-def _options(space: Space, template: Pairs, fixed: Values, in_stage: bool) -> Iterator[tuple[Own, Block, Widths]]:
+def _options(space: Space, template: Pairs, fixed: Values, in_stage: bool) -> Iterator[tuple[Choice, Block, Widths]]:
     """Every block that a layer can be, with the genes that decide its width."""
     genes = list(dict.fromkeys(h.gene for _, h in template if isinstance(h, Hole)))
     seen = set()

@@ -30,7 +30,7 @@ Slots: TypeAlias = tuple[Packed, ...]
 Pull: TypeAlias = Callable[[Array], tuple[Slots, Array]]  # gradient of the output -> of the slots and of the input
 
 
-class Own(NamedTuple):
+class SlotState(NamedTuple):
     """What a training step changes of a slot: its arrays, the optimizer's of it, and their moving average or nothing."""
 
     params: Packed
@@ -125,19 +125,19 @@ def _whole(node: Node, x: Array, index: int) -> Array:
     return x
 
 
-def updated(recipe: Recipe, steps_per_epoch: int, own: Own, grads: Packed, step: Array) -> Own:
+def updated(recipe: Recipe, steps_per_epoch: int, own: SlotState, grads: Packed, step: Array) -> SlotState:
     """A slot after a step's gradients, by the rate of that step whatever came to the slot before."""
     update = optimizer_at(recipe, learning_rate(recipe, steps_per_epoch, step))
     updates, opt = update.update(grads, own.opt, own.params)
     params = optax.apply_updates(own.params, updates)
     ema = jax.tree.map(lambda a, b: mix(a, b, ramp(recipe.ema, step + 1)), own.ema, params) if recipe.ema else ()
-    return Own(cast("Packed", params), opt, ema)
+    return SlotState(cast("Packed", params), opt, ema)
 
 
-def begun(recipe: Recipe, params: Packed) -> Own:
+def begun(recipe: Recipe, params: Packed) -> SlotState:
     """A slot before the first step."""
     copied = jax.tree.map(lambda a: jnp.array(a, copy=True), params)
-    return Own(
+    return SlotState(
         copied, optimizer_at(recipe, recipe.lr).init(copied), jax.tree.map(jnp.copy, copied) if recipe.ema else ()
     )
 

@@ -22,10 +22,10 @@ from nas.recipe import Recipe
 from nas.records import JSON
 from nas.space import Genome
 from nas.supernet.paths import Path, Placed, Unit
-from nas.supernet.programs import Functions, Made, Own, begun, sized, updated
+from nas.supernet.programs import Functions, Made, SlotState, begun, sized, updated
 from nas.supernet.scoring import Scorer
 from nas.supernet.sorting import hidden_orders, with_orders
-from nas.supernet.strategies import Candidates, Changes, Strategy, Turn
+from nas.supernet.strategies import Candidates, Changes, StepContext, Strategy
 from nas.supernet.weights import SharedWeights
 from nas.tasks import MetricState, Mixed
 from nas.train.optim import Tree
@@ -85,8 +85,8 @@ class Stepper:
         self._among, self._strategy, self._cost = among, strategy, cost
 
     def __call__(self, state: State, images: AnyArray, targets: AnyArray) -> tuple[State, Array]:
-        strategy, turn = self._strategy, self._turn(state)
-        state = self._changed(state, strategy.changes(turn))
+        strategy, context = self._strategy, self._context(state)
+        state = self._changed(state, strategy.changes(context))
         step, key = np.int32(state.step), state.key
         x, pairs = self._mixed(images, targets, key, step)
 
@@ -98,17 +98,17 @@ class Stepper:
             run, seen = passing(genome, params)
             return run.answers(seen, pairs)
 
-        teacher = strategy.teacher(turn)
+        teacher = strategy.teacher(context)
         taught = None if teacher is None else answers(teacher, state.stats[TEACHER])[1]
         grads: dict[str, Tree] = {}
         losses = []
-        for genome in strategy.genomes(replace(turn, loss=lambda genome: float(answers(genome)[0]))):
+        for genome in strategy.genomes(replace(context, loss=lambda genome: float(answers(genome)[0]))):
             run, seen = passing(genome)
             loss, outputs = run(seen, pairs, grads, taught, teacher is not None)
             taught = outputs if strategy.distills and taught is None else taught
             losses.append(loss)
         state = self._updated(state, self._scaled(grads, len(losses)), step)
-        kept = strategy.learned(replace(turn, quality=partial(self._quality, state.params, turn)))
+        kept = strategy.learned(replace(context, quality=partial(self._quality, state.params, context)))
         stats = {**state.stats, STRATEGY: dict(kept)} if kept else state.stats
         return state._replace(stats=stats), sum(losses[1:], losses[0]) / len(losses)
 
@@ -132,13 +132,15 @@ class Stepper:
         averages = tuple(jax.tree.map(lambda a: jnp.array(a, copy=True), one) for one in ema)
         return state._replace(params={slot: own.params for slot, own in owns.items()}, opt=opt, ema=averages)
 
-    def _quality(self, params: Mapping[str, Tree], turn: Turn, genome: Genome, images: int) -> float:
-        return self._net.quality(params, turn.rng(VALID), genome, images)
+    def _quality(self, params: Mapping[str, Tree], context: StepContext, genome: Genome, images: int) -> float:
+        return self._net.quality(params, context.rng(VALID), genome, images)
 
-    def _turn(self, state: State) -> Turn:
+    def _context(self, state: State) -> StepContext:
         trainer = self._trainer
         kept = {name: np.asarray(array) for name, array in state.stats.get(STRATEGY, {}).items()}
-        return Turn(self._among, trainer.seed, int(state.step), trainer.horizon, trainer.rows, kept, cost=self._cost)
+        return StepContext(
+            self._among, trainer.seed, int(state.step), trainer.horizon, trainer.rows, kept, cost=self._cost
+        )
 
     def _scaled(self, grads: dict[str, Tree], candidates: int) -> dict[str, Tree]:
         if not self._strategy.averages or candidates == 1:
@@ -163,7 +165,7 @@ class Stepper:
         recipe, steps = self._net.recipe, self._trainer.steps_per_epoch
         params, opt, ema = dict(state.params), dict(state.opt), dict(state.ema[0]) if state.ema else {}
         for slot, grad in grads.items():
-            own = Own(params[slot], opt[slot], ema.get(slot, ()))
+            own = SlotState(params[slot], opt[slot], ema.get(slot, ()))
             key = "update", recipe, steps, tuple(array.shape for array in own.params.values())
             made = partial(_made_update, recipe, steps, own, grad, step)
             params[slot], opt[slot], after = self._net.programs.get(key, made, (0,))(own, grad, step)
@@ -172,7 +174,7 @@ class Stepper:
         return State(params, state.stats, opt, (ema,) if state.ema else (), np.int32(step + 1), state.key)
 
 
-def _made_update(recipe: Recipe, steps: int, own: Own, grad: Tree, step: np.int32) -> Made:
+def _made_update(recipe: Recipe, steps: int, own: SlotState, grad: Tree, step: np.int32) -> Made:
     return lambda own, grads, step: updated(recipe, steps, own, grads, step), (own, grad, step)
 
 

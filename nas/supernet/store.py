@@ -19,10 +19,12 @@ from nas.arch.graph import Node, param_shapes
 from nas.nn.network import initial
 from nas.nn.weights import HostArrays
 from nas.space import Hole, Pairs, Space
-from nas.supernet.layers import ORDERED, Layer, Layers, LoweredLayer, Own
+from nas.supernet.layers import ORDERED, Choice, Layer, Layers, LoweredLayer
 from nas.train.optim import Layout
 
-Home: TypeAlias = tuple[str, Own, tuple[str, ...]]  # scope, options of its block, convolutions on the way to the output
+Home: TypeAlias = tuple[
+    str, Choice, tuple[str, ...]
+]  # scope, options of its block, convolutions on the way to the output
 
 
 class View(NamedTuple):
@@ -100,7 +102,7 @@ class Store:
 
 
 def home_of(layer: Layer, lowered: LoweredLayer) -> Home:
-    return layer.scope, layer.own, lowered.trunk
+    return layer.scope, layer.choice, lowered.trunk
 
 
 def weighted(lowered: LoweredLayer) -> Iterable[tuple[Node, dict[str, tuple[int, ...]]]]:

@@ -22,7 +22,7 @@ from nas.nn.ops import Array
 from nas.recipe import Recipe
 from nas.space import Genome, Space
 from nas.supernet.paths import Paths
-from nas.supernet.programs import Own, Programs, begun
+from nas.supernet.programs import Programs, SlotState, begun
 from nas.supernet.scoring import Scorer, Scoring
 from nas.supernet.step import STRATEGY, TEACHER, Stepper, SupernetTrainer, copied
 from nas.supernet.strategies import STRATEGIES, Candidates, Kept, Strategy
@@ -168,7 +168,7 @@ def _scope(dataset: Dataset, recipe: Recipe, task: Task) -> str:
     return f"{dataset.digest} {dataset.mean} {dataset.std} {task.name} {losses}"
 
 
-def _state(owns: Mapping[str, Own], kept: dict[str, Tree], ema: bool, key: Array) -> State:
+def _state(owns: Mapping[str, SlotState], kept: dict[str, Tree], ema: bool, key: Array) -> State:
     params = {slot: own.params for slot, own in owns.items()}
     opt = {slot: own.opt for slot, own in owns.items()}
     averages = ({slot: own.ema for slot, own in owns.items()},) if ema else ()

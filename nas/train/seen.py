@@ -1,4 +1,4 @@
-"""What the layers of one pixel read over a dataset: means and covariances of their channels, for `nas.convert.inherit`."""
+"""What pointwise layers read over a dataset: means and covariances of their channels, for `nas.convert.inherit`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROWS = 16
 
 
 def seen_by_layers(graph: Graph, variables: Variables, dataset: Dataset) -> dict[str, Seen]:
-    """By the names of 1 x 1 convolutions and dense layers on one pixel. Compiles one program."""
+    """By the names of the pointwise layers. Compiles one program."""
     inputs = {node.name: node.inputs[0] for node in graph.nodes if _reads_pixels(graph, node.name)}
     many = len(dataset.train)
     rows = np.linspace(0, many - 1, min(many, IMAGES)).astype(int)

@@ -8,7 +8,7 @@ from nas.arch.blocks import lower
 from nas.nn.network import init
 from nas.space import Genome, Space
 from nas.supernet.paths import Paths
-from nas.supernet.strategies import Candidates, Strategy, Turn
+from nas.supernet.strategies import Candidates, StepContext, Strategy
 from nas.supernet.weights import SharedWeights
 
 ELASTIC: dict[str, Any] = {
@@ -54,7 +54,7 @@ class Only(Strategy):
 
     listed: tuple[Genome, ...]
 
-    def genomes(self, turn: Turn) -> Sequence[Genome]:
+    def genomes(self, context: StepContext) -> Sequence[Genome]:
         return self.listed
 
 
@@ -62,4 +62,3 @@ def start_of(paths: Paths, among: Candidates) -> SharedWeights:
     """Initial values with a classifier that is not 0."""
     network = init(lower(among.space.decode(among.largest)), 1)["params"]
     return SharedWeights.initial(paths, 0).with_network(among.largest, network)
-

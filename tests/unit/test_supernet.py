@@ -16,7 +16,7 @@ from nas.space import Genome, Space, load_space
 from nas.supernet.paths import Paths
 from nas.supernet.programs import Programs
 from nas.supernet.scoring import Scoring
-from nas.supernet.strategies import Candidates, Sandwich, Turn
+from nas.supernet.strategies import Candidates, Sandwich, StepContext
 from nas.supernet.training import Supernet
 from nas.supernet.weights import SharedWeights
 from nas.tasks import CLASSIFICATION
@@ -150,7 +150,7 @@ def test_programs_of_another_loss_are_others(net: Supernet, change: dict[str, An
 
 def test_the_others_of_a_sandwich_learn_from_the_largest(net: Supernet) -> None:
     class Pair(Sandwich):
-        def genomes(self, turn: Turn) -> list[Genome]:
+        def genomes(self, context: StepContext) -> list[Genome]:
             return [LARGE, SMALL]
 
     found = trained(net, Pair())

@@ -22,8 +22,8 @@ from nas.supernet.strategies import (
     Rl,
     Sandwich,
     Shrinking,
+    StepContext,
     Strategy,
-    Turn,
 )
 from nas.supernet.training import Supernet
 from nas.train import Checkpoints, evaluate
@@ -112,7 +112,7 @@ def test_candidates_learn_from_labels_and_from_the_largest_network_as_it_was(net
         shares: tuple[float, ...] = (1, 1, 0, 0, 0, 0)
         only: Genome = ()
 
-        def genomes(self, turn: Turn) -> list[Genome]:
+        def genomes(self, context: StepContext) -> list[Genome]:
             return [self.only]
 
     for genome in (largest, smallest):
@@ -137,9 +137,9 @@ def test_what_a_candidate_costs_may_be_given(net: Supernet, cost: Callable[[Geno
     seen, genome = set(), net.candidates.largest
 
     class Asking(Only):
-        def learned(self, turn: Turn) -> Kept:
-            seen.add(turn.cost(genome))
-            return turn.kept
+        def learned(self, context: StepContext) -> Kept:
+            seen.add(context.cost(genome))
+            return context.kept
 
     trained(net, Asking((genome,)), cost=cost)
     assert seen == {cost(genome) if cost else float(net.candidates.macs([genome])[0])}

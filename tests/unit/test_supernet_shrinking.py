@@ -22,7 +22,7 @@ from nas.supernet.strategies import (
     Candidates,
     Changes,
     Shrinking,
-    Turn,
+    StepContext,
 )
 from nas.supernet.training import Supernet
 from nas.supernet.weights import SharedWeights
@@ -47,7 +47,7 @@ def test_shrinking_opens_kernels_then_depths_then_widths() -> None:
     seen: dict[int, set[tuple[str, Any]]] = {phase: set() for phase in range(6)}
     for seed in range(5):
         for step in range(70):
-            genomes = strategy.genomes(Turn(AMONG, seed, step, 70))
+            genomes = strategy.genomes(StepContext(AMONG, seed, step, 70))
             assert len(genomes) == strategy.candidates[phases[step]]
             for genome in genomes:
                 seen[phases[step]] |= named(genome)
@@ -76,9 +76,9 @@ def named(genome: Genome) -> set[tuple[str, Any]]:
 def test_the_teacher_is_kept_after_the_first_phase_and_channels_are_sorted_where_widths_open() -> None:
     strategy, changed = Shrinking(shares=(2, 1, 1, 1, 1, 1)), {}
     for step in range(7):
-        turn = Turn(AMONG, 0, step, 7)
-        assert strategy.teacher(turn) == (LARGE if step >= 2 else None)
-        changed[step] = strategy.changes(turn)
+        context = StepContext(AMONG, 0, step, 7)
+        assert strategy.teacher(context) == (LARGE if step >= 2 else None)
+        changed[step] = strategy.changes(context)
     inner = strategy.full(AMONG, 4)
     expected = {2: Changes(teacher=True), 5: Changes(inner=LARGE), 6: Changes(inner=inner)}
     assert changed == {**dict.fromkeys(range(7), Changes()), **expected}
@@ -122,8 +122,8 @@ def test_a_training_sorts_the_channels_of_its_weights_and_of_their_average() -> 
     class Largest(Shrinking):
         shares: tuple[float, ...] = (1, 0, 0, 0, 1, 0)
 
-        def genomes(self, turn: Turn) -> list[Genome]:
-            return [self.full(turn.among)]
+        def genomes(self, context: StepContext) -> list[Genome]:
+            return [self.full(context.among)]
 
     for ema in (0.0, 0.5):
         still = Recipe(epochs=1, batch=32, lr=1e-9, weight_decay=0.0, norm_warmup=False, ema=ema)

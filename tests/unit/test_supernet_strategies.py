@@ -18,7 +18,7 @@ from nas.supernet.strategies import (
     Kept,
     Rl,
     Sandwich,
-    Turn,
+    StepContext,
     Uniform,
     strategy_from,
 )
@@ -35,7 +35,7 @@ SMALL, LARGE = AMONG.smallest, AMONG.largest
 def test_every_option_comes_equally_often_in_a_fair_step(name: str) -> None:
     space = load_space(name)
     for step in range(5):
-        genomes = Fair().genomes(Turn(Candidates(space), 0, step))
+        genomes = Fair().genomes(StepContext(Candidates(space), 0, step))
         counts = space.option_counts
         assert len(genomes) == counts.max()
         for gene in range(len(counts)):
@@ -45,7 +45,7 @@ def test_every_option_comes_equally_often_in_a_fair_step(name: str) -> None:
 
 
 def test_a_sandwich_has_both_ends_and_random_ones_between() -> None:
-    largest, *between, smallest = Sandwich(random=2).genomes(Turn(AMONG, 0, 7))
+    largest, *between, smallest = Sandwich(random=2).genomes(StepContext(AMONG, 0, 7))
     assert (largest, smallest, len(between)) == (LARGE, SMALL, 2)
     macs = [SPACE.decode(genome) for genome in (largest, *between, smallest)]
     assert len({lower(arch).id for arch in macs}) >= 2
@@ -53,8 +53,8 @@ def test_a_sandwich_has_both_ends_and_random_ones_between() -> None:
 
 def test_draws_depend_on_the_seed_and_the_step_alone() -> None:
     for strategy in (Uniform(), Fair(), Sandwich(), Attentive(draws=1)):
-        assert strategy.genomes(Turn(AMONG, 3, 5)) == strategy.genomes(Turn(AMONG, 3, 5))
-        assert strategy.genomes(Turn(AMONG, 3, 5)) != strategy.genomes(Turn(AMONG, 3, 6))
+        assert strategy.genomes(StepContext(AMONG, 3, 5)) == strategy.genomes(StepContext(AMONG, 3, 5))
+        assert strategy.genomes(StepContext(AMONG, 3, 5)) != strategy.genomes(StepContext(AMONG, 3, 6))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_of_candidates_of_one_size_the_best_or_the_worst_is_trained(keep: Any, b
 
     for step in range(20):
         seen.clear()
-        largest, *chosen, smallest = strategy.genomes(Turn(AMONG, 0, step, loss=loss))
+        largest, *chosen, smallest = strategy.genomes(StepContext(AMONG, 0, step, loss=loss))
         assert (largest, smallest, len(chosen), len(seen)) == (LARGE, SMALL, 2, 6)
         for genome, three in zip(chosen, (seen[:3], seen[3:]), strict=True):
             assert len(set(three)) == 3
@@ -126,8 +126,8 @@ def test_the_file_of_a_strategy_lists_its_settings_as_they_are_by_default(name: 
     assert listed.keys() == {"name", *dataclasses.asdict(STRATEGIES[name]())}
 
 
-def turn_of(strategy: Rl, step: int, kept: Kept | None = None, **options: Any) -> Turn:
-    return Turn(AMONG, 0, step, 100, 64, kept or strategy.start(AMONG), **options)
+def turn_of(strategy: Rl, step: int, kept: Kept | None = None, **options: Any) -> StepContext:
+    return StepContext(AMONG, 0, step, 100, 64, kept or strategy.start(AMONG), **options)
 
 
 def test_warm_ups_fall_to_nothing_over_the_first_quarter_and_then_the_policy_moves() -> None:
@@ -135,7 +135,7 @@ def test_warm_ups_fall_to_nothing_over_the_first_quarter_and_then_the_policy_mov
     assert [strategy.warm(turn_of(strategy, step)) for step in (0, 5, 20, 25, 99)] == pytest.approx([1, 0.8, 0.2, 0, 0])
     rates = [strategy.rate(turn_of(strategy, step)) for step in (0, 24, 25, 100)]
     assert rates == pytest.approx([0, 0, 3e-4 * 64 / 256, 10 * 3e-4 * 64 / 256])
-    seen = [strategy.warming(Turn(AMONG, seed, 10, 100)) for seed in range(400)]
+    seen = [strategy.warming(StepContext(AMONG, seed, 10, 100)) for seed in range(400)]
     for what in ("filters", "operations"):
         assert np.mean([one[what] for one in seen]) == pytest.approx(0.6, abs=0.08)
     for step in range(25, 35):
@@ -148,8 +148,8 @@ def test_in_warm_ups_widths_are_the_widest_and_operations_come_equally_often() -
     assert {SPACE.genes[gene].options[option] for gene, option in widest.items()} == {3, 6, 12}
     seen = set()
     for step in range(25):
-        turn = turn_of(strategy, step)
-        genomes, drawn, warm = strategy.genomes(turn), strategy.drawn(turn), strategy.warming(turn)
+        context = turn_of(strategy, step)
+        genomes, drawn, warm = strategy.genomes(context), strategy.drawn(context), strategy.warming(context)
         seen.add(tuple(warm.values()))
         for gene in range(len(counts)):
             options = [genome[gene] for genome in genomes if SPACE.active(genome)[gene]]

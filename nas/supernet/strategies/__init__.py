@@ -7,7 +7,7 @@ from typing import Any
 
 from nas.core.settings import build, nearest
 from nas.supernet.strategies.attentive import Attentive
-from nas.supernet.strategies.base import Candidates, Changes, Kept, Strategy, Turn
+from nas.supernet.strategies.base import Candidates, Changes, Kept, StepContext, Strategy
 from nas.supernet.strategies.fair import Fair
 from nas.supernet.strategies.rl import Rl
 from nas.supernet.strategies.sandwich import Sandwich
@@ -33,6 +33,17 @@ def strategy_from(data: Mapping[str, Any]) -> Strategy:
 
 
 __all__ = [
-    "STRATEGIES", "Attentive", "Candidates", "Changes", "Fair", "Kept", "Rl", "Sandwich", "Shrinking", "Strategy", "Turn",
-    "Uniform", "strategy_from",
+    "STRATEGIES",
+    "Attentive",
+    "Candidates",
+    "Changes",
+    "Fair",
+    "Kept",
+    "Rl",
+    "Sandwich",
+    "Shrinking",
+    "StepContext",
+    "Strategy",
+    "Uniform",
+    "strategy_from",
 ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from nas.space import Genome
-from nas.supernet.strategies.base import Candidates, Turn
+from nas.supernet.strategies.base import Candidates, StepContext
 from nas.supernet.strategies.sandwich import Sandwich
 
 POOL = 512  # random candidates that those of one size are found among
@@ -42,10 +42,10 @@ class Attentive(Sandwich):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key}: expected 1 or more, got {getattr(self, key)}")
 
-    def between(self, turn: Turn) -> Sequence[Genome]:
-        rng = turn.rng()
-        pool = _pool(turn.among, rng)
-        return [self._chosen(turn, self.sized(turn.among, pool, rng)) for _ in range(self.random)]
+    def between(self, context: StepContext) -> Sequence[Genome]:
+        rng = context.rng()
+        pool = _pool(context.among, rng)
+        return [self._chosen(context, self.sized(context.among, pool, rng)) for _ in range(self.random)]
 
     def sized(self, among: Candidates, pool: Sequence[Genome], rng: np.random.Generator) -> list[Genome]:
         """Different candidates of the pool whose multiply-adds are in one bin, or else nearest to it."""
@@ -56,10 +56,10 @@ class Attentive(Sandwich):
         away = np.maximum(np.maximum(start - macs, macs - (start + width)), 0)
         return [pool[row] for row in np.argsort(away, kind="stable")[: self.draws].tolist()]
 
-    def _chosen(self, turn: Turn, near: Sequence[Genome]) -> Genome:
+    def _chosen(self, context: StepContext, near: Sequence[Genome]) -> Genome:
         if len(near) == 1:
             return near[0]
-        losses = [turn.loss(genome) for genome in near]
+        losses = [context.loss(genome) for genome in near]
         return near[int(np.argmin(losses) if self.keep == "best" else np.argmax(losses))]
 
 

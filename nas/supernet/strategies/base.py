@@ -27,7 +27,7 @@ def _unknown(*_: object) -> float:
 
 
 @dataclass(frozen=True, eq=False)
-class Turn:
+class StepContext:
     """A step of a training as its strategy sees it.
 
     Args:
@@ -87,11 +87,11 @@ class Strategy:
     scheduled: ClassVar[bool] = False
     keeps_teacher: ClassVar[bool] = False
 
-    def changes(self, turn: Turn) -> Changes:
+    def changes(self, context: StepContext) -> Changes:
         """What is done to the weights before a step."""
         return Changes()
 
-    def teacher(self, turn: Turn) -> Genome | None:
+    def teacher(self, context: StepContext) -> Genome | None:
         """The candidate that teaches those of a step with the weights that were kept; None: labels alone teach."""
         return None
 
@@ -99,7 +99,7 @@ class Strategy:
         """The largest network."""
         return among.largest
 
-    def genomes(self, turn: Turn) -> Sequence[Genome]:
+    def genomes(self, context: StepContext) -> Sequence[Genome]:
         """The candidates of a step."""
         raise NotImplementedError
 
@@ -107,9 +107,9 @@ class Strategy:
         """What it keeps before the first step."""
         return {}
 
-    def learned(self, turn: Turn) -> Kept:
-        """What it keeps after the weights' update of a step; `turn` scores with the updated weights."""
-        return turn.kept
+    def learned(self, context: StepContext) -> Kept:
+        """What it keeps after the weights' update of a step; `context` scores with the updated weights."""
+        return context.kept
 
     def chosen(self, among: Candidates, kept: Kept) -> Genome | None:
         """The architecture that a training ends with; None: a strategy chooses none."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nas.space import Genome, Space
-from nas.supernet.strategies.base import Strategy, Turn
+from nas.supernet.strategies.base import StepContext, Strategy
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,8 @@ class Fair(Strategy):
         FairNAS: Chu et al. 2021 (arXiv:1907.01845).
     """
 
-    def genomes(self, turn: Turn) -> Sequence[Genome]:
-        return dealt(turn.among.space, turn.rng())
+    def genomes(self, context: StepContext) -> Sequence[Genome]:
+        return dealt(context.among.space, context.rng())
 
 
 def dealt(space: Space, rng: np.random.Generator, held: Mapping[int, int] | None = None) -> list[Genome]:

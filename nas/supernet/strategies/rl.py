@@ -11,7 +11,7 @@ import numpy as np
 from nas.core.settings import check_ranges
 from nas.objectives.rewards import absolute_reward
 from nas.space import Genome, Hole, Space
-from nas.supernet.strategies.base import WIDTHS, Candidates, Kept, Strategy, Turn
+from nas.supernet.strategies.base import WIDTHS, Candidates, Kept, StepContext, Strategy
 from nas.supernet.strategies.fair import dealt
 
 DECAY, EPSILON = 0.999, 1e-8  # of Adam, which has no momentum
@@ -64,21 +64,21 @@ class Rl(Strategy):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"{key}: expected 0 to less than 1, got {getattr(self, key)}")
 
-    def warm(self, turn: Turn) -> float:
+    def warm(self, context: StepContext) -> float:
         """The probability of either warm-up in a step."""
-        steps = self.warmup * turn.steps
-        return max(0.0, 1 - turn.step / steps) if steps else 0.0
+        steps = self.warmup * context.steps
+        return max(0.0, 1 - context.step / steps) if steps else 0.0
 
-    def rate(self, turn: Turn) -> float:
+    def rate(self, context: StepContext) -> float:
         """The policy's learning rate in a step."""
-        done = turn.step / turn.steps
+        done = context.step / context.steps
         if done < self.warmup:
             return 0.0
-        return self.learning_rate * turn.batch / 256 * 10 ** min((done - self.warmup) / (1 - self.warmup), 1)
+        return self.learning_rate * context.batch / 256 * 10 ** min((done - self.warmup) / (1 - self.warmup), 1)
 
-    def warming(self, turn: Turn) -> dict[Warm, bool]:
+    def warming(self, context: StepContext) -> dict[Warm, bool]:
         """Which warm-ups a step has."""
-        filters, operations = (turn.rng(2).random(2) < self.warm(turn)).tolist()
+        filters, operations = (context.rng(2).random(2) < self.warm(context)).tolist()
         return {"filters": filters, "operations": operations}
 
     def start(self, among: Candidates) -> Kept:
@@ -86,37 +86,37 @@ class Rl(Strategy):
         zeros = {key: np.zeros(shape, np.float32) for key in ("logits", "squares")}
         return {**zeros, "average": np.zeros((), np.float32), "updates": np.zeros((), np.int32)}
 
-    def genomes(self, turn: Turn) -> Sequence[Genome]:
-        space, genome, warm = turn.among.space, self.drawn(turn), self.warming(turn)
+    def genomes(self, context: StepContext) -> Sequence[Genome]:
+        space, genome, warm = context.among.space, self.drawn(context), self.warming(context)
         filters = filters_of(space)
         held = {gene: widest if warm["filters"] else genome[gene] for gene, widest in filters.items()}
         if warm["operations"]:
-            return dealt(space, turn.rng(3), held)
+            return dealt(space, context.rng(3), held)
         found = space.canonical([held.get(gene, option) for gene, option in enumerate(genome)])
         return [found if space.allowed(found) else genome]
 
-    def drawn(self, turn: Turn) -> Genome:
+    def drawn(self, context: StepContext) -> Genome:
         """The policy's candidate of a step."""
-        return _drawn(turn.among.space, turn.kept, turn.rng())
+        return _drawn(context.among.space, context.kept, context.rng())
 
-    def learned(self, turn: Turn) -> Kept:
-        genome = self.drawn(turn)
-        target = self.target or self.fraction * turn.cost(turn.among.largest)
-        quality = turn.quality(genome, self.validation * turn.batch)
-        return self.updated(turn, genome, float(absolute_reward(quality, turn.cost(genome), target, -self.slope)))
+    def learned(self, context: StepContext) -> Kept:
+        genome = self.drawn(context)
+        target = self.target or self.fraction * context.cost(context.among.largest)
+        quality = context.quality(genome, self.validation * context.batch)
+        return self.updated(context, genome, float(absolute_reward(quality, context.cost(genome), target, -self.slope)))
 
-    def updated(self, turn: Turn, genome: Genome, reward: float) -> Kept:
+    def updated(self, context: StepContext, genome: Genome, reward: float) -> Kept:
         """The policy after one reward: up the gradient of advantage * log-probability of the genome's active genes."""
-        space, count = turn.among.space, int(turn.kept["updates"])
-        average = float(turn.kept["average"])
+        space, count = context.among.space, int(context.kept["updates"])
+        average = float(context.kept["average"])
         before = average / (1 - self.baseline**count) if count else reward
-        slope = -(reward - before) * _probabilities(space, turn.kept["logits"])
-        slope[np.arange(len(genome)), list(genome)] += reward - before
-        slope *= np.array(space.active(genome), bool)[:, None]
-        squares = DECAY * turn.kept["squares"].astype(np.float64) + (1 - DECAY) * slope**2
-        move = self.rate(turn) * slope / (np.sqrt(squares / (1 - DECAY ** (count + 1))) + EPSILON)
+        gradient = -(reward - before) * _probabilities(space, context.kept["logits"])
+        gradient[np.arange(len(genome)), list(genome)] += reward - before
+        gradient *= np.array(space.active(genome), bool)[:, None]
+        squares = DECAY * context.kept["squares"].astype(np.float64) + (1 - DECAY) * gradient**2
+        move = self.rate(context) * gradient / (np.sqrt(squares / (1 - DECAY ** (count + 1))) + EPSILON)
         return {
-            "logits": (turn.kept["logits"] + move).astype(np.float32),
+            "logits": (context.kept["logits"] + move).astype(np.float32),
             "squares": squares.astype(np.float32),
             "average": np.array(self.baseline * average + (1 - self.baseline) * reward, np.float32),
             "updates": np.array(count + 1, np.int32),

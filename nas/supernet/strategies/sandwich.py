@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from nas.space import Genome
-from nas.supernet.strategies.base import Strategy, Turn
+from nas.supernet.strategies.base import StepContext, Strategy
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Sandwich(Strategy):
         if self.random < 0:
             raise ValueError(f"random: expected 0 or more candidates, got {self.random}")
 
-    def genomes(self, turn: Turn) -> Sequence[Genome]:
-        among = turn.among
-        return [among.largest, *self.between(turn), among.smallest]
+    def genomes(self, context: StepContext) -> Sequence[Genome]:
+        among = context.among
+        return [among.largest, *self.between(context), among.smallest]
 
-    def between(self, turn: Turn) -> Sequence[Genome]:
+    def between(self, context: StepContext) -> Sequence[Genome]:
         """The candidates between both ends."""
-        rng = turn.rng()
-        return [turn.among.space.sample(rng) for _ in range(self.random)]
+        rng = context.rng()
+        return [context.among.space.sample(rng) for _ in range(self.random)]

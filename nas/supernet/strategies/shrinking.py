@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import ClassVar
 
 from nas.space import Genome, Hole, Space
-from nas.supernet.strategies.base import WIDTHS, Candidates, Changes, Strategy, Turn
+from nas.supernet.strategies.base import WIDTHS, Candidates, Changes, StepContext, Strategy
 
 PHASES = ("largest", "kernel", "depth 1", "depth 2", "expand 1", "expand 2")
 KERNEL, DEPTH, WIDTH = (
@@ -60,9 +60,9 @@ class Shrinking(Strategy):
         ends = [round(steps * end / sum(self.shares)) for end in accumulate(self.shares)]
         return min(sum(step >= end for end in ends), len(PHASES) - 1)
 
-    def changes(self, turn: Turn) -> Changes:
-        now, among = self.phase(turn.step, turn.steps), turn.among
-        before = self.phase(turn.step - 1, turn.steps) if turn.step else 0
+    def changes(self, context: StepContext) -> Changes:
+        now, among = self.phase(context.step, context.steps), context.among
+        before = self.phase(context.step - 1, context.steps) if context.step else 0
         inner = None
         if before < WIDTH <= now:
             inner = self.full(among)
@@ -70,20 +70,20 @@ class Shrinking(Strategy):
             inner = self.full(among, WIDTH)
         return Changes(teacher=before == 0 < now, inner=inner)
 
-    def teacher(self, turn: Turn) -> Genome | None:
+    def teacher(self, context: StepContext) -> Genome | None:
         """The largest network, at the resolution of the step."""
-        return self._sized(turn, self.full(turn.among)) if self.phase(turn.step, turn.steps) else None
+        return self._sized(context, self.full(context.among)) if self.phase(context.step, context.steps) else None
 
-    def genomes(self, turn: Turn) -> Sequence[Genome]:
-        space, now, rng = turn.among.space, self.phase(turn.step, turn.steps), turn.rng()
-        options = opened(turn.among, now)
+    def genomes(self, context: StepContext) -> Sequence[Genome]:
+        space, now, rng = context.among.space, self.phase(context.step, context.steps), context.rng()
+        options = opened(context.among, now)
 
         def drawn() -> Genome:
             for _ in range(TRIES):
-                genome = self._sized(turn, space.canonical([one[rng.integers(len(one))] for one in options]))
+                genome = self._sized(context, space.canonical([one[rng.integers(len(one))] for one in options]))
                 if space.allowed(genome):
                     return genome
-            return self.full(turn.among)
+            return self.full(context.among)
 
         return [drawn() for _ in range(self.candidates[now])]
 
@@ -95,14 +95,14 @@ class Shrinking(Strategy):
         genome = among.space.canonical(row)
         return genome if among.space.allowed(genome) else among.largest
 
-    def _sized(self, turn: Turn, genome: Genome) -> Genome:
+    def _sized(self, context: StepContext, genome: Genome) -> Genome:
         """The genome at the resolution of the step, which is that of all its candidates."""
-        gene = turn.among.space.resolution
+        gene = context.among.space.resolution
         if not isinstance(gene, Hole):
             return genome
-        option = int(turn.rng(4).integers(len(turn.among.space.genes[gene.gene].options)))
-        sized = turn.among.space.canonical([option if i == gene.gene else one for i, one in enumerate(genome)])
-        return sized if turn.among.space.allowed(sized) else genome
+        option = int(context.rng(4).integers(len(context.among.space.genes[gene.gene].options)))
+        sized = context.among.space.canonical([option if i == gene.gene else one for i, one in enumerate(genome)])
+        return sized if context.among.space.allowed(sized) else genome
 
 
 def kinds(space: Space) -> list[int]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.space import Genome
-from nas.supernet.strategies.base import Strategy, Turn
+from nas.supernet.strategies.base import StepContext, Strategy
 
 
 @dataclass(frozen=True)
@@ -17,5 +17,5 @@ class Uniform(Strategy):
         Single Path One-Shot: Guo et al. 2020 (arXiv:1904.00420).
     """
 
-    def genomes(self, turn: Turn) -> Sequence[Genome]:
-        return [turn.among.space.sample(turn.rng())]
+    def genomes(self, context: StepContext) -> Sequence[Genome]:
+        return [context.among.space.sample(context.rng())]
