@@ -34,6 +34,7 @@ from nas.recipe import Recipe
 from nas.space import Space
 from nas.tasks import Task, check_fit, check_own, check_recipe, task_of, training_loss
 from nas.train.checkpoint import Checkpoints
+from nas.train.compilation.switch import Branch, switch
 from nas.train.compilation.switched_pieces import PARTS, Group, Piece, Step
 from nas.train.compilation.switched_plan import Choice, PositionPlan, SpacePlan, plan_space
 from nas.train.loop import Fit, Report, finish, silent
@@ -62,42 +63,11 @@ def forward(
     x, stats = images.astype(mode.dtype), []
     for s, position in enumerate(plan.positions):
         fixed = {name: inputs[name][s] for name in ("variants", "folds", "rates")} | {"key": key}
-        x, own = _switch(
+        x, own = switch(
             inputs["groups"][s], [_group(position, group, mode) for group in position.groups], (x, areas[s]), fixed
         )
         stats.append(own)
     return x.reshape(len(images), -1).astype(jnp.float32), jnp.concatenate(stats)
-
-
-Branch: TypeAlias = Callable[[Tree, Tree], Tree]  # (what gradients flow to, what they do not) -> results
-
-
-def _switch(index: Array, branches: Sequence[Branch], moving: Tree, fixed: Tree) -> Tree:
-    """`lax.switch` that keeps its operands alone for the backward pass, where the chosen branch is computed again.
-
-    Left to itself the switch would keep what any of its branches needs, and write zeros for those that did not run: three
-    to ten times the time of a step.
-    """
-    if len(branches) == 1:
-        return branches[0](moving, fixed)
-
-    def run(index: Array, moving: Tree, fixed: Tree) -> Tree:
-        return lax.switch(index, branches, moving, fixed)
-
-    def forward(index: Array, moving: Tree, fixed: Tree) -> Tree:
-        return run(index, moving, fixed), (index, moving, fixed)
-
-    def backward(saved: Tree, gradient: Tree) -> Tree:
-        index, moving, fixed = saved
-        return None, lax.switch(index, [_pulled(one) for one in branches], moving, fixed, gradient), None
-
-    switch = jax.custom_vjp(run)
-    switch.defvjp(forward, backward)
-    return switch(index, moving, fixed)
-
-
-def _pulled(branch: Branch) -> Callable[[Tree, Tree, Tree], Tree]:
-    return lambda moving, fixed, gradient: jax.vjp(lambda m: branch(m, fixed), moving)[1](gradient)[0]
 
 
 def _group(position: PositionPlan, group: Group, mode: Mode) -> Branch:
@@ -106,7 +76,7 @@ def _group(position: PositionPlan, group: Group, mode: Mode) -> Branch:
         x, stats = first, []
         for i, (step, own) in enumerate(zip(group.steps, _split(areas, [s.sizes for s in group.steps]), strict=True)):
             branches = [_variant(position, step, piece, mode) for piece in step.variants]
-            x, part = _switch(fixed["variants"][i], branches, (first, x, own), fixed)
+            x, part = switch(fixed["variants"][i], branches, (first, x, own), fixed)
             stats.append(part)
         return x, _filled(stats, position.sizes["stats"])
 
