@@ -27,6 +27,9 @@ from nas.data.arrays import dataset_of_arrays
 from nas.nn import ops
 from nas.recipe import Augment
 from nas.space import Genome, load_space
+from nas.supernet.scoring import Scoring
+from nas.supernet.strategies import Uniform
+from nas.supernet.training import Supernet
 from nas.train import fit
 from nas.train.compilation.switched import compile_space
 
@@ -179,6 +182,34 @@ def naive(genome: Genome, number: int, steps: int, asked: argparse.Namespace) ->
     row("candidates", f"naive, one jit a candidate, network {number}", compile_s=arm.ready, ms=ms, s=took, an_hour=3600 / took)
 
 
+# weights that a space shares
+
+
+def supernet(asked: argparse.Namespace) -> None:
+    """A step of shared weights: one random candidate by switches, and an elastic space whose widths are masks."""
+    for name, side, images, epochs in (("nas_bench_macro", 32, 10_000, 3), ("mobilenet_v3_large_elastic", 224, 1_280, 4)):
+        if asked.dry:
+            name, side, images, epochs = "tiny", 8, 64, 2
+        data = dataset(asked) if side == 32 else random_dataset(side, images, 128)
+        space = load_space(name).fit(side, data.channels, len(data.classes))
+        recipe = dataclasses.replace(RECIPE, epochs=epochs, batch=16 if asked.dry else 128)
+        net = Supernet(space, data, recipe, masked=name != "nas_bench_macro")
+        ends = [time.perf_counter()]
+
+        def report(step: int, steps: int, metrics: dict[str, float], ends: list[float] = ends) -> None:
+            if "epoch" in metrics:
+                ends.append(time.perf_counter())
+
+        scoring = Scoring(calibration_images=128, validation_images=128, batch=64)
+        net.fit(Uniform(), 0, report=report, checkpoint=None, scoring=scoring, whole=True, dispatch=2 if asked.dry else 10)
+        steps = len(data.train) // net.recipe.batch
+        ms = 1000 * statistics.median(np.diff(ends)[1:].tolist()) / steps
+        row("supernet", f"{name}, {side} px", units=len(net.paths.all_units()), masked=net.paths.masked, ms=ms,
+            first_epoch_s=ends[1] - ends[0], end_s=time.perf_counter() - ends[-1], compile_s=net.programs.compile_s)  # fmt: skip
+        if asked.dry:
+            return
+
+
 # depthwise forms
 
 SHAPES = {
@@ -257,6 +288,7 @@ PARTS = {
     "step": step,
     "fit": whole_fit,
     "candidates": candidates,
+    "supernet": supernet,
     "depthwise": depthwise,
 }
 

@@ -1,13 +1,14 @@
 """How well shared weights rank the networks of NAS-Bench-Macro: Kendall's tau against the published accuracies.
 
     python benchmarks/supernet.py path=<folder with cifar10/ and nas_bench_macro/> out=<folder> [strategy=uniform] [seed=0]
-        [epochs=..] [networks=300] [--quick]
+        [epochs=..] [networks=300] [batch=64] [lr=0.02] [dtype=float32] [--quick]
 
 One supernet a (strategy, seed) is trained on CIFAR-10, in <out>/<strategy>-<seed>; killed, it continues where it was, and one that
 is finished is only scored. Then distinct networks, drawn at random, are scored with batch-norm statistics of 500 training images on
 1,000 validation images, and ranked by loss and by accuracy. MACs rank the same networks for comparison, and 50 of them are scored
 without statistics of their own: with the mean of those of 20 random networks, as running averages would have it. The standard
-error of tau is that of bootstrap samples of the networks. `--quick` takes 16 pixels, an epoch and 40 networks.
+error of tau is that of bootstrap samples of the networks. On an accelerator take larger batches in bfloat16. `--quick` takes 16 pixels,
+an epoch and 40 networks.
 """
 
 from __future__ import annotations
@@ -45,9 +46,12 @@ VALIDATION, CALIBRATION, WITHOUT, AVERAGED, BOOTSTRAPS = 1000, 500, 50, 20, 1000
 def main(arguments: Sequence[str]) -> int:
     options = options_of(
         arguments,
-        {"out": "", "strategy": "uniform", "seed": "0", "epochs": "", "networks": "300", "lr": "0.02", "quick": ""},
+        {
+            "out": "", "strategy": "uniform", "seed": "0", "epochs": "", "networks": "300", "batch": "64", "lr": "0.02",
+            "dtype": "float32", "quick": "",
+        },
         "cifar10/ and nas_bench_macro/",
-    )
+    )  # fmt: skip
     if not options["out"]:
         raise ValueError("out: name a folder for the trainings")
     path, quick, strategy = Path(options["path"]), bool(options["quick"]), options["strategy"]
@@ -55,7 +59,8 @@ def main(arguments: Sequence[str]) -> int:
     table = load(path / "nas_bench_macro")
     dataset = load_dataset({"name": "parquet", "path": str(path / "cifar10"), "resolution": side})
     space = table.space.fit(side, 3, len(dataset.classes))
-    net = Supernet(space, dataset, Recipe(**{**RECIPE, "lr": float(options["lr"])}, epochs=epochs))
+    given = {"batch": int(options["batch"]), "lr": float(options["lr"]), "dtype": options["dtype"], "epochs": epochs}
+    net = Supernet(space, dataset, Recipe(**{**RECIPE, **given}))
     folder = Path(options["out"]) / f"{strategy}-{options['seed']}"
     weights = _trained(net, strategy, int(options["seed"]), folder)
     _scored(net, weights, table, folder, 40 if quick else int(options["networks"]))

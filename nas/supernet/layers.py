@@ -122,6 +122,17 @@ class Layers:
                     seen.add(layer)
                     yield layer
 
+    @cached_property
+    def cases(self) -> int:
+        """How many combinations of resolutions and strides there are."""
+        return sum(1 for _ in self._cases())
+
+    @cached_property
+    def optional(self) -> frozenset[str]:
+        """Places that not every architecture has."""
+        places = self.space.positions()
+        return frozenset(f"stages.{place.stage}.{place.layer}" for place in places if place.optional)
+
     def _cases(self) -> Iterator[Values]:
         """Genes that change sizes without weights: resolution and strides."""
         space = self.space

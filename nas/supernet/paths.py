@@ -95,7 +95,7 @@ class Placed:
     """A unit in a candidate: the slots that it takes, the names of its primitives, and what each random one draws.
 
     numbers: folded into a step's key; rates: of dropout and stochastic depth; drop_paths: which are of the latter. widths: the
-    candidate's own, where they are masks. norms: channels of its norms, as its own network has them.
+    candidate's own, where they are masks. norms: channels of its norms, as its own network has them. scope: the layer's.
     """
 
     unit: Unit
@@ -106,6 +106,7 @@ class Placed:
     drop_paths: np.ndarray
     widths: np.ndarray
     norms: Mapping[str, int]
+    scope: str = ""
 
     def at_rate(self, drop_path: float) -> Placed:
         """The same with this rate of stochastic depth, which depends on the candidate's depth."""
@@ -145,15 +146,15 @@ class Paths:
     masked: bool = False
 
     @classmethod
-    def of(cls, space: Space, masked: bool | None = None) -> Paths:
-        """`masked`: None where units of the candidates' own shapes would be over `MOST_UNITS`.
+    def of(cls, space: Space, masked: bool | None = None, most: int = MOST_UNITS) -> Paths:
+        """`masked`: None where units of the candidates' own shapes would be more than `most`.
 
         Raises ValueError naming the gene for what cannot be shared.
         """
         layers = Layers(space)
         exact = cls(layers, store_of(layers))
         if masked is None:
-            masked = len(exact.all_units()) > MOST_UNITS
+            masked = len(exact.all_units()) > most
         if not masked:
             return exact
         wide = cls(layers, exact.store, masked)
@@ -177,17 +178,17 @@ class Paths:
     def path(self, genome: Genome) -> Path:
         layers = self.layers.of(genome)
         depth, drop_path = len(layers) - 1, self.layers.space.base.drop_path
-        found = [(self._placed(layer), drop_path * max(i - 1, 0) / max(depth - 1, 1)) for i, layer in enumerate(layers)]
+        found = [(self.placed(layer), drop_path * max(i - 1, 0) / max(depth - 1, 1)) for i, layer in enumerate(layers)]
         placed = tuple(one.at_rate(rate) for one, rate in found if one)
         return Path(tuple(genome), placed, layers[0].in_shape[0])
 
     def all_units(self) -> dict[Unit, None]:
         """Every unit of the space, each once."""
-        found = (self._placed(layer) for layer in self.layers.all())
+        found = (self.placed(layer) for layer in self.layers.all())
         return {placed.unit: None for placed in found if placed}
 
-    def _placed(self, layer: Layer) -> Placed | None:
-        """None where the layer does nothing."""
+    def placed(self, layer: Layer) -> Placed | None:
+        """The unit of a layer; None where the layer does nothing."""
         if layer not in self._known:
             lowered = self.layers.lowered(layer)
             self._known[layer] = self._made(layer, lowered) if len(lowered.nodes) > 1 else None
@@ -231,6 +232,7 @@ class Paths:
             drop_paths=np.array([node.op == "drop_path" for node in random], bool),
             widths=widths,
             norms={str(i): node.shape[2] for i, node in enumerate(nodes) if node.op == "norm"},
+            scope=layer.scope,
         )  # fmt: skip
 
 

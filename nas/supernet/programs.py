@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import optax
 
 from nas.arch.graph import Node
-from nas.nn.network import RANDOM, run
+from nas.nn.network import RANDOM
+from nas.nn.network import run as run_nodes
 from nas.nn.ops import Array, Implementation
 from nas.recipe import Recipe
 from nas.supernet.paths import Unit
@@ -47,20 +48,21 @@ class Functions:
     task: Task
     implementation: Implementation = "auto"
 
-    def _run(self, slots: Slots, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Packed]:
+    def run(self, slots: Slots, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Packed]:
+        """(output, statistics of the batch) in training mode."""
         folded, names = jax.random.fold_in(key, step), self.unit.random
 
         def draw(node: Node, x: Array, _: int) -> Array:
             i = names.index(node.name)
             return drawn(node, x, random[1][i], jax.random.fold_in(folded, random[0][i]), self.unit.widest[i])
 
-        y, stats = run(self.unit.nodes, self.unit.values(x, random[2]), self.unit.tree(slots), {}, train=True, momentum=0, random=draw,
-                       implementation=self.implementation)  # fmt: skip
+        y, stats = run_nodes(self.unit.nodes, self.unit.values(x, random[2]), self.unit.tree(slots), {}, train=True, momentum=0,
+                             random=draw, implementation=self.implementation)  # fmt: skip
         return y, self.unit.stats.pack(stats)
 
     def forward(self, slots: Slots, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Pull]:
         """(output, the backward pass as a tree of what it needs)."""
-        y, pull = jax.vjp(lambda s, x: self._run(s, x, key, step, random)[0], slots, x)
+        y, pull = jax.vjp(lambda s, x: self.run(s, x, key, step, random)[0], slots, x)
         return y, pull
 
     def backward(self, pull: Pull, g: Array) -> tuple[Array, Slots]:
@@ -77,7 +79,7 @@ class Functions:
         alone = replace(self.recipe, distill=1.0, temperature=1.0)
 
         def loss_of(slots: Slots, x: Array) -> tuple[Array, Array]:
-            logits = self._outputs(self._run(slots, x, key, step, random)[0])
+            logits = self._outputs(self.run(slots, x, key, step, random)[0])
             parts = [] if taught is None else [self.task.distill(logits, taught, jnp.zeros(len(x)), alone).mean()]
             if taught is None or beside:
                 parts.append(training_loss(self.task, self.recipe, logits, pairs).mean())
@@ -92,13 +94,13 @@ class Functions:
 
     def observe(self, slots: Slots, widths: Array, x: Array) -> tuple[Array, Packed]:
         """(output, statistics of the batch): in training mode, but that nothing is dropped."""
-        y, stats = run(self.unit.nodes, self.unit.values(x, widths), self.unit.tree(slots), {}, train=True, momentum=0, random=_whole,
+        y, stats = run_nodes(self.unit.nodes, self.unit.values(x, widths), self.unit.tree(slots), {}, train=True, momentum=0, random=_whole,
                        implementation=self.implementation)  # fmt: skip
         return y, self.unit.stats.pack(stats)
 
     def score(self, slots: Slots, widths: Array, stats: Packed, x: Array) -> Array:
         moving = self.unit.stats.unpack(stats)
-        return run(self.unit.nodes, self.unit.values(x, widths), self.unit.tree(slots), moving, train=False, random=_whole,
+        return run_nodes(self.unit.nodes, self.unit.values(x, widths), self.unit.tree(slots), moving, train=False, random=_whole,
                    implementation=self.implementation)[0]  # fmt: skip
 
     def metrics(

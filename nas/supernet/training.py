@@ -21,20 +21,23 @@ from nas.data.dataset import Dataset
 from nas.nn.ops import Array
 from nas.recipe import Recipe
 from nas.space import Genome, Space
-from nas.supernet.paths import Paths
+from nas.supernet.paths import MOST_UNITS, Paths
 from nas.supernet.programs import Programs, SlotState, begun
 from nas.supernet.scoring import Scorer, Scoring
 from nas.supernet.step import STRATEGY, TEACHER, Stepper, SupernetTrainer, copied
 from nas.supernet.strategies import STRATEGIES, Candidates, Kept, Strategy
 from nas.supernet.weights import SharedWeights
+from nas.supernet.whole import WholePlan, WholeStepper
 from nas.tasks import Task, check_fit, check_own, check_recipe, task_of
 from nas.train.checkpoint import Checkpoints
 from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import Layout, Tree
 from nas.train.score import Score
-from nas.train.state import State
+from nas.train.state import State, Step
 from nas.train.trainer import Program
 from nas.train.transfer import refuse_transfer
+
+FEW_UNITS = 60  # on an accelerator, where a unit takes seconds to compile and tune
 
 
 def train_supernet(space: Space, dataset: Dataset, recipe: Recipe, strategy: Strategy, seed: int, *, report: Report = silent,
@@ -105,7 +108,7 @@ class Supernet:
         if recipe.accumulate > 1:
             raise ValueError(f"recipe.accumulate: a supernet makes an update every step, got {recipe.accumulate}")
         self.task = self.task.weighed(recipe, dataset)
-        self.paths = Paths.of(space, masked)
+        self.paths = Paths.of(space, masked, MOST_UNITS if jax.default_backend() == "cpu" else FEW_UNITS)
         self.programs = (programs or Programs()).within(_scope(dataset, recipe, self.task))
         self.candidates = Candidates(space)
         self._arch = arch
@@ -127,9 +130,14 @@ class Supernet:
 
     def fit(
         self, strategy: Strategy, seed: int, *, report: Report, checkpoint: Checkpoints | None, scoring: Scoring,
-        start: SharedWeights | None = None, cost: Callable[[Genome], float] | None = None,
+        start: SharedWeights | None = None, cost: Callable[[Genome], float] | None = None, whole: bool | None = None,
+        dispatch: int | None = None,
     ) -> Fit:  # fmt: skip
-        """Trains the weights, as `train_supernet` says."""
+        """Trains the weights, as `train_supernet` says.
+
+        whole: whether a step is one program of the whole space (`nas.supernet.whole`); None: on an accelerator, where it can be. dispatch:
+        steps that one dispatch of that program runs, as `nas.train.fit` has it.
+        """
         self.check(strategy)
         began = time.perf_counter()
         costs = functools.cache(cost or (lambda genome: float(self.candidates.macs([genome])[0])))
@@ -144,11 +152,25 @@ class Supernet:
         key = jax.random.key(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
         owns = {slot: begun(self.recipe, params) for slot, params in slots.items()}
         state = _state(owns, self._kept(strategy, slots), bool(self.recipe.ema), key)
-        step, score = (
-            Stepper(trainer, self.candidates, strategy, costs),
-            cast("Score", None),
-        )  # the trainer scores by itself
+        plan = self._whole(strategy, whole)
+        if plan:
+            trainer = trainer.dispatching(dispatch)
+            step: Step = WholeStepper(plan, trainer, self.candidates, strategy, costs)
+        else:
+            step = Stepper(trainer, self.candidates, strategy, costs)
+        score = cast("Score", None)  # the trainer scores by itself
         return finish(trainer, Program(step, score, time.perf_counter() - began, None), state, report)
+
+    def _whole(self, strategy: Strategy, asked: bool | None) -> WholePlan | None:
+        """The space as one program, where that is asked for or suits the device, and can be."""
+        if asked is False or (asked is None and jax.default_backend() == "cpu"):
+            return None
+        plan = WholePlan.of(self.paths) if strategy.ahead else None
+        if asked and plan is None:
+            raise ValueError(
+                f"{self.space.name}: one program cannot hold this space, or the candidates of this strategy"
+            )
+        return plan
 
     def _kept(self, strategy: Strategy, slots: Mapping[str, Tree]) -> dict[str, Tree]:
         """What a strategy has in a training's state before the first step, the weights of its teacher among it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -31,6 +31,8 @@ class Attentive(Sandwich):
     Source:
         AttentiveNAS: Wang et al. 2021 (arXiv:2011.09011), BestUp-k and WorstUp-k with the loss of the batch.
     """
+
+    ahead: ClassVar[bool] = False
 
     draws: int = 3
     keep: Literal["best", "worst"] = "best"

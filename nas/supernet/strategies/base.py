@@ -78,6 +78,7 @@ class Strategy:
             function. BigNAS has it (arXiv:2003.11142); without it single paths learn little for hundreds of steps.
         averages: Whether the gradients of a step's candidates are averaged, not summed.
         scheduled: Whether it depends on how many steps there are.
+        ahead: Whether the candidates of a step follow from the seed and the step's number alone, and are equally many in every step.
         keeps_teacher: Whether the weights of the largest network at some step are kept, to teach candidates beside the labels.
     """
 
@@ -85,6 +86,7 @@ class Strategy:
     zero_gamma: ClassVar[bool] = True
     averages: ClassVar[bool] = False
     scheduled: ClassVar[bool] = False
+    ahead: ClassVar[bool] = False
     keeps_teacher: ClassVar[bool] = False
 
     def changes(self, context: StepContext) -> Changes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -21,6 +22,8 @@ class Fair(Strategy):
     Source:
         FairNAS: Chu et al. 2021 (arXiv:1907.01845).
     """
+
+    ahead: ClassVar[bool] = True
 
     def genomes(self, context: StepContext) -> Sequence[Genome]:
         return dealt(context.among.space, context.rng())

@@ -23,6 +23,7 @@ class Sandwich(Strategy):
         BigNAS: Yu et al. 2020 (arXiv:2003.11142).
     """
 
+    ahead: ClassVar[bool] = True
     distills: ClassVar[bool] = True
 
     random: int = 2
