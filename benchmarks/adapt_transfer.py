@@ -5,10 +5,10 @@
 
 `nas train` fine-tunes the ImageNet weights on 245 photographs, of which a fifth validates, as `transfer.py` does; `nas adapt` shrinks what
 that left in steps of 21 % of the predicted latency, all but the classifier frozen as it was cut. At the end the classifier is trained
-first and then everything, at rates by part. The proposals are chosen by the validating fifth. Both networks are measured in turns on
-LiteRT and scored once on the 153 photographs of val.parquet. The target is below .6 by as much as the predictor may be wrong. On a busy
-machine the predictor is wrong by more (the command says by how much): pass one that was fitted on a quiet one. rehearse=yes puts a fifth
-of the 245 in place of those 153, so that settings can be chosen without them.
+first and then everything, at rates by part, taught by the network that it began with. The proposals are chosen by the validating fifth.
+Both networks are measured in turns on LiteRT and scored once on the 153 photographs of val.parquet. The target is below .6 by as much as
+the predictor may be wrong. On a busy machine the predictor is wrong by more (the command says by how much): pass one that was fitted on a
+quiet one. rehearse=yes puts a fifth of the 245 in place of those 153, so that settings can be chosen without them.
 Killed, it resumes with the same command.
 """
 
@@ -31,10 +31,12 @@ SHORT: dict[str, Any] = {
     "epochs": 2, "batch": 32, "lr": 0.005, "schedule": "constant", "warmup_epochs": 0, "freeze": ["backbone", "head/conv"],
     "augment": dataclasses.asdict(PLAIN),
 }  # fmt: skip
-FINAL: dict[str, Any] = {"freeze_epochs": 2, "lr_scale": {"backbone": 0.1}, "augment": TUNED["augment"]}
+FINAL: dict[str, Any] = {
+    "freeze_epochs": 2, "lr_scale": {"backbone": 0.1}, "augment": TUNED["augment"], "distill": 0.5, "temperature": 2.0,
+}  # fmt: skip
 STEPS: dict[str, Any] = {
-    "step": 0.21, "together": 6, "kinds": ["stage", "bottleneck"], "choose": "loss", "final_epochs": 12, "final_lr": 0.005,
-    "final_recipe": FINAL,
+    "step": 0.21, "together": 6, "kinds": ["stage", "bottleneck"], "choose": "loss", "final_epochs": 20, "final_lr": 0.005,
+    "final_recipe": FINAL, "final_distill": True,
 }  # fmt: skip
 
 

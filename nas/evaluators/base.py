@@ -103,6 +103,7 @@ class Capabilities:
         further: Whether it answers `further` jobs: a member of the front trained from its own part of shared weights, or from
             initial values (`Further`).
         parts: Whether it follows what a recipe says of parts of a network: `freeze`, `freeze_epochs` and `lr_scale`.
+        teachers: Whether a job may name a network to learn from.
         fixed_networks: Whether it knows networks only at the resolution and the widths that the space states.
         metrics: What its outcomes hold beside the metrics of the task, and the direction that is better. They can be
             objectives and constraints of a search.
@@ -117,6 +118,7 @@ class Capabilities:
     tests: bool = False
     further: bool = False
     parts: bool = False
+    teachers: bool = False
     fixed_networks: bool = False
     metrics: Mapping[str, Direction] = field(default_factory=dict)
 

@@ -21,7 +21,7 @@ from nas.tasks import fit_arch, task_of
 
 if TYPE_CHECKING:
     from nas.convert.surgeon import Seen
-    from nas.train import Checkpoints
+    from nas.train import Checkpoints, Teacher
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class ScratchSettings(EvaluatorSettings):
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        fidelities=True, inherits_weights=True, inspects=True, tests=True, parts=True
+        fidelities=True, inherits_weights=True, inspects=True, tests=True, parts=True, teachers=True
     )
 
     keep_weights: bool = True
@@ -118,7 +118,16 @@ class ScratchEvaluator:
 
         variables = self._inherited(job, arch)
         return fit(arch, dataset, recipe, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
-                   variables=variables, fresh=self._fresh(job, variables))  # fmt: skip
+                   variables=variables, fresh=self._fresh(job, variables), teacher=self._teacher(job, dataset))  # fmt: skip
+
+    def _teacher(self, job: Job, dataset: Dataset) -> Teacher | None:
+        """The network that `job.data` names as `teacher`, by its arch and weights; it knows images as the job's network does."""
+        from nas.train import Teacher
+
+        if "teacher" not in job.data:
+            return None
+        arch, weights = job.data["teacher"]["arch"], Path(job.data["teacher"]["weights"])
+        return Teacher(arch_from_dict(dict(arch)), load_weights(weights), dataset.mean, dataset.std)
 
     def _on_step(self, job: Job, report: Report) -> Callable[[int, int, dict[str, float]], bool | None]:
         return lambda step, steps, metrics: report(job.number, step, steps, metrics)

@@ -40,13 +40,14 @@ class Formula:
     dashboard = ""
 
     def __init__(self, folder: Path, left: int = 10**6, final: Mapping[str, float] | None = None):
-        self.folder, self.left, self.jobs, self.seen, self.final = folder, left, [], [], final or {}
+        self.folder, self.left, self.jobs, self.given, self.seen, self.final = folder, left, [], [], [], final or {}
 
     def capacity(self) -> int:
         return 3
 
     def submit(self, jobs: Sequence[Job]) -> int:
         self.jobs.append((len(self.seen), jobs[0]))
+        self.given.append((len(self.seen), jobs[0]))
         self.seen.append(jobs[0].number)
         return len(self.seen) - 1
 

@@ -65,6 +65,7 @@ def test_interrupted_killed_and_resumed_with_ray_it_ends_as_if_left_in_peace(
         (["evaluator=inheriting", "plugins=[prepared]"], "evaluator: inheriting needs a preparation, which nas search runs"),
         (["recipe.freeze=[backbone]"], "recipe.freeze: evaluator=layerwise trains all parts of a network alike; take evaluator=scratch"),
         (["evaluator=scratch", "recipe.freeze=[hed]"], "recipe.freeze: no part 'hed'; did you mean head?"),
+        (["adapt.final_distill=true"], "adapt.final_distill: evaluator=layerwise knows no teachers; take evaluator=scratch"),
         (["adapt.final_lr=0"], "adapt.final_lr: expected a number above 0"),
         (["adapt.final_recipe={label_smoothin: 0.1}"], "adapt.final_recipe.label_smoothin: unknown key; did you mean label_smoothing?"),
         (["adapt.final_recipe={freeze: [head]}"], "adapt.final_recipe.freeze: evaluator=layerwise trains all parts of a network alike"),

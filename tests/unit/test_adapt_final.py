@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,21 @@ import numpy as np
 import pytest
 
 from adapt_formula import NET, Formula, Stop, latency
+from nas.arch.blocks import arch_id, lower
 from nas.core.settings import build
 from nas.data.arrays import dataset_of_arrays
+from nas.data.record import KEY, record_of
+from nas.evaluators import Context
+from nas.evaluators.scratch import ScratchSettings
 from nas.journal import Journal
+from nas.nn.network import init
+from nas.nn.weights import save_weights
 from nas.recipe import Recipe
+from nas.records import Job
+from nas.train import Teacher, fit
 from nas.workflows.adapt import Adapter, AdaptSettings, Point
 from nas.workflows.adapt.final import decided_changes, final_recipe
+from small_training import SMALL, dataset
 
 KERNELS = 2  # of the network, so that a step has two proposals, after the seed's score
 
@@ -101,3 +111,29 @@ def test_changes_of_augmentation_are_decided_by_the_images() -> None:
     changes = {"augment": {"flip": None}}
     assert decided_changes(changes, final_recipe(BASE, 10, 0.02, changes), dataset)["augment"]["flip"] is False
     assert decided_changes({"ema": 0.9}, BASE, dataset) == {"ema": 0.9}
+
+
+def test_the_network_that_it_began_with_can_teach_the_last_training(tmp_path: Path) -> None:
+    executor = Formula(tmp_path)
+    with Journal.create(tmp_path / "journal.sqlite", {}) as journal:
+        settings = AdaptSettings(kinds=("kernel",), step=0.01, final_distill=True)
+        adapter = Adapter(
+            latency, "formula", journal, executor, settings, 0, lambda number: tmp_path / f"{number}.npz", tmp_path / "seed.npz"
+        )
+        adapter.run(NET, 0.99 * latency(NET))
+        adapter.finish({"epochs": 1})
+    assert [job.data["teacher"]["weights"] for _, job in executor.given if "teacher" in job.data] == [str(tmp_path / "seed.npz")]
+
+
+def test_a_job_that_names_a_teacher_learns_from_it(tmp_path: Path) -> None:
+    data, recipe, wide = dataset(), Recipe(epochs=1, batch=32, lr=0.05, distill=1.0), replace(SMALL, name="wide")
+    weights = init(lower(wide), 5)
+    save_weights(tmp_path / "teacher.npz", weights)
+    settings = {"recipe": asdict(recipe), "dataset": {"name": "bars"}, KEY: record_of(data).plain()}
+    evaluator = ScratchSettings().make(Context(settings, tmp_path, "here", {}, data))
+    taught = {"teacher": {"arch": wide.to_dict(), "weights": str(tmp_path / "teacher.npz")}}
+    (outcome,) = evaluator([Job(0, "train", SMALL.to_dict(), arch_id(SMALL), 0, 3, taught)], lambda *_: None)
+    assert outcome.outcome == "ok", outcome.error
+    alone = fit(SMALL, data, recipe, 3, teacher=Teacher(wide, weights, data.mean, data.std))
+    assert outcome.metrics == pytest.approx(alone.metrics)
+    assert outcome.metrics["loss"] != pytest.approx(fit(SMALL, data, recipe, 3).metrics["loss"])

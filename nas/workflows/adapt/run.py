@@ -207,6 +207,9 @@ def _check_evaluator(command: AdaptCommand) -> None:
     capabilities.check_recipe(build(Recipe, command.recipe, "recipe"), settings["name"])
     if command.adapt.final_epochs:
         capabilities.check_recipe(build(Recipe, command.final_recipe, PLACE), settings["name"], PLACE)
+        if command.adapt.final_distill and not capabilities.teachers:
+            able = [name for name, kind in EVALUATORS.items() if kind.capabilities.teachers]
+            raise ValueError(f"adapt.final_distill: evaluator={settings['name']} knows no teachers; take evaluator={' or '.join(able)}")
     elif command.adapt.final_recipe:
         raise ValueError(f"{PLACE}: has no effect with adapt.final_epochs=0; leave it out")
     if not capabilities.inherits_weights:

@@ -34,7 +34,7 @@ class AdaptSettings:
     choose: ratio, the largest change of accuracy per millisecond (MobileNetV3); accuracy, the highest (NetAdapt's first
     paper); loss, the smallest growth of the loss per millisecond, for few validation images. The loss decides between equals. kinds:
     what may shrink. together: changes that a step makes at once, each of so many parts of it; 1 in the papers. final_epochs: of the
-    training that ends it, from the weights it arrived with (0: none).
+    training that ends it, from the weights it arrived with (0: none). final_distill: whether the network that it began with teaches then.
     """
 
     step: float = 0.05
@@ -44,6 +44,7 @@ class AdaptSettings:
     together: int = 1
     max_steps: int = 200
     final_epochs: int = 20
+    final_distill: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.step < 1:
@@ -162,7 +163,9 @@ class Adapter:
     def finish(self, recipe: Mapping[str, JSON]) -> Point:
         """The last network trained on from the weights it has, with another recipe; as it was, where it validates worse then."""
         last = self.path[-1]
-        data = {"parent": last.arch.to_dict(), "weights": str(self.weights(last.number)), "recipe": dict(recipe)}
+        data: dict[str, JSON] = {"parent": last.arch.to_dict(), "weights": str(self.weights(last.number)), "recipe": dict(recipe)}
+        if self.settings.final_distill:
+            data["teacher"] = {"arch": self.path[0].arch.to_dict(), "weights": str(self.start)}
         note = {"step": last.step, "change": "final training"}
         (trial,) = self._run([self._trial(last.arch, (last.step, -1), note, "train", data)], progress=self.pace.final)
         if not trial.ok:
