@@ -154,6 +154,10 @@ def needed(
         fraction = losses(twin, np.asarray(variables["params"][twin.name]["kernel"]), found[twin.inputs[0]], gain)
         fractions.setdefault(groups[node.inputs[0]], []).append(fraction)
     known = {group: [one for one in each if one is not None] for group, each in fractions.items()}
+    for group, each in known.items():
+        if len({len(one) for one in each}) > 1:
+            names = ", ".join(node.name for node in child.nodes if makes_channels(node) and groups[node.inputs[0]] == group)
+            raise ValueError(f"{names}: read one sum in the narrower network, and tensors of different widths in the parent")
     return {group: np.sum(each, 0) for group, each in known.items() if each and len(each) == len(fractions[group])}
 
 

@@ -17,5 +17,5 @@ def test_the_dry_run_has_all_parts(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks/accelerator.py"), "--dry", "--out", str(out)]
     subprocess.run(command, check=True, timeout=1200)
     kept = json.loads(out.read_text())
-    assert list(kept) == ["step", "fit", "candidates", "correctness", "training", "depthwise"]
+    assert list(kept) == ["step", "fit", "candidates", "supernet", "correctness", "training", "depthwise"]
     assert all(row.get("passed", True) for rows in kept.values() for row in rows)

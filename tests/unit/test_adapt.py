@@ -49,6 +49,23 @@ def test_what_may_shrink_is_named_and_shrinks_alone() -> None:
             before = cost(smaller).macs
 
 
+def test_no_bottleneck_shrinks_to_where_a_residual_would_begin() -> None:
+    """Stage 4 of EfficientNet-Lite0 keeps the pixels of stage 3: at the width of that, its first layer would add its input."""
+    arch = absolute(load_arch("efficientnet_lite0"))
+    [change] = [one for one in changes(arch, ("bottleneck",)) if one.name.startswith("bottleneck of stages[4]")]
+    widths = [smaller.stages[4].layers[0].get("width", 0) for smaller in change.smaller()]
+    assert widths == [width for width in range(104, 0, -8) if width != 80]
+
+
+def test_weights_for_a_residual_that_the_parent_has_not_are_refused() -> None:
+    arch = absolute(load_arch("efficientnet_lite0").with_io(32, 3, 2))
+    stages = [stage if i != 4 else dataclasses.replace(stage, layers=tuple(layer.replace(width=80) for layer in stage.layers))
+              for i, stage in enumerate(arch.stages)]  # fmt: skip
+    parent, child = lower(arch), lower(dataclasses.replace(arch, stages=tuple(stages)))
+    with pytest.raises(ValueError, match="read one sum in the narrower network, and tensors of different widths in the parent"):
+        inherit(parent, child, init(parent, 0), 0)
+
+
 def test_the_fewest_channels_that_meet_the_limit_go() -> None:
     arch = absolute(NET)
     change = changes(arch)[0]

@@ -139,13 +139,15 @@ def _stages(arch: Arch) -> Iterator[Change]:
 
 
 def _bottlenecks(arch: Arch) -> Iterator[Change]:
-    places, layers = _places(arch), _layers(arch)
-    for rows in tied(arch):
+    """Those that leave the residuals as they are: a width equal to the one before would add one that was never trained."""
+    places, layers, before = _places(arch), _layers(arch), tied(arch)
+    for rows in before:
         if not (width := layers[rows[-1]].get("width", 0)):
             continue
 
         def smaller(rows: tuple[int, ...] = rows, width: int = width) -> Iterator[Arch]:
-            return (_replaced(arch, rows, width=narrower) for narrower in _down(width))
+            made = (_replaced(arch, rows, width=narrower) for narrower in _down(width))
+            return (one for one in made if tied(one) == before)
 
         first = "stem" if rows[0] == STEM else places[rows[0]]
         where = first if len(rows) == 1 else f"{first} to {places[rows[-1]]}"

@@ -209,6 +209,9 @@ class Adapter:
             raise ValueError(
                 f"step {step}: none of {len(trials)} proposals could be trained; the first: {trials[0].error}"
             )
+        failed = [(trial, name) for trial, (name, _) in zip(trials, proposals, strict=True) if not trial.ok]
+        for trial, name in failed:
+            self.message(f"step {step}: {name} could not be trained, {trial.outcome}: {trial.error}")
         best = self._joined(ranked(points, last, self.settings.choose), last, cut, target_ms, data)
         for trial in trials:
             if trial.number != best.number:
