@@ -142,11 +142,13 @@ class Further:
         what: `finetuned`, from the weights that it was scored with, or `scratch`, from initial values; the folder in the storage.
         epochs: Of the training.
         lr: Its highest learning rate; None: the recipe's.
+        distill: Whether the largest network, with the shared weights, teaches it.
     """
 
     what: Literal["finetuned", "scratch"]
     epochs: int
     lr: float | None = None
+    distill: bool = False
 
     def folder(self, storage: Path, arch_id: str) -> Path:
         """Where the training leaves `weights.npz`, and its checkpoints while it runs."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nas.supernet.strategies import Strategy
     from nas.supernet.training import Supernet
     from nas.supernet.weights import SharedWeights
+    from nas.train import Teacher
 
 WITHIN_S = 60.0  # between checkpoints within an epoch, which may take long
 ALONE = "alone"  # key of a job's data: the network is trained from initial values too, as `evaluator=scratch` does
@@ -263,7 +264,8 @@ class SupernetEvaluator:
         folder, arch = asked.folder(self._context.storage, job.arch_id), arch_from_dict(dict(job.arch))
         kept = Checkpoints(folder / "checkpoints", keep=1, pause_s=CHECKPOINT_PAUSE_S, within_s=WITHIN_S)
         start = self._child(job) if asked.what == "finetuned" else None
-        fitted = fit(arch, dataset, recipe, job.seed, checkpoint=kept, variables=start,
+        teacher = self._teacher(job) if asked.distill else None
+        fitted = fit(arch, dataset, recipe, job.seed, checkpoint=kept, variables=start, teacher=teacher,
                      report=lambda step, steps, metrics: report(job.number, step, steps, metrics))  # fmt: skip
         variables = {"params": fitted.params, "stats": fitted.stats}
         save_weights(folder / "weights.npz", variables)
@@ -272,6 +274,16 @@ class SupernetEvaluator:
         metrics = {**fitted.metrics, **{f"test_{name}": value for name, value in tested.items()}}
         return Outcome(job.number, "ok", metrics=metrics, compile_s=fitted.compile_s, train_s=fitted.train_s,
                        data={"recipe": asdict(recipe)}, worker=self._context.worker)  # fmt: skip
+
+    def _teacher(self, job: Job) -> Teacher:
+        """The largest network with its part of the shared weights."""
+        from nas.supernet.weights import SharedWeights
+        from nas.train import Teacher
+
+        slots, largest, dataset = self._slots(job), self._net.candidates.largest, self._context.dataset
+        params = SharedWeights(self._net.paths, slots).params_of(largest)
+        variables = {"params": params, "stats": self._scorer.stats_of(slots, largest)}
+        return Teacher(self._net.space.decode(largest), variables, dataset.mean, dataset.std)
 
     def _inspect(self, job: Job, report: Report) -> Outcome:
         """What the candidate's own network answers on the validation split."""

@@ -134,7 +134,7 @@ def test_members_of_the_front_have_three_figures_and_are_trained_further(
     taken: dict[str, Any] = {"evaluator": {"name": "supernet", "weights": str(trained.run)}, "executor": "local", "run": "found",
                              "recipe": {"epochs": 2}, **SEARCH}  # fmt: skip
     nas.search(**taken)
-    asked = {"finetune_epochs": 1, "finetune_lr": 0.01, "scratch_epochs": 1}
+    asked = {"finetune_epochs": 1, "finetune_lr": 0.01, "finetune_distill": True, "scratch_epochs": 1}
     heard: list[str] = []
     found = nas.search(**taken, search=asked, progress=lambda update: heard.append(update.text))
     whats = ("finetuned", "scratch")
@@ -176,6 +176,8 @@ def test_images_are_made_ready_as_the_weights_know_them(here: Path) -> None:
 def test_members_that_are_trained_already_are_not_trained_further(here: Path) -> None:
     with pytest.raises(ValueError, match=r"search.finetune_epochs: evaluator=scratch trains candidates by itself; expected"):
         nas.search(**SEARCH, search={"finetune_epochs": 1})
+    with pytest.raises(ValueError, match=r"search.finetune_distill: has no effect with search.finetune_epochs=0; leave it out"):
+        nas.search(**SEARCH, search={"finetune_distill": True})
 
 
 @pytest.mark.ray

@@ -30,7 +30,7 @@ KEPT, ASKED = "further", "further_asked"  # in the journal: metrics by trial and
 def asked_of(settings: SearchSettings) -> Iterator[Further]:
     """The trainings that the settings ask for."""
     if settings.finetune_epochs:
-        yield Further("finetuned", settings.finetune_epochs, settings.finetune_lr)
+        yield Further("finetuned", settings.finetune_epochs, settings.finetune_lr, settings.finetune_distill)
     if settings.scratch_epochs:
         yield Further("scratch", settings.scratch_epochs)
 

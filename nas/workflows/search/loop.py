@@ -40,8 +40,8 @@ class SearchSettings:
     """`search.*`: K, threads per trial, how repeated architectures are handled, and limits on failures.
 
     `in_flight` None: K is chosen when the run begins, by `nas.workflows.search.in_flight`. `stratified`: trials that
-    `nas.workflows.search.stratified` proposes before the controller. `finetune_epochs`, `finetune_lr`, `scratch_epochs`: how members
-    of the front are trained after the search, by `nas.workflows.search.further`.
+    `nas.workflows.search.stratified` proposes before the controller. `finetune_epochs`, `finetune_lr`, `finetune_distill`,
+    `scratch_epochs`: how members of the front are trained after the search, by `nas.workflows.search.further`.
     """
 
     in_flight: int | None = None
@@ -54,6 +54,7 @@ class SearchSettings:
     stratified: int = 0
     finetune_epochs: int = 0
     finetune_lr: float | None = None
+    finetune_distill: bool = False
     scratch_epochs: int = 0
 
     def __post_init__(self) -> None:

@@ -123,6 +123,10 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
         key = "finetune" if settings.finetune_epochs else "scratch"
         name = command.evaluator.get("name")
         raise ValueError(f"search.{key}_epochs: evaluator={name} trains candidates by itself; expected evaluator=supernet")
+    if settings.finetune_distill and not (settings.finetune_epochs and task.distills):
+        no_loss = f"the task {task.name} has no loss for teachers"
+        why = no_loss if settings.finetune_epochs else "has no effect with search.finetune_epochs=0"
+        raise ValueError(f"search.finetune_distill: {why}; leave it out")
     _check_fidelities(controller, evaluator, None if custom.dataset else config["dataset"])
     if not needs_dataset:
         _check_sizes(evaluator, command)
