@@ -26,6 +26,7 @@ from transfer import MEAN, STD, VARIED
 
 import nas
 from nas.latency import make_device
+from nas.latency.predictors.loading import load_predictor
 
 SPACE = "efficientnet_lite0_elastic"
 SHARED: dict[str, Any] = {
@@ -44,15 +45,19 @@ def found(root: Path, folder: Path, seed: int, options: dict[str, str], data: Pa
     tuned = nas.train("efficientnet_lite0", dataset, recipe={**TUNED, **few}, weights=weights, normalization=normal, seed=seed,
                       run=own / "tuned", progress=shown)  # fmt: skip
     began, trials = time.monotonic(), 4 if quick else int(options["trials"])
-    device = make_device({"name": "litert"})
-    lite0 = nas.load_arch(tuned.run / "arch.yaml")
-    (before,) = device.measure([lite0])
+    device, lite0 = make_device({"name": "litert"}), nas.load_arch(tuned.run / "arch.yaml")
+    space, file = nas.load_space(SPACE).fit(224, 3, 2), own / "predictor-litert.json"
+    if not file.exists():
+        file.write_text(json.dumps(device.fit(space, 0).to_dict()))
+    predictor = load_predictor(json.loads(file.read_text()), space)
+    print(f"  {lite0.name}: {predictor.predict_arch(lite0):.2f} ms predicted (mean error {predictor.mape or 0:.1%})", flush=True)
+    limit = {"latency_ms/litert": float(options["target"]) * predictor.predict_arch(lite0)}
+    start = str((tuned.run / "weights.npz").resolve())
     search = nas.search(
-        SPACE, dataset, recipe={**SHARED, "epochs": 1 if quick else int(options["epochs"])}, device="litert", executor="local",
-        objectives={"loss": "min"}, constraints={"latency_ms/litert": float(options["target"]) * before.latency_ms},
-        controller="evolution", trials=trials, seed=seed, run=own / "search", progress=shown,
-        evaluator={"name": "supernet", "start": str((tuned.run / "weights.npz").resolve()), "strategy": {"name": "sandwich", "random": 1}},
-        search={"threads": 2, **({"finetune_epochs": 1} if quick else FINETUNE)},
+        SPACE, dataset, recipe={**SHARED, "epochs": 1 if quick else int(options["epochs"])}, executor="local", controller="evolution",
+        device={"litert": {"name": "litert", "predictor": str(file.resolve())}}, objectives={"loss": "min"}, constraints=limit,
+        evaluator={"name": "supernet", "start": start, "strategy": {"name": "sandwich", "random": 1}}, trials=trials, seed=seed,
+        search={"threads": 2, **({"finetune_epochs": 1} if quick else FINETUNE)}, run=own / "search", progress=shown,
     )  # fmt: skip
     hours = (time.monotonic() - began) / 3600
     assert search.best, "no network was scored"
