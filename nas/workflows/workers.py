@@ -34,6 +34,7 @@ from nas.workflows.progress import Progress
 from nas.workflows.run_folder import Run, with_paths
 
 ABOUT_S = 600.0  # that a worker may take to say what its device is
+LARGE_ERROR = 0.15  # of a latency predictor, relative; quiet machines have .01 to .06
 
 
 class Trained(Protocol):
@@ -140,7 +141,19 @@ def kept_predictor(
     error = "" if predictor.mape is None else f" to {predictor.mape:.0%} (mean error on {count} networks, each left out of its fit)"
     machine = kept.get("info", {}).get("machine", "")
     progress.message(f"latency on {name}{machine and f' ({machine})'}: predicted{error}, measured at the end")
+    if line := doubt(name, predictor.mape):
+        progress.message(line)
     return predictor
+
+
+def doubt(name: str, error: float | None) -> str | None:
+    """What people hear of a device's predictor whose mean relative error is large; None where it is not."""
+    if error is None or error <= LARGE_ERROR:
+        return None
+    return (
+        f"latency on {name}: {error:.0%} is too much to choose by, as when other work ran beside the measurements; fit it again on a quiet "
+        f"machine, with run=<another folder>, or pass device.{name}.predictor=<a file of nas profile>"
+    )
 
 
 def _check_same_machine(name: str, kept: Mapping[str, JSON], executor: Executor, timeout_s: float) -> None:

@@ -27,6 +27,7 @@ from nas.space import Space, load_space
 from nas.surrogates.bottleneck import Bottleneck
 from nas.surrogates.models import blend
 from nas.surrogates.process import Process, Term, choose
+from nas.workflows.workers import doubt
 
 
 @functools.cache
@@ -373,3 +374,10 @@ def test_blocks_of_columns_are_scaled_by_what_was_measured():
     for name in ("total", "gene", "log"):
         assert np.mean((blocks[name] ** 2).sum(axis=1)) == pytest.approx(1.0)
     assert all(np.abs(rows.mean(axis=0)).max() < 1e-9 for rows in blocks.values())
+
+
+@pytest.mark.parametrize("error, doubted", [(None, False), (0.06, False), (0.28, True)])
+def test_people_hear_of_a_predictor_that_is_far_off(error: float | None, doubted: bool) -> None:
+    line = doubt("litert", error)
+    assert (line is not None) is doubted
+    assert line is None or line.startswith("latency on litert: 28% is too much to choose by")
