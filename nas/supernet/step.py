@@ -34,10 +34,8 @@ from nas.train.state import State
 from nas.train.trainer import Trainer
 
 VALID = 1  # which random numbers of a step draw its validation images
-STRATEGY, TEACHER = (
-    "strategy",
-    "teacher",
-)  # under which a training's statistics hold what its strategy keeps, and its teacher
+# Under which a training's statistics hold what its strategy keeps, its teacher, and the epoch's losses by kind of candidate.
+STRATEGY, TEACHER, LOSSES = "strategy", "teacher", "losses"
 
 
 @dataclass(frozen=True)
@@ -50,6 +48,7 @@ class SupernetTrainer(Trainer):
     scorer: Scorer | None = None
     largest: tuple[int, ...] = ()
     about: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
+    roles: tuple[str, ...] = ()
 
     def result(self, state: State) -> HostVariables:
         assert self.scorer is not None
@@ -67,6 +66,20 @@ class SupernetTrainer(Trainer):
 
     def identity(self, state: State) -> dict[str, JSON]:
         return super().identity(state) | dict(self.about)
+
+    def told(self, state: State) -> dict[str, float]:
+        """Mean training losses of the epoch by kind of candidate."""
+        if not self.roles:
+            return {}
+        sums, counts = (np.asarray(state.stats[LOSSES][name]) for name in ("sums", "counts"))
+        return {f"{role}_loss": float(total / max(count, 1)) for role, total, count in zip(self.roles, sums, counts, strict=True)}
+
+    def counted(self, strategy: Strategy, known: Tree, losses: Sequence[Array] | Array, step: AnyArray) -> Tree:
+        """The losses of an epoch by kind of candidate, with those of a step, one a candidate."""
+        count, kept = len(losses), jnp.where(step % self.steps_per_epoch == 0, 0.0, 1.0)
+        kinds = np.eye(len(self.roles), dtype=np.float32)[[strategy.role(i, count) for i in range(count)]]
+        sums = (jnp.stack(list(losses))[:, None] * kinds).sum(0)
+        return {"sums": kept * known["sums"] + sums, "counts": kept * known["counts"] + kinds.sum(0)}
 
     @property
     def horizon(self) -> int:
@@ -110,7 +123,13 @@ class Stepper:
         state = self._updated(state, self._scaled(grads, len(losses)), step)
         kept = strategy.learned(replace(context, quality=partial(self._quality, state.params, context)))
         stats = {**state.stats, STRATEGY: dict(kept)} if kept else state.stats
+        if self._trainer.roles:
+            stats = {**stats, LOSSES: self._counted(stats[LOSSES], losses, step)}
         return state._replace(stats=stats), sum(losses[1:], losses[0]) / len(losses)
+
+    def _counted(self, known: Tree, losses: Sequence[Array], step: np.int32) -> Tree:
+        args, key = (known, losses, step), ("counted", len(losses), self._strategy, self._trainer.steps_per_epoch)
+        return self._net.programs.get(key, lambda: (partial(self._trainer.counted, self._strategy), args))(*args)
 
     def _changed(self, state: State, changes: Changes) -> State:
         """The state before a step as the strategy wants it."""

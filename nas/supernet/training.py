@@ -24,7 +24,7 @@ from nas.space import Genome, Space
 from nas.supernet.paths import MOST_UNITS, Paths
 from nas.supernet.programs import Programs, SlotState, begun
 from nas.supernet.scoring import Scorer, Scoring
-from nas.supernet.step import STRATEGY, TEACHER, Stepper, SupernetTrainer, copied
+from nas.supernet.step import LOSSES, STRATEGY, TEACHER, Stepper, SupernetTrainer, copied
 from nas.supernet.strategies import STRATEGIES, Candidates, Kept, Strategy
 from nas.supernet.weights import SharedWeights
 from nas.supernet.whole import WholePlan, WholeStepper
@@ -145,7 +145,7 @@ class Supernet:
         trainer = SupernetTrainer(
             lower(self._arch), self.dataset, self.recipe, seed, self.task, Layout(()), Layout(()), checkpoint,
             scorer=self.scorer(scoring), largest=self.candidates.largest,
-            about={"space": self.space.fingerprint, "strategy": [type(strategy).__name__, str(strategy)]},
+            about={"space": self.space.fingerprint, "strategy": [type(strategy).__name__, str(strategy)]}, roles=strategy.roles,
         )  # fmt: skip
         if strategy.scheduled:
             trainer = replace(trainer, about={**trainer.about, "steps": trainer.horizon})
@@ -177,6 +177,8 @@ class Supernet:
         kept = {STRATEGY: dict(strategy.start(self.candidates))}
         if strategy.keeps_teacher:
             kept[TEACHER] = copied(slots, self.paths.path(strategy.full(self.candidates)))
+        if strategy.roles:
+            kept[LOSSES] = {name: np.zeros(len(strategy.roles), np.float32) for name in ("sums", "counts")}
         return {name: tree for name, tree in kept.items() if tree}
 
     def chosen(self, strategy: Strategy, fit: Fit) -> Genome | None:

@@ -23,7 +23,7 @@ from nas.supernet.masked import fitted
 from nas.supernet.paths import Paths, Placed, Unit
 from nas.supernet.programs import Functions, SlotState, sized, updated
 from nas.supernet.scoring import Scorer
-from nas.supernet.step import SupernetTrainer
+from nas.supernet.step import LOSSES, SupernetTrainer
 from nas.supernet.strategies import Candidates, StepContext, Strategy
 from nas.tasks import Mixed, training_loss
 from nas.train.compilation.switch import Branch, switch
@@ -150,7 +150,11 @@ class WholeStep:
         grads, losses = self._gradients(state.params, x, pairs, own, key, step)
         if self.strategy.averages:
             grads = jax.tree.map(lambda a: a / len(losses), grads)
-        return self._updated(state, grads, own["used"]), losses.mean()
+        state = self._updated(state, grads, own["used"])
+        if self.trainer.roles:
+            counted = self.trainer.counted(self.strategy, state.stats[LOSSES], losses, step)
+            state = state._replace(stats={**state.stats, LOSSES: counted})
+        return state, losses.mean()
 
     def _gradients(
         self, params: Tree, x: Array, pairs: Mixed, rows: Row, key: Array, step: Array

@@ -279,6 +279,10 @@ class Trainer:
         known = identity_of(self.graph.id, self.dataset, self.recipe, self.seed, state, digest)
         return known | ({"augmented on": "the device"} if self.dispatch else {})
 
+    def told(self, state: State) -> dict[str, float]:
+        """What a state adds to the figures of the epoch that ended with it."""
+        return {}
+
     def progress(self, step: int, losses: list[float]) -> dict[str, float]:
         rate = learning_rate(self.recipe, self.steps_per_epoch, step - 1, np)
         return {"step": step, "train_loss": math.fsum(losses) / len(losses), "lr": float(rate)}

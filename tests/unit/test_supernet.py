@@ -148,6 +148,15 @@ def test_programs_of_another_loss_are_others(net: Supernet, change: dict[str, An
     assert ours.train_loss != theirs.train_loss
 
 
+def test_losses_of_the_largest_the_random_and_the_smallest_are_told_apart(net: Supernet) -> None:
+    curve = trained(net, Sandwich(random=2)).curve
+    for entry in curve:
+        largest, between, smallest = (entry[f"{kind}_loss"] for kind in ("largest", "random", "smallest"))
+        assert (largest + 2 * between + smallest) / 4 == pytest.approx(entry["train_loss"], rel=1e-5)
+        assert largest > 0.5 > smallest  # labels teach the largest, and its answers the others
+    assert curve[1]["largest_loss"] < curve[0]["largest_loss"]
+
+
 def test_the_others_of_a_sandwich_learn_from_the_largest(net: Supernet) -> None:
     class Pair(Sandwich):
         def genomes(self, context: StepContext) -> list[Genome]:

@@ -54,6 +54,10 @@ def test_one_program_trains_the_weights_that_single_ones_train(strategy: Strateg
     assert [entry["train_loss"] for entry in whole.curve] == pytest.approx(
         [entry["train_loss"] for entry in single.curve], rel=1e-5
     )
+    assert [entry.keys() for entry in whole.curve] == [entry.keys() for entry in single.curve]
+    for kind in strategy.roles:
+        losses = ([entry[f"{kind}_loss"] for entry in found.curve] for found in (whole, single))
+        assert next(losses) == pytest.approx(next(losses), rel=1e-4, abs=1e-6)
     np.testing.assert_allclose(flat(whole), flat(single), atol=2e-5)
     assert whole.metrics["loss"] == pytest.approx(single.metrics["loss"], rel=1e-4)
 

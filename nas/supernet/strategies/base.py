@@ -79,6 +79,7 @@ class Strategy:
         averages: Whether the gradients of a step's candidates are averaged, not summed.
         scheduled: Whether it depends on how many steps there are.
         ahead: Whether the candidates of a step follow from the seed and the step's number alone, and are equally many in every step.
+        roles: Kinds of candidates in a step whose training losses are told apart; nothing: they are not.
         keeps_teacher: Whether the weights of the largest network at some step are kept, to teach candidates beside the labels.
     """
 
@@ -87,6 +88,7 @@ class Strategy:
     averages: ClassVar[bool] = False
     scheduled: ClassVar[bool] = False
     ahead: ClassVar[bool] = False
+    roles: ClassVar[tuple[str, ...]] = ()
     keeps_teacher: ClassVar[bool] = False
 
     def changes(self, context: StepContext) -> Changes:
@@ -104,6 +106,10 @@ class Strategy:
     def genomes(self, context: StepContext) -> Sequence[Genome]:
         """The candidates of a step."""
         raise NotImplementedError
+
+    def role(self, number: int, candidates: int) -> int:
+        """The kind, among `roles`, of a candidate of a step."""
+        return 0
 
     def start(self, among: Candidates) -> Kept:
         """What it keeps before the first step."""

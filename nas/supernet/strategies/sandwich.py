@@ -25,6 +25,7 @@ class Sandwich(Strategy):
 
     ahead: ClassVar[bool] = True
     distills: ClassVar[bool] = True
+    roles: ClassVar[tuple[str, ...]] = ("largest", "random", "smallest")
 
     random: int = 2
 
@@ -35,6 +36,9 @@ class Sandwich(Strategy):
     def genomes(self, context: StepContext) -> Sequence[Genome]:
         among = context.among
         return [among.largest, *self.between(context), among.smallest]
+
+    def role(self, number: int, candidates: int) -> int:
+        return 0 if number == 0 else 2 if number == candidates - 1 else 1
 
     def between(self, context: StepContext) -> Sequence[Genome]:
         """The candidates between both ends."""

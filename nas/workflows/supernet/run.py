@@ -268,6 +268,8 @@ def _fidelity(plan: _Plan, sampled: Sampled, journal: Journal, run: Run, progres
 
 def _leave(folder: Path, record: Mapping[str, JSON]) -> None:
     """Writes curve.svg and result.json, each by rename."""
-    points = [(entry["epoch"], entry["train_loss"]) for entry in record["curve"]]
-    write_text(folder / "curve.svg", curves_svg([("training loss", points)], "epoch", "loss"))
+    kinds = [key for key in record["curve"][-1] if key.endswith("_loss")] if record["curve"] else []
+    lines = [(key.replace("train_loss", "training loss").replace("_loss", ""), [(entry["epoch"], entry[key]) for entry in record["curve"]])
+             for key in kinds]  # fmt: skip
+    write_text(folder / "curve.svg", curves_svg(lines, "epoch", "loss"))
     write_text(folder / RESULT, json.dumps(record, indent=1) + "\n")
