@@ -67,7 +67,7 @@ class SupernetTrainer(Trainer):
     def identity(self, state: State) -> dict[str, JSON]:
         return super().identity(state) | dict(self.about)
 
-    def told(self, state: State) -> dict[str, float]:
+    def figures(self, state: State) -> dict[str, float]:
         """Mean training losses of the epoch by kind of candidate."""
         if not self.roles:
             return {}

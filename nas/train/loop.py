@@ -212,7 +212,7 @@ class _Run:
                     if stopped := bool(self._report(done, self._steps, trainer.progress(done, losses))):
                         break
         settle(0)
-        entry = {"epoch": epoch, **trainer.progress(int(state.step), losses), **trainer.told(state)}
+        entry = {"epoch": epoch, **trainer.progress(int(state.step), losses), **trainer.figures(state)}
         self._moved(state, losses=(), curve=(*self.now.curve, entry))
         return stopped
 

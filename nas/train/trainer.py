@@ -279,7 +279,7 @@ class Trainer:
         known = identity_of(self.graph.id, self.dataset, self.recipe, self.seed, state, digest)
         return known | ({"augmented on": "the device"} if self.dispatch else {})
 
-    def told(self, state: State) -> dict[str, float]:
+    def figures(self, state: State) -> dict[str, float]:
         """What a state adds to the figures of the epoch that ended with it."""
         return {}
 

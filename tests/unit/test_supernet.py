@@ -148,7 +148,7 @@ def test_programs_of_another_loss_are_others(net: Supernet, change: dict[str, An
     assert ours.train_loss != theirs.train_loss
 
 
-def test_losses_of_the_largest_the_random_and_the_smallest_are_told_apart(net: Supernet) -> None:
+def test_losses_of_the_largest_the_random_and_the_smallest_are_recorded_apart(net: Supernet) -> None:
     curve = trained(net, Sandwich(random=2)).curve
     for entry in curve:
         largest, between, smallest = (entry[f"{kind}_loss"] for kind in ("largest", "random", "smallest"))

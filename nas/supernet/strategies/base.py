@@ -79,7 +79,7 @@ class Strategy:
         averages: Whether the gradients of a step's candidates are averaged, not summed.
         scheduled: Whether it depends on how many steps there are.
         ahead: Whether the candidates of a step follow from the seed and the step's number alone, and are equally many in every step.
-        roles: Kinds of candidates in a step whose training losses are told apart; nothing: they are not.
+        roles: Kinds of candidates in a step whose training losses are recorded apart; nothing: they are not.
         keeps_teacher: Whether the weights of the largest network at some step are kept, to teach candidates beside the labels.
     """
 
