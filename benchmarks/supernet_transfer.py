@@ -1,7 +1,7 @@
 """A search around a known network on few photographs: networks within EfficientNet-Lite0, for ants and bees, on LiteRT.
 
     python benchmarks/supernet_transfer.py path=<folder with hymenoptera/ and efficientnet_lite0/> [run=runs/supernet_transfer] [seeds=1]
-                                           [target=0.57] [trials=200] [epochs=40] [rehearse=no] [--quick]
+                                           [target=0.57] [trials=200] [epochs=60] [rehearse=no] [--quick]
 
 `nas train` fine-tunes the ImageNet weights on 245 photographs, of which a fifth validates, as `transfer.py` does. `nas search
 evaluator=supernet` lets the largest network of `efficientnet_lite0_elastic` start from what that left, trains weights for all networks of
@@ -33,7 +33,9 @@ SHARED: dict[str, Any] = {
     "batch": 32, "lr": 0.005, "warmup_epochs": 1, "weight_decay": 4e-5, "distill": 0.5, "temperature": 2.0,
     "augment": dataclasses.asdict(VARIED),
 }  # fmt: skip
-FINETUNE = {"finetune_epochs": 20, "finetune_lr": 0.002, "finetune_distill": True}
+# The network that it starts from teaches all others from the first step on.
+STRATEGY = {"name": "shrinking", "shares": [0, 120, 25, 120, 25, 120], "candidates": [1, 1, 1, 1, 2, 2]}
+FINETUNE = {"finetune_epochs": 20, "finetune_lr": 0.0007, "finetune_distill": True}
 
 
 def found(root: Path, folder: Path, seed: int, options: dict[str, str], data: Path) -> str:
@@ -56,7 +58,7 @@ def found(root: Path, folder: Path, seed: int, options: dict[str, str], data: Pa
     search = nas.search(
         SPACE, dataset, recipe={**SHARED, "epochs": 1 if quick else int(options["epochs"])}, executor="local", controller="evolution",
         device={"litert": {"name": "litert", "predictor": str(file.resolve())}}, objectives={"loss": "min"}, constraints=limit,
-        evaluator={"name": "supernet", "start": start, "strategy": {"name": "sandwich", "random": 1}}, trials=trials, seed=seed,
+        evaluator={"name": "supernet", "start": start, "strategy": STRATEGY}, trials=trials, seed=seed,
         search={"threads": 2, **({"finetune_epochs": 1} if quick else FINETUNE)}, run=own / "search", progress=shown,
     )  # fmt: skip
     hours = (time.monotonic() - began) / 3600
@@ -77,7 +79,7 @@ def labels(data: Path) -> np.ndarray:
 
 
 def main(arguments: Sequence[str]) -> int:
-    defaults = {"run": "runs/supernet_transfer", "seeds": "1", "target": "0.57", "trials": "200", "epochs": "40"}
+    defaults = {"run": "runs/supernet_transfer", "seeds": "1", "target": "0.57", "trials": "200", "epochs": "60"}
     defaults |= {"rehearse": "no", "quick": ""}
     options = options_of(arguments, defaults, "hymenoptera/ and efficientnet_lite0/")
     root, folder = Path(options["path"]).expanduser(), Path(options["run"])
