@@ -32,6 +32,7 @@ from nas.train.score import normalized
 from nas.train.state import State
 
 MOST_WHOLE = 200  # units; more would take longer to compile than single ones take to train
+MOST_ROWS = 10_000  # that are kept
 Row: TypeAlias = Mapping[str, AnyArray]  # a candidate as the program has it: units, numbers, rates, widths, used
 
 
@@ -96,10 +97,12 @@ class WholePlan:
         return {}
 
     def row(self, genome: Genome) -> Row:
-        """The candidate as the program has it; kept, as candidates come again."""
-        if genome not in self._rows:
-            self._rows[genome] = self._row(genome)
-        return self._rows[genome]
+        """The candidate as the program has it; some are kept, as in small spaces candidates come again."""
+        if (known := self._rows.get(genome)) is None:
+            known = self._row(genome)
+            if len(self._rows) < MOST_ROWS:
+                self._rows[genome] = known
+        return known
 
     def _row(self, genome: Genome) -> Row:
         placed = {one.scope: one for one in self.paths.path(genome).placed}

@@ -245,7 +245,8 @@ def _programs(evaluator: SupernetSettings, context: Context) -> str:
     """What is compiled, and when, so that nobody takes the first steps for the pace of the others."""
     paths = evaluator.net(context).paths
     how = "whose widths are masks" if paths.masked else "in shapes of their own"
-    return f"{len(paths.all_units())} layers {how}; three programs each, compiled when a step first has the layer: the first steps are slow"
+    count = len(paths.all_units())
+    return f"{count} layers {how}; compiled when a step first has them, on a GPU or TPU before all steps: the first ones are slow"
 
 
 def _fidelity(plan: _Plan, sampled: Sampled, journal: Journal, run: Run, progress: Progress) -> dict[str, JSON]:
