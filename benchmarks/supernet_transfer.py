@@ -33,8 +33,7 @@ SHARED: dict[str, Any] = {
     "batch": 32, "lr": 0.005, "warmup_epochs": 1, "weight_decay": 4e-5, "distill": 0.5, "temperature": 2.0,
     "augment": dataclasses.asdict(VARIED),
 }  # fmt: skip
-# The network that it starts from teaches all others from the first step on.
-STRATEGY = {"name": "shrinking", "shares": [0, 120, 25, 120, 25, 120], "candidates": [1, 1, 1, 1, 2, 2]}
+STRATEGY = {"name": "sandwich", "random": 1}
 FINETUNE = {"finetune_epochs": 20, "finetune_lr": 0.0007, "finetune_distill": True}
 
 
