@@ -98,7 +98,7 @@ def test_workers_run_at_the_same_time_and_others_run_when_they_are_killed(kind: 
     assert [o.outcome for o in outcomes] == ["timeout"]
 
 
-@pytest.mark.parametrize("kind", APART)
+@pytest.mark.parametrize("kind", ["processes", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.nightly])])
 def test_a_trial_that_eats_memory_is_ended_and_the_next_one_runs(kind: str, start: Any) -> None:
     executor = start(kind, memory_gib=0.7, eats=True)
     hungry, modest = jobs(2)

@@ -81,7 +81,8 @@ def command(folder: Path, *args: str) -> int:
 
 
 @pytest.mark.parametrize(
-    "dies, expected", [("evaluator.kill=1", ["0", "1", "1"]), ("evaluator.kill_trial=1", ["0", "1"])]
+    "dies, expected",
+    [("evaluator.kill=1", ["0", "1", "1"]), pytest.param("evaluator.kill_trial=1", ["0", "1"], marks=pytest.mark.nightly)],
 )
 def test_a_driver_that_is_killed_resumes_and_repeats_no_finished_job(
     tmp_path: Path, dies: str, expected: list[str]

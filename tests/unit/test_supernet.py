@@ -22,7 +22,7 @@ from nas.supernet.weights import SharedWeights
 from nas.tasks import CLASSIFICATION
 from nas.train import Checkpoints, evaluate, fit
 from nas.train.loop import Fit
-from small_supernet import ELASTIC, Only, elastic
+from small_supernet import ELASTIC, Only, elastic, few
 from small_training import dataset
 
 DATA, SPACE = dataset(), elastic()
@@ -66,6 +66,7 @@ def test_one_candidate_trained_in_a_supernet_is_that_candidate_trained_alone(net
             np.testing.assert_allclose(array, alone.params[node][name], rtol=1e-3, atol=1e-5, err_msg=f"{node} {name}")
 
 
+@pytest.mark.nightly
 def test_masks_change_nothing_but_rounding() -> None:
     """Dropout and stochastic depth draw the same numbers in both forms."""
     genomes = SMALL, ANY, LARGE
@@ -148,8 +149,8 @@ def test_programs_of_another_loss_are_others(net: Supernet, change: dict[str, An
     assert ours.train_loss != theirs.train_loss
 
 
-def test_losses_of_the_largest_the_random_and_the_smallest_are_recorded_apart(net: Supernet) -> None:
-    curve = trained(net, Sandwich(random=2)).curve
+def test_losses_of_the_largest_the_random_and_the_smallest_are_recorded_apart() -> None:
+    curve = trained(Supernet(few(), DATA, RECIPE), Sandwich(random=2)).curve
     for entry in curve:
         largest, between, smallest = (entry[f"{kind}_loss"] for kind in ("largest", "random", "smallest"))
         assert (largest + 2 * between + smallest) / 4 == pytest.approx(entry["train_loss"], rel=1e-5)
