@@ -76,14 +76,10 @@ class Functions:
 
         taught: outputs of another candidate, which the loss then follows in place of the targets; `beside`: beside them.
         """
-        alone = replace(self.recipe, distill=1.0, temperature=1.0)
 
         def loss_of(slots: Slots, x: Array) -> tuple[Array, Array]:
-            logits = self._outputs(self.run(slots, x, key, step, random)[0])
-            parts = [] if taught is None else [self.task.distill(logits, taught, jnp.zeros(len(x)), alone).mean()]
-            if taught is None or beside:
-                parts.append(training_loss(self.task, self.recipe, logits, pairs).mean())
-            return sum(parts[1:], parts[0]), logits
+            logits = outputs_of(self.run(slots, x, key, step, random)[0])
+            return candidate_loss(self.task, self.recipe, logits, pairs, taught, beside), logits
 
         (loss, logits), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(slots, x)
         return loss, logits, dx, grads
@@ -106,14 +102,37 @@ class Functions:
     def metrics(
         self, slots: Slots, widths: Array, stats: Packed, x: Array, targets: Array, valid: Array
     ) -> Mapping[str, Array]:
-        return self.task.reduce(self._outputs(self.score(slots, widths, stats, x)), targets, valid)
+        return self.task.reduce(outputs_of(self.score(slots, widths, stats, x)), targets, valid)
 
     def answered(self, slots: Slots, widths: Array, targets: Array, x: Array, valid: Array) -> Mapping[str, Array]:
         """As `metrics`, with the statistics of the batch itself."""
-        return self.task.reduce(self._outputs(self.observe(slots, widths, x)[0]), targets, valid)
+        return self.task.reduce(outputs_of(self.observe(slots, widths, x)[0]), targets, valid)
 
-    def _outputs(self, y: Array) -> Array:
-        return y.reshape(len(y), -1).astype(jnp.promote_types(y.dtype, jnp.float32))
+
+def outputs_of(y: Array) -> Array:
+    """What the last unit gives, (n, 1, 1, outputs) or (n, outputs), as (n, outputs) of at least float32."""
+    return y.reshape(len(y), -1).astype(jnp.promote_types(y.dtype, jnp.float32))
+
+
+def candidate_loss(
+    task: Task, recipe: Recipe, outputs: Array, pairs: Mixed, taught: Array | None, beside: bool = False
+) -> Array:
+    """The mean loss of a candidate over a batch, a scalar.
+
+    Args:
+        task: Has the losses.
+        recipe: The settings of the loss against the targets.
+        outputs: Of the candidate, (n, outputs).
+        pairs: The targets.
+        taught: Outputs of another candidate, (n, outputs), which the loss follows in place of the targets, at a temperature of 1; None:
+            the targets alone.
+        beside: Whether the targets count beside them.
+    """
+    alone = replace(recipe, distill=1.0, temperature=1.0)
+    parts = [] if taught is None else [task.distill(outputs, taught, jnp.zeros(len(outputs)), alone).mean()]
+    if taught is None or beside:
+        parts.append(training_loss(task, recipe, outputs, pairs).mean())
+    return sum(parts[1:], parts[0])
 
 
 def drawn(node: Node, x: Array, rate: Any, key: Array, widest: int) -> Array:

@@ -81,6 +81,10 @@ class SupernetTrainer(Trainer):
         sums = (jnp.stack(list(losses))[:, None] * kinds).sum(0)
         return {"sums": kept * known["sums"] + sums, "counts": kept * known["counts"] + kinds.sum(0)}
 
+    def context(self, among: Candidates, step: int, cost: Callable[[Genome], float]) -> StepContext:
+        """A step as a strategy sees it that keeps nothing and asks the device nothing."""
+        return StepContext(among, self.seed, step, self.horizon, self.rows, cost=cost)
+
     @property
     def horizon(self) -> int:
         """Steps that the training is laid out for."""
@@ -155,11 +159,8 @@ class Stepper:
         return self._net.quality(params, context.rng(VALID), genome, images)
 
     def _context(self, state: State) -> StepContext:
-        trainer = self._trainer
         kept = {name: np.asarray(array) for name, array in state.stats.get(STRATEGY, {}).items()}
-        return StepContext(
-            self._among, trainer.seed, int(state.step), trainer.horizon, trainer.rows, kept, cost=self._cost
-        )
+        return replace(self._trainer.context(self._among, int(state.step), self._cost), kept=kept)
 
     def _scaled(self, grads: dict[str, Tree], candidates: int) -> dict[str, Tree]:
         if not self._strategy.averages or candidates == 1:

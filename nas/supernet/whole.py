@@ -7,7 +7,7 @@ units, a hundred dispatches a step, leave it idle. The result is theirs up to ro
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -21,11 +21,11 @@ from nas.nn.weights import AnyArray
 from nas.space import Genome
 from nas.supernet.masked import fitted
 from nas.supernet.paths import Paths, Placed, Unit
-from nas.supernet.programs import Functions, SlotState, sized, updated
+from nas.supernet.programs import Functions, SlotState, candidate_loss, outputs_of, sized, updated
 from nas.supernet.scoring import Scorer
 from nas.supernet.step import LOSSES, SupernetTrainer
-from nas.supernet.strategies import Candidates, StepContext, Strategy
-from nas.tasks import Mixed, training_loss
+from nas.supernet.strategies import Candidates, Strategy
+from nas.tasks import Mixed
 from nas.train.compilation.switch import Branch, switch
 from nas.train.optim import Tree
 from nas.train.score import normalized
@@ -137,7 +137,7 @@ def _put(row: Mapping[str, np.ndarray], p: int, placed: Placed) -> None:
 
 @dataclass(frozen=True, eq=False)
 class WholeStep:
-    """The pure training step; `candidates` of a step, which all strategies that need no answer of the device know ahead."""
+    """The pure training step, in which the candidates are an input: their strategy knows them ahead."""
 
     plan: WholePlan
     net: Scorer
@@ -163,14 +163,11 @@ class WholeStep:
         self, params: Tree, x: Array, pairs: Mixed, rows: Row, key: Array, step: Array
     ) -> tuple[Tree, Array]:
         """(summed gradients, the losses of the candidates)."""
-        alone = replace(self.net.recipe, distill=1.0, temperature=1.0)
-        task, count = self.net.task, rows["units"].shape[0]
+        task, recipe, count = self.net.task, self.net.recipe, rows["units"].shape[0]
 
         def loss_of(params: Tree, row: Row, taught: Array | None) -> tuple[Array, Array]:
             outputs = self.forward(params, x, row, key, step)
-            if taught is None:
-                return training_loss(task, self.net.recipe, outputs, pairs).mean(), outputs
-            return task.distill(outputs, taught, jnp.zeros(len(x)), alone).mean(), outputs
+            return candidate_loss(task, recipe, outputs, pairs, taught), outputs
 
         def one(row: Row, taught: Array | None) -> tuple[Tree, Array, Array]:
             (loss, outputs), grads = jax.value_and_grad(loss_of, has_aux=True)(params, row, taught)
@@ -197,7 +194,7 @@ class WholeStep:
             branches = [self._branch(place, option) for option in place.options]
             fixed = {name: row[name][p] for name in ("numbers", "rates", "widths")} | {"key": key, "step": step}
             x = switch(row["units"][p], branches, (x, {slot: params[slot] for slot in place.slots}), fixed)
-        return x.reshape(len(x), -1).astype(jnp.promote_types(x.dtype, jnp.float32))
+        return outputs_of(x)
 
     def _branch(self, place: Place, option: tuple[Unit, tuple[str, ...]] | None) -> Branch:
         def nothing(moving: Any, fixed: Any) -> Array:
@@ -262,6 +259,4 @@ class WholeStepper:
         return trainer.scorer.programs.get(key, lambda: (feed.wrap(self._step), args), (0,))
 
     def _genomes(self, step: int) -> Sequence[Genome]:
-        trainer = self._trainer
-        context = StepContext(self._among, trainer.seed, step, trainer.horizon, trainer.rows, cost=self._cost)
-        return self._strategy.genomes(context)
+        return self._strategy.genomes(self._trainer.context(self._among, step, self._cost))

@@ -34,12 +34,13 @@ class Stop(BaseException):
 class Formula:
     """An executor whose accuracies are a formula of the network; it stops after `left` outcomes.
 
-    `final` is what the last training, the only one with a recipe of its own, adds to a metric.
+    `final` is what the last training, the only one with a recipe of its own, adds to a metric; `failing` the number of a job that fails.
     """
 
     dashboard = ""
 
-    def __init__(self, folder: Path, left: int = 10**6, final: Mapping[str, float] | None = None):
+    def __init__(self, folder: Path, left: int = 10**6, final: Mapping[str, float] | None = None, failing: int | None = None):
+        self.failing = failing
         self.folder, self.left, self.jobs, self.given, self.seen, self.final = folder, left, [], [], [], final or {}
 
     def capacity(self) -> int:
@@ -56,6 +57,8 @@ class Formula:
             raise Stop
         self.left -= 1
         ticket, job = self.jobs.pop()  # the last one first: the order of results must not matter
+        if job.number == self.failing:
+            return [JobEvent(ticket, "done", (Outcome(job.number, "error", "no room"),))]
         (self.folder / f"{job.number}.npz").touch()
         metrics = {"accuracy": accuracy(job.arch), "loss": 1 - accuracy(job.arch)}
         for key, gained in (self.final if "recipe" in job.data else {}).items():

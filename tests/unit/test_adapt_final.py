@@ -113,6 +113,18 @@ def test_changes_of_augmentation_are_decided_by_the_images() -> None:
     assert decided_changes({"ema": 0.9}, BASE, dataset) == {"ema": 0.9}
 
 
+def test_a_proposal_that_fails_is_named_and_the_others_are_chosen_among(tmp_path: Path) -> None:
+    said: list[str] = []
+    with Journal.create(tmp_path / "journal.sqlite", {}) as journal:
+        adapter = Adapter(
+            latency, "formula", journal, Formula(tmp_path, failing=1), AdaptSettings(kinds=("kernel",), step=0.01), 0,
+            lambda number: tmp_path / f"{number}.npz", tmp_path / "seed.npz", message=said.append,
+        )  # fmt: skip
+        path = adapter.run(NET, 0.99 * latency(NET))
+    assert "step 1: kernel of stages[1].layers[0] could not be trained, error: no room" in said
+    assert path[1].change == "kernel of stages[1].layers[1]"
+
+
 def test_the_network_that_it_began_with_can_teach_the_last_training(tmp_path: Path) -> None:
     executor = Formula(tmp_path)
     with Journal.create(tmp_path / "journal.sqlite", {}) as journal:

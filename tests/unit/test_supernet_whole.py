@@ -1,5 +1,6 @@
 """A supernet's step as one program: the weights that the programs of single units make, whatever a dispatch holds."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from nas.supernet.programs import Programs
 from nas.supernet.scoring import Scoring
 from nas.supernet.strategies import Attentive, Fair, Rl, Sandwich, Strategy, Uniform
 from nas.supernet.training import Supernet
-from nas.train.loop import Fit
+from nas.supernet.whole import WholePlan
+from nas.train import Checkpoints
+from nas.train.loop import Fit, silent
 from small_supernet import elastic
 from small_training import dataset
 
@@ -68,6 +71,25 @@ def test_the_weights_are_the_same_for_any_number_of_steps_a_dispatch() -> None:
     )
 
 
+def test_a_training_that_was_stopped_resumes_to_the_same_weights(tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    def kill(step: int, steps: int, metrics: dict[str, float]) -> None:
+        if metrics.get("epoch") == 1:
+            raise Killed
+
+    kept = Checkpoints(tmp_path / "kept")
+    one, strategy = net(masked=True), Sandwich(random=1)
+    options: dict[str, Any] = {"whole": True, "dispatch": 2, "scoring": SCORING}
+    with pytest.raises(Killed):
+        one.fit(strategy, 0, report=kill, checkpoint=kept, **options)
+    resumed = one.fit(strategy, 0, report=silent, checkpoint=kept, **options)
+    calm = one.fit(strategy, 0, report=silent, checkpoint=None, **options)
+    assert resumed.curve == calm.curve
+    np.testing.assert_array_equal(flat(resumed), flat(calm))
+
+
 def test_candidates_that_wait_for_an_answer_of_the_device_have_no_such_program() -> None:
     for strategy in (Attentive(), Rl()):
         with pytest.raises(
@@ -83,8 +105,6 @@ def test_a_space_of_several_resolutions_has_no_such_program() -> None:
 
 
 def test_places_that_not_every_network_has_can_hold_nothing() -> None:
-    from nas.supernet.whole import WholePlan
-
     plan = WholePlan.of(Supernet(elastic(), DATA, RECIPE, masked=True).paths)
     assert plan
     assert {scope for scope, place in plan.places.items() if None in place.options} == {"stages.0.1", "stages.1.0"}
