@@ -84,6 +84,7 @@ def test_a_training_that_was_stopped_resumes_to_the_same_weights(tmp_path: Path)
     options: dict[str, Any] = {"whole": True, "dispatch": 2, "scoring": SCORING}
     with pytest.raises(Killed):
         one.fit(strategy, 0, report=kill, checkpoint=kept, **options)
+    assert list((tmp_path / "kept").iterdir())
     resumed = one.fit(strategy, 0, report=silent, checkpoint=kept, **options)
     calm = one.fit(strategy, 0, report=silent, checkpoint=None, **options)
     assert resumed.curve == calm.curve
