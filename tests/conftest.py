@@ -52,6 +52,9 @@ if os.environ.get("NAS_TESTS_XLA", "quick") != "full":
     os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     if LOOPS not in (given := os.environ.get("XLA_FLAGS", "")) and _knows(LOOPS):
         os.environ["XLA_FLAGS"] = f"{given} {LOOPS}".strip()
+# Containers often set this; hundreds of processes would then compile every module of the project again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 os.environ.pop("HYDRA_FULL_ERROR", None)  # it would turn one-line messages into tracebacks
 
 # Nothing depends on a clock or on chance: the same examples everywhere, every time. `make test-all` draws others

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -40,11 +39,13 @@ def left_by(folder: Path) -> dict[str, bytes]:
     return {**kept, "trajectory.csv": (folder / "trajectory.csv").read_bytes(), "arch.yaml": (folder / "arch.yaml").read_bytes()}
 
 
-@pytest.mark.ray
-def test_interrupted_killed_and_resumed_with_ray_it_ends_as_if_left_in_peace(
-    here: Path, ray_cluster: Any, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("executor", ["processes", pytest.param("ray", marks=[pytest.mark.ray, pytest.mark.nightly])])
+def test_interrupted_killed_and_resumed_it_ends_as_if_left_in_peace(
+    here: Path, executor: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Ctrl-C in the first step, kill -9 in the second, and the rest by two workers on Ray."""
+    """Ctrl-C in the first step, kill -9 in the second, and the rest by two workers, on Ray too."""
+    if executor == "ray":
+        request.getfixturevalue("ray_cluster")
     make(here)
     assert run(command("calm", "executor=local")) == 0, capsys.readouterr().err
     assert len((here / "calm" / "trajectory.csv").read_text().splitlines()) > 4
@@ -54,7 +55,7 @@ def test_interrupted_killed_and_resumed_with_ray_it_ends_as_if_left_in_peace(
     assert "nas adapt weights=net.npz" in said
     assert "Traceback" not in said
     assert stopped_after(here, "step 1: ", signal.SIGKILL) == -signal.SIGKILL
-    assert run(command("disturbed", "executor=ray", "executor.workers=2")) == 0, capsys.readouterr().err
+    assert run(command("disturbed", f"executor={executor}", "executor.workers=2")) == 0, capsys.readouterr().err
     assert left_by(here / "disturbed") == left_by(here / "calm")
 
 

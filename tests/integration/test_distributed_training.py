@@ -60,7 +60,7 @@ def test_losses_are_those_of_one_process_though_a_worker_is_killed(
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_what_the_workers_refuse_is_one_line(ray_cluster: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"recipe\.batch: 1 images are too few for 2 devices that share them"):
         together(tmp_path, dataclasses.replace(RECIPE, batch=1), lambda *messages: None, 0)

@@ -110,7 +110,7 @@ def test_own_block_dataset_and_controller_in_a_search_with_ray(tmp_path: Path) -
         "stages: [{op: twin_conv, width: {one_of: [4, 8]}, kernel: {one_of: [3, 5]}}]\nhead: {op: classifier}\n"
     )
     command: list[Any] = [sys.executable, "-m", "nas", "search", "run=own", "plugins=[made_up]", "space=twins.yaml"]
-    command += ["dataset=stripes", "dataset.images=120", "controller=first_new", "executor=ray", "executor.workers=2"]
+    command += ["dataset=stripes", "dataset.images=120", "controller=first_new", "executor=ray", "executor.workers=1"]
     command += ["trials=2", "recipe.epochs=2", "recipe.batch=16", "recipe.augment.crop_padding=0", "device=[]"]
     command += ["objective=macs", "search.in_flight=1"]
     done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False)

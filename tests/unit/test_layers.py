@@ -1,6 +1,7 @@
 """The six layers: a module imports from its own layer and those below, in one direction within a layer, without cycles."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -40,7 +41,10 @@ def imports(module: str, tree: ast.AST) -> Iterator[tuple[str, int]]:
                 )
 
 
-IMPORTS = {name: set(imports(name, ast.parse(path.read_text(encoding="utf-8")))) for name, path in MODULES.items()}
+@functools.cache
+def all_imports() -> dict[str, set[tuple[str, int]]]:
+    """Of every module; read by the one process that runs these tests, not by all that collect them."""
+    return {name: set(imports(name, ast.parse(path.read_text(encoding="utf-8")))) for name, path in MODULES.items()}
 
 
 def room_of(module: str) -> str:
@@ -56,7 +60,7 @@ def test_every_room_has_a_layer() -> None:
 def test_imports_point_down() -> None:
     faults = [
         f"{module}:{line}: {room_of(module)} may not import {other}"
-        for module, found in IMPORTS.items()
+        for module, found in all_imports().items()
         for other, line in sorted(found)
         if room_of(module) not in APART
         and (room_of(other) in APART or LAYER[room_of(other)] > LAYER[room_of(module)])
@@ -73,12 +77,12 @@ def _acyclic(graph: dict[str, set[str]], what: str) -> None:
 
 def test_rooms_make_no_cycle() -> None:
     graph: dict[str, set[str]] = {}
-    for module, found in IMPORTS.items():
+    for module, found in all_imports().items():
         graph.setdefault(room_of(module), set()).update(room_of(other) for other, _ in found)
     _acyclic({room: others - {room} for room, others in graph.items()}, "packages")
 
 
 def test_modules_make_no_cycle() -> None:
     """Imports inside functions count too, but for a registry that is asked for by name from below."""
-    graph = {module: {other for other, _ in found} - {module, "nas"} for module, found in IMPORTS.items()}
+    graph = {module: {other for other, _ in found} - {module, "nas"} for module, found in all_imports().items()}
     _acyclic(graph, "modules")

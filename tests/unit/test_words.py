@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -48,11 +49,13 @@ def files() -> Iterator[Path]:
         )
 
 
-LINES = [
-    (path.relative_to(ROOT), number, line)
-    for path in files()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
-]
+@functools.cache
+def lines() -> list[tuple[Path, int, str]]:
+    return [
+        (path.relative_to(ROOT), number, line)
+        for path in files()
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1)
+    ]
 
 
 @pytest.mark.parametrize("word, instead, allowed", TABLE, ids=[row[1] for row in TABLE])
@@ -60,7 +63,7 @@ def test_the_standard_term_is_used(word: str, instead: str, allowed: str) -> Non
     found, right = re.compile(word, re.IGNORECASE if word.islower() else 0), re.compile(allowed or "$^")
     faults = [
         f"{path}:{number}: {line.strip()[:100]}"
-        for path, number, line in LINES
+        for path, number, line in lines()
         if found.search(line) and found.search(right.sub("", line))
     ]
     assert not faults, f"say {instead}:\n" + "\n".join(faults)
