@@ -132,6 +132,8 @@ class Recipe:
             after t updates it is min(ema, (1 + t) / (10 + t)). 0: none.
         norm_warmup: Whether the momentum of batch norm's averages has the same ramp where they start from initial values, near
             which a short training would leave them. Those of trained weights keep their momentum.
+        fixed_norms: Whether batch norms compute by the statistics that they start with, in training too, and keep them; for
+            trained weights. Their scales and offsets are trained.
         dtype: What layers compute in.
         validate_every: Epochs between validations on the way; 0: at the end alone.
         patience: Validations without a better result after which a training ends with the weights of the best one; 0: it
@@ -143,6 +145,7 @@ class Recipe:
         class_weights: `balanced`: the loss of an image is weighted by images / (classes * images of its class), so that each
             class has the same part in it.
         distill: With a teacher, the weight of its answers in the loss; the labels keep the rest.
+        match_features: With a teacher, the weight of the distance between the last feature maps of both, added to the loss.
         temperature: What logits are divided by where the two are compared.
         freeze: Parts of the network, as `nas.arch.parts` names them, that stay as they are: their weights, and their batch
             norms, which use their moving statistics and leave them; neither dropout nor stochastic depth acts in them.
@@ -157,7 +160,7 @@ class Recipe:
 
     Source:
         Mixup: Zhang et al. 2017 (arXiv:1710.09412). CutMix: Yun et al. 2019 (arXiv:1905.04899). Distillation: Hinton et al.
-        2015 (arXiv:1503.02531).
+        2015 (arXiv:1503.02531). Features: FitNets, Romero et al. 2015 (arXiv:1412.6550).
 
     Example:
         >>> Recipe(epochs=3, schedule_epochs=10).horizon
@@ -178,6 +181,7 @@ class Recipe:
     label_smoothing: float = 0.0
     ema: float = 0.0
     norm_warmup: bool = True
+    fixed_norms: bool = False
     dtype: Literal["float32", "bfloat16"] = "float32"
     validate_every: int = 0
     patience: int = 0
@@ -186,6 +190,7 @@ class Recipe:
     cutmix: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     distill: float = 0.5
+    match_features: float = 0.0
     temperature: float = 4.0
     freeze: tuple[str, ...] | None = None
     freeze_epochs: int | None = None
@@ -203,7 +208,7 @@ class Recipe:
         for key in ("momentum", "label_smoothing", "ema"):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"{key}: expected 0 or more and less than 1, got {getattr(self, key)}")
-        for key in ("weight_decay", "validate_every", "patience", "mixup", "cutmix"):
+        for key in ("weight_decay", "validate_every", "patience", "mixup", "cutmix", "match_features"):
             if not 0 <= getattr(self, key) < float("inf"):
                 raise ValueError(f"{key}: expected 0 or more, got {getattr(self, key)}")
         if not 0 < self.distill <= 1:

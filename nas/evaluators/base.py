@@ -129,7 +129,7 @@ class Capabilities:
 
     def check_recipe(self, recipe: Recipe, name: object, where: str = "recipe") -> None:
         """Raises ValueError for a setting of the recipe, at a place, that the evaluator of this name would not follow."""
-        for key in () if self.parts or not self.needs_dataset else ("freeze", "lr_scale"):
+        for key in () if self.parts or not self.needs_dataset else ("freeze", "lr_scale", "fixed_norms"):
             if getattr(recipe, key):
                 raise ValueError(f"{where}.{key}: evaluator={name} trains all parts of a network alike; take evaluator=scratch")
 

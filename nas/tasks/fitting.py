@@ -59,8 +59,10 @@ def check_own(task: Task, arch: Arch, recipe: Recipe, evaluator: str) -> None:
         raise ValueError(f"recipe.embedding.loss: {loss} trains weights that evaluator={evaluator} has no place for; take scratch")
 
 
-def check_recipe(task: Task, recipe: Recipe) -> None:
-    """Raises ValueError naming a setting of the recipe that has no meaning for the task."""
+def check_recipe(task: Task, recipe: Recipe, taught: bool = False, where: str = "recipe") -> None:
+    """Raises ValueError naming a setting of the recipe that has no meaning for the task, or without a teacher, where none has taught."""
+    if recipe.match_features and not taught:
+        raise ValueError(f"{where}.match_features: needs a teacher, as nas train teacher= or adapt.final_distill=true has one")
     for key in ("mixup", "cutmix"):
         if getattr(recipe, key) and not task.mixes:
             raise ValueError(f"recipe.{key}: has no meaning for the task {task.name}; leave it at 0")

@@ -12,7 +12,7 @@ from nas.recipe import Recipe
 def check_parts(
     recipe: Recipe, graph: Graph, fresh: Collection[str] | None = None, where: str = "recipe"
 ) -> tuple[frozenset[str], Mapping[str, float]]:
-    """What `freeze` and `lr_scale` mean for a network.
+    """What `freeze` and `lr_scale` mean for a network, and whether `fixed_norms` has a meaning.
 
     Args:
         recipe: The settings.
@@ -25,7 +25,7 @@ def check_parts(
 
     Raises:
         ValueError: For a part that the network does not have, one that is frozen and was never trained, a learning rate of a
-            part that has no weights or is frozen all the time, and where nothing is left to train.
+            part that has no weights or is frozen all the time, where nothing is left to train, and where no norm was trained.
 
     Example:
         >>> from nas.arch.blocks import lower
@@ -45,4 +45,8 @@ def check_parts(
             raise ValueError(f"{scale}.{part}: has no weights to train; leave it out")
         if trained <= frozen and recipe.freeze_epochs is None:
             raise ValueError(f"{scale}.{part}: has no effect, it is frozen all the time; leave it out, or set freeze_epochs")
+    norms = {node.name for node in graph.nodes if node.op == "norm"}
+    if recipe.fixed_norms and norms <= set(untrained):
+        why = "all batch norms start from initial values" if norms else "the network has no batch norm"
+        raise ValueError(f"{where}.fixed_norms: {why}; leave it out")
     return frozen, factors

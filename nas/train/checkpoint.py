@@ -41,7 +41,7 @@ from nas.train.state import State
 
 NAME = re.compile(r"epoch-(\d{6})(?:-(\d{8}))?\.npz")
 WITHOUT_EFFECT = ("epochs", "schedule_epochs", "validate_every", "patience")  # of a recipe, on the steps that are taken
-OF_A_TEACHER = ("distill", "temperature")
+OF_A_TEACHER = ("distill", "temperature", "match_features")
 
 
 class Best(NamedTuple):

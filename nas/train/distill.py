@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import jax
 import jax.numpy as jnp
@@ -70,7 +71,7 @@ class Teacher:
         return digest.hexdigest()[:16]
 
     def outputs(
-        self, variables: Variables, images: Array, dataset: Dataset, dtype: str, implementation: Implementation
+        self, variables: Variables, images: Array, dataset: Dataset, dtype: str, implementation: Implementation, features: bool = False
     ) -> Outputs:
         """What the teacher says of a batch, without a gradient.
 
@@ -80,6 +81,7 @@ class Teacher:
             dataset: Whose mean and std the images were normalized by.
             dtype: What layers compute in.
             implementation: Of convolutions, as `nas.nn.ops` has it.
+            features: Whether its last feature map is among them, as `with_features` has it.
 
         Returns:
             The network's outputs, (n, classes) float32 of a classifier.
@@ -87,7 +89,7 @@ class Teacher:
         mean, std, own_mean, own_std = (
             jnp.array(v, jnp.float32).reshape(1, 1, 1, -1) for v in (dataset.mean, dataset.std, self.mean, self.std)
         )
-        graph = lower(self.arch)
+        graph = with_features(lower(self.arch)) if features else lower(self.arch)
         same = (tuple(dataset.mean), tuple(dataset.std)) == (tuple(self.mean), tuple(self.std))
         seen = images if same else (images * std + mean - own_mean) / own_std
         params, stats = variables["params"], variables["stats"]
@@ -101,6 +103,63 @@ class Teacher:
             implementation=implementation,
         )
         return jax.lax.stop_gradient(out)
+
+
+FEATURES = "features"
+
+
+def with_features(graph: Graph) -> Graph:
+    """The network with one output more, its last feature map: what its last pooling over all pixels reads.
+
+    Raises ValueError where nothing is pooled so.
+    """
+    pools = [node for node in graph.nodes if node.op == "global_pool"]
+    if not pools:
+        raise ValueError("recipe.match_features: the network has no last feature map, nothing is pooled over all pixels; leave it out")
+    return replace(graph, named=(*graph.outputs.items(), (FEATURES, pools[-1].inputs[0])))
+
+
+def compared(outputs: Outputs, taught: Outputs) -> tuple[Outputs, Outputs, Array]:
+    """(the network's own outputs, the teacher's, (n,) distances of their last feature maps) of what graphs `with_features` give."""
+    (ours, features), (theirs, expected) = _parted(outputs), _parted(taught)
+    return ours, theirs, feature_distance(features, expected)
+
+
+def _parted(outputs: Outputs) -> tuple[Outputs, Array]:
+    assert isinstance(outputs, Mapping)
+    own = {name: value for name, value in outputs.items() if name != FEATURES}
+    return own["output"] if set(own) == {"output"} else own, outputs[FEATURES]
+
+
+def check_features(teacher: Teacher, arch: Arch) -> None:
+    """Raises ValueError where the last feature maps of a network and its teacher are not alike in height, width or channels."""
+    ours, theirs = feature_shape(lower(arch)), feature_shape(lower(teacher.arch))
+    if ours != theirs:
+        raise ValueError(
+            f"recipe.match_features: the last feature map of {arch.name} is {_times(ours)}, its teacher's {_times(theirs)}; leave it out"
+        )
+
+
+def feature_shape(graph: Graph) -> tuple[int, ...]:
+    """(height, width, channels) of a network's last feature map."""
+    found = with_features(graph)
+    return found.nodes[found.outputs[FEATURES]].shape
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
+
+
+def feature_distance(features: Array, expected: Array) -> Array:
+    """(n,) mean squared difference of two feature maps (n, h, w, c), relative to the variance of the expected ones in the batch.
+
+    The variance is the mean over channels, so that channels count by how much they vary. 1: no better than their means.
+
+    Source:
+        The hints of FitNets, Romero et al. 2015 (arXiv:1412.6550), section 2.2, on the last layer, which needs no regressor.
+    """
+    variance = jnp.maximum(expected.var(tuple(range(expected.ndim - 1))).mean(), 1e-12)
+    return ((features - expected) ** 2).reshape(len(features), -1).mean(1) / variance
 
 
 def agreement(

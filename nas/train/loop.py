@@ -25,7 +25,7 @@ from nas.nn.weights import HostArrays, HostVariables, Variables
 from nas.recipe import Recipe
 from nas.tasks import MetricState, Task, check_fit, check_recipe, task_of
 from nas.train.checkpoint import Best, Checkpoints, Progress
-from nas.train.distill import Teacher
+from nas.train.distill import Teacher, check_features
 from nas.train.features import features_of
 from nas.train.optim import Layout
 from nas.train.parallel import ALONE, DeviceMesh
@@ -96,11 +96,13 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     """
     task = task or task_of(arch)
     check_fit(task, arch, dataset)
-    check_recipe(task, recipe)
+    check_recipe(task, recipe, taught=teacher is not None)
     task = task.weighed(recipe, dataset)
     if teacher:
         teacher.check(dataset)
     graph = lower(arch)
+    if teacher and recipe.match_features:
+        check_features(teacher, arch)
     start: Variables = init(graph, seed) if variables is None else variables
     own = task.arrays(recipe, arch, seed)
     trained: Variables = {**start, "params": {**start["params"], LOSS: own}} if own else start

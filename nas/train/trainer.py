@@ -23,7 +23,7 @@ from nas.recipe import Augment, Recipe
 from nas.records import JSON
 from nas.tasks import MetricState, Mixed, Task, training_loss
 from nas.train.checkpoint import Checkpoints, identity_of
-from nas.train.distill import Teacher
+from nas.train.distill import Teacher, compared, with_features
 from nas.train.features import Features
 from nas.train.feed import DeviceFeed, Feed, HostFeed, steps_of_dispatch
 from nas.train.optim import Packing, Tree, learning_rate, mix, norm_decay, optimizer, ramp
@@ -148,7 +148,8 @@ class Trainer:
         phase = phase or self.transfer.phases[0]
         kept = self._features(phase)
         graph, recipe, task, dataset, teacher = self.graph, self.recipe, self.task, self.dataset, self.teacher
-        momentum, trained = self.momentum(), self.trained()
+        momentum, trained, matched = self.momentum(), self.trained(), bool(teacher and recipe.match_features)
+        graph = with_features(graph) if matched else graph
         # XLA cannot distribute our own machine code among devices
         implementation: Implementation = self.implementation if self.mesh.size == 1 else "portable"
 
@@ -159,21 +160,23 @@ class Trainer:
             seen = batch.images if kept else resized(batch.images, graph)
             outputs, batch_stats = apply(
                 graph, tree, stats, seen, train=True, rng=key, dtype=jnp.dtype(recipe.dtype), momentum=0,
-                implementation=implementation, frozen=phase.frozen, start=kept.node if kept else 0,
+                implementation=implementation, frozen=phase.as_evaluated, start=kept.node if kept else 0,
             )  # fmt: skip
-            own = cast("Mapping[str, Array]", tree.get(LOSS, {}))
+            own, apart = cast("Mapping[str, Array]", tree.get(LOSS, {})), None
+            if matched and taught is not None:
+                outputs, taught, apart = compared(outputs, taught)
             losses = training_loss(task.with_arrays(own), recipe, outputs, batch)
             losses = losses if taught is None else task.distill(outputs, taught, losses, recipe)
-            return losses.mean(), batch_stats
+            return (losses if apart is None else losses + recipe.match_features * apart).mean(), batch_stats
 
         def step(state: State, images: Array, targets: Array, known: Variables | None = None) -> tuple[State, Array]:
             key = jax.random.fold_in(state.key, state.step)
             batch = Mixed(images, targets) if kept else task.mix(recipe, normalized(images, dataset), targets, key)
             taught = None
             if teacher and known is not None:
-                taught = teacher.outputs(known, batch.images, dataset, recipe.dtype, implementation)
+                taught = teacher.outputs(known, batch.images, dataset, recipe.dtype, implementation, matched)
             gradient = jax.value_and_grad(loss_of, has_aux=True)
-            moving = self.stats.unpack(state.stats) if phase.frozen else {}
+            moving = self.stats.unpack(state.stats) if phase.as_evaluated else {}
             (loss, batch_stats), grads = gradient(self.params.unpack(state.params), batch, key, taught, moving)
             updates, opt = update.update(self.params.pack(grads), state.opt, state.params)
             params, count = optax.apply_updates(state.params, updates), state.step + 1

@@ -1,4 +1,5 @@
-"""What a training leaves as it is, and how fast the rest moves: `recipe.freeze`, `freeze_epochs`, `lr_scale` and `norm_warmup`.
+"""What a training leaves as it is, and how fast the rest moves: `freeze`, `freeze_epochs`, `lr_scale`,
+`norm_warmup` and `fixed_norms` of a recipe.
 
 A frozen layer computes as in evaluation: its batch norms use their moving statistics and leave them (moving on is the commonest
 defect of freezing), dropout and stochastic depth do nothing there. No gradient is computed for it. What the optimizer, the moving
@@ -22,18 +23,24 @@ Pair = tuple[Tree, Tree]  # parameters and statistics, packed
 class Phase:
     """Epochs in which the same layers are frozen.
 
-    frozen: names of their nodes. epochs: of the training, before it. params, stats: where the frozen ones stand in the packed
-    arrays, with the value 0.
+    frozen: names of their nodes. epochs: of the training, before it. fixed: names of the norms that keep their statistics. params,
+    stats: where what is kept stands in the packed arrays, with the value 0.
     """
 
     frozen: frozenset[str] = frozenset()
     epochs: int = 0
+    fixed: frozenset[str] = frozenset()
     params: Runs = field(default_factory=dict)
     stats: Runs = field(default_factory=dict)
 
+    @property
+    def as_evaluated(self) -> frozenset[str]:
+        """Names of the nodes that compute as in evaluation."""
+        return self.frozen | self.fixed
+
     def held(self, old: Pair, new: Pair) -> Pair:
         """`new`, with what is frozen as `old` has it."""
-        if not self.frozen:
+        if not self.as_evaluated:
             return new
         return chosen(old[0], new[0], self.params), chosen(old[1], new[1], self.stats)
 
@@ -64,11 +71,17 @@ def transfer_of(recipe: Recipe, graph: Graph, layouts: tuple[Layout, Layout], fr
     """
     frozen, factors = check_parts(recipe, graph, fresh)
     params, stats = layouts
-    held = dict.fromkeys(frozen, 0.0)
-    phases = [Phase(frozen, 0, params.runs(held), stats.runs(held)) if frozen else Phase()]
+    trained = trained_norms(graph, fresh)
+    fixed = trained if recipe.fixed_norms else frozenset()
+
+    def phase(frozen: frozenset[str], epochs: int) -> Phase:
+        held = params.runs(dict.fromkeys(frozen, 0.0)), stats.runs(dict.fromkeys(frozen | fixed, 0.0))
+        return Phase(frozen, epochs, fixed, *held) if frozen or fixed else Phase(epochs=epochs)
+
+    phases = [phase(frozen, 0)]
     if recipe.freeze_epochs is not None and recipe.freeze_epochs < recipe.epochs:
-        phases.append(Phase(epochs=recipe.freeze_epochs))
-    return Transfer(tuple(phases), params.runs(factors) if factors else None, trained_norms(graph, fresh))
+        phases.append(phase(frozenset(), recipe.freeze_epochs))
+    return Transfer(tuple(phases), params.runs(factors) if factors else None, trained)
 
 
 def trained_norms(graph: Graph, fresh: Collection[str]) -> frozenset[str]:
@@ -78,6 +91,6 @@ def trained_norms(graph: Graph, fresh: Collection[str]) -> frozenset[str]:
 
 def refuse_transfer(recipe: Recipe, who: str) -> None:
     """Raises ValueError for settings that a way of training does not have; `who` names it."""
-    for key in ("freeze", "lr_scale"):
+    for key in ("freeze", "lr_scale", "fixed_norms"):
         if getattr(recipe, key):
             raise ValueError(f"recipe.{key}: {who} trains all parts alike; take evaluator=scratch")

@@ -9,11 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nas.arch import Block, Stage
 from nas.arch.blocks import lower
-from nas.nn.network import init
+from nas.nn.network import apply, init
 from nas.recipe import Recipe
 from nas.tasks import CLASSIFICATION, single
 from nas.train import Checkpoints, Fit, Teacher, agreement, fit
+from nas.train.distill import compared, feature_distance, with_features
+from nas.train.score import normalized
 from small_training import RECIPE, SMALL, Killed, dataset, killed_after, same
 
 LARGE = dataclasses.replace(SMALL, name="large", stem=SMALL.stem.replace(width=16))
@@ -77,6 +80,42 @@ def test_images_come_as_the_teacher_has_known_them(teacher: Teacher) -> None:
     np.testing.assert_allclose(single(got), single(expected), rtol=1e-4, atol=1e-5)
     wide = dataclasses.replace(teacher, arch=LARGE.with_io(resolution=9))
     assert single(wide.outputs(teacher.variables, jnp.asarray(images), data, "float32", "auto")).shape == (3, 3)
+
+
+def test_a_student_comes_to_see_as_its_teacher_does(teacher: Teacher) -> None:
+    """The distance of feature maps falls where it is of weight, and the network itself has no output more."""
+    data, recipe = dataset(), dataclasses.replace(TAUGHT, mixup=0.0, cutmix=0.0)
+    images, graph = normalized(jnp.asarray(data.train.images[:40]), data), with_features(lower(SMALL))
+    theirs = teacher.outputs(teacher.variables, images, data, "float32", "auto", features=True)
+
+    def distance(recipe: Recipe) -> float:
+        fitted = fit(SMALL, data, recipe, 0, teacher=teacher)
+        outputs, _ = apply(graph, fitted.params, fitted.stats, images, train=False)
+        own, _, apart = compared(outputs, theirs)
+        assert single(own).shape == (40, 3)
+        return float(apart.mean())
+
+    assert distance(dataclasses.replace(recipe, match_features=1.0)) < 0.7 * distance(recipe)
+
+
+def test_the_distance_of_features_is_relative_to_the_teachers_variance() -> None:
+    expected = np.random.default_rng(0).normal(3, [1.0, 4.0], (8, 3, 3, 2)).astype(np.float32)
+    variance = expected.var((0, 1, 2)).mean()
+    moved = expected + np.array([0.5, 0], np.float32)
+    np.testing.assert_allclose(feature_distance(jnp.asarray(moved), jnp.asarray(expected)), [0.125 / variance] * 8, rtol=1e-4)
+    means = np.broadcast_to(expected.mean((0, 1, 2)), expected.shape)
+    assert float(feature_distance(jnp.asarray(means), jnp.asarray(expected)).mean()) == pytest.approx(1, rel=1e-5)
+    assert not feature_distance(jnp.asarray(expected), jnp.asarray(expected)).any()
+
+
+def test_features_of_other_shapes_and_none_at_all_are_refused(teacher: Teacher) -> None:
+    recipe = dataclasses.replace(RECIPE, match_features=1.0)
+    with pytest.raises(ValueError, match=r"recipe\.match_features: needs a teacher"):
+        fit(SMALL, dataset(), recipe, 0)
+    wide = dataclasses.replace(SMALL, name="wide", stages=(Stage((Block.of("sepconv", width=12),), stride=2),))
+    message = r"recipe\.match_features: the last feature map of wide is .* x 12, its teacher's .*; leave it out"
+    with pytest.raises(ValueError, match=message):
+        fit(wide, dataset(), recipe, 0, teacher=teacher)
 
 
 def test_killed_with_a_teacher_it_ends_where_it_would_have(teacher: Teacher, taught: Fit, tmp_path: Path) -> None:

@@ -74,6 +74,17 @@ def test_norm_warmup_is_for_norms_at_initial_values_alone(way: str) -> None:
     assert {node for node, own in warm.items() if not equal(own, plain[node])} == {"stem/norm"}
 
 
+@pytest.mark.parametrize("freezing", [{}, {"freeze": ("stages.0",), "freeze_epochs": 1}])
+def test_fixed_norms_keep_their_statistics_and_train_by_them(freezing: dict[str, Any]) -> None:
+    """One that was never trained has none to keep; the weights of all of them move."""
+    recipe = dataclasses.replace(ONCE, epochs=2, fixed_norms=True, **freezing)
+    fitted = fit(SMALL, DATA, recipe, 0, variables=START, fresh=("stem/norm",))
+    assert unchanged(fitted, "stats") == START["stats"].keys() - {"stem/norm"}
+    assert unchanged(fitted, "params") == set()
+    moving = fit(SMALL, DATA, dataclasses.replace(recipe, fixed_norms=False), 0, variables=START, fresh=("stem/norm",))
+    assert not equal(moving.params, fitted.params)
+
+
 def test_a_frozen_network_computes_as_in_evaluation() -> None:
     images, everything = jnp.asarray(DATA.train.images[:5], jnp.float32) / 255, [node.name for node in GRAPH.nodes]
     options: dict[str, Any] = {"rng": jax.random.key(0), "momentum": 0}
@@ -236,6 +247,7 @@ def test_a_recipe_in_python_takes_no_text_for_a_list() -> None:
         ({"freeze": ("backbone", "head")}, (), "recipe.freeze: nothing is left to train"),
         ({"lr_scale": {"hed": 2.0}}, (), "recipe.lr_scale: no part 'hed'; did you mean head"),
         ({"lr_scale": {"head/dropout": 2.0}}, (), "recipe.lr_scale.head/dropout: has no weights to train"),
+        ({"fixed_norms": True}, None, "recipe.fixed_norms: all batch norms start from initial values; leave it out"),
         ({"freeze": ("backbone",), "lr_scale": {"stem": 2.0}}, (), "recipe.lr_scale.stem: has no effect, it is frozen all the time"),
     ],
 )
@@ -252,10 +264,11 @@ def test_a_rate_of_what_is_frozen_at_first_has_an_effect() -> None:
     assert frozen == factors.keys() == nodes_of(GRAPH, "stem", "")
 
 
-PARTS = [({"freeze": ("backbone",)}, "recipe.freeze"), ({"lr_scale": {"head": 10.0}}, "recipe.lr_scale")]
+PARTS = [({"freeze": ("backbone",)}, "recipe.freeze"), ({"lr_scale": {"head": 10.0}}, "recipe.lr_scale"),
+         ({"fixed_norms": True}, "recipe.fixed_norms")]  # fmt: skip
 
 
-@pytest.mark.parametrize("settings, key", PARTS, ids=["freeze", "lr_scale"])
+@pytest.mark.parametrize("settings, key", PARTS, ids=["freeze", "lr_scale", "fixed_norms"])
 def test_other_compilations_and_their_evaluators_refuse_parts(settings: dict[str, Any], key: str) -> None:
     recipe = Recipe(**settings)
     with pytest.raises(ValueError, match=f"{key}: layer-wise compilation trains all parts alike; take evaluator=scratch"):

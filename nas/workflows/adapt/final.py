@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from nas.arch import Arch
+from nas.arch.blocks import lower
 from nas.data import Dataset
+from nas.recipe import Recipe
 from nas.records import JSON
+from nas.tasks import check_recipe, task_of
+from nas.train.distill import feature_shape
+from nas.workflows.adapt.proposals import changes as all_changes
 from nas.workflows.photographs import decided
 
 PLACE = "adapt.final_recipe"
@@ -47,3 +53,18 @@ def final_recipe(recipe: Mapping[str, JSON], epochs: int, lr: float, changes: Ma
 def decided_changes(changes: Mapping[str, JSON], final: Mapping[str, JSON], dataset: Dataset) -> dict[str, JSON]:
     """The changes with what their `augment` leaves open decided by the images; `final` is the recipe that they make."""
     return {**changes, "augment": decided(final, dataset)[0]["augment"]} if "augment" in changes else dict(changes)
+
+
+def check_final(arch: Arch, recipe: Recipe, distill: bool, kinds: tuple[str, ...]) -> None:
+    """Raises ValueError where the last training has no teacher to match, or a proposal could narrow what it matches."""
+    check_recipe(task_of(arch), recipe, taught=distill, where=PLACE)
+    if not recipe.match_features:
+        return
+    shape = feature_shape(lower(arch))
+    for change in all_changes(arch, kinds):
+        smaller = next(iter(change.smaller()), None)
+        if smaller is not None and feature_shape(lower(smaller)) != shape:
+            raise ValueError(
+                f"{PLACE}.match_features: {change.name} would narrow the last feature map, and a teacher's could not be matched; "
+                "leave it out, or that kind out of adapt.kinds"
+            )

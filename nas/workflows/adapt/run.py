@@ -31,9 +31,9 @@ from nas.runtime.base import Executor
 from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
 from nas.space import Space
-from nas.tasks import check_parts, fit_arch, task_of
+from nas.tasks import check_parts, check_recipe, fit_arch, task_of
 from nas.workflows.adapt import Adapter, AdaptSettings, Point, absolute, shrunk_space
-from nas.workflows.adapt.final import PLACE, decided_changes, final_recipe
+from nas.workflows.adapt.final import PLACE, check_final, decided_changes, final_recipe
 from nas.workflows.default_device import with_device
 from nas.workflows.log import logged
 from nas.workflows.over_time import measure_over_time, not_confirmed
@@ -181,9 +181,12 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
     if line:
         progress.message(line)
     arch = absolute(fit_arch(task_of(arch), arch, dataset, dataset.resolution))
-    check_parts(build(Recipe, recipe, "recipe"), lower(arch), fresh=())
+    check_parts(short := build(Recipe, recipe, "recipe"), lower(arch), fresh=())
+    check_recipe(task_of(arch), short)
     if command.adapt.final_epochs:
-        check_parts(build(Recipe, command.final_recipe, PLACE), lower(arch), fresh=(), where=PLACE)
+        last = build(Recipe, command.final_recipe, PLACE)
+        check_parts(last, lower(arch), fresh=(), where=PLACE)
+        check_final(arch, last, command.adapt.final_distill, command.adapt.kinds)
     folder = run.folder
     config = as_config(command)
     start, digest = _start(command, arch, dataset)
