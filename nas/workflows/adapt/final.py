@@ -10,7 +10,6 @@ from nas.data import Dataset
 from nas.recipe import Recipe
 from nas.records import JSON
 from nas.tasks import check_recipe, task_of
-from nas.train.distill import feature_shape
 from nas.workflows.adapt.proposals import changes as all_changes
 from nas.workflows.photographs import decided
 
@@ -60,6 +59,8 @@ def check_final(arch: Arch, recipe: Recipe, distill: bool, kinds: tuple[str, ...
     check_recipe(task_of(arch), recipe, taught=distill, where=PLACE)
     if not recipe.match_features:
         return
+    from nas.train.distill import feature_shape  # it loads JAX
+
     shape = feature_shape(lower(arch))
     for change in all_changes(arch, kinds):
         smaller = next(iter(change.smaller()), None)
