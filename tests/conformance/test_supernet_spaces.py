@@ -22,8 +22,12 @@ ROOT = next(parent for parent in Path(__file__).resolve().parents if (parent / "
 SIZES = {"nas_bench_macro": 8, "tiny": 8, "proxylessnas": 32, "mobilenet_v3": 32, "accel_nasbench": 32, "mnasnet": 32,
          "ofa_mobilenet_v3": 32, "tunas_mobilenet_v3_like": 32, "efficientnet_lite0_elastic": 32,
          "mobilenet_v3_large_elastic": 32}  # fmt: skip
-QUICK = ("nas_bench_macro", "tiny", "proxylessnas")
-EVERY = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.nightly) for name in SIZES]
+SLOW = ("tunas_mobilenet_v3_like", "mobilenet_v3")
+EVERY = [
+    pytest.param(name, count, marks=pytest.mark.nightly if name in SLOW or count > 2 else [], id=f"{name}-{count}")
+    for count in (2, 20)
+    for name in SIZES
+]
 
 
 def test_no_space_is_left_out() -> None:
@@ -43,11 +47,11 @@ def reduced(name: str) -> Space:
     return Space.from_dict(data, name).fit(SIZES[name], 3, 5)
 
 
-def genomes_of(space: Space, rng: np.random.Generator) -> list[Genome]:
-    """Two; of mnasnet one that has residuals through pools too."""
+def genomes_of(space: Space, rng: np.random.Generator, count: int) -> list[Genome]:
+    """So many; of mnasnet one that has residuals through pools too."""
     pools = [i for i, gene in enumerate(space.genes) if gene.name.endswith(".skip")]
     second = [2 if i in pools else option for i, option in enumerate(space.sample(rng))]
-    return [space.sample(rng), space.canonical(second)]
+    return [space.sample(rng), space.canonical(second), *(space.sample(rng) for _ in range(count - 2))]
 
 
 def answers(paths: Paths, genome: Genome, slots: Any, x: jax.Array) -> jax.Array:
@@ -59,8 +63,8 @@ def answers(paths: Paths, genome: Genome, slots: Any, x: jax.Array) -> jax.Array
     return x.reshape(len(x), -1)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_masks_views_and_the_network_alone_are_one_function(name: str) -> None:
+@pytest.mark.parametrize("name, count", EVERY)
+def test_masks_views_and_the_network_alone_are_one_function(name: str, count: int) -> None:
     space, rng = reduced(name), np.random.default_rng(0)
     exact = Paths.of(space, masked=False)
     masked = Paths(exact.layers, exact.store, masked=True)
@@ -69,7 +73,7 @@ def test_masks_views_and_the_network_alone_are_one_function(name: str) -> None:
         slots = {slot: {part: rng.normal(size=a.shape) * 0.05 + np.asarray(a, np.float64) for part, a in packed.items()}
                  for slot, packed in initial.items()}  # fmt: skip
         x = jnp.asarray(rng.normal(size=(2, SIZES[name], SIZES[name], 3)))
-        for genome in genomes_of(space, rng):
+        for genome in genomes_of(space, rng, count):
             graph, params = lower(space.decode(genome)), SharedWeights(exact, slots).params_of(genome)
 
             def every(slots: Any, params: Any, genome: Genome = genome, graph: Any = graph) -> list[jax.Array]:
