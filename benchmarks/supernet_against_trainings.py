@@ -35,21 +35,22 @@ FINETUNE = {"finetune_epochs": 2, "finetune_lr": 0.01}
 
 
 class Clock:
-    """Seconds that an arm has spent, in a file, so that a killed one does not begin anew."""
+    """Counts the seconds that an arm spends, in a file, so that a killed one does not begin anew."""
 
     def __init__(self, file: Path):
         file.parent.mkdir(parents=True, exist_ok=True)
         self.file, self.before, self.began = file, float(file.read_text()) if file.is_file() else 0.0, time.monotonic()
 
-    @property
-    def seconds(self) -> float:
+    def count(self) -> float:
+        """The seconds so far, which it writes."""
         found = self.before + time.monotonic() - self.began
         self.file.write_text(f"{found:.1f}")
         return found
 
     def heard(self, update: nas.Update) -> None:
         """Called by a search whenever there is news."""
-        if self.seconds and update.kind == "message":
+        self.count()
+        if update.kind == "message":
             print(f"  {update.text}", flush=True)
 
 
@@ -58,13 +59,14 @@ Spent = tuple[list[nas.Arch], float, int]  # members of the front, hours, candid
 
 def trainings(folder: Path, data: dict[str, Any], seed: int, minutes: float) -> Spent:
     """Candidates trained one by one, a few more at a time until the minutes have passed."""
-    trials, clock = 0, Clock(folder / "seconds.txt")
+    trials, clock = CHUNK, Clock(folder / "seconds.txt")
     while True:
-        trials += CHUNK
         found = nas.search(SPACE, data, evaluator="layerwise", controller="bayesian", device=DEVICE, trials=trials, seed=seed,
                            run=folder / "search", progress=clock.heard)  # fmt: skip
-        if clock.seconds >= 60 * minutes:
-            return [member.arch for member in found.front], clock.seconds / 3600, trials
+        seconds, done = clock.count(), len(found.trials)
+        if seconds >= 60 * minutes:
+            return [member.arch for member in found.front], seconds / 3600, done
+        trials = done + CHUNK
 
 
 def shared(folder: Path, data: dict[str, Any], seed: int, epochs: int, trials: int) -> Spent:
@@ -72,7 +74,7 @@ def shared(folder: Path, data: dict[str, Any], seed: int, epochs: int, trials: i
     clock, evaluator = Clock(folder / "seconds.txt"), {"name": "supernet", "strategy": {"name": "uniform"}}
     found = nas.search(SPACE, data, evaluator=evaluator, recipe={**SHARED, "epochs": epochs}, controller="bayesian", device=DEVICE,
                        trials=trials, search=FINETUNE, seed=seed, run=folder / "search", progress=clock.heard)  # fmt: skip
-    return [member.arch for member in found.front], clock.seconds / 3600, trials
+    return [member.arch for member in found.front], clock.count() / 3600, len(found.trials)
 
 
 def chosen(ms: Sequence[float]) -> list[int]:

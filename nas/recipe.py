@@ -145,8 +145,8 @@ class Recipe:
         class_weights: `balanced`: the loss of an image is weighted by images / (classes * images of its class), so that each
             class has the same part in it.
         distill: With a teacher, the weight of its answers in the loss; the labels keep the rest.
-        match_features: With a teacher, the weight of the distance between the last feature maps of both, added to the loss.
         temperature: What logits are divided by where the two are compared.
+        match_features: With a teacher, the weight of the distance between the last feature maps of both, added to the loss.
         freeze: Parts of the network, as `nas.arch.parts` names them, that stay as they are: their weights, and their batch
             norms, which use their moving statistics and leave them; neither dropout nor stochastic depth acts in them.
         freeze_epochs: Epochs that `freeze` holds for, after which all is trained and the optimizer starts anew, the schedule
@@ -190,8 +190,8 @@ class Recipe:
     cutmix: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     distill: float = 0.5
-    match_features: float = 0.0
     temperature: float = 4.0
+    match_features: float = 0.0
     freeze: tuple[str, ...] | None = None
     freeze_epochs: int | None = None
     lr_scale: Mapping[str, float] | None = field(default=None, hash=False)

@@ -60,16 +60,16 @@ def check_own(task: Task, arch: Arch, recipe: Recipe, evaluator: str) -> None:
 
 
 def check_recipe(task: Task, recipe: Recipe, taught: bool = False, where: str = "recipe") -> None:
-    """Raises ValueError naming a setting of the recipe that has no meaning for the task, or without a teacher, where none has taught."""
+    """Raises ValueError naming a setting of the recipe at `where` that means nothing for the task, or for a training without a teacher."""
     if recipe.match_features and not taught:
         raise ValueError(f"{where}.match_features: needs a teacher, as nas train teacher= or adapt.final_distill=true has one")
     for key in ("mixup", "cutmix"):
         if getattr(recipe, key) and not task.mixes:
-            raise ValueError(f"recipe.{key}: has no meaning for the task {task.name}; leave it at 0")
+            raise ValueError(f"{where}.{key}: has no meaning for the task {task.name}; leave it at 0")
     if recipe.embedding != EmbeddingLoss() and not task.compares:
-        raise ValueError(f"recipe.embedding: has no meaning for the task {task.name}, whose loss compares no images")
+        raise ValueError(f"{where}.embedding: has no meaning for the task {task.name}, whose loss compares no images")
     each, pairs = recipe.embedding.per_class, recipe.embedding.loss != "arcface"
     if task.compares and pairs and recipe.batch < 2 * each:
-        raise ValueError(f"recipe.batch: expected {2 * each} or more, two classes of {each} images, got {recipe.batch}")
+        raise ValueError(f"{where}.batch: expected {2 * each} or more, two classes of {each} images, got {recipe.batch}")
     if recipe.class_weights != "none" and "accuracy" not in task.metrics:
-        raise ValueError(f"recipe.class_weights: has no meaning for the task {task.name}; leave it at none")
+        raise ValueError(f"{where}.class_weights: has no meaning for the task {task.name}; leave it at none")

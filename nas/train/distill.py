@@ -108,14 +108,14 @@ class Teacher:
 FEATURES = "features"
 
 
-def with_features(graph: Graph) -> Graph:
+def with_features(graph: Graph, where: str = "recipe") -> Graph:
     """The network with one output more, its last feature map: what its last pooling over all pixels reads.
 
-    Raises ValueError where nothing is pooled so.
+    Raises ValueError where nothing is pooled so, naming the recipe at `where`.
     """
     pools = [node for node in graph.nodes if node.op == "global_pool"]
     if not pools:
-        raise ValueError("recipe.match_features: the network has no last feature map, nothing is pooled over all pixels; leave it out")
+        raise ValueError(f"{where}.match_features: the network pools nothing over all pixels, so it has no last feature map; leave it out")
     return replace(graph, named=(*graph.outputs.items(), (FEATURES, pools[-1].inputs[0])))
 
 
@@ -140,9 +140,9 @@ def check_features(teacher: Teacher, arch: Arch) -> None:
         )
 
 
-def feature_shape(graph: Graph) -> tuple[int, ...]:
-    """(height, width, channels) of a network's last feature map."""
-    found = with_features(graph)
+def feature_shape(graph: Graph, where: str = "recipe") -> tuple[int, ...]:
+    """(height, width, channels) of a network's last feature map; raises as `with_features` does."""
+    found = with_features(graph, where)
     return found.nodes[found.outputs[FEATURES]].shape
 
 

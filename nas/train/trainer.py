@@ -162,12 +162,12 @@ class Trainer:
                 graph, tree, stats, seen, train=True, rng=key, dtype=jnp.dtype(recipe.dtype), momentum=0,
                 implementation=implementation, frozen=phase.as_evaluated, start=kept.node if kept else 0,
             )  # fmt: skip
-            own, apart = cast("Mapping[str, Array]", tree.get(LOSS, {})), None
+            own, distances = cast("Mapping[str, Array]", tree.get(LOSS, {})), None
             if matched and taught is not None:
-                outputs, taught, apart = compared(outputs, taught)
+                outputs, taught, distances = compared(outputs, taught)
             losses = training_loss(task.with_arrays(own), recipe, outputs, batch)
             losses = losses if taught is None else task.distill(outputs, taught, losses, recipe)
-            return (losses if apart is None else losses + recipe.match_features * apart).mean(), batch_stats
+            return (losses if distances is None else losses + recipe.match_features * distances).mean(), batch_stats
 
         def step(state: State, images: Array, targets: Array, known: Variables | None = None) -> tuple[State, Array]:
             key = jax.random.fold_in(state.key, state.step)

@@ -39,7 +39,7 @@ class Phase:
         return self.frozen | self.fixed
 
     def held(self, old: Pair, new: Pair) -> Pair:
-        """`new`, with what is frozen as `old` has it."""
+        """`new`, with what is frozen or fixed as `old` has it."""
         if not self.as_evaluated:
             return new
         return chosen(old[0], new[0], self.params), chosen(old[1], new[1], self.stats)

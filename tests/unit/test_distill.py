@@ -11,6 +11,7 @@ import pytest
 
 from nas.arch import Block, Stage
 from nas.arch.blocks import lower
+from nas.arch.find import find_arch
 from nas.nn.network import apply, init
 from nas.recipe import Recipe
 from nas.tasks import CLASSIFICATION, single
@@ -91,9 +92,9 @@ def test_a_student_comes_to_see_as_its_teacher_does(teacher: Teacher) -> None:
     def distance(recipe: Recipe) -> float:
         fitted = fit(SMALL, data, recipe, 0, teacher=teacher)
         outputs, _ = apply(graph, fitted.params, fitted.stats, images, train=False)
-        own, _, apart = compared(outputs, theirs)
+        own, _, distances = compared(outputs, theirs)
         assert single(own).shape == (40, 3)
-        return float(apart.mean())
+        return float(distances.mean())
 
     assert distance(dataclasses.replace(recipe, match_features=1.0)) < 0.7 * distance(recipe)
 
@@ -116,6 +117,11 @@ def test_features_of_other_shapes_and_none_at_all_are_refused(teacher: Teacher) 
     message = r"recipe\.match_features: the last feature map of wide is .* x 12, its teacher's .*; leave it out"
     with pytest.raises(ValueError, match=message):
         fit(wide, dataset(), recipe, 0, teacher=teacher)
+
+
+def test_a_network_that_pools_nothing_has_no_features_to_match() -> None:
+    with pytest.raises(ValueError, match=r"adapt\.final_recipe\.match_features: the network pools nothing over all pixels"):
+        with_features(lower(find_arch("lenet5")), "adapt.final_recipe")
 
 
 def test_killed_with_a_teacher_it_ends_where_it_would_have(teacher: Teacher, taught: Fit, tmp_path: Path) -> None:

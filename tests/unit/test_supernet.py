@@ -23,7 +23,7 @@ from nas.tasks import CLASSIFICATION
 from nas.train import Checkpoints, evaluate, fit
 from nas.train.loop import Fit
 from small_supernet import ELASTIC, Only, elastic, few
-from small_training import dataset
+from small_training import Killed, dataset, killed_after
 
 DATA, SPACE = dataset(), elastic()
 RECIPE = Recipe(epochs=2, batch=32, lr=0.05, weight_decay=0.01, norm_warmup=False)
@@ -114,16 +114,9 @@ def test_scoring_compiles_nothing_for_candidates_whose_layers_were_seen(net: Sup
 
 
 def test_a_training_that_was_stopped_resumes_to_the_same_weights(net: Supernet, tmp_path: Path) -> None:
-    class Killed(Exception):
-        pass
-
-    def kill(step: int, steps: int, metrics: dict[str, float]) -> None:
-        if metrics.get("epoch") == 1:
-            raise Killed
-
     strategy, kept = Only((SMALL, LARGE)), Checkpoints(tmp_path / "kept")
     with pytest.raises(Killed):
-        trained(net, strategy, checkpoint=kept, report=kill)
+        trained(net, strategy, checkpoint=kept, report=killed_after(1, []))
     resumed, whole = trained(net, strategy, checkpoint=kept), trained(net, strategy)
     assert resumed.curve == whole.curve
     jax.tree.map(np.testing.assert_array_equal, resumed.params, whole.params)

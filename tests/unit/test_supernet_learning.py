@@ -30,7 +30,7 @@ from nas.train import Checkpoints, evaluate
 from nas.train.loop import Fit
 from nas.train.score import normalized
 from small_supernet import FEW, Only, few, start_of
-from small_training import dataset
+from small_training import Killed, dataset, killed_after
 
 LEARNING = [Attentive(draws=2), Rl(learning_rate=3), Shrinking(shares=(1, 1, 0, 0, 1, 1))]
 
@@ -78,17 +78,9 @@ def test_a_training_that_was_stopped_resumes_to_the_same_weights(
     net: Supernet, strategy: Strategy, tmp_path: Path
 ) -> None:
     """What a strategy sees of the weights and what it keeps are the same too."""
-
-    class Killed(Exception):
-        pass
-
-    def kill(step: int, steps: int, metrics: dict[str, float]) -> None:
-        if metrics.get("epoch") == 1:
-            raise Killed
-
     kept = Checkpoints(tmp_path / "kept")
     with pytest.raises(Killed):
-        trained(net, strategy, checkpoint=kept, report=kill)
+        trained(net, strategy, checkpoint=kept, report=killed_after(1, []))
     resumed, whole = trained(net, strategy, checkpoint=kept), trained(net, strategy)
     assert resumed.curve == whole.curve
     jax.tree.map(np.testing.assert_array_equal, (resumed.params, resumed.stats), (whole.params, whole.stats))

@@ -16,7 +16,7 @@ from nas.supernet.whole import WholePlan
 from nas.train import Checkpoints
 from nas.train.loop import Fit, silent
 from small_supernet import elastic
-from small_training import dataset
+from small_training import Killed, dataset, killed_after
 
 DATA = dataset()
 RECIPE = Recipe(epochs=2, batch=32, lr=0.05, weight_decay=0.01, ema=0.9, augment=Augment(crop_padding=0, flip=False))
@@ -72,18 +72,11 @@ def test_the_weights_are_the_same_for_any_number_of_steps_a_dispatch() -> None:
 
 
 def test_a_training_that_was_stopped_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    class Killed(Exception):
-        pass
-
-    def kill(step: int, steps: int, metrics: dict[str, float]) -> None:
-        if metrics.get("epoch") == 1:
-            raise Killed
-
     kept = Checkpoints(tmp_path / "kept")
     one, strategy = net(masked=True), Sandwich(random=1)
     options: dict[str, Any] = {"whole": True, "dispatch": 2, "scoring": SCORING}
     with pytest.raises(Killed):
-        one.fit(strategy, 0, report=kill, checkpoint=kept, **options)
+        one.fit(strategy, 0, report=killed_after(1, []), checkpoint=kept, **options)
     assert list((tmp_path / "kept").iterdir())
     resumed = one.fit(strategy, 0, report=silent, checkpoint=kept, **options)
     calm = one.fit(strategy, 0, report=silent, checkpoint=None, **options)

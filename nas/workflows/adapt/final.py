@@ -61,7 +61,7 @@ def check_final(arch: Arch, recipe: Recipe, distill: bool, kinds: tuple[str, ...
         return
     from nas.train.distill import feature_shape  # it loads JAX
 
-    shape = feature_shape(lower(arch))
+    shape = feature_shape(lower(arch), PLACE)
     for change in all_changes(arch, kinds):
         smaller = next(iter(change.smaller()), None)
         if smaller is not None and feature_shape(lower(smaller)) != shape:
