@@ -110,6 +110,7 @@ def supernet(
     *,
     strategy: str | Settings | None = None,
     start: str | Path | None = None,
+    cost: str | Path | None = None,
     recipe: str | Settings | Recipe | None = None,
     calibration_images: int = 500,
     validation_images: int | None = None,
@@ -135,10 +136,12 @@ def supernet(
     Args:
         space: Name of a space, path of a YAML file, the content of one, or a `Space`.
         dataset: Name, settings, a `Dataset`, or arrays, as `search` takes them; None: digits.
-        strategy: Which candidates a step runs: `uniform`, `fair`, `sandwich`, `attentive`, `rl` or `shrinking`, or
-            settings; None: uniform.
+        strategy: Which candidates a step runs: `uniform`, `fair`, `sandwich`, `attentive`, `rl`, `shrinking` or `taught`,
+            or settings; None: uniform.
         start: Weights of a trained network that the largest one starts from, as `weights` of `train`; its channels are put in the
             order of their importance first. None: initial values.
+        cost: The file of a latency predictor for the space, as `profile` leaves it: what the strategy `rl` weighs candidates by, in
+            milliseconds. None: their multiply-adds.
         recipe: Of the training: a name, settings, or a `Recipe`; None: `supernet`, of 120 epochs.
         calibration_images: Training images from which the statistics of a candidate's batch norms are computed.
         validation_images: Of the validation split, that a candidate is scored on; None: all.

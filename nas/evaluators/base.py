@@ -196,6 +196,11 @@ class EvaluatorSettings(Protocol):
     def check(self, space: Space) -> None:
         """Raises ValueError naming what in the space (fitted to the dataset) cannot be evaluated."""
 
+    @property
+    def teaches(self) -> bool:
+        """Whether the trainings that it prepares have a teacher, which a recipe may say how to follow."""
+        return False
+
     def images_of(self) -> str | None:
         """Weights, as `weights=` of `nas train` has them, for which images are made ready; None: as the dataset says."""
         return None

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -43,6 +44,8 @@ class SupernetSettings(EvaluatorSettings):
         start: Weights of a trained network that the largest one starts from, as `weights=` of `nas train` has them; None: initial
             values.
         strategy: Which candidates a training step runs: `name` and settings of `nas.supernet.strategies`.
+        cost: The file of a latency predictor for the space, as `nas profile` or a search leaves it: what `rl` weighs candidates by, in
+            milliseconds; None: their multiply-adds.
         calibration_images: Training images from which the statistics of a candidate's batch norms are computed anew.
         validation_images: Of the validation split, that a candidate is scored on; None: all.
         batch: Images at a time, of both.
@@ -57,6 +60,7 @@ class SupernetSettings(EvaluatorSettings):
     weights: str | None = None
     start: str | None = None
     strategy: Mapping[str, Any] = field(default_factory=lambda: {"name": "uniform"})
+    cost: str | None = None
     calibration_images: int = 500
     validation_images: int | None = None
     batch: int = 250
@@ -64,6 +68,8 @@ class SupernetSettings(EvaluatorSettings):
     def __post_init__(self) -> None:
         if self.weights and self.start:
             raise ValueError("start: the shared weights are trained already, with weights=; expected one of the two")
+        if self.weights and self.cost:
+            raise ValueError("cost: has no effect, the shared weights are trained already; leave it out")
         for key in ("calibration_images", "validation_images", "batch"):
             if (value := getattr(self, key)) is not None and value < 1:
                 raise ValueError(f"{key}: expected 1 or more images, got {value}")
@@ -73,9 +79,15 @@ class SupernetSettings(EvaluatorSettings):
         from nas.supernet.file import load_supernet
         from nas.supernet.paths import Paths
         from nas.supernet.strategies import strategy_from
+        from nas.supernet.training import NO_START
 
-        strategy_from(self.strategy)
+        strategy = strategy_from(self.strategy)
+        if strategy.needs_start and not self.start and self.weights is None:
+            raise ValueError(NO_START)
+        if self.cost and not strategy.weighs:
+            raise ValueError(f"cost: strategy={self.strategy['name']} does not weigh what candidates cost; leave it out")
         Paths.of(space, masked=False)
+        self.costs(space)
         if self.weights is not None:
             with _named("evaluator.weights"):
                 load_supernet(self.weights).check(space)
@@ -90,11 +102,15 @@ class SupernetSettings(EvaluatorSettings):
         if self.weights is None:
             net = self.net(context)
             net.check(self.made_strategy())
-            return [Job(0, "", data=self._begins(net))]
+            return [Job(0, "", data={**self._begins(net), **self._weighs()})]
         with _named("evaluator.weights"):
             found = load_supernet(self.weights)
             found.check(Space.from_plain(context.space), context.dataset)
             return [Job(0, "", data={"path": str(found.path.absolute()), "digest": file_digest(found.path)})]
+
+    @property
+    def teaches(self) -> bool:
+        return self.weights is None and self.made_strategy().teaches
 
     def images_of(self) -> str | None:
         from nas.supernet.file import supernet_path
@@ -114,6 +130,20 @@ class SupernetSettings(EvaluatorSettings):
         source = self.start if origin == IMAGENET else f"{origin}:{path.absolute()}" if origin else str(path.absolute())
         with _named("start"):
             return {"start": source, "digest": digest_of(starting_network(net.space, source, 0))}
+
+    def costs(self, space: Space) -> Callable[[Genome], float] | None:
+        """Predicted milliseconds of a candidate; None without a predictor. Raises ValueError for one that is not of the space."""
+        if self.cost is None:
+            return None
+        from nas.latency import load_predictor, read_predictor
+
+        predictor = load_predictor(read_predictor(self.cost, "cost"), space, "cost")
+        predictor.check(predictor.fingerprint, space, "cost")
+        return lambda genome: float(predictor.predict_many(space, [genome])[0])
+
+    def _weighs(self) -> dict[str, JSON]:
+        """What the job says of the predictor, so that no other one resumes its training."""
+        return {"cost": hashlib.sha256(Path(self.cost).read_bytes()).hexdigest()[:16]} if self.cost else {}
 
     def net(self, context: Context) -> Supernet:
         """The units of the run's space, by its recipe. Raises ValueError for what cannot be trained so."""
@@ -157,7 +187,9 @@ class SupernetEvaluator:
 
     @cached_property
     def _alone(self) -> ScratchEvaluator:
-        return ScratchEvaluator(ScratchSettings(keep_weights=False), self._context)
+        recipe = {**self._context.settings["recipe"], "match_features": 0.0}  # it has no teacher
+        settings = {**self._context.settings, "recipe": recipe}
+        return ScratchEvaluator(ScratchSettings(keep_weights=False), replace(self._context, settings=settings))
 
     def _prepare(self, job: Job, report: Report) -> Outcome:
         from nas.supernet.file import file_digest
@@ -178,6 +210,7 @@ class SupernetEvaluator:
         if not _holds(folder / FILE, record):
             fit = net.fit(
                 self._settings.made_strategy(), job.seed, checkpoint=kept, scoring=self._settings.scoring(), start=self._begun(job),
+                cost=self._settings.costs(net.space),
                 report=lambda step, steps, metrics: report(job.number, step, steps, metrics),
             )  # fmt: skip
             chosen = net.chosen(self._settings.made_strategy(), fit)
@@ -260,7 +293,8 @@ class SupernetEvaluator:
         from nas.train import Checkpoints, evaluate, fit
 
         asked, dataset, recipe = Further.of(job.data), self._context.dataset, self._net.recipe
-        recipe = replace(recipe, epochs=asked.epochs, schedule_epochs=None, lr=asked.lr or recipe.lr)
+        matched = recipe.match_features if asked.distill else 0.0
+        recipe = replace(recipe, epochs=asked.epochs, schedule_epochs=None, lr=asked.lr or recipe.lr, match_features=matched)
         folder, arch = asked.folder(self._context.storage, job.arch_id), arch_from_dict(dict(job.arch))
         kept = Checkpoints(folder / "checkpoints", keep=1, pause_s=CHECKPOINT_PAUSE_S, within_s=WITHIN_S)
         start = self._child(job) if asked.what == "finetuned" else None

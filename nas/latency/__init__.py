@@ -16,7 +16,7 @@ from nas.latency.predictors.layerwise.fitting import Bench, Budget, fit_layerwis
 from nas.latency.predictors.layerwise.predictor import LayerwisePredictor, MeasuredBlock, MeasuredNetwork
 from nas.latency.predictors.learned.predictor import LearnedPredictor, fit_predictor
 from nas.latency.predictors.learned.selection import good_enough, next_to_measure
-from nas.latency.predictors.loading import load_predictor
+from nas.latency.predictors.loading import load_predictor, read_predictor
 from nas.latency.predictors.table import TablePredictor
 from nas.latency.timing import DeviceError, Program, Timing
 
@@ -45,4 +45,5 @@ __all__ = [
     "load_predictor",
     "make_device",
     "next_to_measure",
+    "read_predictor",
 ]

@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import optax
 
 from nas.arch.graph import Node
-from nas.nn.network import RANDOM
+from nas.nn.network import RANDOM, values_of
 from nas.nn.network import run as run_nodes
 from nas.nn.ops import Array, Implementation
 from nas.recipe import Recipe
 from nas.supernet.paths import Unit
 from nas.tasks import Mixed, Task, training_loss
+from nas.train.distill import feature_distance
 from nas.train.optim import Packed, Tree, learning_rate, mix, optimizer_at, ramp
 
 Draws: TypeAlias = tuple[
@@ -39,6 +40,13 @@ class SlotState(NamedTuple):
     ema: Tree
 
 
+class Answer(NamedTuple):
+    """What a candidate says of a batch: (n, outputs), and its last feature map, (n, h, w, channels), where that is to be matched."""
+
+    outputs: Array
+    features: Array | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Functions:
     """The pure functions of a unit that are compiled."""
@@ -50,15 +58,26 @@ class Functions:
 
     def run(self, slots: Slots, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Packed]:
         """(output, statistics of the batch) in training mode."""
+        values, stats = self._values(slots, x, key, step, random)
+        return values[-1], stats
+
+    def answer(self, slots: Slots, x: Array, key: Array, step: Array, random: Draws) -> Answer:
+        """What the last unit says in training mode."""
+        values, _ = self._values(slots, x, key, step, random)
+        return Answer(outputs_of(values[-1]), values[pooled(self.unit.nodes)] if self.recipe.match_features else None)
+
+    def _values(self, slots: Slots, x: Array, key: Array, step: Array, random: Draws) -> tuple[list[Array], Packed]:
+        """What stands before the first primitive and what each of them gives, and statistics of the batch."""
         folded, names = jax.random.fold_in(key, step), self.unit.random
 
         def draw(node: Node, x: Array, _: int) -> Array:
             i = names.index(node.name)
             return drawn(node, x, random[1][i], jax.random.fold_in(folded, random[0][i]), self.unit.widest[i])
 
-        y, stats = run_nodes(self.unit.nodes, self.unit.values(x, random[2]), self.unit.tree(slots), {}, train=True, momentum=0,
-                             random=draw, implementation=self.implementation)  # fmt: skip
-        return y, self.unit.stats.pack(stats)
+        kept = (pooled(self.unit.nodes),) if self.unit.last and self.recipe.match_features else ()
+        values, stats = values_of(self.unit.nodes, self.unit.values(x, random[2]), self.unit.tree(slots), {}, train=True, momentum=0,
+                                  random=draw, implementation=self.implementation, outputs=kept)  # fmt: skip
+        return values, self.unit.stats.pack(stats)
 
     def forward(self, slots: Slots, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Pull]:
         """(output, the backward pass as a tree of what it needs)."""
@@ -71,21 +90,21 @@ class Functions:
         return (jnp.zeros(()) if self.unit.first else dx), grads
 
     def end(self, slots: Slots, pairs: Mixed, x: Array, key: Array, step: Array, random: Draws,
-            taught: Array | None = None, beside: bool = False) -> tuple[Array, Array, Array, Slots]:  # fmt: skip
-        """The last unit both ways: (loss, outputs, gradient of its input, gradients of its slots).
+            taught: Answer | None = None, beside: bool = False) -> tuple[Array, Answer, Array, Slots]:  # fmt: skip
+        """The last unit both ways: (loss, answer, gradient of its input, gradients of its slots).
 
-        taught: outputs of another candidate, which the loss then follows in place of the targets; `beside`: beside them.
+        taught: the answer of another candidate, which the loss then follows in place of the targets; `beside`: beside them.
         """
 
-        def loss_of(slots: Slots, x: Array) -> tuple[Array, Array]:
-            logits = outputs_of(self.run(slots, x, key, step, random)[0])
-            return candidate_loss(self.task, self.recipe, logits, pairs, taught, beside), logits
+        def loss_of(slots: Slots, x: Array) -> tuple[Array, Answer]:
+            said = self.answer(slots, x, key, step, random)
+            return candidate_loss(self.task, self.recipe, said, pairs, taught, beside), said
 
-        (loss, logits), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(slots, x)
-        return loss, logits, dx, grads
+        (loss, said), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(slots, x)
+        return loss, said, dx, grads
 
-    def end_beside(self, *args: Any) -> tuple[Array, Array, Array, Slots]:
-        """As `end`, by the targets and another candidate's outputs."""
+    def end_beside(self, *args: Any) -> tuple[Array, Answer, Array, Slots]:
+        """As `end`, by the targets and another candidate's answer."""
         return self.end(*args, beside=True)
 
     def observe(self, slots: Slots, widths: Array, x: Array) -> tuple[Array, Packed]:
@@ -115,24 +134,34 @@ def outputs_of(y: Array) -> Array:
 
 
 def candidate_loss(
-    task: Task, recipe: Recipe, outputs: Array, pairs: Mixed, taught: Array | None, beside: bool = False
+    task: Task, recipe: Recipe, said: Answer, pairs: Mixed, taught: Answer | None, beside: bool = False
 ) -> Array:
     """The mean loss of a candidate over a batch, a scalar.
 
     Args:
         task: Has the losses.
         recipe: The settings of the loss against the targets.
-        outputs: Of the candidate, (n, outputs).
+        said: The answer of the candidate.
         pairs: The targets.
-        taught: Outputs of another candidate, (n, outputs), which the loss follows in place of the targets, at a temperature of 1; None:
-            the targets alone.
-        beside: Whether the targets count beside them.
+        taught: The answer of another candidate, whose outputs the loss follows in place of the targets, at a temperature of 1, and whose
+            last feature map by `recipe.match_features`; None: the targets alone.
+        beside: Whether the targets count beside it.
     """
     alone = replace(recipe, distill=1.0, temperature=1.0)
-    parts = [] if taught is None else [task.distill(outputs, taught, jnp.zeros(len(outputs)), alone).mean()]
+    parts: list[Array] = []
+    if taught is not None:
+        parts.append(task.distill(said.outputs, taught.outputs, jnp.zeros(len(said.outputs)), alone).mean())
+        if said.features is not None and taught.features is not None:
+            theirs = taught.features[..., : said.features.shape[3]]  # a narrower candidate has the first channels
+            parts.append(recipe.match_features * feature_distance(said.features, theirs).mean())
     if taught is None or beside:
-        parts.append(training_loss(task, recipe, outputs, pairs).mean())
+        parts.append(training_loss(task, recipe, said.outputs, pairs).mean())
     return sum(parts[1:], parts[0])
+
+
+def pooled(nodes: Sequence[Node]) -> int:
+    """Which value of a last unit is the last feature map: what its last pooling over all pixels reads."""
+    return [node for node in nodes if node.op == "global_pool"][-1].inputs[0]
 
 
 def drawn(node: Node, x: Array, rate: Any, key: Array, widest: int) -> Array:

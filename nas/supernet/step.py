@@ -22,7 +22,7 @@ from nas.recipe import Recipe
 from nas.records import JSON
 from nas.space import Genome
 from nas.supernet.paths import Path, Placed, Unit
-from nas.supernet.programs import Functions, Made, SlotState, begun, sized, updated
+from nas.supernet.programs import Answer, Functions, Made, SlotState, begun, sized, updated
 from nas.supernet.scoring import Scorer
 from nas.supernet.sorting import hidden_orders, with_orders
 from nas.supernet.strategies import Candidates, Changes, StepContext, Strategy
@@ -111,7 +111,7 @@ class Stepper:
             run = _Pass(self._net, self._net.paths.path(genome), params, key, step)
             return run, self._sized(x, run.path.side)
 
-        def answers(genome: Genome, params: Mapping[str, Tree] = state.params) -> tuple[Array, Array]:
+        def answers(genome: Genome, params: Mapping[str, Tree] = state.params) -> tuple[Array, Answer]:
             run, seen = passing(genome, params)
             return run.answers(seen, pairs)
 
@@ -121,8 +121,8 @@ class Stepper:
         losses = []
         for genome in strategy.genomes(replace(context, loss=lambda genome: float(answers(genome)[0]))):
             run, seen = passing(genome)
-            loss, outputs = run(seen, pairs, grads, taught, teacher is not None)
-            taught = outputs if strategy.distills and taught is None else taught
+            loss, said = run(seen, pairs, grads, taught, teacher is not None)
+            taught = said if strategy.distills and taught is None else taught
             losses.append(loss)
         state = self._updated(state, self._scaled(grads, len(losses)), step)
         kept = strategy.learned(replace(context, quality=partial(self._quality, state.params, context)))
@@ -215,26 +215,26 @@ class _Pass:
     step: np.int32
 
     def __call__(
-        self, x: Array, pairs: Mixed, grads: dict[str, Tree], taught: Array | None, beside: bool = False
-    ) -> tuple[Array, Array]:
-        """Adds the candidate's gradients to `grads`, and gives (loss, outputs). taught, beside: as `Functions.end` has them."""
+        self, x: Array, pairs: Mixed, grads: dict[str, Tree], taught: Answer | None, beside: bool = False
+    ) -> tuple[Array, Answer]:
+        """Adds the candidate's gradients to `grads`, and gives (loss, answer). taught, beside: as `Functions.end` has them."""
         *before, end = self.path.placed
         pulls = []
         for placed in before:
             y, pull = self._forward(placed, x)
             pulls.append((x.shape, pull))
             x = y
-        loss, outputs, g, own = self._end(end, x, pairs, taught, beside)
+        loss, said, g, own = self._end(end, x, pairs, taught, beside)
         _add(grads, end, own)
         for placed in reversed(before):
             shape, pull = pulls.pop()
             made = partial(self._made_backward, placed.unit, pull, g)
             g, own = self.net.programs.get((placed.unit, "backward", shape), made)(pull, g)
             _add(grads, placed, own)
-        return loss, outputs
+        return loss, said
 
-    def answers(self, x: Array, pairs: Mixed) -> tuple[Array, Array]:
-        """(the candidate's loss against the targets, its outputs), in training mode."""
+    def answers(self, x: Array, pairs: Mixed) -> tuple[Array, Answer]:
+        """(the candidate's loss against the targets, its answer), in training mode."""
         *before, end = self.path.placed
         for placed in before:
             x, _ = self._forward(placed, x)
@@ -246,8 +246,8 @@ class _Pass:
         return self.net.programs.get((placed.unit, "forward", x.shape), made)(*args)
 
     def _end(
-        self, placed: Placed, x: Array, pairs: Mixed, taught: Array | None, beside: bool = False
-    ) -> tuple[Array, Array, Array, Any]:
+        self, placed: Placed, x: Array, pairs: Mixed, taught: Answer | None, beside: bool = False
+    ) -> tuple[Array, Answer, Array, Any]:
         args = _slots(self.params, placed), pairs, x, self.key, self.step, placed.draws
         args = args if taught is None else (*args, taught)
         what = "end_beside" if beside else "end"

@@ -30,6 +30,7 @@ from nas.supernet.weights import SharedWeights
 from nas.supernet.whole import WholePlan, WholeStepper
 from nas.tasks import Task, check_fit, check_own, check_recipe, task_of
 from nas.train.checkpoint import Checkpoints
+from nas.train.distill import feature_shape
 from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import Layout, Tree
 from nas.train.score import Score
@@ -37,6 +38,8 @@ from nas.train.state import State, Step
 from nas.train.trainer import Program
 from nas.train.transfer import refuse_transfer
 
+TEACHING = tuple(name for name, one in STRATEGIES.items() if one.distills or one.keeps_teacher)
+NO_START = "strategy: taught learns from a trained network; name its weights by start="
 FEW_UNITS = 60  # on an accelerator, where a unit takes seconds to compile and tune
 
 
@@ -102,7 +105,7 @@ class Supernet:
         arch = space.decode(space.canonical([0] * len(space.genes)))
         self.task = task or task_of(arch)
         check_fit(self.task, arch, dataset)
-        check_recipe(self.task, recipe)
+        check_recipe(self.task, recipe, taught=True)  # the strategy says whether it is
         refuse_transfer(recipe, "a supernet")
         check_own(self.task, arch, recipe, "supernet")
         if recipe.accumulate > 1:
@@ -119,14 +122,38 @@ class Supernet:
     def check(self, strategy: Strategy) -> None:
         """Raises ValueError where the strategy cannot train these weights, naming the setting."""
         name = next((name for name, one in STRATEGIES.items() if type(strategy) is one), type(strategy).__name__)
-        if (strategy.distills or strategy.keeps_teacher) and not self.task.distills:
+        if strategy.teaches and not self.task.distills:
             raise ValueError(
                 f"strategy: {name} lets one network teach another, which the task {self.task.name} has no loss for"
             )
+        if self.recipe.match_features:
+            if not strategy.teaches:
+                some = ", ".join(TEACHING)
+                raise ValueError(f"recipe.match_features: strategy={name} has no teacher; take one of {some}, or leave it out")
+            self._check_features()
         if strategy.scheduled and self.recipe.patience:
             raise ValueError(
                 f"recipe.patience: strategy={name} needs all of its steps; leave it at 0, got {self.recipe.patience}"
             )
+
+    def _check_features(self) -> None:
+        """Raises ValueError, naming the choice, where the last feature maps of candidates have different sizes.
+
+        Narrower ones are the first channels of wider ones, which masks do not show.
+        """
+        parts = 3 if self.paths.masked else 2
+
+        def shape(genome: Genome) -> tuple[int, ...]:
+            return feature_shape(lower(self.space.decode(genome)))[:parts]
+
+        largest = self.candidates.largest
+        expected, last = shape(largest), self.paths.path(largest).placed[-1].unit
+        if not any(node.op == "global_pool" for node in last.nodes):
+            raise ValueError("recipe.match_features: the head does not pool over all pixels; leave it out")
+        for genome in self.space.neighbors(largest):
+            if shape(genome) != expected:
+                gene = next(gene for gene, a, b in zip(self.space.genes, largest, genome, strict=True) if a != b)
+                raise ValueError(f"recipe.match_features: {gene.name} changes the size of the last feature map; leave it out")
 
     def fit(
         self, strategy: Strategy, seed: int, *, report: Report, checkpoint: Checkpoints | None, scoring: Scoring,
@@ -139,6 +166,8 @@ class Supernet:
         steps that one dispatch of that program runs, as `nas.train.fit` has it.
         """
         self.check(strategy)
+        if strategy.needs_start and start is None:
+            raise ValueError(NO_START)
         began = time.perf_counter()
         costs = functools.cache(cost or (lambda genome: float(self.candidates.macs([genome])[0])))
         slots = (start or SharedWeights.initial(self.paths, seed, strategy.zero_gamma)).slots
@@ -165,7 +194,7 @@ class Supernet:
         """The space as one program, where that is asked for or suits the device, and can be."""
         if asked is False or (asked is None and jax.default_backend() == "cpu"):
             return None
-        plan = WholePlan.of(self.paths) if strategy.ahead else None
+        plan = WholePlan.of(self.paths) if strategy.ahead and not self.recipe.match_features else None
         if asked and plan is None:
             raise ValueError(
                 f"{self.space.name}: one program cannot hold this space, or the candidates of this strategy"
@@ -188,8 +217,8 @@ class Supernet:
 
 def _scope(dataset: Dataset, recipe: Recipe, task: Task) -> str:
     """What programs of equal shapes can differ in."""
-    losses = recipe.label_smoothing, recipe.mixup, recipe.cutmix, recipe.class_weights, recipe.embedding, recipe.dtype
-    return f"{dataset.digest} {dataset.mean} {dataset.std} {task.name} {losses}"
+    losses = recipe.label_smoothing, recipe.mixup, recipe.cutmix, recipe.class_weights, recipe.embedding, recipe.match_features
+    return f"{dataset.digest} {dataset.mean} {dataset.std} {task.name} {recipe.dtype} {losses}"
 
 
 def _state(owns: Mapping[str, SlotState], kept: dict[str, Tree], ema: bool, key: Array) -> State:

@@ -21,7 +21,7 @@ from nas.nn.weights import AnyArray
 from nas.space import Genome
 from nas.supernet.masked import fitted
 from nas.supernet.paths import Paths, Placed, Unit
-from nas.supernet.programs import Functions, SlotState, candidate_loss, outputs_of, sized, updated
+from nas.supernet.programs import Answer, Functions, SlotState, candidate_loss, outputs_of, sized, updated
 from nas.supernet.scoring import Scorer
 from nas.supernet.step import LOSSES, SupernetTrainer
 from nas.supernet.strategies import Candidates, Strategy
@@ -167,7 +167,7 @@ class WholeStep:
 
         def loss_of(params: Tree, row: Row, taught: Array | None) -> tuple[Array, Array]:
             outputs = self.forward(params, x, row, key, step)
-            return candidate_loss(task, recipe, outputs, pairs, taught), outputs
+            return candidate_loss(task, recipe, Answer(outputs), pairs, None if taught is None else Answer(taught)), outputs
 
         def one(row: Row, taught: Array | None) -> tuple[Tree, Array, Array]:
             (loss, outputs), grads = jax.value_and_grad(loss_of, has_aux=True)(params, row, taught)

@@ -10,13 +10,12 @@ import numpy as np
 from nas.arch import Arch
 from nas.core.process import use_compile_cache
 from nas.cost import Costs
-from nas.latency import Device, load_predictor, make_device
+from nas.latency import Device, load_predictor, make_device, read_predictor
 from nas.objectives import PREDICTED
 from nas.records import JSON, Measurement
 from nas.space import Space
 from nas.workflows.default_device import resolved
 from nas.workflows.run_folder import with_paths
-from nas.workflows.workers import read_predictor
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 SAMPLES = 1000
@@ -70,6 +69,6 @@ def _predicted(space: Space, genomes: np.ndarray, name: str, settings: Mapping[s
     if device.predictor is None:
         return device.fit(space, seed).predict_many(space, genomes)
     where = f"device.{name}.predictor"
-    predictor = load_predictor(read_predictor(name, device.predictor), space, where)
+    predictor = load_predictor(read_predictor(device.predictor, where), space, where)
     predictor.check(device.fingerprint(), space, where)
     return predictor.predict_many(space, genomes)

@@ -173,7 +173,7 @@ def use_plugins(modules: Sequence[str]) -> None:
 
 def with_paths(settings: Mapping[str, JSON]) -> dict[str, JSON]:
     """Settings whose files are named from the root: workers have other working folders."""
-    paths = {key: settings[key] for key in ("path", "predictor", "weights") if isinstance(settings.get(key), str)}
+    paths = {key: settings[key] for key in ("path", "predictor", "weights", "cost") if isinstance(settings.get(key), str)}
     return {**settings, **{key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}}
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from nas.core.jsonio import parse_json
 from nas.core.plugins import module_path
 from nas.core.settings import build
 from nas.core.yamlio import write_text
@@ -18,7 +17,7 @@ from nas.data import Dataset
 from nas.data.record import KEY, DataRecord
 from nas.evaluators import Context, EvaluatorSettings
 from nas.journal import Journal
-from nas.latency import Predictor, load_predictor, make_device
+from nas.latency import Predictor, load_predictor, make_device, read_predictor
 from nas.latency.predictors.references import networks_of
 from nas.recipe import Recipe
 from nas.records import JSON, Job
@@ -125,7 +124,7 @@ def kept_predictor(
     """
     kept = journal.get(f"predictor/{name}")
     if kept is None:
-        data = {"device": name, "predictor": read_predictor(name, saved)}
+        data = {"device": name, "predictor": saved and read_predictor(saved, f"device.{name}.predictor")}
         progress.message(f"{'checking' if saved else 'measuring blocks for'} the latency predictor of {name} ...")
         began = time.monotonic()
         (outcome,) = run_all(executor, [Job(-1, "fit", seed=seed, data=data)], timeout_s=timeout_s)
@@ -181,15 +180,3 @@ def written_predictor(
 def not_measured(progress: Progress) -> Callable[[str, str], None]:
     """Returns a callback, given an id and an error, that reports a network that cannot be measured."""
     return lambda _, error: progress.message(f"not measured: {error}")
-
-
-def read_predictor(name: str, path: str | None) -> JSON:
-    """The data of `device.<name>.predictor`; which device and space it is of is checked where the device is."""
-    if path is None:
-        return None
-    try:
-        return parse_json(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ValueError(f"device.{name}.predictor: {path}: {error.strerror}") from None
-    except ValueError:
-        raise ValueError(f"device.{name}.predictor: {path}: no file of nas profile") from None

@@ -61,7 +61,7 @@ def test_draws_depend_on_the_seed_and_the_step_alone() -> None:
     "settings, message",
     [
         ({"name": "fare"}, "strategy: no 'fare'; did you mean 'fair'"),
-        ({}, "strategy: no None; expected uniform, fair, sandwich, attentive, rl, shrinking"),
+        ({}, "strategy: no None; expected uniform, fair, sandwich, attentive, rl, shrinking, taught"),
         ({"name": "sandwich", "random": -1}, "random: expected 0 or more candidates, got -1"),
         ({"name": "attentive", "random": -1}, "strategy.random: expected 0 or more candidates, got -1"),
         ({"name": "rl", "target": 0}, "strategy.target: expected a positive cost, got 0"),

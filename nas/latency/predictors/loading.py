@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from nas.core.jsonio import parse_json
 from nas.latency.predictors.base import Predictor
 from nas.latency.predictors.layerwise.predictor import LayerwisePredictor
 from nas.latency.predictors.learned.predictor import LearnedPredictor
 from nas.latency.predictors.table import TablePredictor
+from nas.records import JSON
 from nas.space import Space
+
+
+def read_predictor(path: str | Path, where: str) -> JSON:
+    """The data of a predictor's file, for `load_predictor`. Raises ValueError, one line that begins with `where`."""
+    try:
+        return parse_json(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{where}: {path}: {error.strerror}") from None
+    except ValueError:
+        raise ValueError(f"{where}: {path}: no file of nas profile") from None
 
 
 def load_predictor(data: object, space: Space, where: str = "predictor") -> Predictor:

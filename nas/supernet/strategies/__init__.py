@@ -12,11 +12,12 @@ from nas.supernet.strategies.fair import Fair
 from nas.supernet.strategies.rl import Rl
 from nas.supernet.strategies.sandwich import Sandwich
 from nas.supernet.strategies.shrinking import Shrinking
+from nas.supernet.strategies.taught import Taught
 from nas.supernet.strategies.uniform import Uniform
 
 STRATEGIES: dict[str, type[Any]] = {
     "uniform": Uniform, "fair": Fair, "sandwich": Sandwich, "attentive": Attentive, "rl": Rl,
-    "shrinking": Shrinking,
+    "shrinking": Shrinking, "taught": Taught,
 }  # fmt: skip
 
 
@@ -44,6 +45,7 @@ __all__ = [
     "Shrinking",
     "StepContext",
     "Strategy",
+    "Taught",
     "Uniform",
     "strategy_from",
 ]  # fmt: skip

@@ -81,6 +81,8 @@ class Strategy:
         ahead: Whether the candidates of a step follow from the seed and the step's number alone, and are equally many in every step.
         roles: Kinds of candidates in a step whose training losses are recorded apart; nothing: they are not.
         keeps_teacher: Whether the weights of the largest network at some step are kept, to teach candidates beside the labels.
+        needs_start: Whether the training must start from a trained network.
+        weighs: Whether it asks what candidates cost beside their multiply-adds.
     """
 
     distills: ClassVar[bool] = False
@@ -90,6 +92,13 @@ class Strategy:
     ahead: ClassVar[bool] = False
     roles: ClassVar[tuple[str, ...]] = ()
     keeps_teacher: ClassVar[bool] = False
+    needs_start: ClassVar[bool] = False
+    weighs: ClassVar[bool] = False
+
+    @property
+    def teaches(self) -> bool:
+        """Whether candidates learn from another network's answers."""
+        return self.distills or self.keeps_teacher
 
     def changes(self, context: StepContext) -> Changes:
         """What is done to the weights before a step."""

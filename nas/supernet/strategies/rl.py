@@ -45,6 +45,7 @@ class Rl(Strategy):
 
     averages: ClassVar[bool] = True
     scheduled: ClassVar[bool] = True
+    weighs: ClassVar[bool] = True
 
     target: float | None = None
     fraction: float = 0.5

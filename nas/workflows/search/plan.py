@@ -113,7 +113,7 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     reported = TaskMetrics(task.name, task.metrics, task.primary)
     objectives = _objectives(command, list(devices), evaluator, reported)
     evaluator.capabilities.check_task(task)
-    check_recipe(task, recipe)
+    check_recipe(task, recipe, taught=evaluator.teaches or settings.finetune_distill)
     evaluator.capabilities.check_recipe(recipe, command.evaluator.get("name"))
     space = space.with_divisor(command.divisor) if command.divisor else space
     needs_dataset = evaluator.capabilities.needs_dataset

@@ -53,6 +53,7 @@ class SupernetCommand:
     recipe: Mapping[str, JSON]
     executor: Mapping[str, JSON]
     start: str | None = None
+    cost: str | None = None
     resolution: int | None = None
     divisor: int | None = None
     calibration_images: int = 500
@@ -76,8 +77,8 @@ class SupernetCommand:
     @property
     def evaluator(self) -> dict[str, JSON]:
         """The settings of the evaluator that trains and scores."""
-        keys = ("start", "strategy", "calibration_images", "validation_images", "batch")
-        return {"name": "supernet", **{key: getattr(self, key) for key in keys}}
+        keys = ("start", "strategy", "cost", "calibration_images", "validation_images", "batch")
+        return with_paths({"name": "supernet", **{key: getattr(self, key) for key in keys}})
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def _planned(command: SupernetCommand, custom: Custom) -> _Plan:
     space = custom.space or load_space(command.space)
     space = space.with_divisor(command.divisor) if command.divisor else space
     task = task_of(space)
-    check_recipe(task, recipe)
+    check_recipe(task, recipe, taught=True)  # the strategy says whether it is
     images = images_as(given, command.start, space)
     dataset, form = made_ready(custom.dataset or load_dataset(images), command.start)
     space, notes = fitted_space(space, dataset, command.resolution)
@@ -233,12 +234,22 @@ def _trained(plan: _Plan, journal: Journal, run: Run, progress: Progress) -> Sup
     _leave(run.folder, record)
     if found.chosen is not None:
         write_text(run.folder / "best.yaml", dump_yaml(found.chosen.to_dict()))
+        _tell_cost(found.chosen, plan, progress)
     if command.fidelity:
         sampled = Sampled(plan.space, command.fidelity, command.seed, command.fidelity_seeds)
         journal.put("ranked", _fidelity(plan, sampled, journal, run, progress))
         record = {**record, "fidelity": journal.get("ranked")}
         _leave(run.folder, record)
     return SupernetResult(run.folder, found.path, record, found.chosen)
+
+
+def _tell_cost(chosen: Arch, plan: _Plan, progress: Progress) -> None:
+    """What the chosen network costs by the predictor, where there is one."""
+    if costs := plan.evaluator.costs(plan.space):
+        from nas.supernet.strategies import Candidates
+
+        own, most = costs(plan.space.encode(chosen)), costs(Candidates(plan.space).largest)
+        progress.message(f"best.yaml: {own:.3g} ms predicted, {own / most:.0%} of the largest network's {most:.3g}")
 
 
 def _programs(evaluator: SupernetSettings, context: Context) -> str:
