@@ -60,7 +60,8 @@ def main(arguments: Sequence[str]) -> int:
     dataset = load_dataset({"name": "parquet", "path": str(path / "cifar10"), "resolution": side})
     space = table.space.fit(side, 3, len(dataset.classes))
     given = {"batch": int(options["batch"]), "lr": float(options["lr"]), "dtype": options["dtype"], "epochs": epochs}
-    net = Supernet(space, dataset, Recipe(**{**RECIPE, **given}))
+    matrices = strategy_from({"name": strategy}).learns_matrices
+    net = Supernet(space, dataset, Recipe(**{**RECIPE, **given}), matrices=matrices)
     folder = Path(options["out"]) / f"{strategy}-{options['seed']}"
     weights = _trained(net, strategy, int(options["seed"]), folder)
     _scored(net, weights, table, folder, 40 if quick else int(options["networks"]))

@@ -147,9 +147,12 @@ class SupernetSettings(EvaluatorSettings):
 
     def net(self, context: Context) -> Supernet:
         """The units of the run's space, by its recipe. Raises ValueError for what cannot be trained so."""
+        from nas.supernet.file import load_supernet
         from nas.supernet.training import Supernet
 
-        return Supernet(Space.from_plain(context.space), context.dataset, build(Recipe, context.settings["recipe"], "recipe"))
+        matrices = self.made_strategy().learns_matrices if self.weights is None else load_supernet(self.weights).matrices
+        recipe = build(Recipe, context.settings["recipe"], "recipe")
+        return Supernet(Space.from_plain(context.space), context.dataset, recipe, matrices=matrices)
 
     def made_strategy(self) -> Strategy:
         from nas.supernet.strategies import strategy_from

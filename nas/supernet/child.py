@@ -46,4 +46,4 @@ def child_of(where: str | Path, arch: Arch, dataset: Dataset, scoring: Scoring |
 
 def _weights(found: SupernetFile, space: Space) -> SharedWeights:
     """In the shapes of candidates: a single one needs no masks."""
-    return SharedWeights.of(Paths.of(space, masked=False), {"params": found.params})
+    return SharedWeights.of(Paths.of(space, masked=False, matrices=found.matrices), {"params": found.params})

@@ -25,6 +25,7 @@ from nas.nn.weights import HostArrays, flattened, load_arrays, nested, save_arra
 from nas.recipe import Recipe
 from nas.records import JSON
 from nas.space import Space
+from nas.supernet.strategies import strategy_from
 
 FILE = "supernet.npz"
 RECORD = "record"  # under which the file has the record's JSON, as bytes
@@ -51,6 +52,11 @@ class SupernetFile:
     def space(self) -> Space:
         """The space, fitted to the images that the weights were trained on."""
         return Space.from_plain(self.record["space"])
+
+    @property
+    def matrices(self) -> bool:
+        """Whether smaller kernels are made of larger ones by matrices."""
+        return strategy_from(self.record["strategy"]).learns_matrices
 
     @property
     def chosen(self) -> Arch | None:

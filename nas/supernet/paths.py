@@ -7,7 +7,7 @@ their arrays from. Layers that compute the same from equal views are equal units
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from nas.nn.network import RANDOM
 from nas.nn.ops import Array
 from nas.nn.weights import AnyArray, Arrays
 from nas.space import Genome, Space
+from nas.supernet.kernels import materialized
 from nas.supernet.layers import Layer, Layers, LoweredLayer
 from nas.supernet.masked import inputs_of, widened
 from nas.supernet.store import Store, View, home_of, store_of, weighted
@@ -35,6 +36,7 @@ class Unit:
     slots: what it takes of each slot, in the order of the slot's arrays. widest: channels of each primitive that draws random
     numbers where it is widest, so that a narrower candidate draws the first of the same numbers. masks: channels of each mask, where
     the candidate's widths are masks; residual: channels of its input as it is added to its output, where that is another width.
+    kernels: (node, side) of the convolutions whose kernels are made by matrices.
     """
 
     nodes: tuple[Node, ...]
@@ -45,15 +47,15 @@ class Unit:
     last: bool = False
     masks: tuple[int, ...] = ()
     residual: int = 0
+    kernels: tuple[tuple[str, int], ...] = ()
 
     def __hash__(self) -> int:
         return self._hash
 
     @cached_property
     def _hash(self) -> int:
-        return hash(
-            (self.nodes, self.in_shape, self.slots, self.widest, self.first, self.last, self.masks, self.residual)
-        )
+        own = self.masks, self.residual, self.kernels
+        return hash((self.nodes, self.in_shape, self.slots, self.widest, self.first, self.last, *own))
 
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:
@@ -73,14 +75,14 @@ class Unit:
         """What stands before the first primitive: the input, and what masks need."""
         return inputs_of(x, widths, self.masks, self.in_shape[2], self.residual) if self.masks or self.residual else [x]
 
-    def tree(self, packed: tuple[Packed, ...]) -> dict[str, dict[str, AnyArray]]:
-        """The unit's own arrays, by node and name, cut from those of its slots."""
+    def tree(self, packed: Sequence[Packed]) -> dict[str, dict[str, AnyArray]]:
+        """The unit's own arrays, by node and name, cut from those of its slots, small kernels made by matrices."""
         out: dict[str, dict[str, AnyArray]] = {}
         for slot, layout, arrays in zip(self.slots, self.layouts, packed, strict=True):
             full = layout.unpack(arrays)
             for node, name, view in slot:
                 out.setdefault(node, {})[name] = cut(full[node][name], view)
-        return out
+        return {**out, **{node: materialized(out[node], side) for node, side in self.kernels}}
 
 
 def cut(array: AnyArray, view: View) -> AnyArray:
@@ -146,13 +148,13 @@ class Paths:
     masked: bool = False
 
     @classmethod
-    def of(cls, space: Space, masked: bool | None = None, most: int = MOST_UNITS) -> Paths:
-        """`masked`: None where units of the candidates' own shapes would be more than `most`.
+    def of(cls, space: Space, masked: bool | None = None, most: int = MOST_UNITS, matrices: bool = False) -> Paths:
+        """`masked`: None where units of the candidates' own shapes would be more than `most`. matrices: as `store_of` has it.
 
         Raises ValueError naming the gene for what cannot be shared.
         """
         layers = Layers(space)
-        exact = cls(layers, store_of(layers))
+        exact = cls(layers, store_of(layers, matrices))
         if masked is None:
             masked = len(exact.all_units()) > most
         if not masked:
@@ -201,7 +203,7 @@ class Paths:
         slots = dict.fromkeys(store.slot_of[home, name] for name in shapes)
         views = tuple(
             tuple(
-                (numbers[name], array, store.shared[home, name].view(array, shapes[name][array], self.masked))
+                (numbers[name], array, store.shared[home, name].view(array, shapes[name].get(array), self.masked))
                 for name, array, _ in store.slots[slot].entries
             )
             for slot in slots
@@ -215,6 +217,9 @@ class Paths:
             widest,
             layer.scope == "stem",
             layer.scope == "head",
+            kernels=tuple(
+                (numbers[name], arrays["kernel"][0]) for name, arrays in shapes.items() if store.shared[home, name].has_matrices
+            ),
         )
         widths = np.zeros(0, np.int32)
         if self.masked:

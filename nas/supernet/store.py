@@ -19,6 +19,7 @@ from nas.arch.graph import Node, param_shapes
 from nas.nn.network import initial
 from nas.nn.weights import HostArrays
 from nas.space import Hole, Pairs, Space
+from nas.supernet.kernels import MATRIX, identity, matrix_shapes, takes_matrices
 from nas.supernet.layers import ORDERED, Choice, Layer, Layers, LoweredLayer
 from nas.train.optim import Layout
 
@@ -54,9 +55,18 @@ class Shared:
     closes_residual: bool = True
     answers: bool = True
 
-    def view(self, name: str, shape: tuple[int, ...], wide: bool = False) -> View:
-        """Where an array of this shape stands: its first channels (`wide`: all), the center of its kernel."""
+    @property
+    def has_matrices(self) -> bool:
+        """Whether smaller kernels are made of the larger ones by matrices."""
+        return any(name.startswith(MATRIX) for name in self.shapes)
+
+    def view(self, name: str, shape: tuple[int, ...] | None, wide: bool = False) -> View:
+        """Where an array of this shape stands: its first channels (`wide`: all), the center of its kernel; None: the whole array.
+
+        Of a kernel that a matrix makes smaller, all that the matrices read.
+        """
         full = self.shapes[name]
+        shape = full if shape is None else (*full[:2], *shape[2:]) if name == "kernel" and self.has_matrices else shape
         spatial = 2 if len(full) == 4 else 0
         shape = (*shape[:spatial], *full[spatial:]) if wide else shape
         starts = tuple(
@@ -88,7 +98,10 @@ class Store:
         for at, one in self.shared.items():
             slot = self.slot_of[at]
             named = dataclasses.replace(one.node, name=f"{slot}:{one.node.name}")
-            arrays = {name: initial(named, name, shape, seed) for name, shape in one.shapes.items()}
+            arrays = {
+                name: identity(shape) if name.startswith(MATRIX) else initial(named, name, shape, seed)
+                for name, shape in one.shapes.items()
+            }
             if one.answers:
                 arrays["kernel"] = np.zeros_like(arrays["kernel"])  # so that all candidates begin with the same answers
             if zero_gamma and one.closes_residual:
@@ -112,14 +125,15 @@ def weighted(lowered: LoweredLayer) -> Iterable[tuple[Node, dict[str, tuple[int,
             yield node, shapes
 
 
-def store_of(layers: Layers) -> Store:
-    """The weights that a space's candidates share.
+def store_of(layers: Layers, matrices: bool = False) -> Store:
+    """The weights that a space's candidates share; `matrices`: with those that make smaller depthwise kernels of larger ones.
 
     Raises ValueError naming the gene for what cannot be shared.
     """
     shared: dict[tuple[Home, str], Shared] = {}
     ordered: dict[tuple[Home, str], Node] = {}
     channels: dict[tuple[Home, str], tuple[int, int]] = {}
+    sides: dict[tuple[Home, str], set[int]] = {}
     for layer in layers.all():
         lowered = layers.lowered(layer)
         home, names = home_of(layer, lowered), tuple(node.name for node, _ in weighted(lowered))
@@ -135,6 +149,8 @@ def store_of(layers: Layers) -> Store:
                     ("width", "resolution"),
                 )
         for node, shapes in weighted(lowered):
+            if matrices and takes_matrices(node, shapes.get("kernel", (0,) * 4)):
+                sides.setdefault((home, node.name), set()).add(shapes["kernel"][0])
             found = shared.setdefault((home, node.name), Shared(node, shapes))
             _check_alike(found, node, shapes, refuse)
             shapes = {name: tuple(map(max, shape, found.shapes[name])) for name, shape in shapes.items()}
@@ -142,6 +158,8 @@ def store_of(layers: Layers) -> Store:
             closes = found.closes_residual and node.name in closing
             ends = layer.scope == "head" and node.op == "dense" and node is lowered.nodes[-1]
             shared[home, node.name] = Shared(wider, shapes, found.within | {names}, closes, found.answers and ends)
+    for at, found in sides.items():
+        shared[at] = dataclasses.replace(shared[at], shapes={**shared[at].shapes, **matrix_shapes(found)})
     return _slots(shared, channels)
 
 

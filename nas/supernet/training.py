@@ -71,7 +71,7 @@ def train_supernet(space: Space, dataset: Dataset, recipe: Recipe, strategy: Str
     Raises:
         ValueError: Naming the gene for what cannot be shared, before anything is trained, or the recipe's setting.
     """
-    run = Supernet(space, dataset, recipe, task=task, programs=programs)
+    run = Supernet(space, dataset, recipe, task=task, programs=programs, matrices=strategy.learns_matrices)
     return run.fit(strategy, seed, report=report, checkpoint=checkpoint, scoring=scoring or Scoring(), start=start,
                    cost=cost)  # fmt: skip
 
@@ -86,6 +86,7 @@ class Supernet:
         task: That of the space's heads where none is given.
         programs: Compiled ones to share with others.
         masked: Whether widths are masks within programs of the largest layers; None: where too many layers differ.
+        matrices: Whether smaller depthwise kernels are made of larger ones by matrices, as some strategies learn them.
 
     Raises:
         ValueError: Naming the gene for what cannot be shared, or the recipe's setting that has no meaning here.
@@ -100,6 +101,7 @@ class Supernet:
         task: Task | None = None,
         programs: Programs | None = None,
         masked: bool | None = None,
+        matrices: bool = False,
     ):
         self.space, self.dataset, self.recipe = space, dataset, recipe
         arch = space.decode(space.canonical([0] * len(space.genes)))
@@ -111,7 +113,7 @@ class Supernet:
         if recipe.accumulate > 1:
             raise ValueError(f"recipe.accumulate: a supernet makes an update every step, got {recipe.accumulate}")
         self.task = self.task.weighed(recipe, dataset)
-        self.paths = Paths.of(space, masked, MOST_UNITS if jax.default_backend() == "cpu" else FEW_UNITS)
+        self.paths = Paths.of(space, masked, MOST_UNITS if jax.default_backend() == "cpu" else FEW_UNITS, matrices)
         self.programs = (programs or Programs()).within(_scope(dataset, recipe, self.task))
         self.candidates = Candidates(space)
         self._arch = arch

@@ -9,7 +9,8 @@ import numpy as np
 
 from nas.nn.weights import Arrays, HostArrays, Variables
 from nas.space import Genome
-from nas.supernet.paths import Paths, cut
+from nas.supernet.kernels import MATRIX
+from nas.supernet.paths import Paths
 from nas.train.optim import Packed
 
 
@@ -46,7 +47,7 @@ class SharedWeights:
     def with_network(self, genome: Genome, params: Arrays) -> SharedWeights:
         """The same with the arrays of one candidate, by the names of its own network, in their places.
 
-        Raises ValueError naming an array that is missing or has another shape.
+        Raises ValueError naming an array that is missing or has another shape. A kernel that is made by a matrix has no place.
         """
         slots: dict[str, Packed] = dict(self.slots)
         for placed in self.paths.exact.path(genome).placed:
@@ -58,6 +59,8 @@ class SharedWeights:
                 }
                 for node, name, view in slot:
                     where = placed.names[int(node) - 1]
+                    if name.startswith(MATRIX):
+                        continue
                     given = params.get(where, {}).get(name)
                     if given is None or tuple(given.shape) != view.sizes:
                         has = "is missing" if given is None else f"has the shape {tuple(given.shape)}, not {view.sizes}"
@@ -75,13 +78,15 @@ class SharedWeights:
         return {"params": out, "stats": {}}
 
     def params_of(self, genome: Genome) -> HostArrays:
-        """The arrays of a candidate by the names of its own network, equal bit for bit to the shared ones."""
+        """The arrays of a candidate by the names of its own network, equal bit for bit to the shared ones.
+
+        But for kernels that matrices make, which are products.
+        """
         out: HostArrays = {}
         for placed in self.paths.exact.path(genome).placed:
-            for slot, key, layout in zip(placed.unit.slots, placed.slots, placed.unit.layouts, strict=True):
-                full = layout.unpack({part: np.asarray(array) for part, array in self.slots[key].items()})
-                for node, name, view in slot:
-                    out.setdefault(placed.names[int(node) - 1], {})[name] = np.array(cut(full[node][name], view))
+            packed = [{part: np.asarray(array) for part, array in self.slots[key].items()} for key in placed.slots]
+            for node, arrays in placed.unit.tree(packed).items():
+                out[placed.names[int(node) - 1]] = {name: np.array(array) for name, array in arrays.items()}
         return out
 
 

@@ -40,7 +40,7 @@ def test_candidates_cost_what_the_predictor_says_and_no_other_one_resumes_the_tr
     settings.check(SPACE)
     costs = settings.costs(SPACE)
     assert costs is not None
-    low, high = (costs([option] * len(SPACE.genes)) for option in (1, 0))
+    low, high = (costs((option,) * len(SPACE.genes)) for option in (1, 0))
     assert low < high
     recipe = {**dataclasses.asdict(Recipe(epochs=1, batch=32, lr=0.05)), "norm_warmup": False}
     said = {"recipe": recipe, "dataset": {"name": "bars"}, KEY: record_of(DATA).plain()}
@@ -74,5 +74,5 @@ def test_a_wrong_cost_is_one_line(changes: dict[str, Any], message: str, file: P
 
 
 def test_a_predictor_of_another_space_is_refused(file: Path) -> None:
-    with pytest.raises(ValueError, match="^cost: .*space"):
+    with pytest.raises(ValueError, match=r"^cost: .*space"):
         evaluator_settings({**NAMED, "cost": str(file)}).check(few())

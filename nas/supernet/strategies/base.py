@@ -100,6 +100,11 @@ class Strategy:
         """Whether candidates learn from another network's answers."""
         return self.distills or self.keeps_teacher
 
+    @property
+    def learns_matrices(self) -> bool:
+        """Whether smaller depthwise kernels are made of larger ones by matrices that are trained too."""
+        return False
+
     def changes(self, context: StepContext) -> Changes:
         """What is done to the weights before a step."""
         return Changes()

@@ -28,11 +28,13 @@ class Shrinking(Strategy):
     from the largest network as it was then. When widths open, hidden channels of the largest network are put in the order of their
     importance, after which the optimizer begins anew; when the rest of them opens, the widths trained so far keep their channels.
 
-    One schedule of the learning rate goes over all phases, and kernels are center crops, without the published matrices.
+    One schedule of the learning rate goes over all phases.
 
     Args:
         shares: Of all steps, that each phase has, in any unit.
         candidates: Of a step, whose gradients are summed, in each phase.
+        matrices: Whether a smaller depthwise kernel is the center of the next larger one times a matrix, which is trained too; else
+            it is the center.
 
     Source:
         Once-for-all: Cai et al. 2020 (arXiv:1908.09791), shares and candidates of its published code.
@@ -43,6 +45,7 @@ class Shrinking(Strategy):
 
     shares: tuple[float, ...] = (180, 120, 25, 120, 25, 120)
     candidates: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    matrices: bool = True
 
     def __post_init__(self) -> None:
         for key in ("shares", "candidates"):
@@ -54,6 +57,10 @@ class Shrinking(Strategy):
             raise ValueError(f"shares: expected 0 or more each, and not 0 alone, got {list(self.shares)}")
         if min(self.candidates) < 1:
             raise ValueError(f"candidates: expected 1 or more each, got {list(self.candidates)}")
+
+    @property
+    def learns_matrices(self) -> bool:
+        return self.matrices
 
     def phase(self, step: int, steps: int) -> int:
         """Number of the phase that a step is in, from 0."""
