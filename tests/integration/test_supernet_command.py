@@ -104,7 +104,7 @@ def test_more_networks_are_trained_alone_by_the_same_command(trained: nas.Supern
     few = nas.supernet(FEW, DATA, fidelity=2, progress=lambda update: heard.append(update.text), **more)
     assert "fidelity: three networks at least are needed to rank" in heard
     found = nas.supernet(FEW, DATA, fidelity=4, **more)
-    with pytest.raises(ValueError, match=r"fidelity_epochs: networks were trained alone with 1, this command has 2; run="):
+    with pytest.raises(ValueError, match=r"fidelity_epochs: networks were compared with 1, this command has 2; run="):
         nas.supernet(FEW, DATA, fidelity=4, fidelity_epochs=2, **more)
     assert [row["by"] for row in found.fidelity] == ["accuracy", "loss", "balanced_accuracy", "macs"]
     assert found.record["fidelity"]["networks"] == 4
@@ -203,6 +203,10 @@ def test_faults_of_the_command_are_one_line(here: Path, capsys: pytest.CaptureFi
         (["space=few.yaml", "strategy=fare"], "strategy"),
         (["space=few.yaml", "recipe.accumulate=2"], "recipe.accumulate: a supernet makes an update every step, got 2"),
         (["space=few.yaml", "fidelity=-1"], "fidelity: expected 0 to 10000, got -1"),
+        (["space=few.yaml", "fidelity_table=."], "fidelity_table: has no effect with fidelity=0"),
+        (["space=few.yaml", "fidelity=3", "fidelity_epochs=1", "fidelity_table=."], "fidelity_epochs: nothing is trained alone"),
+        (["space=few.yaml", "fidelity=3", "fidelity_table=."], "fidelity_table: no published results of the space few; there are"),
+        (["space=nas_bench_macro", "fidelity=3", "fidelity_table=."], "fidelity_table: path: "),
         (["space=few.yaml", "calibration_images=0"], "calibration_images: expected 1 or more images, got 0"),
     ):
         assert run(["supernet", "dataset.resolution=8", "run=r", *args]) == 2, args

@@ -17,7 +17,7 @@ from nas.data.record import KEY, record_of
 from nas.evaluators import Context, evaluator_settings
 from nas.evaluators import supernet as module
 from nas.evaluators.preparation import preparation_jobs, with_prepared
-from nas.evaluators.supernet import SupernetEvaluator
+from nas.evaluators.supernet_worker import SupernetEvaluator
 from nas.nn.network import init
 from nas.nn.weights import load_weights, save_weights
 from nas.recipe import Recipe

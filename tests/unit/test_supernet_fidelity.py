@@ -1,5 +1,6 @@
 """How well shared weights rank networks: the published coefficients, and the line where they rank no better than multiply-adds."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from nas.arch import arch_from_dict
+from nas.cost import Costs
 from nas.journal import Journal
 from nas.records import Job, Outcome
 from nas.supernet.fidelity import kendall, rank_fidelity, spearman, warning
+from nas.tabular import Table
 from nas.workflows.progress import Callback
 from nas.workflows.supernet.fidelity import Sampled, trained_alone
 from search_fakes import Shuffled
@@ -75,3 +79,22 @@ def test_seeds_of_a_network_are_averaged_and_compared(memory_path: Path) -> None
     assert found["rankings"]["loss"]["kendall"] == 0
     assert sum(line.startswith("network 2: accuracy nan: made up") or "made up" in line for line in heard) == 1
     assert any("over 2 seeds of a network accuracy has a standard deviation of 0.0141" in line for line in heard)
+
+
+def test_published_results_are_the_truth_where_there_is_a_table_and_nothing_is_trained(memory_path: Path) -> None:
+    space = few()
+    table = Table("made up", space, Costs(space), lambda rows: rows.sum(1) / 4, lambda rows: {}, tuple, 0.0)
+    asked: list[dict[str, Any]] = []
+
+    def made(job: Job) -> Outcome:
+        asked.append(dict(job.data))
+        return Outcome(job.number, "ok", metrics={"accuracy": sum(space.encode(arch_from_dict(dict(job.arch)))) / 8, "loss": 1.0})
+
+    heard: list[str] = []
+    progress = Callback(lambda update: heard.append(update.text))
+    with Journal.create(memory_path / "j") as journal:
+        found = trained_alone(Sampled(space, 9, 0, table=table), {"epochs": 3}, journal, Shuffled(0, 2, make=made), progress, None)
+    assert (found["networks"], found["epochs"], found["table"]) == (4, None, "made up")  # the space has no more
+    assert found["rankings"]["accuracy"]["kendall"] == 1
+    assert not any("alone" in data or "recipe" in data for data in asked)
+    assert any(re.fullmatch(r"network 0: accuracy .* in made up, .* inherited \(. of 4.*\)", line) for line in heard)

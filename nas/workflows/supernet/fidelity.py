@@ -1,9 +1,9 @@
-"""How well shared weights rank networks: some are trained alone, journaled as trials, and compared."""
+"""How well shared weights rank networks: some are trained alone, or looked up in a published table, journaled as trials, and compared."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ from nas.runtime.base import Executor
 from nas.runtime.journaled import job_seed, run_journaled
 from nas.space import Genome, Space
 from nas.supernet.fidelity import MACS, Ranking, kendall, rank_fidelity, warning
+from nas.tabular import Table
 from nas.tasks import task_of
 from nas.workflows.progress import Progress
 from nas.workflows.search.preparation import prepared
@@ -29,21 +30,35 @@ TRIES = 100  # draws for each network, until a small space is used up
 
 @dataclass(frozen=True)
 class Sampled:
-    """Random networks of a space, each once; more of them begin with the same. `seeds`: trainings of each."""
+    """Random networks of a space, each once; more of them begin with the same.
+
+    seeds: trainings of each. table: published results in their place.
+    """
 
     space: Space
     count: int
     seed: int
     seeds: int = 1
+    table: Table | None = None
+
+    def truth(self, trials: Sequence[Sequence[Trial]]) -> np.ndarray:
+        """(networks, seeds) values of the primary metric, larger is better."""
+        if self.table is not None:
+            genomes = [seeds[0].genome for seeds in trials]
+            return self.table.accuracy(np.array(genomes)).reshape(-1, 1) if genomes else np.zeros((0, 1))
+        task = task_of(self.space)
+        sign = 1 if task.metrics[task.primary] == "max" else -1
+        return sign * np.array([[trial.metrics[task.primary] for trial in seeds] for seeds in trials]).reshape(-1, self.seeds)
 
     def genomes(self) -> list[Genome]:
         """At most `count`, fewer where the space has no more."""
-        rng, found = np.random.default_rng([self.seed, 6]), dict[Genome, None]()
+        rng, found = np.random.default_rng([self.seed, 6]), dict[Hashable, Genome]()
         for _ in range(TRIES * self.count):
             if len(found) == self.count:
                 break
-            found[self.space.sample(rng)] = None
-        return list(found)
+            genome = self.space.sample(rng)
+            found.setdefault(self.table.key(genome) if self.table else genome, genome)
+        return list(found.values())
 
 
 def trained_alone(
@@ -62,14 +77,13 @@ def trained_alone(
     Returns:
         `networks`, how many were trained, `epochs`, `seeds`, `deviation` (standard deviation of the primary metric over the seeds of a
         network; None for one seed), `between_seeds` (Kendall's tau of the first two), `rankings` by metric, and `warning`, a line or None.
+        With a table nothing is trained: `epochs` is None, and `table` its name.
     """
     trials = _run(sampled, recipe, journal, executor, progress, timeout_s)
     task, found = task_of(sampled.space), _by_network(trials, sampled.seeds)
-    sign = 1 if task.metrics[task.primary] == "max" else -1
-    values = sign * np.array([[trial.metrics[task.primary] for trial in seeds] for seeds in found]).reshape(len(found), sampled.seeds)
-    firsts = [seeds[0].metrics for seeds in found]
-    ways = {name: way for name, way in task.metrics.items() if firsts and f"{INHERITED}{name}" in firsts[0]}
-    scores = {name: [metrics[f"{INHERITED}{name}"] for metrics in firsts] for name in ways}
+    values, firsts, before = sampled.truth(found), [seeds[0].metrics for seeds in found], "" if sampled.table else INHERITED
+    ways = {name: way for name, way in task.metrics.items() if firsts and f"{before}{name}" in firsts[0]}
+    scores = {name: [metrics[f"{before}{name}"] for metrics in firsts] for name in ways}
     rankings = rank_fidelity(scores, ways, values.mean(1).tolist(), [metrics["macs"] for metrics in firsts])
     several = sampled.seeds > 1 and len(found) > 0
     deviation = float(np.sqrt(values.var(1, ddof=1).mean())) if several else None
@@ -79,8 +93,9 @@ def trained_alone(
         if text:
             progress.message(text)
     plain = {name: one.to_dict() for name, one in rankings.items()}
-    return {"networks": len(found), "epochs": recipe["epochs"], "seeds": sampled.seeds, "deviation": deviation,
-            "between_seeds": between, "rankings": plain, "warning": line}  # fmt: skip
+    table = sampled.table.name if sampled.table else None
+    return {"networks": len(found), "epochs": None if table else recipe["epochs"], "seeds": sampled.seeds, "deviation": deviation,
+            "between_seeds": between, "rankings": plain, "warning": line, "table": table}  # fmt: skip
 
 
 def _by_network(trials: Sequence[Trial], seeds: int) -> list[list[Trial]]:
@@ -116,23 +131,31 @@ def _run(
     sampled: Sampled, recipe: Mapping[str, JSON], journal: Journal, executor: Executor, progress: Progress, timeout_s: float | None
 ) -> list[Trial]:
     """The trials that were trained. Reports each, and how long the others may take."""
-    data = with_prepared({ALONE: True, "recipe": dict(recipe)}, prepared(journal))
+    alone: dict[str, JSON] = {} if sampled.table else {ALONE: True, "recipe": dict(recipe)}
+    data = with_prepared(alone, prepared(journal))
     chosen = [genome for genome in sampled.genomes() for _ in range(sampled.seeds)]
     expected = [_expected(i, genome, sampled, data) for i, genome in enumerate(chosen)]
     before = sum(trial.done for trial in journal.trials())
     primary, began, done = task_of(sampled.space).primary, time.monotonic(), 0
     if before < len(expected):
-        progress.message(f"{len(expected) - before} trainings of single networks, {recipe['epochs']} epochs each ...")
+        what = f"networks of {sampled.table.name} to score" if sampled.table else "trainings of single networks"
+        progress.message(f"{len(expected) - before} {what}" + (" ..." if sampled.table else f", {recipe['epochs']} epochs each ..."))
 
     def ended(trial: Trial) -> None:
         nonlocal done
         done += 1
         left = len(expected) - before - done
         more = f", about {duration(left * (time.monotonic() - began) / done)} left" if left else ""
-        said = f"{trial.metrics[primary]:.4f} alone, {trial.metrics[INHERITED + primary]:.4f} inherited" if trial.ok else trial.error
+        said = _said(trial, primary, sampled.table) if trial.ok else trial.error
         progress.message(f"network {trial.number // sampled.seeds}: {primary} {said} ({before + done} of {len(expected)}{more})")
 
     return [trial for trial in run_journaled(journal, executor, expected, timeout_s=timeout_s, ended=ended) if trial.ok]
+
+
+def _said(trial: Trial, primary: str, table: Table | None) -> str:
+    if table is None:
+        return f"{trial.metrics[primary]:.4f} alone, {trial.metrics[INHERITED + primary]:.4f} inherited"
+    return f"{float(table.accuracy(np.array([trial.genome]))[0]):.4f} in {table.name}, {trial.metrics[primary]:.4f} inherited"
 
 
 def _expected(number: int, genome: Genome, sampled: Sampled, data: Mapping[str, JSON]) -> tuple[Trial, Job]:

@@ -26,6 +26,8 @@ from nas.report.trajectory import curves_svg
 from nas.runtime import make_executor_settings
 from nas.runtime.base import Executor
 from nas.space import Space, load_space
+from nas.tabular import TABLES, load_table
+from nas.tabular import Table as PublishedTable
 from nas.tasks import check_recipe, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.log import logged
@@ -62,6 +64,7 @@ class SupernetCommand:
     fidelity: int = 0
     fidelity_epochs: int | None = None
     fidelity_seeds: int = 1
+    fidelity_table: str | None = None
     seed: int = 0
     threads: int | None = None
     timeout_s: float | None = 3600
@@ -73,6 +76,12 @@ class SupernetCommand:
             self, seed=(0, 2**31 - 1), resolution=(1, 8192), divisor=(1, 256), threads=(1, 1024), fidelity=(0, 10**4),
             fidelity_epochs=(1, 10**6), fidelity_seeds=(1, 100),
         )  # fmt: skip
+        if self.fidelity_table is not None:
+            given = {"fidelity_epochs": self.fidelity_epochs is not None, "fidelity_seeds": self.fidelity_seeds > 1}
+            for key in (key for key, there in given.items() if there):
+                raise ValueError(f"{key}: nothing is trained alone with fidelity_table; leave it out")
+            if not self.fidelity:
+                raise ValueError("fidelity_table: has no effect with fidelity=0; say how many networks, such as fidelity=300")
 
     @property
     def evaluator(self) -> dict[str, JSON]:
@@ -129,6 +138,7 @@ class _Plan:
     evaluator: SupernetSettings
     custom: Custom
     notes: tuple[str, ...]
+    table: PublishedTable | None = None
 
     @property
     def identity(self) -> dict[str, JSON]:
@@ -190,8 +200,21 @@ def _planned(command: SupernetCommand, custom: Custom) -> _Plan:
     space, notes = fitted_space(space, dataset, command.resolution)
     chosen, photo_notes = decided(command.recipe, dataset)
     evaluator.check(space)
+    table = _published(command.fidelity_table, space)
     settings = {"dataset": images, KEY: record_of(dataset).plain(), "recipe": chosen, "evaluator": command.evaluator, "device": {}}
-    return _Plan(command, space, dataset, settings, evaluator, custom, (*notes, *photo_notes, *filter(None, [form])))
+    return _Plan(command, space, dataset, settings, evaluator, custom, (*notes, *photo_notes, *filter(None, [form])), table)
+
+
+def _published(path: str | None, space: Space) -> PublishedTable | None:
+    """The published results of a space's networks in a folder. Raises ValueError for another space, and for a folder without the file."""
+    if path is None:
+        return None
+    if space.name not in TABLES or load_space(space.name).source != space.source:
+        raise ValueError(f"fidelity_table: no published results of the space {space.name}; there are those of {', '.join(TABLES)}")
+    try:
+        return load_table(space.name, Path(path).expanduser())
+    except ValueError as error:
+        raise ValueError(f"fidelity_table: {error}") from None
 
 
 def _evaluator(command: SupernetCommand) -> SupernetSettings:
@@ -236,7 +259,7 @@ def _trained(plan: _Plan, journal: Journal, run: Run, progress: Progress) -> Sup
         write_text(run.folder / "best.yaml", dump_yaml(found.chosen.to_dict()))
         _tell_cost(found.chosen, plan, progress)
     if command.fidelity:
-        sampled = Sampled(plan.space, command.fidelity, command.seed, command.fidelity_seeds)
+        sampled = Sampled(plan.space, command.fidelity, command.seed, command.fidelity_seeds, plan.table)
         journal.put("ranked", _fidelity(plan, sampled, journal, run, progress))
         record = {**record, "fidelity": journal.get("ranked")}
         _leave(run.folder, record)
@@ -264,11 +287,12 @@ def _fidelity(plan: _Plan, sampled: Sampled, journal: Journal, run: Run, progres
     """Networks trained alone, one thread each, beside what the shared weights say of them."""
     command = plan.command
     epochs = command.fidelity_epochs or max(plan.settings["recipe"]["epochs"] // 5, 1)
-    recipe, asked = {**plan.settings["recipe"], "epochs": epochs}, {"epochs": epochs, "seeds": command.fidelity_seeds}
+    recipe = {**plan.settings["recipe"], "epochs": epochs}
+    asked = {"table": plan.table.name} if plan.table else {"epochs": epochs, "seeds": command.fidelity_seeds}
     for key, began in journal.get("fidelity", asked).items():
-        if began != asked[key]:
+        if began != asked.get(key):
             raise ValueError(
-                f"fidelity_{key}: networks were trained alone with {began}, this command has {asked[key]}; run=<another folder> starts anew"
+                f"fidelity_{key}: networks were compared with {began}, this command has {asked.get(key)}; run=<another folder> starts anew"
             )
     journal.put("fidelity", asked)
     executor = plan.executor(run.folder, 1)
