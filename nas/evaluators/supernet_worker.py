@@ -66,6 +66,7 @@ class SupernetEvaluator:
         """The file of the shared weights, trained now, or by a worker that died after it had written it."""
         from nas.supernet.file import FILE, record_of_supernet, save_supernet
         from nas.train import Checkpoints
+        from nas.train.parallel import DeviceMesh
 
         folder, net = self._context.prepared(job.number), self._net
         kept = Checkpoints(folder / "checkpoints", keep=1, pause_s=CHECKPOINT_PAUSE_S, within_s=WITHIN_S)
@@ -73,7 +74,7 @@ class SupernetEvaluator:
         if not _holds(folder / FILE, record):
             fit = net.fit(
                 self._settings.made_strategy(), job.seed, checkpoint=kept, scoring=self._settings.scoring(), start=self._begun(job),
-                cost=self._settings.costs(net.space),
+                cost=self._settings.costs(net.space), mesh=DeviceMesh(self._settings.devices),
                 report=lambda step, steps, metrics: report(job.number, step, steps, metrics),
             )  # fmt: skip
             chosen = net.chosen(self._settings.made_strategy(), fit)

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias, cast
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Sharding
 
 from nas.arch.graph import Node
 from nas.nn.network import RANDOM, values_of
@@ -207,19 +208,21 @@ class Programs:
         """The same programs for one loss and one normalization of images, which shapes do not tell."""
         return Programs(self.kept, scope=scope)
 
-    def get(self, key: Hashable, made: Callable[[], Made], donate: tuple[int, ...] = ()) -> jax.stages.Compiled:
-        """The executable by the key, compiled where there was none."""
-        return self.with_results(key, made, donate)[0]
+    def get(
+        self, key: Hashable, made: Callable[[], Made], donate: tuple[int, ...] = (), out: Sharding | None = None
+    ) -> jax.stages.Compiled:
+        """The executable by the key, compiled where there was none; `out`: how its results lie on several devices."""
+        return self.with_results(key, made, donate, out)[0]
 
     def with_results(
-        self, key: Hashable, made: Callable[[], Made], donate: tuple[int, ...] = ()
+        self, key: Hashable, made: Callable[[], Made], donate: tuple[int, ...] = (), out: Sharding | None = None
     ) -> tuple[jax.stages.Compiled, Tree]:
         """(executable, shapes of its results)."""
         key = self.scope, key
         found = self.kept.get(key)
         if found is None:
             began, (function, args) = time.perf_counter(), made()
-            lowered = jax.jit(function, donate_argnums=donate).lower(*args)
+            lowered = jax.jit(function, donate_argnums=donate, out_shardings=out).lower(*args)
             found = self.kept[key] = lowered.compile(), lowered.out_info
             self.compile_s += time.perf_counter() - began
         return found

@@ -58,7 +58,8 @@ class SupernetTrainer(Trainer):
         return {**SharedWeights(self.scorer.paths, slots).variables(), "stats": stats}
 
     def scored(self, state: State) -> Tree:
-        return state.ema[0] if state.ema else state.params
+        weights = state.ema[0] if state.ema else state.params
+        return weights if self.mesh.size == 1 else jax.tree.map(lambda a: a.addressable_data(0), weights)
 
     def score(self, score: Any, weights: Tree, split: Split) -> MetricState:
         assert self.scorer is not None

@@ -33,6 +33,7 @@ from nas.train.checkpoint import Checkpoints
 from nas.train.distill import feature_shape
 from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import Layout, Tree
+from nas.train.parallel import ALONE, DeviceMesh
 from nas.train.score import Score
 from nas.train.state import State, Step
 from nas.train.trainer import Program
@@ -46,7 +47,7 @@ FEW_UNITS = 60  # on an accelerator, where a unit takes seconds to compile and t
 def train_supernet(space: Space, dataset: Dataset, recipe: Recipe, strategy: Strategy, seed: int, *, report: Report = silent,
                    task: Task | None = None, checkpoint: Checkpoints | None = None, scoring: Scoring | None = None,
                    programs: Programs | None = None, start: SharedWeights | None = None,
-                   cost: Callable[[Genome], float] | None = None) -> Fit:  # fmt: skip
+                   cost: Callable[[Genome], float] | None = None, mesh: DeviceMesh = ALONE) -> Fit:  # fmt: skip
     """Trains the weights of a space.
 
     Args:
@@ -63,6 +64,7 @@ def train_supernet(space: Space, dataset: Dataset, recipe: Recipe, strategy: Str
         start: Values to start from, such as those of a trained network by `SharedWeights.with_network`; None: initial values.
         cost: What a candidate costs, for a strategy that weighs it; None: its multiply-adds. Must be a function of the candidate
             alone, such as a latency predictor that is trained already.
+        mesh: Devices that share each batch; norms use the whole batch. For strategies and spaces that are one program.
 
     Returns:
         What `nas.train.fit` gives; `params` are the shared arrays by slot and node, metrics those of the largest candidate.
@@ -73,7 +75,7 @@ def train_supernet(space: Space, dataset: Dataset, recipe: Recipe, strategy: Str
     """
     run = Supernet(space, dataset, recipe, task=task, programs=programs, matrices=strategy.learns_matrices)
     return run.fit(strategy, seed, report=report, checkpoint=checkpoint, scoring=scoring or Scoring(), start=start,
-                   cost=cost)  # fmt: skip
+                   cost=cost, mesh=mesh)  # fmt: skip
 
 
 class Supernet:
@@ -160,12 +162,13 @@ class Supernet:
     def fit(
         self, strategy: Strategy, seed: int, *, report: Report, checkpoint: Checkpoints | None, scoring: Scoring,
         start: SharedWeights | None = None, cost: Callable[[Genome], float] | None = None, whole: bool | None = None,
-        dispatch: int | None = None,
+        dispatch: int | None = None, mesh: DeviceMesh = ALONE,
     ) -> Fit:  # fmt: skip
         """Trains the weights, as `train_supernet` says.
 
         whole: whether a step is one program of the whole space (`nas.supernet.whole`); None: on an accelerator, where it can be. dispatch:
-        steps that one dispatch of that program runs, as `nas.train.fit` has it.
+        steps that one dispatch of that program runs, as `nas.train.fit` has it. mesh: devices that share each batch, which only that
+        program does.
         """
         self.check(strategy)
         if strategy.needs_start and start is None:
@@ -174,7 +177,7 @@ class Supernet:
         costs = functools.cache(cost or (lambda genome: float(self.candidates.macs([genome])[0])))
         slots = (start or SharedWeights.initial(self.paths, seed, strategy.zero_gamma)).slots
         trainer = SupernetTrainer(
-            lower(self._arch), self.dataset, self.recipe, seed, self.task, Layout(()), Layout(()), checkpoint,
+            lower(self._arch), self.dataset, self.recipe, seed, self.task, Layout(()), Layout(()), checkpoint, mesh,
             scorer=self.scorer(scoring), largest=self.candidates.largest,
             about={"space": self.space.fingerprint, "strategy": [type(strategy).__name__, str(strategy)]}, roles=strategy.roles,
         )  # fmt: skip
@@ -183,9 +186,9 @@ class Supernet:
         key = jax.random.key(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
         owns = {slot: begun(self.recipe, params) for slot, params in slots.items()}
         state = _state(owns, self._kept(strategy, slots), bool(self.recipe.ema), key)
-        plan = self._whole(strategy, whole)
+        plan = self._whole(strategy, whole or mesh.size > 1 or None)
         if plan:
-            trainer = trainer.dispatching(dispatch)
+            trainer, state = trainer.dispatching(dispatch), mesh.replicated(state)
             step: Step = WholeStepper(plan, trainer, self.candidates, strategy, costs)
         else:
             step = Stepper(trainer, self.candidates, strategy, costs)
@@ -199,7 +202,7 @@ class Supernet:
         plan = WholePlan.of(self.paths) if strategy.ahead and not self.recipe.match_features else None
         if asked and plan is None:
             raise ValueError(
-                f"{self.space.name}: one program cannot hold this space, or the candidates of this strategy"
+                f"{self.space.name}: one program cannot hold this space, or the candidates of this strategy; several devices need one"
             )
         return plan
 

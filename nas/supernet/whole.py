@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from nas.nn.ops import Array
+from nas.nn.ops import Array, Implementation
 from nas.nn.weights import AnyArray
 from nas.space import Genome
 from nas.supernet.masked import fitted
@@ -203,7 +203,10 @@ class WholeStep:
         if option is None:
             return nothing
         unit, slots = option
-        functions, random, masks = Functions(unit, self.net.recipe, self.net.task), len(unit.random), len(unit.masks)
+        # XLA cannot distribute our own machine code among devices
+        implementation: Implementation = "auto" if self.trainer.mesh.size == 1 else "portable"
+        functions = Functions(unit, self.net.recipe, self.net.task, implementation)
+        random, masks = len(unit.random), len(unit.masks)
 
         def run(moving: Any, fixed: Any) -> Array:
             x, own = moving
@@ -254,9 +257,9 @@ class WholeStepper:
         counts = rows["units"].shape[:2]
         paths = self._plan.paths
         of_space = paths.layers.space.fingerprint, paths.masked, type(self._strategy), counts
-        key = "whole", *of_space, trainer.scorer.recipe, trainer.steps_per_epoch, trainer.dispatch
+        key = "whole", *of_space, trainer.scorer.recipe, trainer.steps_per_epoch, trainer.dispatch, trainer.mesh
         args = state, *feed.shapes(), np.int32(first), rows
-        return trainer.scorer.programs.get(key, lambda: (feed.wrap(self._step), args), (0,))
+        return trainer.scorer.programs.get(key, lambda: (feed.wrap(self._step), args), (0,), trainer.mesh.everywhere())
 
     def _genomes(self, step: int) -> Sequence[Genome]:
         return self._strategy.genomes(self._trainer.context(self._among, step, self._cost))

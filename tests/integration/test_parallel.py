@@ -36,3 +36,50 @@ def test_two_devices_give_the_losses_of_one() -> None:
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[0][1] < losses[0][0]
     assert error.startswith("devices: expected 3, this machine has 2")
+
+
+SHARED = """
+import json, sys
+sys.path.insert(0, {tests!r})
+import numpy as np
+from small_supernet import few
+from small_training import dataset
+from nas.recipe import Recipe
+from nas.supernet.scoring import Scoring
+from nas.supernet.strategies import Rl, Sandwich, Strategy
+from nas.supernet.training import Supernet
+from nas.train import DeviceMesh
+from nas.train.loop import silent
+net = Supernet(few(), dataset(), Recipe(epochs=2, batch=32, lr=0.05, ema=0.9, norm_warmup=False))
+def trained(devices: int, strategy: Strategy = Sandwich(random=1)):
+    mesh = DeviceMesh(devices)
+    return net.fit(strategy, 0, report=silent, checkpoint=None, scoring=Scoring(64, batch=32), whole=True, dispatch=0, mesh=mesh)
+found = [trained(devices) for devices in (1, 2)]
+flat = [np.concatenate([array.ravel() for own in one.params.values() for array in own.values()]) for one in found]
+text = next(made[0].as_text() for (_, key), made in net.programs.kept.items() if key[0] == "whole" and key[-1].size == 2)
+gathered = [line for line in text.splitlines() if " all-gather" in line]
+print(json.dumps([[entry["train_loss"] for entry in one.curve] for one in found]))
+print(json.dumps([one.metrics["loss"] for one in found]))
+print(json.dumps(float(np.abs(flat[0] - flat[1]).max())))
+print(json.dumps([text.count(" all-reduce"), gathered]))
+try:
+    trained(2, Rl())
+except ValueError as error:
+    print(json.dumps(str(error)))
+"""
+
+
+def test_two_devices_train_the_shared_weights_that_one_does() -> None:
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    code = SHARED.format(tests=str(HELPERS))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    losses, valid, away, (reduced, gathered), error = (json.loads(line) for line in done.stdout.splitlines())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    assert valid[1] == pytest.approx(valid[0], rel=1e-3)
+    assert away < 1e-3
+    assert reduced > 0
+    assert not gathered  # no activation of the whole batch on a device
+    assert error.endswith("several devices need one")
