@@ -119,7 +119,6 @@ def supernet(
     fidelity_epochs: int | None = None,
     fidelity_seeds: int = 1,
     fidelity_table: str | Path | None = None,
-    devices: int = 1,
     resolution: int | None = None,
     divisor: int | None = None,
     executor: str | Settings | None = None,
@@ -153,7 +152,6 @@ def supernet(
         fidelity_epochs: Of their trainings; None: a fifth of the recipe's.
         fidelity_seeds: Trainings of each, whose mean counts.
         fidelity_table: Folder with the published results of the space, whose accuracies are the truth in place of trainings.
-        devices: Accelerators that share each batch of the training.
         resolution: Image size of the networks in pixels; None: the dataset's, or the space's choice.
         divisor: Stage widths become multiples of it; None: as the space says.
         executor: `local`, `processes` or `ray`, or settings; None: processes, or local where arrays are given.

@@ -16,7 +16,6 @@ import logging
 import os
 import platform
 import stat
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
     from threadpoolctl import ThreadpoolController
 
 COMPILED_BYTES = 2 << 30  # of XLA programs; the least recently used go first
-BACKEND_S = 120.0  # that JAX may take to start in another process
 LEAST_COMPILE_S = 0.1  # what compiles faster is not worth a file
 SKLEARN_SETS = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")  # set where it or threadpoolctl is imported
 _log = logging.getLogger("nas")
@@ -144,41 +142,6 @@ def use_compile_cache() -> Path | None:
     if _has("filelock"):  # JAX bounds a cache only with it
         jax.config.update("jax_compilation_cache_max_size", COMPILED_BYTES)
     return folder
-
-
-ACCELERATED = {"cuda": "gpu", "rocm": "gpu", "gpu": "gpu", "tpu": "tpu", "cpu": "cpu"}  # by value of JAX_PLATFORMS
-ASK_BACKEND = "import jax; print(jax.default_backend())"
-
-
-def training_backend() -> str:
-    """The backend that trainings in workers will use: `cpu`, `gpu`, `tpu` or what a plugin of JAX calls it.
-
-    Where `JAX_PLATFORMS` names none and a plugin of JAX for accelerators is installed, another process is asked: this one
-    must not take an accelerator that is the workers'.
-    """
-    platform = os.environ.get("NAS_WORKER_PLATFORMS", os.environ.get("JAX_PLATFORMS", "")).split(",")[0].lower()
-    if platform:
-        return ACCELERATED.get(platform, platform)
-    return _asked_backend() if _accelerator_plugins() else "cpu"
-
-
-def _accelerator_plugins() -> bool:
-    from importlib.metadata import entry_points
-
-    return _has("libtpu") or _has("jax_plugins") or bool(entry_points(group="jax_plugins"))
-
-
-def _asked_backend() -> str:
-    """From another process; of one that cannot tell, as where this process holds the accelerator, from this one."""
-    free = {**os.environ, "JAX_PLATFORMS": "", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-    try:
-        asked = subprocess.run([sys.executable, "-c", ASK_BACKEND], env=free, capture_output=True, text=True, timeout=BACKEND_S)
-        if asked.returncode == 0 and asked.stdout.split():
-            return asked.stdout.split()[-1]
-    except subprocess.TimeoutExpired:
-        pass
-    jax = sys.modules.get("jax")
-    return jax.default_backend() if jax is not None else "cpu"
 
 
 def platform_fault() -> str | None:

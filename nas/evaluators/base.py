@@ -40,6 +40,7 @@ class Context:
     worker: str = ""
     space: Mapping[str, Any] = field(default_factory=dict)  # as `Space.to_dict` gives it
     loaded: Dataset | None = None
+    devices: int = 1  # accelerators that share each batch of a training
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -104,6 +105,7 @@ class Capabilities:
             initial values (`Further`).
         parts: Whether it follows what a recipe says of parts of a network: `freeze`, `freeze_epochs` and `lr_scale`.
         teachers: Whether a job may name a network to learn from.
+        several_devices: Whether its trainings can share each batch among the accelerators of a worker.
         fixed_networks: Whether it knows networks only at the resolution and the widths that the space states.
         metrics: What its outcomes hold beside the metrics of the task, and the direction that is better. They can be
             objectives and constraints of a search.
@@ -119,6 +121,7 @@ class Capabilities:
     further: bool = False
     parts: bool = False
     teachers: bool = False
+    several_devices: bool = False
     fixed_networks: bool = False
     metrics: Mapping[str, Direction] = field(default_factory=dict)
 
@@ -126,6 +129,11 @@ class Capabilities:
         """Raises ValueError where networks of the task cannot be evaluated."""
         if self.tasks and task.name not in self.tasks:
             raise ValueError(f"evaluator: evaluates {' and '.join(self.tasks)}, the heads of this space are for {task.name}")
+
+    def check_devices(self, devices: int, name: object) -> None:
+        """Raises ValueError where so many accelerators of a worker would share a batch, and the evaluator of this name uses one."""
+        if devices > 1 and not self.several_devices:
+            raise ValueError(f"executor: evaluator={name} trains on one accelerator, got {devices} a worker; take evaluator=scratch")
 
     def check_recipe(self, recipe: Recipe, name: object, where: str = "recipe") -> None:
         """Raises ValueError for a setting of the recipe, at a place, that the evaluator of this name would not follow."""

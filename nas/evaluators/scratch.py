@@ -33,7 +33,7 @@ class ScratchSettings(EvaluatorSettings):
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        fidelities=True, inherits_weights=True, inspects=True, tests=True, parts=True, teachers=True
+        fidelities=True, inherits_weights=True, inspects=True, tests=True, parts=True, teachers=True, several_devices=True
     )
 
     keep_weights: bool = True
@@ -114,11 +114,12 @@ class ScratchEvaluator:
         return self._context.checkpoints(training.root, training.more, kind)
 
     def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:
-        from nas.train import fit
+        from nas.train import DeviceMesh, fit
 
         variables = self._inherited(job, arch)
         return fit(arch, dataset, recipe, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
-                   variables=variables, fresh=self._fresh(job, variables), teacher=self._teacher(job, dataset))  # fmt: skip
+                   variables=variables, fresh=self._fresh(job, variables), teacher=self._teacher(job, dataset),
+                   mesh=DeviceMesh(self._context.devices))  # fmt: skip
 
     def _teacher(self, job: Job, dataset: Dataset) -> Teacher | None:
         """The network that `job.data` names as `teacher`, by its arch and weights; it knows images as the job's network does."""

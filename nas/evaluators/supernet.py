@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from nas.supernet.strategies import Strategy
     from nas.supernet.training import Supernet
 
-ALONE = "alone"  # key of a job's data: the network is trained from initial values too, as `evaluator=scratch` does
-INHERITED = "inherited_"  # before the metrics that such a network has with the shared weights
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,13 @@ class SupernetSettings(EvaluatorSettings):
         calibration_images: Training images from which the statistics of a candidate's batch norms are computed anew.
         validation_images: Of the validation split, that a candidate is scored on; None: all.
         batch: Images at a time, of both.
-        devices: Accelerators that share each batch of the training; its worker must have them.
 
     Example:
         >>> SupernetSettings(strategy={"name": "fair"}).calibration_images
         500
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities(inspects=True, tests=True, further=True)
+    capabilities: ClassVar[Capabilities] = Capabilities(inspects=True, tests=True, further=True, several_devices=True)
 
     weights: str | None = None
     start: str | None = None
@@ -56,15 +53,12 @@ class SupernetSettings(EvaluatorSettings):
     calibration_images: int = 500
     validation_images: int | None = None
     batch: int = 250
-    devices: int = 1
 
     def __post_init__(self) -> None:
         if self.weights and self.start:
             raise ValueError("start: the shared weights are trained already, with weights=; expected one of the two")
         if self.weights and self.cost:
             raise ValueError("cost: has no effect, the shared weights are trained already; leave it out")
-        if self.devices < 1:
-            raise ValueError(f"devices: expected 1 or more, got {self.devices}")
         for key in ("calibration_images", "validation_images", "batch"):
             if (value := getattr(self, key)) is not None and value < 1:
                 raise ValueError(f"{key}: expected 1 or more images, got {value}")

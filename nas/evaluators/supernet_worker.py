@@ -3,35 +3,48 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from nas.arch import arch_from_dict
 from nas.arch.blocks import lower
 from nas.evaluators.base import CHECKPOINT_PAUSE_S, Context, Further, guarded
 from nas.evaluators.scratch import ScratchEvaluator, ScratchSettings
-from nas.evaluators.supernet import ALONE, INHERITED, SupernetSettings
 from nas.nn.weights import HostVariables, load_weights, save_weights
 from nas.records import JSON, UNPREPARED, Job, Outcome, Report
-from nas.space import Genome
+from nas.space import Genome, Space
 
 if TYPE_CHECKING:
     from nas.supernet.file import SupernetFile
-    from nas.supernet.scoring import Scorer
+    from nas.supernet.scoring import Scorer, Scoring
+    from nas.supernet.strategies import Strategy
     from nas.supernet.training import Supernet
     from nas.supernet.weights import SharedWeights
     from nas.train import Teacher
 
 WITHIN_S = 60.0  # between checkpoints within an epoch, which may take long
+ALONE = "alone"  # key of a job's data: the network is trained from initial values too, as `evaluator=scratch` does
+INHERITED = "inherited_"  # before the metrics that such a network has with the shared weights
+
+
+class Asked(Protocol):
+    """What a worker needs of the settings."""
+
+    @property
+    def strategy(self) -> Mapping[str, JSON]: ...
+    def made_strategy(self) -> Strategy: ...
+    def scoring(self) -> Scoring: ...
+    def net(self, context: Context) -> Supernet: ...
+    def costs(self, space: Space) -> Callable[[Genome], float] | None: ...
 
 
 class SupernetEvaluator:
     """Trains the shared weights (`prepare`), scores (`train`), tests and inspects with them; they are read once a worker."""
 
-    def __init__(self, settings: SupernetSettings, context: Context):
+    def __init__(self, settings: Asked, context: Context):
         self._settings, self._context = settings, context
         self._shared: tuple[str, SupernetFile, dict[str, Any]] | None = None
 
@@ -74,7 +87,7 @@ class SupernetEvaluator:
         if not _holds(folder / FILE, record):
             fit = net.fit(
                 self._settings.made_strategy(), job.seed, checkpoint=kept, scoring=self._settings.scoring(), start=self._begun(job),
-                cost=self._settings.costs(net.space), mesh=DeviceMesh(self._settings.devices),
+                cost=self._settings.costs(net.space), mesh=DeviceMesh(self._context.devices),
                 report=lambda step, steps, metrics: report(job.number, step, steps, metrics),
             )  # fmt: skip
             chosen = net.chosen(self._settings.made_strategy(), fit)

@@ -49,6 +49,11 @@ class Executor(Protocol):
         """Address of a page about the workers; empty where there is none."""
         ...
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """Lines for people on the workers: what they train on, and what is not used."""
+        ...
+
     def capacity(self) -> int:
         """How many tickets run at once, now: workers may come and go. More may be submitted and wait."""
         ...
@@ -81,6 +86,11 @@ class ExecutorSettings(Protocol):
     @property
     def cluster(self) -> ClusterSettings | None:
         """The cluster that one training can be distributed over; None where jobs stay on this machine."""
+        ...
+
+    @property
+    def devices(self) -> int:
+        """Accelerators that share each batch of a training."""
         ...
 
     def start(self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None) -> Executor:

@@ -68,22 +68,27 @@ def process_kept() -> Iterator[None]:
 
 
 class Cluster:
-    """A connection to a cluster, made here where there is none yet. `need` is what a worker takes, in Ray's terms."""
+    """A connection to a cluster, made here where there is none yet.
+
+    `need` is what a worker takes, in Ray's terms; `settings` are those given, with the number of GPUs that `auto` is here.
+    """
 
     def __init__(self, settings: ClusterSettings, threads: int):
         with process_kept():
             import ray
             import ray.exceptions
 
-            self.ray, self.errors, self._settings = ray, ray.exceptions, settings
+            self.ray, self.errors, self.settings = ray, ray.exceptions, settings
             self.dashboard = ""
             self._owns = not ray.is_initialized()
             if self._owns:
                 self._connect()
+        self.settings = settings = settings.chosen(list(self.alive().values()))
         self._waiting_since: float | None = None
         cpus = settings.cpus if settings.cpus is not None else float(threads)
-        self.need: dict[str, Any] = {"num_cpus": cpus, "num_gpus": settings.gpus}
-        self._asked: dict[str, float] = {"CPU": cpus, "GPU": settings.gpus, "TPU": settings.tpus}
+        gpus = float(settings.gpus)
+        self.need: dict[str, Any] = {"num_cpus": cpus, "num_gpus": gpus}
+        self._asked: dict[str, float] = {"CPU": cpus, "GPU": gpus, "TPU": settings.tpus}
         named: dict[str, float] = {"TPU": settings.tpus} if settings.tpus else {}
         named |= {settings.resource: 1} if settings.resource else {}
         if named:
@@ -100,17 +105,6 @@ class Cluster:
     def alive(self) -> dict[str, dict[str, float]]:
         """Resources of each node, by node id."""
         return {node["NodeID"]: node["Resources"] for node in self.ray.nodes() if node["Alive"]}
-
-    def environment(self, platform: str) -> dict[str, str]:
-        """Variables of a worker process that follow from what it takes; `platform`: value of `JAX_PLATFORMS`, or empty."""
-        settings, out = self._settings, {}
-        if settings.resource:
-            out["NAS_RESOURCE"] = settings.resource
-        if not settings.gpus and not settings.tpus and not platform:
-            out["JAX_PLATFORMS"] = "cpu"
-        if 0 < settings.gpus < 1:
-            out["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * settings.gpus:.3f}"
-        return out
 
     def capacity(self) -> int:
         """How many workers the present nodes hold, each node by itself."""
@@ -134,7 +128,7 @@ class Cluster:
         """
         first = self._waiting_since is None
         self._waiting_since = self._waiting_since or time.monotonic()
-        end = self._waiting_since + (0 if self._owns and not self._settings.address else self._settings.wait_s)
+        end = self._waiting_since + (0 if self._owns and not self.settings.address else self.settings.wait_s)
         while self.capacity() < 1:
             if time.monotonic() >= end:
                 nodes = sorted({_resources_text(node, self._asked) for node in self.alive().values()})
@@ -185,7 +179,7 @@ class Cluster:
 
     def _connect(self) -> None:
         """`logging_level` is that of Ray's own logger; the root logger stays as it is."""
-        address = self._settings.address
+        address = self.settings.address
         check_address(address)
         check_token(address)
         try:

@@ -104,7 +104,7 @@ class _Attempt:
 
     def __init__(self, cluster: Cluster, settings: ClusterSettings, spec: WorkerSpec, token: str, count: int):
         self._cluster, self._ray, self._errors, self._token = cluster, cluster.ray, cluster.errors, token
-        environment = {**spec.environment(), **cluster.environment(spec.platform)}
+        environment = {**spec.environment(), **cluster.settings.environment(spec.platform)}
         options = {**cluster.need, "max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"work": 1, "talk": 1},
                    "runtime_env": {"env_vars": environment}}  # fmt: skip
         actor = self._ray.remote(**options)(_TrainingWorker)

@@ -32,6 +32,11 @@ class LocalSettings:
         """See `ExecutorSettings.cluster`."""
         return None
 
+    @property
+    def devices(self) -> int:
+        """See `ExecutorSettings.devices`."""
+        return 1
+
     def start(
         self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None
     ) -> LocalExecutor:
@@ -43,6 +48,7 @@ class LocalExecutor:
     """Runs a ticket when it is polled, and reports its progress together with its end, but to `live`, which hears of it at once."""
 
     dashboard = ""
+    notes = ()
     live: Callable[[JobEvent], object] | None = None
 
     def __init__(self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None):

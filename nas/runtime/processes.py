@@ -14,11 +14,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
+from nas.core.accelerators import idle_gpus, training_backend
+from nas.core.settings import check_ranges
 from nas.data import Dataset
 from nas.evaluators import Evaluator
 from nas.records import JSON, Job, Outcome
 from nas.runtime.base import JobEvent, objects_refused
-from nas.runtime.memory import bytes_of_each, check_memory
+from nas.runtime.memory import GIB, bytes_of_each, check_memory
+from nas.runtime.placement import Placement, placed
 from nas.runtime.pool import Member, Pool
 from nas.runtime.spec import WorkerSpec
 
@@ -27,14 +30,18 @@ from nas.runtime.spec import WorkerSpec
 class ProcessesSettings:
     """`executor=processes`.
 
-    workers: how many processes; None is one for every `search.threads` cores.
+    workers: how many processes; None is one for every accelerator, or for every `search.threads` cores where there is none. More than
+    there are GPUs share them.
+    gpus: accelerators of a worker, which share each batch of a training.
     memory_gib: what a trial may take, in GiB; None is an equal part of the machine's or container's memory.
     """
 
     workers: int | None = None
+    gpus: int = 1
     memory_gib: float | None = None
 
     def __post_init__(self) -> None:
+        check_ranges(self, gpus=(1, 64))
         if self.workers is not None and not 1 <= self.workers <= 1024:
             raise ValueError(f"workers: expected 1 to 1024, got {self.workers}")
         check_memory(self.memory_gib)
@@ -56,15 +63,21 @@ class ProcessesSettings:
         if evaluator is not None or (dataset is not None and not spec.settings.get("dataset")):
             raise objects_refused("processes")
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        workers = self.workers or max(1, cores // spec.threads)
-        limited = spec.with_memory(self.memory_gib) if self.memory_gib else replace(spec, memory_bytes=bytes_of_each(workers))
-        return ProcessExecutor(limited, workers)
+        placement = placed(training_backend(), self.workers, self.gpus, cores, spec.threads)
+        memory = int((self.memory_gib or 0) * GIB) or bytes_of_each(placement.workers)
+        return ProcessExecutor(replace(spec, memory_bytes=memory, devices=self.gpus), placement)
+
+    @property
+    def devices(self) -> int:
+        """See `ExecutorSettings.devices`."""
+        return self.gpus
 
 
 @dataclass(kw_only=True)
 class _Child(Member):
-    """One worker process."""
+    """One worker process, in a slot of the placement."""
 
+    slot: int
     process: subprocess.Popen[bytes]
     stdin: IO[bytes]
     stdout: IO[bytes]
@@ -76,14 +89,21 @@ class ProcessExecutor(Pool[_Child]):
 
     dashboard = ""
 
-    def __init__(self, spec: WorkerSpec, workers: int):
+    def __init__(self, spec: WorkerSpec, placement: Placement):
         super().__init__()
-        self._spec, self._workers = spec, workers
+        self._spec, self._placement = spec, placement
         self._selector = selectors.DefaultSelector()
         self._log = Path(spec.storage, "log.txt") if spec.storage else Path(os.devnull)
 
     def capacity(self) -> int:
-        return self._workers
+        return self._placement.workers
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Executor.notes`."""
+        idle = idle_gpus() if self._placement.backend == "cpu" else 0
+        unused = f"{idle} GPU{'s' if idle > 1 else ''} of this machine not used: JAX here has no support for them; install jax[cuda13]"
+        return (self._placement.line, *([unused] if idle else []))
 
     def poll(self, timeout_s: float) -> Sequence[JobEvent]:
         self._feed()
@@ -99,25 +119,26 @@ class ProcessExecutor(Pool[_Child]):
 
     def _free(self) -> _Child | None:
         idle = next((child for child in self._members if child.ticket is None), None)
-        return idle or (self._start() if len(self._members) < self._workers else None)
+        return idle or (self._start() if len(self._members) < self._placement.workers else None)
 
     def _give(self, member: _Child, jobs: Sequence[Job]) -> None:
         self._send(member, [job.to_dict() for job in jobs])
 
     def _start(self) -> _Child:
+        slot = min(set(range(self._placement.workers)) - {child.slot for child in self._members})
         log = open(self._log, "ab")  # noqa: SIM115  the child keeps it
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "nas.runtime"],  # -P: the working folder is no place for modules
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env={**os.environ, **self._spec.environment()},
+            env={**os.environ, **self._spec.environment(), **self._placement.environment(slot)},
             start_new_session=True,
         )
         log.close()
         assert process.stdin is not None
         assert process.stdout is not None
-        child = _Child(name=str(process.pid), process=process, stdin=process.stdin, stdout=process.stdout)
+        child = _Child(name=str(process.pid), slot=slot, process=process, stdin=process.stdin, stdout=process.stdout)
         os.set_blocking(child.stdout.fileno(), False)
         self._selector.register(child.stdout, selectors.EVENT_READ, child)
         self._members.append(child)

@@ -10,7 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from nas.data import Dataset
@@ -111,8 +111,13 @@ class RayExecutor(Pool[_Actor]):
         """Address of Ray's own pages; empty without them."""
         return self._cluster.dashboard
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """See `Executor.notes`."""
+        return self._cluster.settings.notes(list(self._cluster.alive().values()), self.capacity())
+
     def _make_class(self) -> Actor:
-        environment = {**self._spec.environment(), **self._cluster.environment(self._spec.platform)}
+        environment = {**self._spec.environment(), **self._cluster.settings.environment(self._spec.platform)}
         options = {
             **self._cluster.need, "max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {"work": 1, "talk": 1},
             "runtime_env": {"env_vars": environment},
@@ -287,4 +292,4 @@ class RaySettings(ClusterSettings):
         """See `ExecutorSettings.start`. A dataset is shipped to nodes once; evaluator objects are refused."""
         if evaluator is not None:
             raise objects_refused("ray")
-        return RayExecutor(spec.with_memory(self.memory_gib), self, dataset)
+        return RayExecutor(replace(spec.with_memory(self.memory_gib), devices=self.devices), self, dataset)

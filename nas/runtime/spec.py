@@ -21,6 +21,7 @@ class WorkerSpec:
     threads: CPU threads of XLA in a worker process.
     platform: value of `JAX_PLATFORMS` in worker processes; empty lets JAX choose.
     memory_bytes: what a worker may take; 0 is no limit.
+    devices: accelerators that share each batch of a training.
     """
 
     settings: Mapping[str, JSON]
@@ -31,6 +32,7 @@ class WorkerSpec:
     threads: int = 1
     platform: str = ""
     memory_bytes: int = 0
+    devices: int = 1
 
     def with_memory(self, gib: float | None) -> WorkerSpec:
         """A copy with a limit of `gib` GiB; None is no limit."""

@@ -28,6 +28,7 @@ from nas.evaluators.base import failed, guarded
 from nas.records import JSON, UNPREPARED, DiskFullError, Job, Outcome, Report
 from nas.runtime.machines import training_machine
 from nas.runtime.memory import resident_bytes, run_within
+from nas.runtime.placement import EXPECTED
 from nas.runtime.spec import WorkerSpec
 from nas.space import Space
 
@@ -55,7 +56,7 @@ class Worker:
         self._settled = 0
         load_plugins(spec.plugins, spec.path)
         self._context = Context(
-            spec.settings, Path(spec.storage), f"{socket.gethostname()}/{os.getpid()}", spec.space, dataset
+            spec.settings, Path(spec.storage), f"{socket.gethostname()}/{os.getpid()}", spec.space, dataset, spec.devices
         )
 
     def run_within(self, jobs: Sequence[Job], report: Report) -> tuple[list[Outcome], bool]:
@@ -172,9 +173,13 @@ def _said(error: Exception, outcome: Outcome) -> str:
 
 
 def _start_jax() -> None:
-    """Raises ValueError where JAX cannot start the platform that the user named."""
+    """Raises ValueError where JAX cannot start the platform that the user named, or that the worker was started for."""
     if fault := platform_fault():
         raise ValueError(fault)
+    expected = os.environ.get(EXPECTED)
+    if expected and (found := sys.modules["jax"].default_backend()) != expected:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES") or os.environ.get("TPU_VISIBLE_CHIPS") or "any"
+        raise ValueError(f"a worker for the {expected} (device {visible}) got the {found} from JAX; see the log for what JAX says")
     use_compile_cache()
 
 

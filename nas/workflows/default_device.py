@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from nas.core.process import training_backend
+from nas.core.accelerators import training_backend
 from nas.journal import Journal
 from nas.records import JSON
 from nas.workflows.defaults import device_settings
@@ -52,7 +52,7 @@ def resolved(devices: Mapping[str, JSON], folder: Path | None = None) -> tuple[M
         return devices, ""
     if kept := _kept(folder):
         return kept, ""
-    backend = training_backend()
+    backend = training_backend().name
     name = ON_CPU if backend == "cpu" else ELSEWHERE
     others = {key: settings for key, settings in devices.items() if settings.get("name") != AUTO}
     line = "" if backend == "cpu" else (

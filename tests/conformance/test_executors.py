@@ -137,6 +137,7 @@ def test_losses_are_bounded_and_nodes_are_seldom_the_candidates_fault(cause: Any
     class Cursed:
         submitted = 0
         dashboard = ""
+        notes = ()
 
         def capacity(self) -> int:
             return 1

@@ -38,6 +38,7 @@ class Formula:
     """
 
     dashboard = ""
+    notes = ()
 
     def __init__(self, folder: Path, left: int = 10**6, final: Mapping[str, float] | None = None, failing: int | None = None):
         self.failing = failing

@@ -26,6 +26,7 @@ class Shuffled:
     """Ends jobs in an order of its own, as `make` says; loses some of them; raises Killed after `polls`."""
 
     dashboard = ""
+    notes = ()
 
     def __init__(
         self, seed: int, workers: int, lose: float = 0.0, polls: int | None = None, make: Callable[[Job], Outcome] | None = None

@@ -12,7 +12,8 @@ import pytest
 import nas
 from fake_bench import FakeBench
 from nas.cli.hydra_door import named_devices
-from nas.core import process
+from nas.core import accelerators
+from nas.core.accelerators import Backend
 from nas.journal import Journal
 from nas.latency import Host, OnnxRuntime
 from nas.workflows import default_device
@@ -27,7 +28,7 @@ AUTO = {"auto": {"name": "auto"}}
 def test_the_default_is_what_jax_trains_on(
     monkeypatch: pytest.MonkeyPatch, command: str, given: dict[str, Any], backend: str, name: str
 ) -> None:
-    monkeypatch.setattr(default_device, "training_backend", lambda: backend)
+    monkeypatch.setattr(default_device, "training_backend", lambda: Backend(backend))
     devices = compose(command, given)["device"]
     assert devices == AUTO
     found, line = resolved(devices)
@@ -36,14 +37,14 @@ def test_the_default_is_what_jax_trains_on(
 
 
 def test_what_was_named_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(default_device, "training_backend", lambda: "gpu")
+    monkeypatch.setattr(default_device, "training_backend", lambda: Backend("gpu"))
     named = compose("search", {"device": ["onnxruntime", "litert"]})["device"]
     assert resolved(named) == (named, "")
     assert list(resolved(AUTO | {"litert": {"name": "litert"}})[0]) == ["host", "litert"]
 
 
 def test_a_run_keeps_the_device_that_it_began_with(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(default_device, "training_backend", lambda: "gpu")
+    monkeypatch.setattr(default_device, "training_backend", lambda: Backend("gpu"))
     began = {"onnxruntime": {"name": "onnxruntime", "rounds": 3}}
     Journal.create(tmp_path / "journal.sqlite", {"identity": {"device": began}}).close()
     assert resolved(AUTO, tmp_path) == (began, "")
@@ -51,7 +52,7 @@ def test_a_run_keeps_the_device_that_it_began_with(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_search_measures_on_it_says_so_and_records_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(default_device, "training_backend", lambda: "gpu")
+    monkeypatch.setattr(default_device, "training_backend", lambda: Backend("gpu"))
     monkeypatch.setattr(Host, "bench", lambda self: FakeBench())
     monkeypatch.setattr(Host, "info", lambda self: {"device": "host"})
     monkeypatch.setattr(OnnxRuntime, "bench", lambda self: pytest.fail("measured on the CPU"))
@@ -71,25 +72,26 @@ def test_a_search_measures_on_it_says_so_and_records_it(monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     "platforms, plugins, printed, expected",
     [
-        ("cpu", True, "gpu", "cpu"),
-        ("cuda,cpu", False, "cpu", "gpu"),
-        ("tpu", False, "cpu", "tpu"),
-        ("", False, "gpu", "cpu"),  # no plugin of JAX, so no question
-        ("", True, "gpu", "gpu"),
-        ("", True, None, "cpu"),  # the process could not tell: this one, whose JAX the tests keep on the CPU, is asked
+        ("cpu", True, "gpu 2", Backend("cpu")),
+        ("cuda,cpu", False, "gpu 4", Backend("gpu", 4)),
+        ("tpu", False, "tpu 8", Backend("tpu", 8)),
+        ("", False, "gpu 2", Backend("cpu")),  # no plugin of JAX, so no question
+        ("", True, "gpu 2", Backend("gpu", 2)),
+        ("", True, "cpu 8", Backend("cpu")),
+        ("", True, None, Backend("cpu")),  # the process could not tell: this one, whose JAX the tests keep on the CPU, is asked
     ],
 )
 def test_the_backend_is_asked_of_another_process(
-    monkeypatch: pytest.MonkeyPatch, platforms: str, plugins: bool, printed: str | None, expected: str
+    monkeypatch: pytest.MonkeyPatch, platforms: str, plugins: bool, printed: str | None, expected: Backend
 ) -> None:
     def run(args: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         assert args[0] == sys.executable
         return subprocess.CompletedProcess(args, printed is None, f"noise\n{printed or ''}\n", "")
 
     monkeypatch.setenv("NAS_WORKER_PLATFORMS", platforms)
-    monkeypatch.setattr(process, "_accelerator_plugins", lambda: plugins)
+    monkeypatch.setattr(accelerators, "_accelerator_plugins", lambda: plugins)
     monkeypatch.setattr(subprocess, "run", run)
-    assert process.training_backend() == expected
+    assert accelerators.training_backend() == expected
 
 
 @pytest.mark.parametrize(

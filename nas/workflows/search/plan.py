@@ -115,6 +115,7 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     evaluator.capabilities.check_task(task)
     check_recipe(task, recipe, taught=evaluator.teaches or settings.finetune_distill)
     evaluator.capabilities.check_recipe(recipe, command.evaluator.get("name"))
+    evaluator.capabilities.check_devices(make_executor_settings(command.executor).devices, command.evaluator.get("name"))
     space = space.with_divisor(command.divisor) if command.divisor else space
     needs_dataset = evaluator.capabilities.needs_dataset
     if not custom.dataset and needs_dataset:

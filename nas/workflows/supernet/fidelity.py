@@ -12,7 +12,7 @@ from nas.arch.blocks import arch_id
 from nas.core.text import aligned
 from nas.cost import cost
 from nas.evaluators.preparation import with_prepared
-from nas.evaluators.supernet import ALONE, INHERITED
+from nas.evaluators.supernet_worker import ALONE, INHERITED
 from nas.journal import Journal
 from nas.records import JSON, Job, Trial
 from nas.report.panel import duration

@@ -67,14 +67,13 @@ class SupernetCommand:
     fidelity_table: str | None = None
     seed: int = 0
     threads: int | None = None
-    devices: int = 1
     timeout_s: float | None = 3600
     run: str | None = None
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_ranges(
-            self, seed=(0, 2**31 - 1), resolution=(1, 8192), divisor=(1, 256), threads=(1, 1024), devices=(1, 4096), fidelity=(0, 10**4),
+            self, seed=(0, 2**31 - 1), resolution=(1, 8192), divisor=(1, 256), threads=(1, 1024), fidelity=(0, 10**4),
             fidelity_epochs=(1, 10**6), fidelity_seeds=(1, 100),
         )  # fmt: skip
         if self.fidelity_table is not None:
@@ -87,7 +86,7 @@ class SupernetCommand:
     @property
     def evaluator(self) -> dict[str, JSON]:
         """The settings of the evaluator that trains and scores."""
-        keys = ("start", "strategy", "cost", "calibration_images", "validation_images", "batch", "devices")
+        keys = ("start", "strategy", "cost", "calibration_images", "validation_images", "batch")
         return with_paths({"name": "supernet", **{key: getattr(self, key) for key in keys}})
 
 
@@ -188,8 +187,6 @@ def _planned(command: SupernetCommand, custom: Custom) -> _Plan:
     use_plugins(command.plugins)
     make_executor_settings(command.executor)
     custom.check_executor(command.executor)
-    if command.devices > 1 and command.executor.get("name") == "processes":
-        raise ValueError(f"devices: a worker of executor=processes has one, got {command.devices}; take executor=local or ray")
     recipe, evaluator = build(Recipe, command.recipe, "recipe"), _evaluator(command)
     given = command.dataset if custom.dataset else with_paths(command.dataset)
     if custom.dataset is None:
