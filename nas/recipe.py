@@ -134,7 +134,7 @@ class Recipe:
             which a short training would leave them. Those of trained weights keep their momentum.
         fixed_norms: Whether batch norms compute by the statistics that they start with, in training too, and keep them; for
             trained weights. Their scales and offsets are trained.
-        dtype: What layers compute in.
+        dtype: What layers compute in; auto: bfloat16 on accelerators, float32 on a CPU. Weights, statistics and outputs are float32.
         validate_every: Epochs between validations on the way; 0: at the end alone.
         patience: Validations without a better result after which a training ends with the weights of the best one; 0: it
             runs to its end and keeps the last weights.
@@ -182,7 +182,7 @@ class Recipe:
     ema: float = 0.0
     norm_warmup: bool = True
     fixed_norms: bool = False
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     validate_every: int = 0
     patience: int = 0
     accumulate: int = 1

@@ -16,6 +16,7 @@ from nas.supernet.programs import Programs
 from nas.supernet.scoring import Scorer, Scoring
 from nas.supernet.weights import SharedWeights
 from nas.tasks import task_of
+from nas.train.precision import with_dtype
 
 
 def child_of(where: str | Path, arch: Arch, dataset: Dataset, scoring: Scoring | None = None) -> HostVariables:
@@ -39,7 +40,7 @@ def child_of(where: str | Path, arch: Arch, dataset: Dataset, scoring: Scoring |
     if dataset.channels != found.data.channels:
         raise ValueError(f"{found.path}: is for {found.data.channels} channels, {dataset.name} has {dataset.channels}")
     weights = _weights(found, space)
-    recipe = build(Recipe, found.record["recipe"], "recipe")
+    recipe = with_dtype(build(Recipe, found.record["recipe"], "recipe"))
     scorer = Scorer(weights.paths, Programs(), dataset, recipe, task_of(space), scoring or Scoring())
     return {"params": weights.params_of(genome), "stats": scorer.stats_of(weights.slots, genome)}
 

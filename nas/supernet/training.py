@@ -34,6 +34,7 @@ from nas.train.distill import feature_shape
 from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import Layout, Tree
 from nas.train.parallel import ALONE, DeviceMesh
+from nas.train.precision import with_dtype
 from nas.train.score import Score
 from nas.train.state import State, Step
 from nas.train.trainer import Program
@@ -105,7 +106,7 @@ class Supernet:
         masked: bool | None = None,
         matrices: bool = False,
     ):
-        self.space, self.dataset, self.recipe = space, dataset, recipe
+        self.space, self.dataset, self.recipe = space, dataset, with_dtype(recipe)
         arch = space.decode(space.canonical([0] * len(space.genes)))
         self.task = task or task_of(arch)
         check_fit(self.task, arch, dataset)

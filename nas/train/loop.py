@@ -29,6 +29,7 @@ from nas.train.distill import Teacher, check_features
 from nas.train.features import features_of
 from nas.train.optim import Layout
 from nas.train.parallel import ALONE, DeviceMesh
+from nas.train.precision import with_dtype
 from nas.train.state import State, Step
 from nas.train.trainer import LOSS, Program, Trainer
 from nas.train.transfer import transfer_of
@@ -94,7 +95,7 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite, ValueError
     where the architecture's, or the teacher's, channels or classes are not the dataset's, and for parts that cannot be frozen.
     """
-    task = task or task_of(arch)
+    task, recipe = task or task_of(arch), with_dtype(recipe)
     check_fit(task, arch, dataset)
     check_recipe(task, recipe, taught=teacher is not None)
     task = task.weighed(recipe, dataset)

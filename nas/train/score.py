@@ -20,6 +20,7 @@ from nas.nn.ops import Array
 from nas.nn.weights import AnyArray, Variables
 from nas.tasks import MetricState, Task
 from nas.train.optim import Tree
+from nas.train.precision import dtype_of
 from nas.train.resident import resident
 
 # (weights, images, targets, which of them are valid) -> `Task.reduce` of the outputs
@@ -57,7 +58,7 @@ def evaluate(graph: Graph, variables: Variables, split: Split, dataset: Dataset,
         split: The images, (n, h, w, c) uint8, and their targets.
         dataset: Gives the normalization.
         batch: Images at a time.
-        dtype: What layers compute in.
+        dtype: What layers compute in; auto: as a recipe has it.
         task: What is scored.
 
     Returns:
@@ -75,7 +76,7 @@ def evaluate(graph: Graph, variables: Variables, split: Split, dataset: Dataset,
         >>> sorted(evaluate(graph, init(graph, seed=0), digits.valid, digits, task=task_of(arch)))
         ['accuracy', 'balanced_accuracy', 'loss']
     """
-    rows = min(batch, len(split))
+    rows, dtype = min(batch, len(split)), dtype_of(dtype)
     return run_score(
         compile_score(graph, variables, dataset, rows, dtype, task), variables, split, rows, task
     ).compute()

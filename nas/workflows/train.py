@@ -212,6 +212,7 @@ def _record(
 ) -> dict[str, JSON]:  # fmt: skip
     """What result.json holds: the scores, and what the training was made with."""
     from nas.train import agreement, evaluate
+    from nas.train.precision import dtype_of
 
     variables, graph, counted = {"params": result.params, "stats": result.stats}, lower(arch), cost(arch)
     test = evaluate(graph, variables, dataset.test, dataset, recipe.batch, recipe.dtype, task=task_of(arch))
@@ -219,6 +220,7 @@ def _record(
         "arch": arch.name, "valid": dict(result.metrics), "test": dict(test), "params": counted.params, "macs": counted.macs,
         "compile_s": result.compile_s, "train_s": result.train_s, **{k: v for k, v in settings.items() if k != "arch"},
         "agreement": agreement(teacher, graph, variables, dataset.test, dataset, recipe.batch) if teacher else None,
+        "dtype": dtype_of(recipe.dtype),
         "epoch": result.epoch, "curve": list(result.curve), **record_of(dataset).plain(), "versions": versions(),
     }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Data parallel training: on two simulated devices the losses are those of one."""
+"""Data parallel training: on simulated devices the losses are those of one, and nothing of the batch travels but sums."""
 
 import json
 import os
@@ -15,27 +15,46 @@ sys.path.insert(0, {tests!r})
 import jax
 from small_training import RECIPE, SMALL, dataset
 from nas.train import DeviceMesh, fit
-assert len(jax.local_devices()) == 2
+from nas.arch.blocks import lower
+from nas.nn.network import init
+from nas.tasks import task_of
+from nas.train.optim import Layout
+from nas.train.trainer import Trainer
+assert len(jax.local_devices()) == 8
 recipe = dataclasses.replace(RECIPE, epochs=2, lr=0.05)
-print(json.dumps([[e["train_loss"] for e in fit(SMALL, dataset(), recipe, 0, mesh=DeviceMesh(n)).curve] for n in (1, 2)]))
+print(json.dumps([[e["train_loss"] for e in fit(SMALL, dataset(), recipe, 0, mesh=DeviceMesh(n)).curve] for n in (1, 8)]))
 try:
-    fit(SMALL, dataset(), recipe, 0, mesh=DeviceMesh(3))
+    fit(SMALL, dataset(), recipe, 0, mesh=DeviceMesh(9))
 except ValueError as error:
     print(json.dumps(str(error)))
+graph, recipe = lower(SMALL), dataclasses.replace(recipe, dtype="float32")
+start = init(graph, 0)
+layouts = Layout.of(start["params"]), Layout.of(start["stats"])
+trainer = Trainer(graph, dataset(), recipe, 0, task_of(SMALL), *layouts, mesh=DeviceMesh(8))
+update = trainer.optimizer(trainer.transfer.phases[0])
+step = jax.jit(trainer.feed.wrap(trainer.step(update)), donate_argnums=0, out_shardings=trainer.mesh.everywhere())
+text = step.lower(trainer.start(start, update), *trainer.feed.shapes()).compile().as_text()
+print(json.dumps([line.strip().split(", channel_id")[0] for line in text.splitlines() if " all-" in line or "collective" in line]))
+norms = sum(node.op == "norm" for node in graph.nodes)
+print(json.dumps([norms, len(jax.tree.leaves(start["params"])), "callback" in text]))
 """
 
 
-def test_two_devices_give_the_losses_of_one() -> None:
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+def test_eight_devices_give_the_losses_of_one_and_exchange_sums_alone() -> None:
+    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
     code = SCRIPT.format(tests=str(HELPERS))
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    losses, error = (json.loads(line) for line in done.stdout.splitlines())
+    losses, error, exchanged, (norms, params, callback) = (json.loads(line) for line in done.stdout.splitlines())
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[0][1] < losses[0][0]
-    assert error.startswith("devices: expected 3, this machine has 2")
+    assert error.startswith("devices: expected 9, this machine has 8")
+    assert all(" all-reduce(" in line for line in exchanged)  # no activation is gathered
+    arrays = sum(line.split(" all-reduce(")[0].split(" = ")[1].count("f32[") for line in exchanged)
+    assert arrays == 2 * norms + params + 1  # mean and variance of each norm, gradients, the loss
+    assert not callback
 
 
 SHARED = """

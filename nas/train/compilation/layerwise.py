@@ -35,6 +35,7 @@ from nas.train.checkpoint import Checkpoints
 from nas.train.compilation.segments import Segment, SegmentedGraph, SegmentLayouts, cut
 from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import Packed, Tree, mix, norm_decay, optimizer
+from nas.train.precision import with_dtype
 from nas.train.score import Score, batch_shapes, normalized, prepare, resized, valid_shape
 from nas.train.state import State, Step
 from nas.train.trainer import Program, Trainer, averaged, memory_bytes
@@ -159,6 +160,7 @@ class Layerwise:
     def __init__(self, dataset: Dataset, recipe: Recipe, task: Task):
         check_recipe(task, recipe)
         refuse_transfer(recipe, "layer-wise compilation")
+        recipe = with_dtype(recipe)
         self._dataset, self._recipe, self._task = dataset, recipe, task.weighed(recipe, dataset)
         self._programs: OrderedDict[Hashable, Compiled] = OrderedDict()
         self.traces = 0

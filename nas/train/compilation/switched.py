@@ -39,6 +39,7 @@ from nas.train.compilation.switched_pieces import PARTS, Group, Piece, Step
 from nas.train.compilation.switched_plan import Choice, PositionPlan, SpacePlan, plan_space
 from nas.train.loop import Fit, Report, finish, silent
 from nas.train.optim import Packed, Tree, mix, norm_decay, optimizer
+from nas.train.precision import with_dtype
 from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape, whole_score, whole_split
 from nas.train.state import State
 from nas.train.trainer import Program, Trainer, averaged, memory_bytes
@@ -196,6 +197,7 @@ def compile_space(
     task = task or task_of(arch)
     check_fit(task, arch, dataset)
     check_recipe(task, recipe)
+    recipe = with_dtype(recipe)
     refuse_transfer(recipe, "the program of a space")
     task = task.weighed(recipe, dataset)
     check_own(task, arch, recipe, "switched")
