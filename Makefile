@@ -7,10 +7,11 @@ JOBS ?= 2
 BIN := .venv/bin
 STAMP := .venv/installed
 DOCS_STAMP := .venv/installed-docs
+TPU := .venv-tpu
 UV := $(shell uv pip install --help 2>/dev/null | grep -q -e --group && echo yes)
 
 .DEFAULT_GOAL := help
-.PHONY: help install search test test-all parity browser docs lint clean
+.PHONY: help install search test test-all parity browser tpu docs lint clean
 
 help:
 	@echo "make search [ARGS='space=mnasnet trials=64']   search on real images; the results land in runs/"
@@ -18,6 +19,7 @@ help:
 	@echo "make test-all                                  these and tests/nightly, with random seeds for the properties"
 	@echo "make parity [TEST_ARGS='-k xception']          networks against Keras' own, and torchvision's and timm's where installed"
 	@echo "make browser [ARGS=runs/default/report.html]   the report in headless Chromium, which must be on the PATH"
+	@echo "make tpu                                       programs compiled for a TPU that need not be there, in an environment of its own"
 	@echo "make docs                                      the documentation: docs/_build/html/index.html"
 	@echo "make lint                                      linter and type checker alone"
 	@echo "make install                                   create .venv, which every target above does when needed"
@@ -52,6 +54,10 @@ parity: $(STAMP)
 browser: $(STAMP)
 	$(BIN)/python tests/browser/check_report.py $(ARGS)
 
+# libtpu holds the compiler; it is 200 MB to download.
+tpu: $(TPU)/installed
+	$(TPU)/bin/python benchmarks/tpu.py $(ARGS)
+
 docs: $(DOCS_STAMP)
 	$(BIN)/python -m sphinx -W --keep-going -q -n -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
@@ -61,7 +67,7 @@ lint: $(STAMP)
 	$(BIN)/python -m pyright
 
 clean:
-	rm -rf .venv build dist docs/_build docs/reference/api .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv $(TPU) build dist docs/_build docs/reference/api .pytest_cache .ruff_cache .hypothesis
 	find nas conf search_spaces tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp is written last and holds the folder's path: an interrupted or moved installation is finished by the next make.
@@ -80,6 +86,11 @@ $(STAMP): pyproject.toml
 $(DOCS_STAMP): $(STAMP)
 	@uv pip install --quiet --python $(BIN)/python --group docs
 	@echo '$(CURDIR)' > $@
+
+$(TPU)/installed: $(STAMP)
+	@$(BIN)/python -m venv --clear --without-pip $(TPU)
+	@uv pip install --quiet --python $(TPU)/bin/python --editable . 'jax[tpu]'
+	@echo '$(CURDIR)' > $@
 else
 # Debian's python3 may come without ensurepip: then the machine's own pip puts a pip into the bare environment.
 $(STAMP): pyproject.toml
@@ -96,5 +107,10 @@ $(STAMP): pyproject.toml
 
 $(DOCS_STAMP): $(STAMP)
 	@$(BIN)/python -m pip --disable-pip-version-check -qq install --group docs
+	@echo '$(CURDIR)' > $@
+
+$(TPU)/installed: $(STAMP)
+	@$(BIN)/python -m venv --clear --without-pip $(TPU)
+	@$(BIN)/python -m pip --python $(TPU)/bin/python --disable-pip-version-check -qq install --editable . 'jax[tpu]'
 	@echo '$(CURDIR)' > $@
 endif

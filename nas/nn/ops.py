@@ -84,9 +84,8 @@ def _gaps(size: int, count: int, stride: int) -> tuple[int, int]:
 def _depthwise(implementation: Implementation, x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
     if implementation in ("slices", "native"):
         return (_native_depthwise if _native(implementation, x) else slices.depthwise)(x, kernel, stride, pad)
-    forward, backward = (native.forward, _native_backward) if _native(implementation, x) else (slices.sum_of_taps, slices.backward)
-    if implementation == "portable":
-        backward = partial(slices.backward, whole=True)
+    portable = slices.sum_of_taps, partial(slices.backward, whole=implementation == "portable")
+    forward, backward = (native.forward, _native_backward) if _native(implementation, x) else portable
     cpu = partial(forward, stride=stride, pad=pad), partial(backward, stride, pad)
     return _chosen(implementation, cpu, depthwise_left_to_xla(stride, pad, x.shape[3]), x, kernel)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -175,7 +175,22 @@ class Supernet:
         if strategy.needs_start and start is None:
             raise ValueError(NO_START)
         began = time.perf_counter()
+        trainer, state = self._ready(strategy, seed, scoring, start, checkpoint, mesh)
         costs = functools.cache(cost or (lambda genome: float(self.candidates.macs([genome])[0])))
+        plan = self._whole(strategy, whole or mesh.size > 1 or None)
+        if plan:
+            trainer, state = trainer.dispatching(dispatch), mesh.replicated(state)
+            step: Step = WholeStepper(plan, trainer, self.candidates, strategy, costs)
+        else:
+            step = Stepper(trainer, self.candidates, strategy, costs)
+        score = cast("Score", None)  # the trainer scores by itself
+        return finish(trainer, Program(step, score, time.perf_counter() - began, None), state, report)
+
+    def _ready(
+        self, strategy: Strategy, seed: int, scoring: Scoring, start: SharedWeights | None = None,
+        checkpoint: Checkpoints | None = None, mesh: DeviceMesh = ALONE,
+    ) -> tuple[SupernetTrainer, State]:  # fmt: skip
+        """What a training runs with, and the state that it begins with."""
         slots = (start or SharedWeights.initial(self.paths, seed, strategy.zero_gamma)).slots
         trainer = SupernetTrainer(
             lower(self._arch), self.dataset, self.recipe, seed, self.task, Layout(()), Layout(()), checkpoint, mesh,
@@ -186,15 +201,17 @@ class Supernet:
             trainer = replace(trainer, about={**trainer.about, "steps": trainer.horizon})
         key = jax.random.key(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
         owns = {slot: begun(self.recipe, params) for slot, params in slots.items()}
-        state = _state(owns, self._kept(strategy, slots), bool(self.recipe.ema), key)
-        plan = self._whole(strategy, whole or mesh.size > 1 or None)
-        if plan:
-            trainer, state = trainer.dispatching(dispatch), mesh.replicated(state)
-            step: Step = WholeStepper(plan, trainer, self.candidates, strategy, costs)
-        else:
-            step = Stepper(trainer, self.candidates, strategy, costs)
-        score = cast("Score", None)  # the trainer scores by itself
-        return finish(trainer, Program(step, score, time.perf_counter() - began, None), state, report)
+        return trainer, _state(owns, self._kept(strategy, slots), bool(self.recipe.ema), key)
+
+    def whole_step(self, strategy: Strategy, seed: int) -> tuple[Callable[..., tuple[State, Array]], Sequence[object]]:
+        """(the step of the whole space as a function, arrays of the shapes that it takes), to be compiled for any device.
+
+        Raises ValueError where one program cannot hold the space.
+        """
+        plan = self._whole(strategy, True)
+        assert plan is not None
+        trainer, state = self._ready(strategy, seed, Scoring())
+        return WholeStepper(plan, trainer, self.candidates, strategy, lambda genome: 0.0).traced(state)
 
     def _whole(self, strategy: Strategy, asked: bool | None) -> WholePlan | None:
         """The space as one program, where that is asked for or suits the device, and can be."""

@@ -261,5 +261,10 @@ class WholeStepper:
         args = state, *feed.shapes(), np.int32(first), rows
         return trainer.scorer.programs.get(key, lambda: (feed.wrap(self._step), args), (0,), trainer.mesh.everywhere())
 
+    def traced(self, state: State) -> tuple[Callable[..., tuple[State, Array]], Sequence[object]]:
+        """(what one dispatch runs, arrays of the shapes that it takes)."""
+        rows = self._plan.rows([self._genomes(i) for i in range(self._steps)])
+        return self._trainer.feed.wrap(self._step), (state, *self._trainer.feed.shapes(), np.int32(0), rows)
+
     def _genomes(self, step: int) -> Sequence[Genome]:
         return self._strategy.genomes(self._trainer.context(self._among, step, self._cost))
