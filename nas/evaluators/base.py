@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -174,6 +174,15 @@ class Evaluator(Protocol):
     """Turns jobs into outcomes, in order; at most as many at a time as the capabilities of its settings state."""
 
     def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]: ...
+
+
+@runtime_checkable
+class CompilesAhead(Protocol):
+    """An evaluator that can compile for a job while it runs another one."""
+
+    def ahead(self, job: Job) -> None:
+        """Begins to compile in a thread, and returns at once. Called from another thread than the evaluator's."""
+        ...
 
 
 class EvaluatorSettings(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from nas.tasks import fit_arch, task_of
 if TYPE_CHECKING:
     from nas.convert.surgeon import Seen
     from nas.train import Checkpoints, Teacher
+    from nas.train.ahead import Ahead
 
 
 @dataclass(frozen=True)
@@ -49,10 +51,23 @@ class ScratchEvaluator:
         self._settings, self._context = settings, context
         self._recipe = build(Recipe, context.settings["recipe"], "recipe")
         self._known: dict[tuple[str, str], dict[str, Seen]] = {}
+        self._ahead: Ahead | None = None
 
     def __call__(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         work = {"train": self._train, "test": self._test, "score": self._score, "inspect": self._inspect}
         return [guarded(job, self._context.worker, lambda job=job: work[job.kind](job, report)) for job in jobs]
+
+    def ahead(self, job: Job) -> None:
+        """Begins to compile the training of a job, in a thread; nothing for one that starts from other values or has a teacher."""
+        from nas.train.ahead import Ahead
+        from nas.train.loop import compile_ahead
+        from nas.train.parallel import DeviceMesh
+
+        if job.kind != "train" or {"parent", "teacher"} & job.data.keys():
+            return
+        self._ahead = self._ahead or Ahead()
+        with contextlib.suppress(ValueError):  # the training itself says what is wrong
+            compile_ahead(self._ahead, *self._task(job), DeviceMesh(self._context.devices))
 
     def _train(self, job: Job, report: Report) -> Outcome:
         fit = self._fit(job, report)
@@ -63,7 +78,7 @@ class ScratchEvaluator:
         if not ((training := Training.of(job.data)) and training.more):
             self._checkpoints(job).clear()
         return Outcome(
-            job.number, "ok", metrics=fit.metrics, compile_s=fit.compile_s, train_s=fit.train_s,
+            job.number, "ok", metrics=fit.metrics, compile_s=fit.compile_s, hidden_s=fit.hidden_s, train_s=fit.train_s,
             memory_bytes=fit.peak_memory_bytes, worker=self._context.worker,
         )  # fmt: skip
 
@@ -119,7 +134,7 @@ class ScratchEvaluator:
         variables = self._inherited(job, arch)
         return fit(arch, dataset, recipe, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
                    variables=variables, fresh=self._fresh(job, variables), teacher=self._teacher(job, dataset),
-                   mesh=DeviceMesh(self._context.devices))  # fmt: skip
+                   mesh=DeviceMesh(self._context.devices), ahead=self._ahead)  # fmt: skip
 
     def _teacher(self, job: Job, dataset: Dataset) -> Teacher | None:
         """The network that `job.data` names as `teacher`, by its arch and weights; it knows images as the job's network does."""

@@ -20,12 +20,13 @@ TABLES = {
     " attempts INTEGER NOT NULL)",
     Evaluation: "evaluation(trial INTEGER NOT NULL, fidelity INTEGER NOT NULL, seed INTEGER NOT NULL,"
     " metrics TEXT NOT NULL, compile_s REAL, train_s REAL, worker TEXT NOT NULL, outcome TEXT NOT NULL,"
-    " error TEXT NOT NULL, memory_bytes INTEGER, purpose TEXT NOT NULL, native INTEGER)",
+    " error TEXT NOT NULL, memory_bytes INTEGER, purpose TEXT NOT NULL, native INTEGER, hidden_s REAL)",
     Measurement: "measurement(arch_id TEXT NOT NULL, device TEXT NOT NULL, fingerprint TEXT NOT NULL, latency_ms REAL,"
     " median_ms REAL, p95_ms REAL, repeats INTEGER NOT NULL, info TEXT NOT NULL)",
     Event: "event(time REAL, kind TEXT NOT NULL, data TEXT NOT NULL)",
 }
-ADDED = {Evaluation: ("native", "INTEGER")}  # columns that a journal may lack, the last of their tables: nothing is known then
+# Columns that a journal may lack, the last of their tables: nothing is known then.
+ADDED = {Evaluation: {"native": "INTEGER", "hidden_s": "REAL"}}
 META = "meta(key TEXT PRIMARY KEY, value TEXT NOT NULL)"
 
 
@@ -39,16 +40,17 @@ def select(database: sqlite3.Connection, record: type[Record], rest: str, argume
 
 def _lacks(database: sqlite3.Connection, record: type, column: str) -> bool:
     """Whether a column was added since this journal was made."""
-    if column != ADDED.get(record, ("", ""))[0]:
+    if column not in ADDED.get(record, {}):
         return False
     return column not in {row[1] for row in database.execute(f"PRAGMA table_info({table(record)})")}
 
 
 def add_columns(database: sqlite3.Connection) -> None:
     """Brings a journal that was made before some columns were up to date."""
-    for record, (column, kind) in ADDED.items():
-        if _lacks(database, record, column):
-            database.execute(f"ALTER TABLE {table(record)} ADD COLUMN {column} {kind}")
+    for record, columns in ADDED.items():
+        for column, kind in columns.items():
+            if _lacks(database, record, column):
+                database.execute(f"ALTER TABLE {table(record)} ADD COLUMN {column} {kind}")
 
 
 def table(record: type) -> str:

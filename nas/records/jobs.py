@@ -98,7 +98,8 @@ def training_of(fidelities: Sequence[Fidelity], fidelity: int, root: int) -> dic
 class Outcome:
     """What became of a job: `outcome` is one of `nas.records.OUTCOMES`; times in seconds, `memory_bytes` the backend's peak.
 
-    `machine` is what a training depends on beside its settings: backend, versions, whether native kernels ran; empty for others.
+    Of `compile_s` nobody waited for `hidden_s`: another training ran meanwhile. `machine` is what a training depends on beside its
+    settings: backend, versions, whether native kernels ran; empty for others.
     """
 
     number: int
@@ -106,6 +107,7 @@ class Outcome:
     error: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict[str, float])
     compile_s: float = 0.0
+    hidden_s: float = 0.0
     train_s: float = 0.0
     memory_bytes: int | None = None
     worker: str = ""

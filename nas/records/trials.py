@@ -82,7 +82,8 @@ def trained(trial: Trial) -> bool:
 class Evaluation:
     """One training of a trial's architecture: times in seconds, `memory_bytes` the peak where the backend reports it.
 
-    `native`: whether it ran with native kernels; None where nothing was trained, or by the caller's own means.
+    Of `compile_s` nobody waited for `hidden_s`; None where it is not known. `native`: whether it ran with native kernels; None where
+    nothing was trained, or by the caller's own means.
     """
 
     trial: int
@@ -97,6 +98,7 @@ class Evaluation:
     memory_bytes: int | None = None
     purpose: Purpose = "search"
     native: bool | None = None
+    hidden_s: float | None = None
 
     @classmethod
     def of(cls, outcome: Outcome, trial: Trial, seed: int, purpose: Purpose = "search") -> Self:
@@ -111,4 +113,5 @@ class Evaluation:
         return cls(
             trial.number, trial.fidelity, seed, outcome.metrics, outcome.compile_s, outcome.train_s, outcome.worker,
             outcome.outcome, outcome.error, outcome.memory_bytes, purpose, outcome.machine.get("native kernels"),
+            outcome.hidden_s,
         )  # fmt: skip

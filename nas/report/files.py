@@ -231,6 +231,8 @@ def report_json(journal: Journal, scaled: Sequence[FrontRow] = ()) -> dict[str, 
         "versions": dict(summary.versions),
         "wall_s": summary.wall_s,
         "compile_s": summary.compile_s,
+        "hidden_s": summary.hidden_s,
+        "busy": summary.busy,
         "train_s": summary.train_s,
     }  # fmt: skip
     return _finite(out)

@@ -25,7 +25,8 @@ ENDS = ("finish", "interrupted", "failed", "killed")  # what stands at the end o
 class TrialRow:
     """One trial; `train_s` and `compile_s` sum its evaluations for the search, in seconds.
 
-    `native`: whether its last training ran with native kernels; None where that is not known or nothing was trained.
+    Of `compile_s` nobody waited for `hidden_s`. `native`: whether its last training ran with native kernels; None where that is not known
+    or nothing was trained.
     """
 
     number: int
@@ -39,6 +40,7 @@ class TrialRow:
     train_s: float = 0.0
     compile_s: float = 0.0
     native: bool | None = None
+    hidden_s: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,7 @@ class Summary:
     sessions: int
     started: float | None
     wall_s: float
+    workers: int
     wall_known: bool
     proxies: tuple[ProxyRow, ...] = ()
     fidelities: tuple[Mapping[str, JSON], ...] = ()
@@ -128,6 +131,16 @@ class Summary:
     def compile_s(self) -> float:
         """Seconds of all compilations, over all workers."""
         return sum(row.compile_s for row in self.trials)
+
+    @property
+    def hidden_s(self) -> float:
+        """Seconds of compilations that nobody waited for, as another training ran meanwhile."""
+        return sum(row.hidden_s for row in self.trials)
+
+    @property
+    def busy(self) -> float:
+        """The fraction of the workers' wall clock in which they trained; nan where it is not known how many there were."""
+        return min(self.train_s / (self.workers * self.wall_s), 1.0) if self.workers and self.wall_s else math.nan
 
     @property
     def train_s(self) -> float:
@@ -195,6 +208,7 @@ def summarize(journal: Journal) -> Summary:
         sessions=len(starts),
         started=min(starts, default=None),
         wall_s=wall,
+        workers=max((int(event.data.get("count", 0)) for event in events if event.kind == "workers"), default=0),
         wall_known=known,
         proxies=proxy_rows(trials, task),
         fidelities=tuple(journal.get("fidelities") or ()),
@@ -253,17 +267,18 @@ def _counts(trials: Sequence[Trial]) -> dict[str, int]:
 
 
 def _trial_rows(journal: Journal, trials: Sequence[Trial], objectives: Objectives) -> tuple[TrialRow, ...]:
-    train: defaultdict[int, float] = defaultdict(float)
-    compiled: defaultdict[int, float] = defaultdict(float)
+    train, compiled, hidden = (defaultdict[int, float](float) for _ in range(3))
     native: dict[int, bool | None] = {}
     for evaluation in journal.evaluations("search"):
         native[evaluation.trial] = evaluation.native
         train[evaluation.trial] += 0 if math.isnan(evaluation.train_s) else evaluation.train_s
         compiled[evaluation.trial] += 0 if math.isnan(evaluation.compile_s) else evaluation.compile_s
+        hidden[evaluation.trial] += evaluation.hidden_s or 0.0
     return tuple(
         TrialRow(
             t.number, t.arch_id, _state(t), t.error, t.metrics, reward_of(objectives, t.metrics) if t.ok else math.nan,
             t.fidelity, t.attempts, train[t.number], compiled[t.number], native.get(t.number),
+            hidden[t.number],
         )
         for t in trials
     )  # fmt: skip

@@ -22,6 +22,7 @@ class ClusterSettings:
     cpus, gpus, tpus, memory_gib: what one worker, and so one trial, takes; `cpus` None is the threads of a trial, `gpus` auto one GPU where
     a node has any when the cluster is joined.
     wait_s: seconds to wait for nodes that can hold a worker.
+    ahead: whether a worker compiles its next trial while it trains one; None: with TPUs.
     resource: a custom resource that the nodes of workers carry.
     """
 
@@ -31,6 +32,7 @@ class ClusterSettings:
     gpus: float | Literal["auto"] = 0
     tpus: int = 0
     memory_gib: float | None = None
+    ahead: bool | None = None
     wait_s: float = 60
     resource: str | None = None
 

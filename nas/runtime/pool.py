@@ -14,10 +14,14 @@ from nas.runtime.base import JobEvent
 
 @dataclass
 class Member:
-    """A worker and the ticket that it works on; `name` is shown to people, `given` counts its tickets so far."""
+    """A worker and the ticket that it works on; `name` is shown to people, `given` counts its tickets so far.
+
+    next: the ticket that it compiles for meanwhile.
+    """
 
     name: str = ""
     ticket: int | None = None
+    next: int | None = None
     jobs: Sequence[Job] = field(default_factory=tuple)
     given: int = 0
 
@@ -26,7 +30,12 @@ W = TypeVar("W", bound=Member)
 
 
 class Pool(ABC, Generic[W]):
-    """Hands queued tickets to free workers, in order; subclasses start, feed and end workers."""
+    """Hands queued tickets to free workers, in order; subclasses start, feed and end workers.
+
+    compiles_ahead: whether a busy worker hears which ticket comes next; it takes that one then, and no other worker does.
+    """
+
+    compiles_ahead = False
 
     def __init__(self) -> None:
         self._members: list[W] = []
@@ -42,6 +51,10 @@ class Pool(ABC, Generic[W]):
     @abstractmethod
     def _give(self, member: W, jobs: Sequence[Job]) -> None:
         """Sends jobs to a worker."""
+
+    def _hint(self, member: W, job: Job) -> None:
+        """Tells a busy worker which job it will have next."""
+        raise NotImplementedError
 
     @abstractmethod
     def _end(self, member: W) -> None:
@@ -69,10 +82,29 @@ class Pool(ABC, Generic[W]):
             if self._queue[0][0] in self._alone and member.given:
                 self._bury(member)
                 continue
-            member.ticket, member.jobs = self._queue.popleft()
+            member.ticket, member.jobs = self._queued(member)
             member.given += 1
             self._events.append(JobEvent(member.ticket, "started", worker=member.name, number=member.jobs[0].number))
             self._give(member, member.jobs)
+        if self.compiles_ahead:
+            self._look_ahead()
+
+    def _queued(self, member: W) -> tuple[int, Sequence[Job]]:
+        """Takes the ticket that a worker compiled for from the queue, or else the first that no other one did."""
+        own, member.next = member.next, None
+        others = {other.next for other in self._members if other.ticket is not None}
+        found = next((item for item in self._queue if item[0] == own), None)
+        found = found or next((item for item in self._queue if item[0] not in others), self._queue[0])
+        self._queue.remove(found)
+        return found
+
+    def _look_ahead(self) -> None:
+        """Gives each busy worker without one a ticket of the queue to compile for."""
+        taken = {member.next for member in self._members}
+        waiting = [item for item in self._queue if item[0] not in taken]
+        for member, (ticket, jobs) in zip([m for m in self._members if m.ticket is not None and m.next is None], waiting, strict=False):
+            member.next = ticket
+            self._hint(member, jobs[0])
 
     def _spent(self, member: W, ticket: int, outcomes: Sequence[Outcome]) -> list[JobEvent]:
         """The end of a worker that exceeded its memory, or has grown. What earlier trials left in it is not the trial's: where it

@@ -33,11 +33,14 @@ class ProcessesSettings:
     workers: how many processes; None is one for every accelerator, or for every `search.threads` cores where there is none. More than
     there are GPUs share them.
     gpus: accelerators of a worker, which share each batch of a training.
+    ahead: whether a worker compiles its next trial while it trains one; None: on a TPU. A GPU's compiler times kernels, which it should do
+    alone, and a CPU's takes the cores of the training.
     memory_gib: what a trial may take, in GiB; None is an equal part of the machine's or container's memory.
     """
 
     workers: int | None = None
     gpus: int = 1
+    ahead: bool | None = None
     memory_gib: float | None = None
 
     def __post_init__(self) -> None:
@@ -65,7 +68,8 @@ class ProcessesSettings:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         placement = placed(training_backend(), self.workers, self.gpus, cores, spec.threads)
         memory = int((self.memory_gib or 0) * GIB) or bytes_of_each(placement.workers)
-        return ProcessExecutor(replace(spec, memory_bytes=memory, devices=self.gpus), placement)
+        ahead = placement.backend == "tpu" if self.ahead is None else self.ahead
+        return ProcessExecutor(replace(spec, memory_bytes=memory, devices=self.gpus), placement, ahead)
 
     @property
     def devices(self) -> int:
@@ -89,8 +93,9 @@ class ProcessExecutor(Pool[_Child]):
 
     dashboard = ""
 
-    def __init__(self, spec: WorkerSpec, placement: Placement):
+    def __init__(self, spec: WorkerSpec, placement: Placement, ahead: bool = False):
         super().__init__()
+        self.compiles_ahead = ahead
         self._spec, self._placement = spec, placement
         self._selector = selectors.DefaultSelector()
         self._log = Path(spec.storage, "log.txt") if spec.storage else Path(os.devnull)
@@ -123,6 +128,9 @@ class ProcessExecutor(Pool[_Child]):
 
     def _give(self, member: _Child, jobs: Sequence[Job]) -> None:
         self._send(member, [job.to_dict() for job in jobs])
+
+    def _hint(self, member: _Child, job: Job) -> None:
+        self._send(member, {"ahead": job.to_dict()})
 
     def _start(self) -> _Child:
         slot = min(set(range(self._placement.workers)) - {child.slot for child in self._members})

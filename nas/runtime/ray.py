@@ -60,6 +60,7 @@ class RayExecutor(Pool[_Actor]):
         self._looked = self._nodes_hold = self._pause_until = 0.0
         self._failed_starts, self._token = 0, ""
         self._demand, self._demanded = 0, 0.0
+        self.compiles_ahead = settings.ahead if settings.ahead is not None else settings.tpus > 0
         with contextlib.ExitStack() as undo:
             undo.callback(self.close)
             if spec.storage:
@@ -151,6 +152,9 @@ class RayExecutor(Pool[_Actor]):
     def _give(self, member: _Actor, jobs: Sequence[Job]) -> None:
         work = member.handle.run.options(concurrency_group="work")
         member.run, member.asked = work.remote([job.to_dict() for job in jobs]), time.monotonic()
+
+    def _hint(self, member: _Actor, job: Job) -> None:
+        member.handle.ahead.options(concurrency_group="talk").remote(job.to_dict())
 
     def _greeted(self, actor: _Actor) -> list[JobEvent]:
         try:
@@ -263,6 +267,11 @@ class _RayWorker:
         self._progress = None
         outcomes, spent = self._worker.run_within([Job(**job) for job in jobs], self._report)
         return [outcome.to_dict() for outcome in outcomes], spent
+
+    def ahead(self, job: Mapping[str, JSON]) -> None:
+        """See `Worker.ahead`; nothing before the first job."""
+        if self._worker is not None:
+            self._worker.ahead(Job(**job))
 
     def _report(self, number: int, step: int, steps: int, metrics: Mapping[str, float]) -> None:
         self._progress = (number, step, steps, dict(metrics))

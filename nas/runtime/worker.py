@@ -6,6 +6,7 @@ set in `main` only, which runs in a worker process; `Worker` itself may run in t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -24,7 +25,7 @@ from nas.core.plugins import load_plugins
 from nas.core.process import give_back_memory, keep_memory, platform_fault, use_compile_cache
 from nas.data import Dataset
 from nas.evaluators import Context, Evaluator, evaluator_settings
-from nas.evaluators.base import failed, guarded
+from nas.evaluators.base import CompilesAhead, failed, guarded
 from nas.records import JSON, UNPREPARED, DiskFullError, Job, Outcome, Report
 from nas.runtime.machines import training_machine
 from nas.runtime.memory import resident_bytes, run_within
@@ -76,6 +77,15 @@ class Worker:
             return self._done(jobs, report)
         finally:
             self._forget()
+
+    def ahead(self, job: Job) -> None:
+        """Lets the evaluator compile for a job while it runs another one; nothing where it cannot, or where memory is short.
+
+        Called from another thread than `run`.
+        """
+        evaluator, most = self.__dict__.get("_evaluator"), self._spec.memory_bytes
+        if isinstance(evaluator, CompilesAhead) and (not most or resident_bytes() < most / 2):
+            evaluator.ahead(job)
 
     def _done(self, jobs: Sequence[Job], report: Report) -> Sequence[Outcome]:
         kind = jobs[0].kind
@@ -190,8 +200,10 @@ def main() -> None:
     os.dup2(2, 1)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(process)d %(message)s")
     inbox: queue.SimpleQueue[JSON] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(inbox,), daemon=True).start()
+    made = list[Worker]()
+    threading.Thread(target=_listen, args=(inbox, made), daemon=True).start()
     worker = Worker(WorkerSpec(**inbox.get()))
+    made.append(worker)
     lock = threading.Lock()
 
     def send(message: Mapping[str, JSON]) -> None:
@@ -210,7 +222,13 @@ def main() -> None:
             send({"error": f"{type(error).__name__}: {error}", "cause": "worker"})
 
 
-def _listen(inbox: queue.SimpleQueue[JSON]) -> None:
+def _listen(inbox: queue.SimpleQueue[JSON], made: Sequence[Worker]) -> None:
+    """Hands on what the driver says; what to compile ahead, at once."""
     for line in sys.stdin:
-        inbox.put(json.loads(line))
+        said = json.loads(line)
+        if isinstance(said, dict) and "ahead" in said:
+            with contextlib.suppress(Exception):  # the training itself says what is wrong
+                made[0].ahead(Job(**said["ahead"]))
+            continue
+        inbox.put(said)
     os._exit(1)

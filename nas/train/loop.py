@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from nas.nn.ops import Array
 from nas.nn.weights import HostArrays, HostVariables, Variables
 from nas.recipe import Recipe
 from nas.tasks import MetricState, Task, check_fit, check_recipe, task_of
+from nas.train.ahead import Ahead
 from nas.train.checkpoint import Best, Checkpoints, Progress
 from nas.train.distill import Teacher, check_features
 from nas.train.features import features_of
@@ -71,6 +72,7 @@ class Fit:
     peak_memory_bytes: int | None
     curve: list[dict[str, float]]
     epoch: int
+    hidden_s: float = 0.0
 
 
 def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
@@ -80,7 +82,7 @@ def silent(step: int, steps: int, metrics: dict[str, float]) -> None:
 def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Report = silent,
         task: Task | None = None, variables: Variables | None = None, fresh: Collection[str] = (),
         checkpoint: Checkpoints | None = None, mesh: DeviceMesh = ALONE, teacher: Teacher | None = None,
-        dispatch: int | None = None) -> Fit:  # fmt: skip
+        dispatch: int | None = None, ahead: Ahead | None = None) -> Fit:  # fmt: skip
     """Trains a network and validates it; `variables` are the values to start from (None: initial values from the seed).
 
     `fresh`: names of the nodes whose values among `variables` were never trained, which `recipe.freeze` may not name. `task`:
@@ -91,10 +93,39 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     being those of the whole batch; one process writes. `teacher`: a trained network whose answers the loss follows too.
     `dispatch`: steps that one dispatch runs, on images that lie on the device; 0: the host makes every batch; None: the first
     on an accelerator where the images fit, and else the second. Both draw from the same distribution, but not the same draws.
+    `ahead`: programs that were compiled while other networks trained (`compile_ahead`), of which this training takes its own.
     `report(step, steps, metrics)` is called after every epoch, then with the key `epoch`, and about once a second; True from
     it ends the training, and what was reached is validated. Raises Diverged for a loss that is NaN or infinite, ValueError
     where the architecture's, or the teacher's, channels or classes are not the dataset's, and for parts that cannot be frozen.
     """
+    trainer, start, trained = _ready(
+        arch, dataset, recipe, seed, task=task, variables=variables, fresh=fresh, checkpoint=checkpoint, mesh=mesh, teacher=teacher,
+        dispatch=dispatch,
+    )  # fmt: skip
+    update = trainer.optimizer(trainer.transfer.phases[0])
+    state = trainer.start(trained, update)
+    program = ahead.take(_key(trainer)) if ahead else None
+    return finish(trainer, program or trainer.compile(state, start, update), state, report)
+
+
+def compile_ahead(ahead: Ahead, arch: Arch, dataset: Dataset, recipe: Recipe, mesh: DeviceMesh = ALONE) -> None:
+    """Begins to compile, in a thread, what `fit` of a network from initial values will take from `ahead`. Returns at once."""
+
+    trainer, start, trained = _ready(arch, dataset, recipe, 0, mesh=mesh)
+
+    def made() -> Program:
+        update = trainer.optimizer(trainer.transfer.phases[0])
+        return trainer.compile(trainer.start(trained, update), start, update)
+
+    ahead.begin(_key(trainer), made)
+
+
+def _ready(
+    arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, task: Task | None = None, variables: Variables | None = None,
+    fresh: Collection[str] = (), checkpoint: Checkpoints | None = None, mesh: DeviceMesh = ALONE, teacher: Teacher | None = None,
+    dispatch: int | None = None,
+) -> tuple[Trainer, Variables, Variables]:  # fmt: skip
+    """(what trains a network, the values that it starts from, these with the loss's own). Raises as `fit` does."""
     task, recipe = task or task_of(arch), with_dtype(recipe)
     check_fit(task, arch, dataset)
     check_recipe(task, recipe, taught=teacher is not None)
@@ -112,11 +143,15 @@ def fit(arch: Arch, dataset: Dataset, recipe: Recipe, seed: int, *, report: Repo
     frozen, alone = transfer.phases[0].frozen, mesh.size == 1 and teacher is None
     features = features_of(recipe, graph, dataset, task, frozen, start) if frozen and alone else None
     trainer = Trainer(graph, dataset, recipe, seed, task, *layouts, checkpoint, mesh, teacher, transfer=transfer, features=features)
-    trainer = trainer.dispatching(dispatch)
-    update = trainer.optimizer(transfer.phases[0])
-    state = trainer.start(trained, update)
-    program = trainer.compile(state, start, update)
-    return finish(trainer, program, state, report)
+    return trainer.dispatching(dispatch), start, trained
+
+
+def _key(trainer: Trainer) -> Hashable:
+    """What a training's program depends on."""
+    data, teacher = trainer.dataset, trainer.teacher
+    images = data.digest, tuple(data.mean), tuple(data.std)
+    more = trainer.mesh, trainer.dispatch, teacher and teacher.digest, trainer.features is not None, str(trainer.transfer)
+    return trainer.graph.id, repr(trainer.recipe), trainer.task.name, images, more
 
 
 def finish(trainer: Trainer, program: Program, state: State, report: Report) -> Fit:
@@ -125,7 +160,7 @@ def finish(trainer: Trainer, program: Program, state: State, report: Report) -> 
     run.epochs()
     variables, metrics, epoch = run.kept()
     return Fit(variables["params"], variables["stats"], metrics, train_loss=run.now.curve[-1]["train_loss"], epoch=epoch,
-               compile_s=program.compile_s, train_s=run.train_s, steps=int(run.now.state.step),
+               compile_s=program.compile_s, hidden_s=program.hidden_s, train_s=run.train_s, steps=int(run.now.state.step),
                peak_memory_bytes=program.peak_memory_bytes, curve=list(run.now.curve))  # fmt: skip
 
 

@@ -312,13 +312,14 @@ class Unfrozen(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """Compiled functions of one training."""
+    """Compiled functions of one training; of `compile_s` nobody waited for `hidden_s`."""
 
     step: Step
     score: Score
     compile_s: float
     peak_memory_bytes: int | None
     unfrozen: Unfrozen | None = None
+    hidden_s: float = 0.0
 
 
 def memory_bytes(compiled: jax.stages.Compiled) -> int | None:

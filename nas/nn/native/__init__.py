@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 import os
-from functools import cache
 from importlib.util import find_spec
 
 import jax
 import jax.numpy as jnp
+
+from nas.core.once import Once
 
 Array = jax.Array
 Pads = tuple[tuple[int, int], tuple[int, int]]
@@ -21,7 +22,7 @@ GROUPS = 16  # of images whose part of a kernel's gradient is summed separately:
 _log = logging.getLogger("nas")
 
 
-@cache
+@Once
 def available() -> bool:
     """Whether kernels compile, register and compute here what they are for; every kind is tried once."""
     if os.environ.get("NAS_NATIVE", "1") == "0":
@@ -44,7 +45,7 @@ def _left_out(reason: str) -> bool:
     return False
 
 
-@cache
+@Once
 def _target(kind: str, size: int, stride: int) -> str:
     """The name of a registered kernel; the first call for a kind, size and stride compiles it."""
     from nas.nn.native import depthwise, ffi
@@ -54,7 +55,7 @@ def _target(kind: str, size: int, stride: int) -> str:
     return name
 
 
-@cache
+@Once
 def _sums(fn: str | None) -> str:
     """The kernel of batch norm's sums: forward without, backward with the name of an activation."""
     from nas.nn.native import ffi, norm

@@ -112,6 +112,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
     if executor.dashboard:
         progress.message(f"Ray's dashboard: {executor.dashboard}")
     _messages(executor.notes, progress)
+    journal.add_event("workers", count=executor.capacity())
     try:
         on_cluster = make_executor_settings(command.executor).cluster is not None
         in_flight, line = choose_in_flight(plan.settings.in_flight, journal, executor.capacity(), on_cluster)
