@@ -106,6 +106,7 @@ class Capabilities:
         parts: Whether it follows what a recipe says of parts of a network: `freeze`, `freeze_epochs` and `lr_scale`.
         teachers: Whether a job may name a network to learn from.
         several_devices: Whether its trainings can share each batch among the accelerators of a worker.
+        compiles_ahead: Whether it compiles for one job while it trains another (`CompilesAhead`).
         fixed_networks: Whether it knows networks only at the resolution and the widths that the space states.
         metrics: What its outcomes hold beside the metrics of the task, and the direction that is better. They can be
             objectives and constraints of a search.
@@ -122,6 +123,7 @@ class Capabilities:
     parts: bool = False
     teachers: bool = False
     several_devices: bool = False
+    compiles_ahead: bool = False
     fixed_networks: bool = False
     metrics: Mapping[str, Direction] = field(default_factory=dict)
 
@@ -130,8 +132,13 @@ class Capabilities:
         if self.tasks and task.name not in self.tasks:
             raise ValueError(f"evaluator: evaluates {' and '.join(self.tasks)}, the heads of this space are for {task.name}")
 
-    def check_devices(self, devices: int, name: object) -> None:
-        """Raises ValueError where so many accelerators of a worker would share a batch, and the evaluator of this name uses one."""
+    def check_workers(self, devices: int, ahead: bool, name: object) -> None:
+        """Raises ValueError where the evaluator of this name cannot do what its workers are asked to.
+
+        devices: accelerators that share each batch. ahead: whether they compile the next trial while one trains.
+        """
+        if ahead and not self.compiles_ahead:
+            raise ValueError(f"executor.ahead: evaluator={name} compiles nothing ahead; leave it out, or take evaluator=scratch")
         if devices > 1 and not self.several_devices:
             raise ValueError(f"executor: evaluator={name} trains on one accelerator, got {devices} a worker; take evaluator=scratch")
 

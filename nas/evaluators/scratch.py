@@ -35,7 +35,8 @@ class ScratchSettings(EvaluatorSettings):
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        fidelities=True, inherits_weights=True, inspects=True, tests=True, parts=True, teachers=True, several_devices=True
+        fidelities=True, inherits_weights=True, inspects=True, tests=True, parts=True, teachers=True, several_devices=True,
+        compiles_ahead=True,
     )
 
     keep_weights: bool = True
@@ -63,7 +64,7 @@ class ScratchEvaluator:
         from nas.train.loop import compile_ahead
         from nas.train.parallel import DeviceMesh
 
-        if job.kind != "train" or {"parent", "teacher"} & job.data.keys():
+        if not self._settings.capabilities.compiles_ahead or job.kind != "train" or {"parent", "teacher"} & job.data.keys():
             return
         self._ahead = self._ahead or Ahead()
         with contextlib.suppress(ValueError):  # the training itself says what is wrong

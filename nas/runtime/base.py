@@ -93,6 +93,11 @@ class ExecutorSettings(Protocol):
         """Accelerators that share each batch of a training."""
         ...
 
+    @property
+    def asks_ahead(self) -> bool:
+        """Whether the user asked workers to compile the next trial while one trains."""
+        ...
+
     def start(self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None) -> Executor:
         """Starts an executor.
 

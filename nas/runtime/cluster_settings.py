@@ -54,6 +54,11 @@ class ClusterSettings:
         """Accelerators that share each batch of a training."""
         return max(1, self.tpus if self.gpus == "auto" else int(self.gpus), self.tpus)
 
+    @property
+    def asks_ahead(self) -> bool:
+        """Whether the user asked workers to compile the next trial while one trains."""
+        return self.ahead is True
+
     def chosen(self, nodes: Sequence[Mapping[str, float]]) -> ClusterSettings:
         """The settings with a number of GPUs, by the resources of the nodes."""
         return replace(self, gpus=float(any(node.get("GPU") for node in nodes))) if self.gpus == "auto" else self

@@ -37,6 +37,11 @@ class LocalSettings:
         """See `ExecutorSettings.devices`."""
         return 1
 
+    @property
+    def asks_ahead(self) -> bool:
+        """See `ExecutorSettings.asks_ahead`."""
+        return False
+
     def start(
         self, spec: WorkerSpec, dataset: Dataset | None = None, evaluator: Evaluator | None = None
     ) -> LocalExecutor:

@@ -76,6 +76,11 @@ class ProcessesSettings:
         """See `ExecutorSettings.devices`."""
         return self.gpus
 
+    @property
+    def asks_ahead(self) -> bool:
+        """See `ExecutorSettings.asks_ahead`."""
+        return self.ahead is True
+
 
 @dataclass(kw_only=True)
 class _Child(Member):

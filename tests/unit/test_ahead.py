@@ -12,6 +12,7 @@ import pytest
 
 from nas.arch import Block
 from nas.arch.blocks import arch_id
+from nas.evaluators import evaluator_settings
 from nas.records import Job
 from nas.runtime import make_executor_settings
 from nas.runtime.dispatch import run_all
@@ -159,3 +160,21 @@ def test_worker_processes_that_compile_ahead_give_the_same_outcomes(tmp_path: Pa
         assert [outcome.outcome for outcome in outcomes] == ["ok"] * 3, outcomes[0].error
         found.append([outcome.metrics for outcome in outcomes])
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    "evaluator, executor, message",
+    [
+        ("layerwise", {"name": "processes", "ahead": True}, "executor.ahead: evaluator=layerwise compiles nothing ahead; leave it out"),
+        ("switched", {"name": "ray", "gpus": 2}, "executor: evaluator=switched trains on one accelerator, got 2 a worker"),
+        ("scratch", {"name": "processes", "ahead": True}, None),
+        ("scratch", {"name": "ray", "gpus": 2}, None),
+    ],
+)
+def test_an_evaluator_that_cannot_do_what_its_workers_should_is_named(evaluator: str, executor: dict[str, Any], message: str | None) -> None:
+    asked, capabilities = make_executor_settings(executor), evaluator_settings({"name": evaluator}).capabilities
+    if message is None:
+        capabilities.check_workers(asked.devices, asked.asks_ahead, evaluator)
+        return
+    with pytest.raises(ValueError, match=message):
+        capabilities.check_workers(asked.devices, asked.asks_ahead, evaluator)

@@ -103,7 +103,6 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     settings = build(SearchSettings, command.search, "search")
     devices = {name: make_device(device, f"device.{name}") for name, device in devices.items()}
     controller = custom.controller or make_controller(command.controller)
-    make_executor_settings(command.executor)
     custom.check_executor(command.executor)
     check_trackers(command.track)
     evaluator = custom.evaluator or evaluator_settings(config["evaluator"])
@@ -115,7 +114,8 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
     evaluator.capabilities.check_task(task)
     check_recipe(task, recipe, taught=evaluator.teaches or settings.finetune_distill)
     evaluator.capabilities.check_recipe(recipe, command.evaluator.get("name"))
-    evaluator.capabilities.check_devices(make_executor_settings(command.executor).devices, command.evaluator.get("name"))
+    workers = make_executor_settings(command.executor)
+    evaluator.capabilities.check_workers(workers.devices, workers.asks_ahead, command.evaluator.get("name"))
     space = space.with_divisor(command.divisor) if command.divisor else space
     needs_dataset = evaluator.capabilities.needs_dataset
     if not custom.dataset and needs_dataset:

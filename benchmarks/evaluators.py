@@ -1,0 +1,76 @@
+"""Which evaluator makes a whole search the fastest on this machine: what `evaluator=auto` follows.
+
+    python benchmarks/evaluators.py out=<folder> [spaces=tiny,nas_bench_macro,mobilenet_v3] [trials=24] [rounds=1] [--quick]
+
+A run is one `nas search` in a process of its own, on digits, with a cache of compiled programs that is empty (cold) or full of
+the run before (warm). All evaluators take turns in a round; the same trials are proposed in each. Printed are wall clock seconds of whole
+commands. A finished run is only read again. `--quick` takes `tiny` and 4 trials.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from options import options_of, run
+
+EVALUATORS = "scratch", "layerwise", "switched"
+SIDES = {"tiny": 16, "nas_bench_macro": 32, "mobilenet_v3": 64}
+
+
+def main(arguments: Sequence[str]) -> int:
+    defaults = {"out": "", "spaces": ",".join(SIDES), "trials": "24", "rounds": "1", "quick": ""}
+    options = options_of(arguments, defaults)
+    if not options["out"]:
+        raise ValueError("out: name a folder for the runs")
+    spaces, trials = options["spaces"].split(","), int(options["trials"])
+    if options["quick"]:
+        spaces, trials = ["tiny"], 4
+    folder = Path(options["out"]).absolute()
+    print("| space | cache | " + " | ".join(EVALUATORS) + " |\n|---|---|" + "---|" * len(EVALUATORS), flush=True)
+    for space in spaces:
+        took: dict[tuple[str, str], list[float]] = {}
+        for number in range(int(options["rounds"])):
+            for evaluator in EVALUATORS:
+                for cache in ("cold", "warm"):
+                    at = folder / f"{space}-{evaluator}-{number}"
+                    took.setdefault((cache, evaluator), []).append(searched(at, space, evaluator, cache, trials))
+        for cache in ("cold", "warm"):
+            print(f"| {space} | {cache} | " + " | ".join(shown(took[cache, evaluator]) for evaluator in EVALUATORS) + " |", flush=True)
+    return 0
+
+
+def shown(seconds: Sequence[float]) -> str:
+    return "refused" if min(seconds) < 0 else f"{statistics.median(seconds):.0f}"
+
+
+def searched(at: Path, space: str, evaluator: str, cache: str, trials: int) -> float:
+    """Seconds of one command; -1 where the evaluator refuses the space."""
+    kept = at / f"{cache}.json"
+    if kept.is_file():
+        return json.loads(kept.read_text())
+    at.mkdir(parents=True, exist_ok=True)
+    command = [
+        sys.executable, "-m", "nas", "search", f"space={space}", f"dataset.resolution={SIDES.get(space, 32)}", "controller=random",
+        "objective=macs", "device=[]", f"evaluator={evaluator}", f"trials={trials}", f"run={at / cache}",
+    ]  # fmt: skip
+    began = time.monotonic()
+    done = subprocess.run(command, env={**os.environ, "NAS_CACHE": str(at / "cache")}, capture_output=True, text=True, check=False)
+    took = time.monotonic() - began
+    if done.returncode:
+        said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        if done.returncode != 2:
+            raise ValueError(f"{' '.join(command[2:])}: {said}")
+        took = -1.0
+    kept.write_text(json.dumps(took))
+    return took
+
+
+if __name__ == "__main__":
+    run(main)
