@@ -2,7 +2,7 @@
 
     python benchmarks/evaluators.py out=<folder> [spaces=tiny,nas_bench_macro,mobilenet_v3] [trials=24] [rounds=1] [--quick]
 
-A run is one `nas search` in a process of its own, on digits, with a cache of compiled programs that is empty (cold) or full of
+A run is one `nas search` in a process of its own, on digits, with a cache of compiled programs that is empty (cold) or has those of
 the run before (warm). All evaluators take turns in a round; the same trials are proposed in each. Printed are wall clock seconds of whole
 commands. A finished run is only read again. `--quick` takes `tiny` and 4 trials.
 """

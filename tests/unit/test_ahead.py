@@ -171,7 +171,9 @@ def test_worker_processes_that_compile_ahead_give_the_same_outcomes(tmp_path: Pa
         ("scratch", {"name": "ray", "gpus": 2}, None),
     ],
 )
-def test_an_evaluator_that_cannot_do_what_its_workers_should_is_named(evaluator: str, executor: dict[str, Any], message: str | None) -> None:
+def test_an_evaluator_that_cannot_do_what_its_workers_should_is_named(
+    evaluator: str, executor: dict[str, Any], message: str | None
+) -> None:
     asked, capabilities = make_executor_settings(executor), evaluator_settings({"name": evaluator}).capabilities
     if message is None:
         capabilities.check_workers(asked.devices, asked.asks_ahead, evaluator)
