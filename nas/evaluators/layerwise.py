@@ -20,7 +20,9 @@ RECIPES = 4  # whose programs are kept: fidelities on other data need their own
 class LayerwiseSettings(ScratchSettings):
     """`evaluator=layerwise`: results are those of `scratch` but for rounding; only layers that are new are compiled."""
 
-    capabilities: ClassVar[Capabilities] = replace(ScratchSettings.capabilities, parts=False, teachers=False)
+    capabilities: ClassVar[Capabilities] = replace(
+        ScratchSettings.capabilities, parts=False, teachers=False, several_devices=False, compiles_ahead=False
+    )
 
     def make(self, context: Context) -> LayerwiseEvaluator:
         return LayerwiseEvaluator(self, context)

@@ -35,6 +35,8 @@ def select(database: sqlite3.Connection, record: type[Record], rest: str, argume
     names = [column.name for column in fields(record) if not _lacks(database, record, column.name)]
     rows = database.execute(f"SELECT {', '.join(names)} FROM {table(record)} {rest}", tuple(arguments)).fetchall()
     columns = [_DECODERS.get(name, _as_is)(column) for name, column in zip(names, zip(*rows, strict=True), strict=bool(rows))]
+    if len(names) < len(fields(record)):
+        return [record(**dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)]
     return [record(*row) for row in zip(*columns, strict=True)]
 
 
@@ -60,7 +62,7 @@ def table(record: type) -> str:
 def insert(database: sqlite3.Connection, record: Trial | Evaluation | Measurement | Event) -> None:
     columns = [column.name for column in fields(record)]
     values = [_ENCODERS.get(name, text)(getattr(record, name)) for name in columns]
-    database.execute(f"INSERT INTO {table(type(record))} VALUES ({', '.join('?' * len(values))})", values)
+    database.execute(f"INSERT INTO {table(type(record))} ({', '.join(columns)}) VALUES ({', '.join('?' * len(values))})", values)
 
 
 def put(database: sqlite3.Connection, key: str, value: JSON) -> None:

@@ -39,9 +39,9 @@ class ProcessesSettings:
     """
 
     workers: int | None = None
+    memory_gib: float | None = None
     gpus: int = 1
     ahead: bool | None = None
-    memory_gib: float | None = None
 
     def __post_init__(self) -> None:
         check_ranges(self, gpus=(1, 64))

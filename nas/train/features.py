@@ -25,6 +25,7 @@ from nas.nn.ops import Array
 from nas.nn.weights import Variables
 from nas.recipe import Recipe
 from nas.tasks import BaseTask, Task, augments_images_alone
+from nas.train.precision import with_dtype
 from nas.train.resident import device_memory
 from nas.train.score import prepare
 
@@ -87,6 +88,7 @@ def features_of(
         frozen: Names of nodes.
         variables: Of the network, before the training.
     """
+    recipe = with_dtype(recipe)
     node, epochs = cut_of(graph, frozen), min(recipe.freeze_epochs or recipe.epochs, recipe.epochs)
     if not node or epochs == 1 or isinstance(dataset.train.images, Streamed) or not sees_images_as_they_are(recipe, dataset, task):
         return None

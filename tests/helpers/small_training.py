@@ -23,7 +23,7 @@ SMALL = Arch(
     classes=3,
 )
 
-RECIPE = Recipe(epochs=3, batch=16, lr=0.1, augment=Augment(crop_padding=1))
+RECIPE = Recipe(epochs=3, batch=16, lr=0.1, dtype="float32", augment=Augment(crop_padding=1))
 
 
 def bars(count: int, seed: int) -> Split:

@@ -17,7 +17,7 @@ from commands import environment
 from nas.cli import run
 from nas.cli.console import Console
 from nas.core.yamlio import dump_yaml, write_text
-from nas.evaluators import supernet as evaluator
+from nas.evaluators import supernet_worker as evaluator
 from nas.journal import Journal, diff
 from nas.supernet.file import load_supernet
 from small_supernet import FEW

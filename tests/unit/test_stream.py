@@ -25,7 +25,7 @@ from nas.train.trainer import Trainer
 from small_training import SMALL, equal
 
 BOTH = pytest.mark.parametrize("make", [make_folder, make_parquet])
-RECIPE = Recipe(epochs=2, batch=8, augment=Augment(crop_padding=1, flip=True, policy="randaugment", cutout=2))
+RECIPE = Recipe(epochs=2, batch=8, dtype="float32", augment=Augment(crop_padding=1, flip=True, policy="randaugment", cutout=2))
 
 
 def trainer_of(data: Dataset) -> Trainer:

@@ -15,7 +15,7 @@ from nas.core.paths import CONF
 from nas.core.yamlio import read_yaml
 from nas.data.record import KEY, record_of
 from nas.evaluators import Context, evaluator_settings
-from nas.evaluators import supernet as module
+from nas.evaluators import supernet_worker as module
 from nas.evaluators.preparation import preparation_jobs, with_prepared
 from nas.evaluators.supernet_worker import SupernetEvaluator
 from nas.nn.network import init

@@ -21,6 +21,7 @@ from nas.core import process
 from nas.records import Job
 from nas.runtime.cluster import Cluster
 from nas.runtime.cluster_settings import ClusterSettings
+from nas.runtime.placement import Placement
 from nas.runtime.processes import ProcessExecutor
 from nas.runtime.spec import WorkerSpec
 from nas.train.loop import Diverged
@@ -166,7 +167,7 @@ def test_what_a_worker_started_ends_with_it(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     spec = WorkerSpec({"dataset": {"name": "digits"}, "evaluator": {"name": "waiting", "fifo": str(fifo)}}, {}, ("waiting",),
                       (str(HELPERS), str(ROOT)), str(tmp_path), 1, "cpu")  # fmt: skip
-    executor = ProcessExecutor(spec, 1)
+    executor = ProcessExecutor(spec, Placement("cpu", (), 1))
     executor.submit([Job(0, "train")])
     executor.poll(0)
     reading = os.open(fifo, os.O_RDONLY)
