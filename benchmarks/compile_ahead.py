@@ -1,6 +1,6 @@
 """What compiling the next candidate during a training hides, and what it costs on a CPU.
 
-    python benchmarks/compile_ahead.py [pairs=9] [candidates=8] [sleep_ms=100] [--quick]
+    python benchmarks/compile_ahead.py [pairs=9] [candidates=8] [sleep_ms=250] [--quick]
 
 A slow device is simulated: every step of a training sleeps, as a host does that waits for an accelerator. Candidates are trained one
 after the other, and while one trains the next is compiled; printed is the part of the compilations but the first that nobody waited for.
@@ -35,7 +35,7 @@ EVALUATOR = {"name": "scratch", "keep_weights": False}
 
 
 def main(arguments: Sequence[str]) -> int:
-    options = options_of(arguments, {"pairs": "9", "candidates": "8", "sleep_ms": "100", "quick": ""})
+    options = options_of(arguments, {"pairs": "9", "candidates": "8", "sleep_ms": "250", "quick": ""})
     quick = bool(options["quick"])
     count, pairs = (3, 1) if quick else (int(options["candidates"]), int(options["pairs"]))
     os.environ["NAS_CACHE"] = "off"
@@ -49,7 +49,8 @@ def main(arguments: Sequence[str]) -> int:
         took = {ahead: seconds(jobs_of(count), ahead) for ahead in ((False, True) if pair % 2 else (True, False))}
         ratios.append(took[False] / took[True])
         print(f"on the CPU: {took[False]:.1f} s, {took[True]:.1f} s ahead, {ratios[-1]:.3f} x as fast", flush=True)
-    print(f"on the CPU, median of {pairs} pairs: {statistics.median(ratios):.3f} x as fast, {min(ratios):.3f} to {max(ratios):.3f}")
+    if ratios:
+        print(f"on the CPU, median of {pairs} pairs: {statistics.median(ratios):.3f} x as fast, {min(ratios):.3f} to {max(ratios):.3f}")
     return 0
 
 

@@ -205,11 +205,9 @@ def _tiles(summary: Summary) -> str:
         tiles.append(("wall clock", duration(summary.wall_s), more))
     if summary.train_s:
         behind = f" ({duration(summary.hidden_s)} of it behind trainings)" if summary.hidden_s >= 1 else ""
-        beside = f"and {duration(summary.compile_s)} of compilation{behind}, over all workers"
-        tiles.append(("training", duration(summary.train_s), beside))
-    if summary.train_s and not math.isnan(summary.busy):
         whose = f"{summary.workers} workers'" if summary.workers > 1 else "worker's"
-        tiles.append(("busy", f"{100 * summary.busy:.0f} %", f"of the {whose} wall clock went into steps"))
+        busy = "" if math.isnan(summary.busy) else f"{100 * summary.busy:.0f} % of the {whose} time, "
+        tiles.append(("training", duration(summary.train_s), f"{busy}and {duration(summary.compile_s)} of compilation{behind}"))
     items = [
         f'<li><span class="what">{escape(a)}</span><span class="value">{escape(b)}</span><span class="more">{escape(c)}</span></li>'
         for a, b, c in tiles

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import math
 import os
 import socket
 import sqlite3
@@ -96,4 +98,15 @@ def test_all_trials_stand_in_a_file_with_their_seconds(memory_path: Path) -> Non
     assert [row["outcome"] for row in rows] == ["ok", "oom", "infeasible"]
     assert [(row["compile_s"], row["train_s"]) for row in rows] == [("2.0", "3.0"), ("2.0", "3.0"), ("0.0", "0.0")]
     assert (rows[0]["accuracy"], rows[1]["accuracy"], rows[1]["error"]) == ("0.9", "", "no memory")
-    assert "and 4 s of compilation, over all workers" in html
+    assert "and 4 s of compilation</span>" in html
+
+
+def test_the_report_says_how_busy_workers_were_and_what_compilation_nobody_waited_for(memory_path: Path) -> None:
+    with new_journal(memory_path) as journal:
+        add(journal, {"accuracy": 0.9, HOST: 8.0, "loss": 0.1})
+        found = summarize(journal)
+    assert (found.workers, found.hidden_s, math.isnan(found.busy)) == (0, 0.0, True)
+    first = dataclasses.replace(found.trials[0], train_s=30.0, compile_s=12.0, hidden_s=7.0)
+    found = dataclasses.replace(found, trials=(first,), workers=2, wall_s=60.0)
+    assert found.busy == 0.25
+    assert "25 % of the 2 workers&#x27; time, and 12 s of compilation (7 s of it behind trainings)" in page(found)
