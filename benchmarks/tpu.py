@@ -61,8 +61,8 @@ def main(arguments: Sequence[str]) -> int:
         failed += bool(faults)
         padding |= {name: row["padding"]} if "padding" in row else {}
         print(_line(name, row) + ("".join(f"\nFAILED: {name}: {fault}" for fault in faults)), flush=True)
-    if options["keep"] == "yes":
-        BASELINE.write_text(json.dumps(padding, indent=1) + "\n")
+        if options["keep"] == "yes":
+            BASELINE.write_text(json.dumps(padding, indent=1) + "\n")
     return 1 if failed else 0
 
 

@@ -62,7 +62,8 @@ def check_own(task: Task, arch: Arch, recipe: Recipe, evaluator: str) -> None:
 def check_recipe(task: Task, recipe: Recipe, taught: bool = False, where: str = "recipe") -> None:
     """Raises ValueError naming a setting of the recipe at `where` that means nothing for the task, or for a training without a teacher."""
     if recipe.match_features and not taught:
-        raise ValueError(f"{where}.match_features: needs a teacher, as nas train teacher= or adapt.final_distill=true has one")
+        some = "nas train teacher=, adapt.final_distill=true, or a strategy of shared weights that has one (sandwich, taught, ..)"
+        raise ValueError(f"{where}.match_features: needs a teacher: {some}")
     for key in ("mixup", "cutmix"):
         if getattr(recipe, key) and not task.mixes:
             raise ValueError(f"{where}.{key}: has no meaning for the task {task.name}; leave it at 0")

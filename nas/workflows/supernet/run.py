@@ -194,7 +194,7 @@ def _planned(command: SupernetCommand, custom: Custom) -> _Plan:
     space = custom.space or load_space(command.space)
     space = space.with_divisor(command.divisor) if command.divisor else space
     task = task_of(space)
-    check_recipe(task, recipe, taught=True)  # the strategy says whether it is
+    check_recipe(task, recipe, taught=evaluator.teaches)
     images = images_as(given, command.start, space)
     dataset, form = made_ready(custom.dataset or load_dataset(images), command.start)
     space, notes = fitted_space(space, dataset, command.resolution)
