@@ -30,7 +30,7 @@ os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no machine to ask
 os.environ["JAX_PLATFORMS"] = "cpu"  # what this process computes with; programs are lowered for the TPU
 
 NETWORKS = "mobilenet_v3_small", "mobilenet_v2", "efficientnet_lite0", "resnet18", "lenet5"
-SPACE = "tiny"  # whose shared weights' masked step is compiled
+SPACE = "efficientnet_lite0_elastic"  # whose shared weights' masked step is compiled
 CHIPS = {"v5e": ("v5e:2x2", 197e12, 819e9, 16 * 2**30)}  # topology, FLOP/s in bfloat16, bytes/s, bytes of memory
 BASELINE = Path(__file__).with_name("tpu_padding.json")
 SLACK, LEAST = 1.1, 1 << 16  # padding may grow by a tenth; smaller arrays are not counted
@@ -48,7 +48,8 @@ def main(arguments: Sequence[str]) -> int:
     if options["one"]:
         print(json.dumps(compiled(options["one"], int(options["batch"]), options["chip"])))
         return 0
-    names = [f"{name}, {what}" for name in options["networks"].split(",") for what in ("training", "inference")]
+    networks = filter(None, options["networks"].split(","))
+    names = [f"{name}, {what}" for name in networks for what in ("training", "inference")]
     names = ["lenet5, inference"] if options["quick"] else [*names, f"{SPACE}, shared weights"]
     known: dict[str, float] = json.loads(BASELINE.read_text()) if BASELINE.is_file() else {}
     failed, padding = 0, dict(known)
@@ -191,7 +192,7 @@ def shared(name: str, batch: int) -> tuple[Any, Any]:
     from nas.supernet.strategies import Uniform
     from nas.supernet.training import Supernet
 
-    space = load_space(name).fit(32, 3, 10)
+    space = load_space(name).fit(224, 3, 10)
     arch = space.decode(space.canonical([0] * len(space.genes)))
     net = Supernet(space, _images(arch, batch), Recipe(epochs=2, batch=batch, lr=0.05, dtype="bfloat16"), masked=True)
     return net.whole_step(Uniform(), 0)
