@@ -69,7 +69,7 @@ from nas.supernet.strategies import Rl, Sandwich, Strategy
 from nas.supernet.training import Supernet
 from nas.train import DeviceMesh
 from nas.train.loop import silent
-net = Supernet(few(), dataset(), Recipe(epochs=2, batch=32, lr=0.05, ema=0.9, norm_warmup=False))
+net = Supernet(few(), dataset(), Recipe(epochs=1, batch=32, lr=0.05, ema=0.9, norm_warmup=False))
 def trained(devices: int, strategy: Strategy = Sandwich(random=1)):
     mesh = DeviceMesh(devices)
     return net.fit(strategy, 0, report=silent, checkpoint=None, scoring=Scoring(64, batch=32), whole=True, dispatch=0, mesh=mesh)
@@ -88,6 +88,7 @@ except ValueError as error:
 """
 
 
+@pytest.mark.nightly
 def test_two_devices_train_the_shared_weights_that_one_does() -> None:
     env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     code = SHARED.format(tests=str(HELPERS))

@@ -146,9 +146,8 @@ def test_worker_processes_that_compile_ahead_give_the_same_outcomes(tmp_path: Pa
     found = []
     images, recipe = {"name": "digits", "resolution": 6, "train_size": 64}, {"epochs": 1, "batch": 16, "norm_warmup": False}
     settings = {"dataset": images, "recipe": recipe, "evaluator": {"name": "scratch", "keep_weights": False}}
-    for ahead in (False, True):
-        spec = WorkerSpec(settings, {}, storage=str(tmp_path))
-        executor = make_executor_settings({"name": "processes", "workers": 1, "ahead": ahead}).start(spec)
+    for asked in ({"name": "local"}, {"name": "processes", "workers": 1, "ahead": True}):
+        executor = make_executor_settings(asked).start(WorkerSpec(settings, {}, storage=str(tmp_path)))
         jobs = []
         for number, width in enumerate((4, 5, 6)):
             arch = dataclasses.replace(SMALL, stem=Block.of("conv", width=width)).with_io(channels=1, classes=10)

@@ -28,7 +28,7 @@ DATA = dataset()
 STAGE = {"op": "mbconv", "width": 4, "stride": 2, "kernel": {"one_of": [3, 5, 7]}, "expand": {"one_of": [1, 2]}}
 SPACE = Space.from_dict({**ELASTIC, "stages": [STAGE]}, "kernels").fit(6, 1, 3)
 AMONG, PROGRAMS = Candidates(SPACE), Programs()
-RECIPE = Recipe(epochs=2, batch=32, lr=0.05, norm_warmup=False)
+RECIPE = Recipe(epochs=1, batch=48, lr=0.05, norm_warmup=False)
 SCORING = Scoring(calibration_images=64, batch=32)
 LARGE = AMONG.largest
 
