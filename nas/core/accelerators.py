@@ -9,6 +9,8 @@ import sys
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from nas.core.once import Once
+
 BACKEND_S = 120.0  # that JAX may take to start in another process
 ASKED_S = 20.0  # that nvidia-smi may take
 ACCELERATED = {"cuda": "gpu", "rocm": "gpu", "gpu": "gpu", "tpu": "tpu", "cpu": "cpu"}  # by value of JAX_PLATFORMS
@@ -55,15 +57,12 @@ def idle_gpus() -> int:
 def _accelerator_plugins() -> bool:
     from importlib.metadata import entry_points
 
-    return _has("libtpu") or _has("jax_plugins") or bool(entry_points(group="jax_plugins"))
+    return any(find_spec(module) for module in ("libtpu", "jax_plugins")) or bool(entry_points(group="jax_plugins"))
 
 
-def _has(module: str) -> bool:
-    return find_spec(module) is not None
-
-
+@Once
 def _asked_backend() -> Backend:
-    """From another process; of one that cannot tell, as where this process holds the accelerator, from this one."""
+    """From another process, once; of one that cannot tell, as where this process holds the accelerator, from this one."""
     free = {**os.environ, "JAX_PLATFORMS": "", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
     try:
         asked = subprocess.run([sys.executable, "-c", ASK_BACKEND], env=free, capture_output=True, text=True, timeout=BACKEND_S)

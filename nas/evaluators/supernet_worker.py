@@ -63,9 +63,7 @@ class SupernetEvaluator:
 
     @cached_property
     def _alone(self) -> ScratchEvaluator:
-        recipe = {**self._context.settings["recipe"], "match_features": 0.0}  # it has no teacher
-        settings = {**self._context.settings, "recipe": recipe}
-        return ScratchEvaluator(ScratchSettings(keep_weights=False), replace(self._context, settings=settings))
+        return ScratchEvaluator(ScratchSettings(keep_weights=False), self._context)
 
     def _prepare(self, job: Job, report: Report) -> Outcome:
         from nas.supernet.file import file_digest

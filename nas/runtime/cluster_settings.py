@@ -29,7 +29,7 @@ class ClusterSettings:
     address: str | None = None
     workers: int | None = None
     cpus: float | None = None
-    gpus: float | Literal["auto"] = 0
+    gpus: float | Literal["auto"] = "auto"
     tpus: int = 0
     memory_gib: float | None = None
     ahead: bool | None = None
@@ -38,12 +38,9 @@ class ClusterSettings:
 
     def __post_init__(self) -> None:
         check_ranges(self, workers=(1, 100_000), cpus=(0, 10_000), wait_s=(1, 3600))
-        if self.gpus == "auto":
-            if self.tpus:
-                raise ValueError(f"gpus: expected 0 beside tpus={self.tpus}, got auto")
-        elif not 0 <= self.gpus <= 64:
+        if self.gpus != "auto" and not 0 <= self.gpus <= 64:
             raise ValueError(f"gpus: expected 0 to 64 or auto, got {self.gpus:g}")
-        elif self.gpus > 1 and self.gpus != int(self.gpus):
+        if self.gpus != "auto" and self.gpus > 1 and self.gpus != int(self.gpus):
             raise ValueError(f"gpus: expected a fraction of one GPU or a whole number of them, got {self.gpus:g}")
         if self.tpus not in TPU_CHIPS:
             raise ValueError(f"tpus: expected {', '.join(map(str, TPU_CHIPS))} chips, got {self.tpus}")
@@ -52,7 +49,7 @@ class ClusterSettings:
     @property
     def devices(self) -> int:
         """Accelerators that share each batch of a training."""
-        return max(1, self.tpus if self.gpus == "auto" else int(self.gpus), self.tpus)
+        return max(1, self.tpus, 0 if self.gpus == "auto" else int(self.gpus))
 
     @property
     def asks_ahead(self) -> bool:
@@ -60,8 +57,9 @@ class ClusterSettings:
         return self.ahead is True
 
     def chosen(self, nodes: Sequence[Mapping[str, float]]) -> ClusterSettings:
-        """The settings with a number of GPUs, by the resources of the nodes."""
-        return replace(self, gpus=float(any(node.get("GPU") for node in nodes))) if self.gpus == "auto" else self
+        """The settings with a number of GPUs, by the resources of the nodes; 0 beside TPUs."""
+        there = not self.tpus and any(node.get("GPU") for node in nodes)
+        return replace(self, gpus=float(there)) if self.gpus == "auto" else self
 
     def environment(self, platform: str) -> dict[str, str]:
         """Variables of a worker process that follow from what it takes; `platform`: value of `JAX_PLATFORMS`, or empty."""
@@ -80,7 +78,7 @@ class ClusterSettings:
         """Lines for people: what so many workers train on, and GPUs of the nodes that none of them takes."""
         there = sum(node.get("GPU", 0) for node in nodes)
         gpus = 0.0 if self.gpus == "auto" else self.gpus
-        on = f"{gpus:g} GPU each" if gpus else f"{self.tpus} TPU chips each" if self.tpus else "the CPU"
+        on = f"{gpus:g} GPU{'s' if gpus > 1 else ''} each" if gpus else f"{self.tpus} TPU chips each" if self.tpus else "the CPU"
         lines = [f"{workers} worker{'s' if workers > 1 else ''} on {on}"]
         if (idle := there - min(there, workers * gpus)) >= 1:
             most = f", executor.workers={self.workers}" if self.workers else ""

@@ -11,6 +11,7 @@ from nas.core.accelerators import Backend
 EXPECTED = "NAS_BACKEND"  # the variable by which a worker knows what JAX should start in it
 USED = 0.9  # of a GPU's memory, by the workers that share it
 NAMES = {"gpu": "GPU", "tpu": "TPU chip"}
+BOUNDS = {1: "1,1,1", 2: "1,2,1", 4: "2,2,1", 8: "2,4,1"}  # of so many TPU chips of a process
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Placement:
             if sharing > 1 and "XLA_PYTHON_CLIENT_MEM_FRACTION" not in known:
                 out["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{USED / sharing:.3f}"
         if self.backend == "tpu":
-            out |= {"TPU_VISIBLE_CHIPS": own, "TPU_CHIPS_PER_PROCESS_BOUNDS": f"1,{self.each},1", "TPU_PROCESS_BOUNDS": "1,1,1"}
+            out |= {"TPU_VISIBLE_CHIPS": own, "TPU_CHIPS_PER_PROCESS_BOUNDS": BOUNDS[self.each], "TPU_PROCESS_BOUNDS": "1,1,1"}
         return out
 
     @property
@@ -64,9 +65,9 @@ class Placement:
         workers = f"{count} worker{'s' if count > 1 else ''}"
         if not groups:
             return f"{workers} on the CPU"
-        name, all_of_them = NAMES.get(self.backend, self.backend), len(self.devices)
+        name, total = NAMES.get(self.backend, self.backend), len(self.devices)
         used = min(count, len(groups)) * self.each
-        idle = f"; {all_of_them - used} of {all_of_them} {name}s are not used" if used < all_of_them else ""
+        idle = f"; {total - used} of {total} {name}s are not used" if used < total else ""
         sharing = -(-count // len(groups))
         how = f", {sharing} on each" if sharing > 1 else f", {self.each} each" if self.each > 1 else ""
         return f"{workers} on {used} {name}{'s' if used > 1 else ''}{how}{idle}"
@@ -93,6 +94,8 @@ def placed(backend: Backend, workers: int | None, each: int, cores: int, threads
     if len(devices) < each:
         raise ValueError(f"executor.gpus: expected at most {len(devices)}, the {name}s of this machine, got {each}")
     room = len(devices) // each
+    if backend.name == "tpu" and each not in BOUNDS:
+        raise ValueError(f"executor.gpus: expected {', '.join(map(str, BOUNDS))} TPU chips a worker, got {each}")
     if backend.name == "tpu" and (workers or 0) > room:
         raise ValueError(f"executor.workers: one process holds a {name}; expected at most {room}, got {workers}")
     if workers is not None and workers > room and each > 1:

@@ -52,9 +52,9 @@ class Pool(ABC, Generic[W]):
     def _give(self, member: W, jobs: Sequence[Job]) -> None:
         """Sends jobs to a worker."""
 
+    @abstractmethod
     def _hint(self, member: W, job: Job) -> None:
         """Tells a busy worker which job it will have next."""
-        raise NotImplementedError
 
     @abstractmethod
     def _end(self, member: W) -> None:
@@ -93,6 +93,8 @@ class Pool(ABC, Generic[W]):
         """Takes the ticket that a worker compiled for from the queue, or else the first that no other one did."""
         own, member.next = member.next, None
         others = {other.next for other in self._members if other.ticket is not None}
+        if self._queue[0][0] in self._alone:
+            return self._queue.popleft()
         found = next((item for item in self._queue if item[0] == own), None)
         found = found or next((item for item in self._queue if item[0] not in others), self._queue[0])
         self._queue.remove(found)
@@ -101,7 +103,7 @@ class Pool(ABC, Generic[W]):
     def _look_ahead(self) -> None:
         """Gives each busy worker without one a ticket of the queue to compile for."""
         taken = {member.next for member in self._members}
-        waiting = [item for item in self._queue if item[0] not in taken]
+        waiting = [item for item in self._queue if item[0] not in taken and item[0] not in self._alone]
         for member, (ticket, jobs) in zip([m for m in self._members if m.ticket is not None and m.next is None], waiting, strict=False):
             member.next = ticket
             self._hint(member, jobs[0])

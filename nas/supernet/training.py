@@ -40,7 +40,7 @@ from nas.train.state import State, Step
 from nas.train.trainer import Program
 from nas.train.transfer import refuse_transfer
 
-TEACHING = tuple(name for name, one in STRATEGIES.items() if one.distills or one.keeps_teacher)
+TEACHING = tuple(name for name, one in STRATEGIES.items() if one().teaches)
 NO_START = "strategy: taught learns from a trained network; name its weights by start="
 FEW_UNITS = 60  # on an accelerator, where a unit takes seconds to compile and tune
 

@@ -68,6 +68,7 @@ def test_interrupted_killed_and_resumed_it_ends_as_if_left_in_peace(
         (["evaluator=scratch", "recipe.freeze=[hed]"], "recipe.freeze: no part 'hed'; did you mean head?"),
         (["adapt.final_distill=true"], "adapt.final_distill: evaluator=layerwise knows no teachers; take evaluator=scratch"),
         (["recipe.match_features=1"], "recipe.match_features: needs a teacher"),
+        (["executor=processes", "executor.ahead=true"], "executor.ahead: evaluator=layerwise compiles nothing ahead"),
         (["adapt.final_recipe={match_features: 1}"], "adapt.final_recipe.match_features: needs a teacher"),
         (["evaluator=scratch", "adapt.final_distill=true", "adapt.final_recipe={match_features: 1}", "adapt.kinds=[bottleneck]"],
          "would narrow the last feature map"),

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -40,14 +41,17 @@ print(json.dumps([norms, len(jax.tree.leaves(start["params"])), "callback" in te
 """
 
 
-def test_eight_devices_give_the_losses_of_one_and_exchange_sums_alone() -> None:
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=8"}
-    code = SCRIPT.format(tests=str(HELPERS))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-    )
+def said_on(devices: int, script: str) -> list[Any]:
+    """What a script prints, a line of JSON each, in a process with so many simulated devices."""
+    env = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    code = script.format(tests=str(HELPERS))
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    losses, error, exchanged, (norms, params, callback) = (json.loads(line) for line in done.stdout.splitlines())
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_eight_devices_give_the_losses_of_one_and_exchange_sums_alone() -> None:
+    losses, error, exchanged, (norms, params, callback) = said_on(8, SCRIPT)
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert losses[0][1] < losses[0][0]
     assert error.startswith("devices: expected 9, this machine has 8")
@@ -90,13 +94,7 @@ except ValueError as error:
 
 @pytest.mark.nightly
 def test_two_devices_train_the_shared_weights_that_one_does() -> None:
-    env = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    code = SHARED.format(tests=str(HELPERS))
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env=env, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    losses, valid, away, (reduced, gathered), error = (json.loads(line) for line in done.stdout.splitlines())
+    losses, valid, away, (reduced, gathered), error = said_on(2, SHARED)
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
     assert valid[1] == pytest.approx(valid[0], rel=1e-3)
     assert away < 1e-3

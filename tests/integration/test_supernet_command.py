@@ -97,6 +97,12 @@ def test_killed_with_its_workers_it_resumes_to_the_same_weights(here: Path) -> N
     assert same(here / "killed", here / "calm")
 
 
+def test_networks_trained_alone_have_no_teacher_whose_features_they_could_match(here: Path) -> None:
+    recipe, strategy = {"epochs": 1, "match_features": 1.0}, {"name": "sandwich", "random": 0}
+    found = nas.supernet(FEW, DATA, recipe=recipe, strategy=strategy, executor="local", fidelity=3, run=here / "matched")
+    assert found.record["fidelity"]["networks"] == 3
+
+
 def test_more_networks_are_trained_alone_by_the_same_command(trained: nas.SupernetResult) -> None:
     more: dict[str, Any] = {"recipe": {"epochs": 2}, "executor": "local", "strategy": "fair", "run": trained.run}
     assert not nas.supernet(FEW, DATA, **more).fidelity

@@ -91,7 +91,9 @@ def test_the_backend_is_asked_of_another_process(
     monkeypatch.setenv("NAS_WORKER_PLATFORMS", platforms)
     monkeypatch.setattr(accelerators, "_accelerator_plugins", lambda: plugins)
     monkeypatch.setattr(subprocess, "run", run)
+    accelerators._asked_backend.cache_clear()
     assert accelerators.training_backend() == expected
+    accelerators._asked_backend.cache_clear()
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,9 @@ class FakePool(Pool[Fake]):
         ended = spent or member.held > self._grown
         self._events += self._spent(member, ticket, outcomes) if ended else [JobEvent(ticket, "done", outcomes)]
 
+    def _hint(self, member: Fake, job: Job) -> None:
+        raise AssertionError("nothing is compiled ahead")
+
     def _end(self, member: Fake) -> None:
         pass
 

@@ -84,6 +84,7 @@ def test_devices_that_the_user_left_visible_are_the_ones_shared_out(monkeypatch:
         (Backend("cpu"), None, 2, "^executor.gpus: expected 1 where JAX trains on the CPU, got 2"),
         (Backend("gpu", 1), None, 2, "^executor.gpus: expected at most 1, the GPUs of this machine, got 2"),
         (Backend("tpu", 4), 5, 1, "^executor.workers: one process holds a TPU chip; expected at most 4, got 5"),
+        (Backend("tpu", 4), None, 3, "^executor.gpus: expected 1, 2, 4, 8 TPU chips a worker, got 3"),
         (Backend("gpu", 4), 3, 2, "^executor.workers: expected at most 2 with executor.gpus=2, got 3"),
     ],
 )
@@ -117,20 +118,26 @@ NODES: list[dict[str, float]] = [{"CPU": 8, "GPU": 4}, {"CPU": 8}]
 @pytest.mark.parametrize(
     "given, nodes, workers, gpus, devices, environment, lines",
     [
-        ({}, [{"CPU": 4}], 4, 0, 1, {"JAX_PLATFORMS": "cpu"}, ["4 workers on the CPU"]),
-        ({}, NODES, 4, 0, 1, {"JAX_PLATFORMS": "cpu"}, ["4 workers on the CPU", "4 of the nodes' 4 GPUs are not used: executor.gpus=0"]),
+        ({"gpus": 0}, [{"CPU": 4}], 4, 0, 1, {"JAX_PLATFORMS": "cpu"}, ["4 workers on the CPU"]),
+        (
+            {"gpus": 0}, NODES, 4, 0, 1, {"JAX_PLATFORMS": "cpu"},
+            ["4 workers on the CPU", "4 of the nodes' 4 GPUs are not used: executor.gpus=0"],
+        ),
         ({"gpus": "auto"}, [{"CPU": 4}], 4, 0, 1, {"JAX_PLATFORMS": "cpu"}, ["4 workers on the CPU"]),
-        ({"gpus": "auto"}, NODES, 4, 1, 1, {EXPECTED: "gpu"}, ["4 workers on 1 GPU each"]),
+        ({}, NODES, 4, 1, 1, {EXPECTED: "gpu"}, ["4 workers on 1 GPU each"]),
         (
             {"gpus": "auto", "workers": 1}, NODES, 1, 1, 1, {EXPECTED: "gpu"},
             ["1 worker on 1 GPU each", "3 of the nodes' 4 GPUs are not used: executor.gpus=1, executor.workers=1"],
         ),
-        ({"gpus": 2}, NODES, 2, 2, 2, {EXPECTED: "gpu"}, ["2 workers on 2 GPU each"]),
+        ({"gpus": 2}, NODES, 2, 2, 2, {EXPECTED: "gpu"}, ["2 workers on 2 GPUs each"]),
         (
             {"gpus": 0.25}, NODES, 16, 0.25, 1, {EXPECTED: "gpu", "XLA_PYTHON_CLIENT_MEM_FRACTION": "0.225"},
             ["16 workers on 0.25 GPU each"],
         ),
-        ({"tpus": 4}, [{"CPU": 8, "TPU": 4}], 1, 0, 4, {EXPECTED: "tpu"}, ["1 worker on 4 TPU chips each"]),
+        (
+            {"tpus": 4}, [{"CPU": 8, "GPU": 2, "TPU": 4}], 1, 0, 4, {EXPECTED: "tpu"},
+            ["1 worker on 4 TPU chips each", "2 of the nodes' 2 GPUs are not used: executor.gpus=0"],
+        ),
     ],
 )  # fmt: skip
 def test_ray_workers_take_a_gpu_where_nodes_have_them(
@@ -146,8 +153,9 @@ def test_ray_workers_take_a_gpu_where_nodes_have_them(
     )
 
 
-@pytest.mark.parametrize("given, message", [({"gpus": "all"}, "gpus"), ({"gpus": 65}, "gpus: expected 0 to 64 or auto, got 65"),
-                                            ({"gpus": "auto", "tpus": 4}, "gpus: expected 0 beside tpus=4, got auto")])  # fmt: skip
+@pytest.mark.parametrize(
+    "given, message", [({"gpus": "all"}, "gpus"), ({"gpus": 65}, "gpus: expected 0 to 64 or auto, got 65")]
+)
 def test_a_wrong_number_of_gpus_names_the_key(given: dict[str, Any], message: str) -> None:
     from nas.runtime import make_executor_settings
 
@@ -156,11 +164,16 @@ def test_a_wrong_number_of_gpus_names_the_key(given: dict[str, Any], message: st
 
 
 @pytest.mark.parametrize("kind", ["train", "prepare"])
-def test_a_worker_that_would_fall_back_to_the_cpu_blames_no_trial(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: Any) -> None:
+def test_a_worker_that_would_fall_back_to_the_cpu_blames_no_trial(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: Any
+) -> None:
     monkeypatch.setenv(EXPECTED, "gpu")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     settings = {"dataset": None, "recipe": {"epochs": 1, "batch": 32}, "evaluator": {"name": "scratch"}}
     made = Worker(WorkerSpec(settings, {}, storage=str(tmp_path)), dataset())
     [outcome] = made.run([Job(0, kind, SMALL.to_dict(), arch_id(SMALL))], lambda *_: None)
     assert outcome.outcome == "error"
-    assert outcome.data[UNPREPARED] == "a worker for the gpu (device 3) got the cpu from JAX; see the log for what JAX says"
+    assert (
+        outcome.data[UNPREPARED]
+        == "a worker for the gpu (device 3) got the cpu from JAX; see the log for what JAX says"
+    )

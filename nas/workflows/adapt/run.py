@@ -27,6 +27,7 @@ from nas.nn.weights import Variables, save_weights, split_source
 from nas.recipe import Recipe
 from nas.records import JSON, Job
 from nas.report.trajectory import trajectory_svg
+from nas.runtime import make_executor_settings
 from nas.runtime.base import Executor
 from nas.runtime.device_executors import DeviceExecutors
 from nas.runtime.dispatch import run_all
@@ -207,6 +208,8 @@ def adapt(command: AdaptCommand, run: Run, progress: Progress = SILENT) -> Adapt
 def _check_evaluator(command: AdaptCommand) -> None:
     settings = command.evaluator
     capabilities = evaluator_settings(settings).capabilities
+    asked = make_executor_settings(command.executor)
+    capabilities.check_workers(asked.devices, asked.asks_ahead, settings["name"])
     capabilities.check_recipe(build(Recipe, command.recipe, "recipe"), settings["name"])
     if command.adapt.final_epochs:
         capabilities.check_recipe(build(Recipe, command.final_recipe, PLACE), settings["name"], PLACE)

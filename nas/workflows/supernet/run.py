@@ -246,6 +246,8 @@ def _trained(plan: _Plan, journal: Journal, run: Run, progress: Progress) -> Sup
     if None in (prepared(journal) or [None]):
         progress.message(_programs(plan.evaluator, context))
         executor = plan.executor(run.folder, command.threads or os.cpu_count() or 1)
+        for note in executor.notes:
+            progress.message(note)
         try:
             prepare(jobs, journal, executor, RETRIES, progress, "training the shared weights ...")
         finally:
@@ -287,7 +289,7 @@ def _fidelity(plan: _Plan, sampled: Sampled, journal: Journal, run: Run, progres
     """Networks trained alone, one thread each, beside what the shared weights say of them."""
     command = plan.command
     epochs = command.fidelity_epochs or max(plan.settings["recipe"]["epochs"] // 5, 1)
-    recipe = {**plan.settings["recipe"], "epochs": epochs}
+    recipe = {**plan.settings["recipe"], "epochs": epochs, "match_features": 0.0}  # alone they have no teacher
     asked = {"table": plan.table.name} if plan.table else {"epochs": epochs, "seeds": command.fidelity_seeds}
     for key, began in journal.get("fidelity", asked).items():
         if began != asked.get(key):
