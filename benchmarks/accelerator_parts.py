@@ -24,7 +24,7 @@ from nas.arch.blocks import lower
 from nas.arch.graph import pads
 from nas.data import Dataset
 from nas.data.arrays import dataset_of_arrays
-from nas.nn import ops
+from nas.nn import maps, ops
 from nas.recipe import Augment
 from nas.space import Genome, load_space
 from nas.supernet.scoring import Scoring
@@ -69,8 +69,8 @@ def cases() -> list[tuple[str, Callable[..., Any], list[tuple[int, ...]]]]:
     out.append(("convolution 1x1", ops.conv, [(4, 14, 14, 24), (1, 1, 24, 40)]))
     out.append(("batch norm", lambda x, s, b: ops.norm_train(x, s, b, 1e-3, "hswish")[0], [(8, 7, 7, 24), (24,), (24,)]))
     out.append(("dense", ops.dense, [(8, 1, 1, 24), (24, 40)]))
-    out.append(("average pool", lambda x: ops.avg_pool(x, kernel=3, stride=2, padding="same"), [(4, 14, 14, 24)]))
-    out.append(("max pool", lambda x: ops.max_pool(x, kernel=3, stride=2, padding="same"), [(4, 14, 14, 24)]))
+    out.append(("average pool", lambda x: maps.avg_pool(x, kernel=3, stride=2, padding="same"), [(4, 14, 14, 24)]))
+    out.append(("max pool", lambda x: maps.max_pool(x, kernel=3, stride=2, padding="same"), [(4, 14, 14, 24)]))
     return out
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 
-from nas.arch.graph import Node, Shape, out_size
+from nas.arch.graph import Kernel, Node, Padding, Shape, Sides, out_size, reach, sides, window_pads
 
 MAX_NODES = 30_000
 
@@ -22,6 +23,7 @@ class Builder:
         norm_momentum: Of the moving statistics of norms.
         scope: The layer that is being built: `stem`, `stages.2.0`, `head`.
         drop_rate: Stochastic depth of that layer.
+        dilation: Of the windows of that layer's convolutions that state none.
         nodes: What was built so far.
 
     Example:
@@ -37,6 +39,7 @@ class Builder:
     norm_momentum: float = 0.99
     scope: str = "stem"
     drop_rate: float = 0.0
+    dilation: int = 1
     nodes: list[Node] = field(default_factory=list)
 
     def shape(self, x: int) -> Shape:
@@ -51,18 +54,19 @@ class Builder:
         """The image; the first node of a graph."""
         return self._add("input", (), shape, "")
 
-    def conv(self, x: int, width: int, kernel: int = 1, stride: int = 1, *, groups: int = 1, bias: bool = False,
-             padding: str | int | None = None, name: str) -> int:  # fmt: skip
-        """Square convolution.
+    def conv(self, x: int, width: int, kernel: Kernel = 1, stride: int = 1, *, groups: int = 1, bias: bool = False,
+             padding: str | int | None = None, dilation: int | None = None, name: str) -> int:  # fmt: skip
+        """Convolution.
 
         Args:
             x: (h, w, c).
             width: Channels of the result.
-            kernel: Side of the kernel in pixels.
+            kernel: Pixels of the kernel: of a side, or (rows, columns).
             stride: Pixels between windows.
             groups: Parts that the channels are divided into; c for a depthwise convolution.
             bias: Whether a bias is added.
-            padding: `same`, `torch`, `valid` (none) or pixels on both sides; None: the builder's.
+            padding: `same`, `torch`, `valid` (none) or pixels on both sides, times the dilation; None: the builder's.
+            dilation: Pixels from one that the window sees to the next; None: the builder's.
             name: Of the primitive.
 
         Raises:
@@ -71,10 +75,38 @@ class Builder:
         h, w, channels = self.shape(x)
         if channels % groups or width % groups:
             raise ValueError(f"{name}: {groups} groups do not divide {channels} input and {width} output channels")
-        pad = self._pad(kernel, padding)
-        shape = (out_size(h, kernel, stride, pad), out_size(w, kernel, stride, pad), width)
-        self._positive(shape, h, kernel, name)
-        return self._add("conv", (x,), shape, name, kernel=kernel, stride=stride, groups=groups, bias=bias, padding=pad)
+        rows, columns = sides(kernel)
+        apart = (self.dilation if dilation is None else dilation) if max(rows, columns) > 1 else 1
+        pad, seen = self._pad((rows, columns), padding, apart), (reach(rows, apart), reach(columns, apart))
+        above, beside = window_pads((h, w), (rows, columns), stride, pad, apart)
+        shape = ((h + sum(above) - seen[0]) // stride + 1, (w + sum(beside) - seen[1]) // stride + 1, width)
+        self._positive(shape, (h, w), seen, name)
+        dilated = {"dilation": apart} if apart > 1 else {}  # absent where it is 1, and a square is one number: ids stay the same
+        return self._add("conv", (x,), shape, name, kernel=rows if rows == columns else (rows, columns), stride=stride,
+                         groups=groups, bias=bias, padding=pad, **dilated)  # fmt: skip
+
+    def conv_transpose(self, x: int, width: int, kernel: int, stride: int, name: str, bias: bool = True) -> int:
+        """Transposed convolution: every pixel is spread over a window of the result, and windows are `stride` apart.
+
+        Args:
+            x: (h, w, c).
+            width: Channels of the result.
+            kernel: Side of the windows in pixels; where they overlap, values are added.
+            stride: Pixels between windows.
+            name: Of the primitive.
+            bias: Whether a bias is added.
+
+        Returns:
+            ((h - 1) stride + kernel, (w - 1) stride + kernel, width).
+
+        Raises:
+            ValueError: Where windows leave pixels between them.
+        """
+        if kernel < stride:
+            raise ValueError(f"{name}: windows of {kernel} pixels, {stride} apart, leave pixels out")
+        h, w, _ = self.shape(x)
+        shape = ((h - 1) * stride + kernel, (w - 1) * stride + kernel, width)
+        return self._add("conv_transpose", (x,), shape, name, kernel=kernel, stride=stride, bias=bias)
 
     def depthwise(self, x: int, kernel: int, stride: int, name: str, bias: bool = False) -> int:
         """A convolution of every channel by itself."""
@@ -111,9 +143,10 @@ class Builder:
             ValueError: Where the image is smaller than the window.
         """
         h, w, channels = self.shape(x)
-        pad = self._pad(kernel, padding)
+        pad = self._pad((kernel, kernel), padding)
+        assert not isinstance(pad, tuple)
         shape = (out_size(h, kernel, stride, pad, ceil), out_size(w, kernel, stride, pad, ceil), channels)
-        self._positive(shape, h, kernel, name)
+        self._positive(shape, (h, w), (kernel, kernel), name)
         return self._add(f"{kind}_pool", (x,), shape, name, kernel=kernel, stride=stride, padding=pad, ceil=ceil)
 
     def global_pool(self, x: int, name: str = "pool") -> int:
@@ -129,9 +162,44 @@ class Builder:
         """A dense layer: (1, 1, c) to (1, 1, width)."""
         return self._add("dense", (x,), (1, 1, width), name, bias=bias)
 
-    def l2_normalize(self, x: int, name: str = "unit") -> int:
-        """The channels of each pixel divided by their length, so that they have length 1; zeros stay zeros."""
-        return self._add("l2_normalize", (x,), self.shape(x), name)
+    def l2_normalize(self, x: int, name: str = "unit", scale: float | None = None) -> int:
+        """The channels of each pixel divided by their length, so that they have length 1; zeros stay zeros.
+
+        With `scale` each channel is then multiplied by a number that is learned and begins there (ParseNet, arXiv:1506.04579).
+        """
+        learned = {} if scale is None else {"scale": scale}
+        return self._add("l2_normalize", (x,), self.shape(x), name, **learned)
+
+    def resize(self, x: int, size: Sides, name: str = "resize") -> int:
+        """(h, w, c) to (*size, c) by bilinear interpolation between the centers of pixels; the same size adds nothing.
+
+        Corners are not aligned (PyTorch's `align_corners=False`, TensorFlow's `half_pixel_centers`), and nothing is smoothed where an
+        image gets smaller.
+        """
+        return x if self.shape(x)[:2] == size else self._add("resize", (x,), (*size, self.width(x)), name)
+
+    def crop(self, x: int, size: Sides, name: str = "crop") -> int:
+        """The center of an image, (h, w, c) to (*size, c); of an odd rest one pixel more is cut at the end. The same size adds nothing.
+
+        Raises:
+            ValueError: Where the image is smaller.
+        """
+        h, w, channels = self.shape(x)
+        if h < size[0] or w < size[1]:
+            raise ValueError(f"{name}: {size[0]}x{size[1]} pixels cannot be cut from {h}x{w}")
+        if (h, w) == size:
+            return x
+        return self._add("crop", (x,), (*size, channels), name, top=(h - size[0]) // 2, left=(w - size[1]) // 2)
+
+    def reshape(self, x: int, shape: Shape, name: str = "reshape") -> int:
+        """The same values in their order, rows before columns before channels, in another shape.
+
+        Raises:
+            ValueError: Where the shapes hold different numbers of values.
+        """
+        if prod(self.shape(x)) != prod(shape):
+            raise ValueError(f"{name}: {self.shape(x)} cannot have the shape {shape}")
+        return self._add("reshape", (x,), shape, name)
 
     def add(self, x: int, y: int, name: str = "add") -> int:
         """The sum of two tensors. Raises ValueError where their shapes differ."""
@@ -167,16 +235,19 @@ class Builder:
         """Stochastic depth of this layer, at the rate that `lower` set for it."""
         return x if self.drop_rate == 0 else self._add("drop_path", (x,), self.shape(x), name, rate=self.drop_rate)
 
-    def _pad(self, kernel: int, padding: str | int | None) -> str | int:
+    def _pad(self, kernel: Sides, padding: str | int | None, dilation: int = 1) -> Padding:
         if padding == "valid":
             return 0
-        if padding is None:
-            padding = self.padding
-        return kernel // 2 if padding == "torch" else padding
+        padding = self.padding if padding is None else padding
+        if padding == "torch":
+            rows, columns = (reach(side, dilation) // 2 for side in kernel)
+            return rows if rows == columns else (rows, columns)
+        return padding * dilation if isinstance(padding, int) else padding
 
-    def _positive(self, shape: Shape, size: int, kernel: int, name: str) -> None:
+    def _positive(self, shape: Shape, size: Sides, kernel: Sides, name: str) -> None:
         if min(shape) < 1:
-            raise ValueError(f"{name}: a {kernel}x{kernel} window does not fit an image of {size} pixels")
+            image = f"{size[0]}" if size[0] == size[1] else f"{size[0]}x{size[1]}"
+            raise ValueError(f"{name}: a {kernel[0]}x{kernel[1]} window does not fit an image of {image} pixels")
 
     def _add(self, op: str, inputs: tuple[int, ...], shape: Shape, name: str, **attrs: object) -> int:
         if len(self.nodes) >= MAX_NODES:

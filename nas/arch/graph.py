@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 Shape = tuple[int, int, int]
+Sides = tuple[int, int]  # rows and columns
+Kernel = int | Sides  # a square by its side
+Padding = str | int | Sides  # `same`, as TensorFlow pads, or pixels on both sides: of both axes, or of rows and of columns
 Attrs = Mapping[str, Any]  # settings of a primitive by name: whole numbers, rates, names
+PRODUCTS = ("conv", "conv_transpose", "dense")  # primitives with a kernel, whose multiply-adds are counted
 ACTS = ("none", "relu", "relu6", "hswish", "swish", "sigmoid", "hsigmoid", "tanh", "gelu")
 
 
@@ -106,7 +111,8 @@ def param_shapes(node: Node, inputs: list[Shape]) -> dict[str, tuple[int, ...]]:
 
     Returns:
         Shape by name: `kernel` (kh, kw, in / groups, out) of a convolution or (in, out) of a dense layer, `bias` (out,) where
-        there is one, `scale` and `bias` (channels,) of a norm; empty for other primitives.
+        there is one, `scale` and `bias` (channels,) of a norm, `scale` (channels,) of `l2_normalize` where it is learned; empty
+        for other primitives.
 
     Example:
         >>> from nas.arch.builder import Builder
@@ -115,21 +121,20 @@ def param_shapes(node: Node, inputs: list[Shape]) -> dict[str, tuple[int, ...]]:
         >>> param_shapes(b.nodes[x], [(8, 8, 3)])
         {'kernel': (3, 3, 3, 16), 'bias': (16,)}
     """
-    attr = node.attr
-    if node.op == "conv":
-        k, width = attr["kernel"], node.shape[2]
-        shapes: dict[str, tuple[int, ...]] = {"kernel": (k, k, inputs[0][2] // attr["groups"], width)}
-    elif node.op == "dense":
-        shapes, width = {"kernel": (inputs[0][2], node.shape[2])}, node.shape[2]
-    elif node.op == "norm":
-        return {"scale": (node.shape[2],), "bias": (node.shape[2],)}
-    else:
-        return {}
+    attr, width = node.attr, node.shape[2]
+    if node.op == "norm":
+        return {"scale": (width,), "bias": (width,)}
+    if node.op not in PRODUCTS:
+        return {"scale": (width,)} if "scale" in attr else {}
+    window = () if node.op == "dense" else sides(attr["kernel"])
+    shapes = {"kernel": (*window, inputs[0][2] // attr.get("groups", 1), width)}
     return {**shapes, "bias": (width,)} if attr["bias"] else shapes
 
 
 def node_macs(node: Node, inputs: list[Shape]) -> int:
     """Multiply-adds of one example: convolutions and dense layers only, as the papers count.
+
+    A transposed convolution multiplies every pixel of its input with its kernel.
 
     Args:
         node: The node.
@@ -142,13 +147,49 @@ def node_macs(node: Node, inputs: list[Shape]) -> int:
         >>> node_macs(b.nodes[x], [(8, 8, 3)]) == 4 * 4 * 3 * 3 * 3 * 16
         True
     """
-    if node.op not in ("conv", "dense"):
+    if node.op not in PRODUCTS:
         return 0
-    kernel = param_shapes(node, inputs)["kernel"]
-    products = 1
-    for size in kernel:
-        products *= size
-    return products * node.shape[0] * node.shape[1]
+    rows, columns, _ = inputs[0] if node.op == "conv_transpose" else node.shape
+    return math.prod(param_shapes(node, inputs)["kernel"]) * rows * columns
+
+
+def sides(value: Kernel) -> Sides:
+    """(rows, columns) of what is one number where both are equal.
+
+    Example:
+        >>> sides(3), sides((1, 7))
+        ((3, 3), (1, 7))
+    """
+    return (value, value) if isinstance(value, int) else value
+
+
+def reach(kernel: int, dilation: int) -> int:
+    """Pixels from the first to the last that a dilated kernel sees along an axis.
+
+    Example:
+        >>> reach(5, 2)
+        9
+    """
+    return (kernel - 1) * dilation + 1
+
+
+def window_pads(size: Sequence[int], kernel: Kernel, stride: int, padding: Padding, dilation: int = 1) -> tuple[Sides, Sides]:
+    """The padding of a convolution.
+
+    Args:
+        size: (height, width) of the input, more numbers are not read.
+        kernel, stride, padding, dilation: Its settings.
+
+    Returns:
+        Pixels above and below, and left and right.
+
+    Example:
+        >>> window_pads((8, 8), (1, 3), 1, "same", dilation=2)
+        ((0, 0), (2, 2))
+    """
+    around = sides(padding) if not isinstance(padding, str) else (padding, padding)
+    rows, columns = (pads(size[a], reach(sides(kernel)[a], dilation), stride, around[a]) for a in (0, 1))
+    return rows, columns
 
 
 def pads(size: int, kernel: int, stride: int, padding: str | int) -> tuple[int, int]:

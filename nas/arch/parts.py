@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from nas.arch.checks import shown
-from nas.arch.graph import Graph
+from nas.arch.graph import PRODUCTS, Graph, Node
 from nas.core.settings import did_you_mean
 
 BACKBONE = "backbone"
@@ -78,21 +78,21 @@ def frozen_nodes(graph: Graph, parts: Sequence[str], fresh: Collection[str], whe
         ValueError: For a part that there is not; for one with layers that were never trained; and where nothing is left to train.
     """
     frozen = frozenset[str]().union(*(nodes_of(graph, part, where) for part in parts))
-    known = [node.name for node in graph.nodes if node.name in frozen and has_parameters(node.op)]
+    known = [node.name for node in graph.nodes if node.name in frozen and has_parameters(node)]
     if untrained := [name for name in known if name in fresh]:
         more = f" and {len(untrained) - SHOWN} more" if len(untrained) > SHOWN else ""
         raise ValueError(
             f"{where}: {', '.join(untrained[:SHOWN])}{more} would stay at initial values, which were never trained; "
             "nas train weights=.. gives trained ones"
         )
-    if frozen and all(node.name in frozen for node in graph.nodes if has_parameters(node.op)):
+    if frozen and all(node.name in frozen for node in graph.nodes if has_parameters(node)):
         raise ValueError(f"{where}: nothing is left to train; leave a part out, such as the head")
     return frozen
 
 
-def has_parameters(op: str) -> bool:
-    """Whether nodes of this operation can be trained."""
-    return op in ("conv", "dense", "norm")
+def has_parameters(node: Node) -> bool:
+    """Whether there is anything in a node to train."""
+    return node.op in (*PRODUCTS, "norm") or "scale" in node.attr
 
 
 def factors_of(graph: Graph, factors: Mapping[str, float], where: str) -> dict[str, float]:

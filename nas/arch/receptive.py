@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from nas.arch.graph import Graph, Node, pads, pool_pads
+from nas.arch.graph import Graph, Node, pool_pads, reach, sides, window_pads
 
 Span = np.ndarray  # (positions, 2): first and last pixel of the image that each position sees
 
@@ -23,8 +23,9 @@ class ReceptiveField:
 
     Args:
         name: Of the layer's node.
-        size: Side in pixels, were the image larger than the field.
-        stride: Pixels of the image between neighboring positions of the layer.
+        size: Side in pixels, were the image larger than the field; the longer one of a kernel that is no square, the largest where
+            positions differ, as those of a resized map do.
+        stride: Pixels of the image between neighboring positions of the layer, 1 at least.
         rows: (height, 2): first and last row of the image that each row of the layer sees.
         columns: (width, 2): the same of its columns.
         pooled: Whether a value depends on all positions of a map at once: behind a global pool, a flattened map, or a gate that is
@@ -102,20 +103,60 @@ def _kept(node: Node, inputs: Sequence[ReceptiveField]) -> ReceptiveField:
 
 def _window(node: Node, inputs: Sequence[ReceptiveField]) -> ReceptiveField:
     x, a = inputs[0], node.attr
-    kernel, stride, dilation = a["kernel"], a["stride"], a.get("dilation", 1)
-    reach = (kernel - 1) * dilation
+    kernel, stride, dilation = sides(a["kernel"]), a["stride"], a.get("dilation", 1)
+    given = len(x.rows), len(x.columns)
+    if "ceil" in a:
+        before = [pool_pads(size, kernel[0], stride, a["padding"], a["ceil"])[0] for size in given]
+    else:
+        before = [ends[0] for ends in window_pads(given, kernel, stride, a["padding"], dilation)]
 
-    def before(seen: Span) -> int:
-        if "ceil" in a:
-            return pool_pads(len(seen), kernel, stride, a["padding"], a["ceil"])[0]
-        return pads(len(seen), reach + 1, stride, a["padding"])[0]
+    def spans(seen: Span, axis: int) -> Span:
+        first = np.arange(node.shape[axis])[:, None] * stride - before[axis]
+        return _seen_through(seen, first + np.arange(kernel[axis]) * dilation)
+
+    size, start = x.size + (reach(max(kernel), dilation) - 1) * x.stride, x.start - max(before) * x.stride
+    return ReceptiveField(node.name, size, x.stride * stride, spans(x.rows, 0), spans(x.columns, 1), x.pooled, start)
+
+
+def _spread(node: Node, inputs: Sequence[ReceptiveField]) -> ReceptiveField:
+    """A transposed convolution: a position sees those whose windows lie over it."""
+    x, kernel, stride = inputs[0], node.attr["kernel"], node.attr["stride"]
+    over = -(-kernel // stride)
 
     def spans(seen: Span, count: int) -> Span:
-        return _seen_through(seen, np.arange(count)[:, None] * stride - before(seen) + np.arange(kernel) * dilation)
+        places = np.arange(count)[:, None] // stride - np.arange(over)
+        return _seen_through(seen, np.where(np.arange(count)[:, None] - places * stride < kernel, places, -1))
 
     rows, columns = spans(x.rows, node.shape[0]), spans(x.columns, node.shape[1])
-    size, start = x.size + reach * x.stride, x.start - before(x.rows) * x.stride
-    return ReceptiveField(node.name, size, x.stride * stride, rows, columns, x.pooled, start)
+    size, start = x.size + (over - 1) * x.stride, x.start - (over - 1) * x.stride
+    return ReceptiveField(node.name, size, max(x.stride // stride, 1), rows, columns, x.pooled, start)
+
+
+def _resized(node: Node, inputs: Sequence[ReceptiveField]) -> ReceptiveField:
+    """A position sees the two that its center lies between, or the one that it lies on."""
+    x = inputs[0]
+
+    def spans(seen: Span, count: int) -> Span:
+        place = np.clip((np.arange(count) + 0.5) * len(seen) / count - 0.5, 0, len(seen) - 1)
+        return _seen_through(seen, np.stack([np.floor(place), np.ceil(place)], 1).astype(int))
+
+    rows, columns = spans(x.rows, node.shape[0]), spans(x.columns, node.shape[1])
+    larger = node.shape[0] > len(x.rows)
+    stride = max(x.stride * len(x.rows) // node.shape[0], 1)
+    return ReceptiveField(node.name, x.size + x.stride, stride, rows, columns, x.pooled, x.start - x.stride * larger)
+
+
+def _cropped(node: Node, inputs: Sequence[ReceptiveField]) -> ReceptiveField:
+    """A part of the positions."""
+    x, top, left = inputs[0], node.attr["top"], node.attr["left"]
+    rows, columns = x.rows[top : top + node.shape[0]], x.columns[left : left + node.shape[1]]
+    return replace(x, name=node.name, rows=rows, columns=columns, start=x.start + top * x.stride)
+
+
+def _reshaped(node: Node, inputs: Sequence[ReceptiveField]) -> ReceptiveField:
+    """Where a value comes from is not followed: each position may see what any sees."""
+    whole = _whole(node, inputs)
+    return replace(whole, rows=whole.rows.repeat(node.shape[0], 0), columns=whole.columns.repeat(node.shape[1], 0))
 
 
 def _seen_through(seen: Span, windows: np.ndarray) -> Span:
@@ -161,6 +202,7 @@ def _whole(node: Node, inputs: Sequence[ReceptiveField]) -> ReceptiveField:
 
 RULES: dict[str, Rule] = {
     "conv": _window,
+    "conv_transpose": _spread,
     "max_pool": _window,
     "avg_pool": _window,
     "global_pool": _whole,
@@ -175,5 +217,8 @@ RULES: dict[str, Rule] = {
     "shuffle": _kept,
     "dropout": _kept,
     "l2_normalize": _kept,
+    "resize": _resized,
+    "crop": _cropped,
+    "reshape": _reshaped,
     "drop_path": _kept,
 }

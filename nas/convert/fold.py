@@ -13,10 +13,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nas.arch.graph import Graph, Node
+from nas.arch.graph import PRODUCTS, Graph, Node
 from nas.nn.weights import AnyArray, HostVariables, Variables
 
-FOLDABLE = ("conv", "dense")
+FOLDABLE = PRODUCTS
 AT_TRAINING = ("dropout", "drop_path")
 
 

@@ -13,19 +13,18 @@ something else, which a short training with their slow momentum does not mend.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 
-from nas.arch.graph import Graph, Node
+from nas.arch.graph import PRODUCTS, Graph, Node, sides
 from nas.convert.moments import Moments, depthwise, losses, moments, moments_of, summed
 from nas.convert.surgeon import Reader, Seen, kept_of
 from nas.nn.network import init
 from nas.nn.weights import HostVariables, Variables
 
-WITHOUT_CHANNELS = ("concat", "channels", "shuffle")
+WITHOUT_CHANNELS = ("concat", "channels", "shuffle", "reshape")
 
 
 def inherit(
@@ -162,7 +161,7 @@ def needed(
 
 
 def makes_channels(node: Node) -> bool:
-    return node.op == "dense" or (node.op == "conv" and not depthwise(node))
+    return node.op in PRODUCTS and not depthwise(node)
 
 
 def channel_groups(graph: Graph) -> list[int]:
@@ -231,8 +230,8 @@ def _cut(node: Node, name: str, array: np.ndarray, sources: np.ndarray | None, o
         return array
     if sources is not None and not depthwise(node) and array.shape[-2] > len(sources):
         array = array[..., sources, :]
-    if node.op == "conv" and array.shape[0] > node.attr["kernel"]:
-        start = math.floor((array.shape[0] - node.attr["kernel"]) / 2)
-        stop = start + node.attr["kernel"]
-        array = array[start:stop, start:stop]
+    if node.op == "conv":
+        edges = [max(array.shape[axis] - side, 0) // 2 for axis, side in enumerate(sides(node.attr["kernel"]))]
+        ends = [edge + side for edge, side in zip(edges, sides(node.attr["kernel"]), strict=True)]
+        array = array[edges[0] : ends[0], edges[1] : ends[1]]
     return array

@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from nas.arch.graph import Graph
+from nas.arch.parts import has_parameters
 from nas.convert.fill import Arrays, Imported, copied, fill
 from nas.nn.weights import HostVariables
 
@@ -155,6 +156,8 @@ def _destinations(graph: Graph, separable: bool) -> Iterator[Destination]:
             yield Destination("depthwise" if _is_depthwise(graph, i) else "product", (node.name,))
         elif node.op == "norm":
             yield Destination("norm", (node.name,))
+        elif has_parameters(node):
+            raise ValueError(f"{node.name}: the weights of a {node.op} are not read from files of Keras")
 
 
 def _is_depthwise(graph: Graph, index: int) -> bool:

@@ -18,7 +18,7 @@ from nas.nn.weights import Variables
 Moments: TypeAlias = tuple[np.ndarray, np.ndarray] | None  # (mean, variance), each (channels,) float64
 POINTS, WEIGHTS = np.polynomial.hermite_e.hermegauss(33)
 NORMAL = WEIGHTS / WEIGHTS.sum()
-AS_THEY_ARE = ("dropout", "drop_path", "avg_pool", "max_pool", "global_pool")
+AS_THEY_ARE = ("dropout", "drop_path", "avg_pool", "max_pool", "global_pool", "resize", "crop")
 
 
 def depthwise(node: Node) -> bool:
@@ -61,8 +61,18 @@ def summed(node: Node, kernel: np.ndarray, inputs: Moments) -> Moments:
         return None
     mean, var = (one if depthwise(node) else one[:, None] for one in inputs)
     taps = np.asarray(kernel, np.float64)
+    if node.op == "conv_transpose":  # a pixel is the sum of as many windows as lie over it
+        return _of_phases(node, taps, mean, var)
     axes = tuple(range(taps.ndim - 1))
     return (taps * mean).sum(axes), (taps**2 * var).sum(axes)
+
+
+def _of_phases(node: Node, taps: np.ndarray, mean: np.ndarray, var: np.ndarray) -> Moments:
+    """As `summed`, over the pixels of a transposed convolution, whose place decides which part of the kernel they are made with."""
+    stride = node.attr["stride"]
+    parts = [taps[i::stride, j::stride] for i in range(stride) for j in range(stride)]
+    means = np.array([(part * mean).sum((0, 1, 2)) for part in parts])
+    return means.mean(0), np.mean([(part**2 * var).sum((0, 1, 2)) for part in parts], 0) + means.var(0)
 
 
 def losses(node: Node, kernel: np.ndarray, inputs: Moments, gain: np.ndarray | float) -> np.ndarray | None:

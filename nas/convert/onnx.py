@@ -3,9 +3,9 @@
     model = onnx_bytes(lower(arch), {"params": ..., "stats": ...}, arch.name)
     Path("net.onnx").write_bytes(model)
 
-Input `images` is float32 (N, channels, height, width), output `logits` (N, classes), N any number; a graph that does not
-end in one pixel gives `features` (N, channels, height, width). Several outputs have the names that
-the head gives them. Uses the package `onnx`.
+Input `images` is float32 (N, channels, height, width), output `logits` (N, classes), or (N, classes, height, width) of a head that
+answers for pixels, N any number; a graph that ends in a map and no head gives `features`. Several outputs have the names that the head
+gives them; one row of positions, such as boxes, is (N, positions, channels). Uses the package `onnx`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from nas.arch.graph import Graph, Node, pads, pool_pads
+from nas.arch.graph import Graph, Node, pool_pads, sides, window_pads
 from nas.convert.fold import folded
 from nas.core.version import __version__
 from nas.core.versions import needed
@@ -44,7 +44,7 @@ def onnx_bytes(graph: Graph, variables: Variables, name: str = "network") -> byt
 
 @dataclass
 class _Writer:
-    """Nodes and constants as they are appended. Values are (N, c, h, w) or, after a dense layer, (N, c)."""
+    """Nodes and constants as they are appended. Values are (N, c, h, w), after a dense layer (N, c), of a row of positions (N, w, c)."""
 
     helper: ModuleType
     numpy_helper: ModuleType
@@ -55,6 +55,7 @@ class _Writer:
     names: dict[int, str] = field(default_factory=dict)
     flat: dict[int, str] = field(default_factory=dict)
     wide: dict[int, str] = field(default_factory=dict)
+    rows: dict[int, str] = field(default_factory=dict)
 
     def write(self, name: str) -> Proto:
         height, width, channels = self.graph.input_shape
@@ -72,7 +73,10 @@ class _Writer:
         shape = self.graph.nodes[i].shape
         one_pixel = shape[:2] == (1, 1)
         if not self.graph.named:
-            label = "logits" if one_pixel else "features"
+            label = "logits" if one_pixel or self.graph.nodes[i].scope == "head" else "features"
+        if i in self.rows:
+            self.add("Identity", [self.rows[i]], label)
+            return self.helper.make_tensor_value_info(label, 1, (BATCH, *shape[1:]))
         self.add("Identity", [self.as_flat(i) if one_pixel else self.as_wide(i)], label)
         sizes = (shape[2],) if one_pixel else (shape[2], *shape[:2])
         return self.helper.make_tensor_value_info(label, 1, (BATCH, *sizes))
@@ -88,14 +92,18 @@ class _Writer:
     def as_wide(self, i: int) -> str:
         """The name of node i's output as (N, c, h, w)."""
         if i not in self.wide:
-            axes = self.constant(f"{self.graph.nodes[i].name}/axes", np.array([2, 3], np.int64))
-            self.wide[i] = self.add("Unsqueeze", [self.flat[i], axes], f"{self.graph.nodes[i].name}/wide")
+            name, axes = self.graph.nodes[i].name, [2, 3]
+            x = self.flat.get(i)
+            if x is None:
+                x, axes = self.add("Transpose", [self.rows[i]], f"{name}/moved", perm=[0, 2, 1]), [2]
+            constant = self.constant(f"{name}/axes", np.array(axes, np.int64))
+            self.wide[i] = self.add("Unsqueeze", [x, constant], f"{name}/wide")
         return self.wide[i]
 
     def as_flat(self, i: int) -> str:
         """The name of node i's output, of one pixel, as (N, c)."""
         if i not in self.flat:
-            self.flat[i] = self.add("Flatten", [self.wide[i]], f"{self.graph.nodes[i].name}/flat")
+            self.flat[i] = self.add("Flatten", [self.as_wide(i)], f"{self.graph.nodes[i].name}/flat")
         return self.flat[i]
 
     def same_rank(self, inputs: tuple[int, ...]) -> tuple[list[str], dict[int, str]]:
@@ -118,14 +126,24 @@ def _window_pads(writer: _Writer, node: Node, of: Callable[[int], tuple[int, int
 
 
 def _conv(writer: _Writer, i: int, node: Node) -> None:
-    k, stride, groups = node.attr["kernel"], node.attr["stride"], node.attr["groups"]
+    a, dilation = node.attr, node.attr.get("dilation", 1)
     inputs = [writer.as_wide(node.inputs[0])]
     inputs.append(writer.constant(f"{node.name}/kernel", writer.array(node, "kernel").transpose(3, 2, 0, 1)))
     if node.attr["bias"]:
         inputs.append(writer.constant(f"{node.name}/bias", writer.array(node, "bias")))
-    around = _window_pads(writer, node, lambda size: pads(size, k, stride, node.attr["padding"]))
-    settings = {"kernel_shape": [k, k], "strides": [stride, stride], "group": groups, "pads": around}
-    writer.wide[i] = writer.add("Conv", inputs, node.name, **settings)
+    above, beside = window_pads(writer.input_size(node), a["kernel"], a["stride"], a["padding"], dilation)
+    around = [above[0], beside[0], above[1], beside[1]]
+    settings = {"strides": [a["stride"]] * 2, "dilations": [dilation] * 2, "group": a["groups"], "pads": around}
+    writer.wide[i] = writer.add("Conv", inputs, node.name, kernel_shape=[*sides(a["kernel"])], **settings)
+
+
+def _conv_transpose(writer: _Writer, i: int, node: Node) -> None:
+    inputs = [writer.as_wide(node.inputs[0])]
+    inputs.append(writer.constant(f"{node.name}/kernel", writer.array(node, "kernel").transpose(2, 3, 0, 1)))
+    if node.attr["bias"]:
+        inputs.append(writer.constant(f"{node.name}/bias", writer.array(node, "bias")))
+    kernel, strides = [node.attr["kernel"]] * 2, [node.attr["stride"]] * 2
+    writer.wide[i] = writer.add("ConvTranspose", inputs, node.name, kernel_shape=kernel, strides=strides)
 
 
 def _dense(writer: _Writer, i: int, node: Node) -> None:
@@ -238,16 +256,55 @@ def _shuffle(writer: _Writer, i: int, node: Node) -> None:
     writer.wide[i] = writer.add("Reshape", [moved, whole], node.name)
 
 
+def _resize(writer: _Writer, i: int, node: Node) -> None:
+    """By scales, as sizes would say how many images there are; each is such that the runtime rounds down to the size."""
+    scales = [_scale(own, out) for own, out in zip(writer.input_size(node), node.shape[:2], strict=True)]
+    inputs = [writer.as_wide(node.inputs[0]), "", writer.constant(f"{node.name}/scales", np.array([1, 1, *scales], np.float32))]
+    writer.wide[i] = writer.add("Resize", inputs, node.name, mode="linear", coordinate_transformation_mode="half_pixel")
+
+
+def _scale(own: int, out: int) -> np.float32:
+    scale = np.float32(out / own)
+    return scale if int(scale * np.float32(own)) == out else np.nextafter(scale, np.float32(np.inf))
+
+
+def _crop(writer: _Writer, i: int, node: Node) -> None:
+    top, left = node.attr["top"], node.attr["left"]
+    ends = {"start": [top, left], "stop": [top + node.shape[0], left + node.shape[1]], "axis": [2, 3]}
+    constants = [writer.constant(f"{node.name}/{name}", np.array(value, np.int64)) for name, value in ends.items()]
+    writer.wide[i] = writer.add("Slice", [writer.as_wide(node.inputs[0]), *constants], node.name)
+
+
+def _reshape(writer: _Writer, i: int, node: Node) -> None:
+    """Pixels before channels on both sides; a 0 copies the number of images."""
+    x = node.inputs[0]
+    if x in writer.rows or writer.input_size(node) == (1, 1):
+        values = writer.rows[x] if x in writer.rows else writer.as_flat(x)
+    else:
+        values = writer.add("Transpose", [writer.as_wide(x)], f"{node.name}/last", perm=[0, 2, 3, 1])
+    height, width, channels = node.shape
+    sizes = [0, channels] if (height, width) == (1, 1) else [0, *node.shape[height == 1 :]]
+    values = writer.add("Reshape", [values, writer.constant(f"{node.name}/sizes", np.array(sizes, np.int64))], f"{node.name}/values")
+    if height > 1:
+        writer.wide[i] = writer.add("Transpose", [values], f"{node.name}/moved", perm=[0, 3, 1, 2])
+    else:
+        (writer.flat if width == 1 else writer.rows)[i] = values
+
+
 def _l2_normalize(writer: _Writer, i: int, node: Node) -> None:
     """By its parts: `LpNormalization` has no shortest length, and runtimes for phones lack it."""
     (x,), noted = writer.same_rank(node.inputs)
     length = writer.add("ReduceL2", [x], f"{node.name}/length", axes=[1], keepdims=1)
     least = writer.add("Max", [length, _scalar(writer, f"{node.name}/shortest", SHORTEST)], f"{node.name}/least")
-    noted[i] = writer.add("Div", [x, least], node.name)
+    noted[i] = writer.add("Div", [x, least], f"{node.name}/unit" if "scale" in node.attr else node.name)
+    if "scale" in node.attr:
+        scale = writer.array(node, "scale").reshape(-1, *([1, 1] if noted is writer.wide else []))
+        noted[i] = writer.add("Mul", [noted[i], writer.constant(f"{node.name}/scale", scale)], node.name)
 
 
 WRITERS: dict[str, Callable[[_Writer, int, Node], None]] = {
     "conv": _conv,
+    "conv_transpose": _conv_transpose,
     "dense": _dense,
     "norm": _norm,
     "act": _act,
@@ -261,4 +318,7 @@ WRITERS: dict[str, Callable[[_Writer, int, Node], None]] = {
     "channels": _channels,
     "shuffle": _shuffle,
     "l2_normalize": _l2_normalize,
+    "resize": _resize,
+    "crop": _crop,
+    "reshape": _reshape,
 }

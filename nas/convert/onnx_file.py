@@ -3,9 +3,9 @@
     found = read_onnx(Path("net.onnx"))
     found.arrays         # {"conv1.weight": .., "conv1.bias": .., "fc.weight": ..}, in PyTorch's layouts, in the order of the nodes
 
-Layers are `Conv`, `Gemm`, `MatMul` (with the `Add` after it) and `BatchNormalization`; every array of floats must belong to one. What
-stands before the first `Conv` makes images ready and is no part of the network. Single numbers, of activations, and integers, which
-are shapes and axes, are settings of their nodes.
+Layers are `Conv`, `ConvTranspose`, `Gemm`, `MatMul` (with the `Add` after it) and `BatchNormalization`; every array of floats must
+belong to one. What stands before the first `Conv` makes images ready and is no part of the network. Single numbers, of activations,
+integers, which are shapes and axes, and the scales of `Resize` are settings of their nodes.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from nas.core.text import one_line
 from nas.core.versions import needed
 
 NORM = ("weight", "bias", "running_mean", "running_var")  # inputs 1-4 of BatchNormalization, by PyTorch's names
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 NESTED = (5, 10)  # attributes that hold graphs, by AttributeProto.AttributeType: of If, Loop, Scan
 EXTERNAL = 1  # TensorProto.DataLocation
 PIXELS_FIRST = [0, 2, 3, 1]  # a transpose before a flat feature map
@@ -93,10 +94,12 @@ class _Reader:
                 raise ValueError(f"{_title(node)}: it chooses what to compute; such models are not read")
             if i < first:
                 self._prepares(node)
-            elif node.op_type in ("Conv", "Gemm", "MatMul"):
+            elif node.op_type in PRODUCTS:
                 self._product(node)
             elif node.op_type == "BatchNormalization":
                 self._norm(node)
+            elif node.op_type == "Resize":
+                self.used.update(node.input[1:])  # its scales
         self._check_all()
         if not self.found.arrays:
             raise ValueError("it holds no weights of layers")
@@ -129,7 +132,7 @@ class _Reader:
         scaled = any(name in settings and settings[name].f != 1 for name in ("alpha", "beta")) or _integer(settings, "transA")
         if node.op_type == "Gemm" and scaled:
             raise ValueError(f"{_title(node)}: alpha, beta or transA have no counterpart here")
-        if node.op_type != "Conv" and not _integer(settings, "transB"):
+        if node.op_type in ("Gemm", "MatMul") and not _integer(settings, "transB"):
             weight = weight.T
         given = {"weight": weight}
         if node.op_type == "MatMul":

@@ -3,7 +3,8 @@
     model = tflite_bytes(lower(arch), {"params": ..., "stats": ...})
     Path("net.tflite").write_bytes(model)
 
-Input `images` is float32 (1, height, width, channels), output `logits` (1, classes). The converter is a compiler of its own
+Input `images` is float32 (1, height, width, channels), output `logits` (1, classes) or (1, height, width, classes); several outputs
+have the names that the head gives them. The converter is a compiler of its own
 with another MLIR than JAX's, and ends the process on what it does not like: it runs in a process of its own. Needs the
 packages of the extra `mobile`.
 """
@@ -37,7 +38,8 @@ def tflite_bytes(
     Raises ConversionError with the converter's words, ValueError where it is missing."""
     if find_spec("litert_converter") is None:
         raise ValueError("tflite: needs the package litert-converter: pip install 'nas[mobile]'")
-    command = [sys.executable, "-P", str(PROCESS), str(os.getpid()), OUTPUT if inside else "logits"]
+    outputs = sorted(graph.outputs) if graph.named else [OUTPUT if inside else "logits"]  # as JAX puts the values of a dict
+    command = [sys.executable, "-P", str(PROCESS), str(os.getpid()), *outputs]
     try:
         done = subprocess.run(
             command, input=stablehlo(graph, variables, batch, inside), capture_output=True, timeout=timeout_s, check=False
@@ -56,8 +58,8 @@ def stablehlo(graph: Graph, variables: Variables, batch: int = 1, inside: Prepro
 
     from nas.nn.network import Outputs, apply
 
-    if graph.named:
-        raise ValueError(f"tflite: takes networks of one output, this one has {len(graph.named)}")
+    if graph.named and inside:
+        raise ValueError(f"tflite: preprocess is for networks of one output, this one has {len(graph.named)}")
     deployed, arrays = folded(graph, variables)
 
     def infer(images: jax.Array) -> Outputs:

@@ -29,7 +29,7 @@ def main() -> None:
     converter_api_ext.prepare_mlir_context(context)
     with context:
         module = ir.Module.parse(sys.stdin.buffer.read())
-        converter_api_ext.set_signature(module.operation, "serving_default", ["images"], [sys.argv[2]])
+        converter_api_ext.set_signature(module.operation, "serving_default", ["images"], sys.argv[2:])
         converter_api_ext.run_convert_to_tfl_passes(
             module, passmanager.PassManager(), converter_api_ext.ConvertToTFLConfig()
         )

@@ -144,6 +144,8 @@ class _Place:
 
     def arrays(self, layer: TorchLayer, pixels_first: Collection[str] = ()) -> Arrays:
         """A layer's arrays as the node has them: dense kernels with two axes, in the order of our flattened pixels."""
+        if self.node.op == "conv_transpose":
+            return {**layer.arrays, "kernel": layer.arrays["kernel"].swapaxes(2, 3)}
         if self.node.op != "dense":
             return layer.arrays
         kernel = layer.arrays["kernel"]
@@ -162,6 +164,8 @@ def _places(graph: Graph) -> list[_Place]:
         if shapes := param_shapes(node, graph.in_shapes(node)):
             shapes = {"mean": shapes["scale"], "var": shapes["scale"], **shapes} if node.op == "norm" else shapes
             shapes = {**shapes, "kernel": (1, 1, *shapes["kernel"])} if node.op == "dense" else shapes
+            if node.op == "conv_transpose":  # PyTorch's have inputs before outputs
+                shapes = {**shapes, "kernel": (*shapes["kernel"][:2], *shapes["kernel"][:1:-1])}
             flat = graph.flattened(node)
             pixels = graph.in_shapes(flat)[0] if flat else (1, 1, 0)
             found.append(_Place(node, pixels if pixels[:2] != (1, 1) else None, shapes))

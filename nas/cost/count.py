@@ -5,8 +5,8 @@ Parameters are the trainable ones: batch norm's moving statistics are not among 
 
 Peak activation bytes: batch 1, float32. Primitives run in the order of the graph. A tensor lives from the primitive that
 makes it (the image: from the start) to the last one that reads it, and while a primitive runs its inputs and its output are
-all there; so a block's input lives until its residual add. Element-wise primitives (norm, act, add, mul, dropout, drop_path)
-and flatten write over their first input where nobody reads it later. Weights and workspace of a primitive do not count.
+all there; so a block's input lives until its residual add. Element-wise primitives (norm, act, add, mul, dropout, drop_path),
+flatten and reshape write over their first input where nobody reads it later. Weights and workspace of a primitive do not count.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.graph import Node, Shape, node_macs, param_shapes
 
-IN_PLACE = frozenset({"norm", "act", "add", "mul", "dropout", "drop_path", "flatten", "l2_normalize"})
+IN_PLACE = frozenset({"norm", "act", "add", "mul", "dropout", "drop_path", "flatten", "l2_normalize", "reshape"})
 
 
 @dataclass(frozen=True)

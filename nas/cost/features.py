@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.arch.graph import Graph, Node, Shape, node_macs
+from nas.arch.graph import PRODUCTS, Graph, Node, Shape, node_macs
 from nas.cost.count import IN_PLACE, node_params, product
 
 KERNELS = (3, 5, 7)
@@ -31,9 +31,9 @@ FUSED = IN_PLACE - {"add", "mul"}
 def layer_features(graph: Graph) -> dict[str, list[int]]:
     """The features of every layer that does anything.
 
-    `conv_macs` are those of dense kernels over 1x1, `read_elements` and `written_elements` the tensors that primitives which
-    cannot be fused into the one before take and give, `smooth_elements` pass an activation other than ReLU and ReLU6,
-    `se_elements` a gate.
+    `conv_macs` are those of dense kernels over 1x1 and of transposed convolutions, `read_elements` and `written_elements` the
+    tensors that primitives which cannot be fused into the one before take and give, `smooth_elements` pass an activation other
+    than ReLU and ReLU6, `se_elements` a gate.
 
     Args:
         graph: Of a whole network.
@@ -84,13 +84,13 @@ def add_features(row: list[int], node: Node, inputs: list[Shape]) -> None:
     if node.op == "mul":
         row[_AT["se_count"]] += 1
         row[_AT["se_elements"]] += size
-    if node.op in ("conv", "dense"):
+    if node.op in PRODUCTS:
         row[_AT[_kind(node, inputs[0])]] += node_macs(node, inputs)
 
 
 def _kind(node: Node, given: Shape) -> str:
-    if node.op == "dense":
-        return "dense_macs"
+    if node.op != "conv":
+        return "dense_macs" if node.op == "dense" else "conv_macs"
     kernel, groups = node.attr["kernel"], node.attr["groups"]
     if groups == given[2] and groups > 1:
         return f"depthwise_macs_{kernel}x{kernel}" if kernel in KERNELS else "depthwise_macs_other"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nas.arch.graph import Node, Shape, node_macs
+from nas.arch.graph import PRODUCTS, Node, Shape, node_macs
 from nas.cost.count import product
 from nas.cost.features import FUSED
 
@@ -47,7 +47,7 @@ def hardware_row(nodes: Sequence[Node]) -> list[float]:
 
 
 def _add(row: list[float], node: Node, inputs: list[Shape]) -> None:
-    macs = node_macs(node, inputs) if node.op in ("conv", "dense") else 0
+    macs = node_macs(node, inputs) if node.op in PRODUCTS else 0
     tensors = [] if node.op in FUSED else [*inputs, node.shape]
     moved = sum(product(shape) for shape in tensors)
     for lanes in LANES:

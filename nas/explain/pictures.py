@@ -143,7 +143,7 @@ def first_filters(graph: Graph, variables: Variables) -> np.ndarray | None:
     for i, node in enumerate(graph.nodes):
         if node.op == "conv" and node.inputs == (0,):
             seen = graph.input_shape[2] // node.attr["groups"]
-            return filters(graph, variables, i) if node.attr["kernel"] > 1 and seen in (1, 3) else None
+            return filters(graph, variables, i) if node.attr["kernel"] != 1 and seen in (1, 3) else None
     return None
 
 

@@ -23,8 +23,8 @@ from jax.typing import DTypeLike
 
 from nas.arch import Arch
 from nas.arch.blocks import lower
-from nas.arch.graph import Attrs, Graph, Node, param_shapes
-from nas.nn import ops
+from nas.arch.graph import PRODUCTS, Graph, Node, param_shapes
+from nas.nn import maps, ops, resample
 from nas.nn.ops import Array, Implementation
 from nas.nn.weights import AnyArray, Arrays, HostArrays, HostVariables
 
@@ -36,7 +36,7 @@ def init(graph: Graph, seed: int) -> HostVariables:
     """Initial weights. Those of a node depend on the seed and its name alone.
 
     They are drawn as TensorFlow's MnasNet and EfficientNet draw them: convolutions N(0, 2 / (k k out / groups)), dense
-    kernels U(-1, 1) / sqrt(out), biases 0, scales 1.
+    kernels U(-1, 1) / sqrt(out), biases 0, scales 1 or what their primitive states.
 
     Args:
         graph: The network.
@@ -71,12 +71,13 @@ def init(graph: Graph, seed: int) -> HostVariables:
 def initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     """The initial values of an array of a node, as `init` has them; of a kernel by the node's name, its groups and the shape."""
     if name != "kernel":
-        return np.full(shape, 1 if name == "scale" else 0, np.float32)
+        return np.full(shape, node.attr.get("scale", 1) if name == "scale" else 0, np.float32)
     digest = np.frombuffer(hashlib.sha256(node.name.encode()).digest()[:16], np.uint32)
     rng = np.random.Generator(np.random.SFC64([seed, *digest.tolist()]))
     if node.op == "dense":
         return (rng.random(shape, np.float32) * 2 - 1) / np.float32(math.sqrt(shape[1]))
-    fan_out = shape[0] * shape[1] * shape[3] / node.attr["groups"]
+    apart = node.attr["stride"] ** 2 if node.op == "conv_transpose" else 1  # so many pixels share the windows of one
+    fan_out = shape[0] * shape[1] * shape[3] / (node.attr.get("groups", 1) * apart)
     return rng.standard_normal(shape, np.float32) * np.float32(math.sqrt(2 / fan_out))
 
 
@@ -103,8 +104,8 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
         start: The number of a node that is all that the nodes after it read of those before; 0: the image.
 
     Returns:
-        The output, (n, classes) float32, and the averages after it. A head of several outputs gives a dict by name, each
-        (n, c), or (n, h, w, c) where it has pixels.
+        The output, (n, classes) float32, or (n, h, w, classes) where it has pixels, and the averages after it. A head of
+        several outputs gives a dict of such arrays by name.
 
     Raises:
         ValueError: For images of another shape, or a missing key.
@@ -133,7 +134,7 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
     stats = {**stats, **new_stats}
     if graph.named:
         return {name: _output(graph.nodes[i], values[i]) for name, i in graph.outputs.items()}, stats
-    return _output(graph.nodes[-1], values[-1]).reshape(images.shape[0], -1), stats
+    return _output(graph.nodes[-1], values[-1]), stats
 
 
 def _output(node: Node, value: Array) -> Array:
@@ -164,7 +165,7 @@ def values_of(nodes: Sequence[Node], values: list[Array], params: Arrays, stats:
     values, new_stats, first = list(values), {}, len(values)
     fused = norms_with_acts(nodes, first, outputs) if train else {}
     fused = {i: fn for i, fn in fused.items() if nodes[i - first].name not in frozen}
-    last = _last_dense(nodes, first)
+    last = _last_products(nodes, first, PRODUCTS if outputs else ("dense",))  # a segment that ends in a convolution is no network
     params, stats = (cast("Mapping[str, Mapping[str, Array]]", arrays) for arrays in (params, stats))
     for i, node in enumerate(nodes, first):
         x, active = [values[j] for j in node.inputs], train and node.name not in frozen
@@ -179,21 +180,22 @@ def values_of(nodes: Sequence[Node], values: list[Array], params: Arrays, stats:
             y = ops.INFERENCE_ACT_FNS[node.attr["fn"]](x[0])
         elif node.op in RANDOM:
             y = random(node, x[0], i) if active else x[0]
-        elif i in last:
+        elif i in last and node.op == "dense":
             y = ops.dense(x[0], params[node.name]["kernel"], params[node.name].get("bias"), wide=True)
         else:
-            y = LAYERS[node.op](node.attr, x, params.get(node.name, {}), implementation)
+            x = [value.astype(ops.wide_type(value)) for value in x] if i in last else x
+            y = LAYERS[node.op](node, x, params.get(node.name, {}), implementation)
         values.append(y)
     return values, new_stats
 
 
-def _last_dense(nodes: Sequence[Node], first: int) -> set[int]:
-    """The dense nodes that no layer with weights follows: their sums are the network's output and stay float32."""
+def _last_products(nodes: Sequence[Node], first: int, kinds: Collection[str]) -> set[int]:
+    """The products of some kinds that no layer with weights follows: their sums are the network's output and stay float32."""
     before: set[int] = set()
     for i, node in reversed(list(enumerate(nodes, first))):
-        if i in before or node.op in ("conv", "dense", "norm"):
+        if i in before or node.op in (*PRODUCTS, "norm"):
             before.update(node.inputs)
-    return {i for i, node in enumerate(nodes, first) if node.op == "dense" and i not in before}
+    return {i for i, node in enumerate(nodes, first) if node.op in kinds and i not in before}
 
 
 def norms_with_acts(nodes: Sequence[Node], first: int = 0, outputs: Collection[int] = ()) -> dict[int, str]:
@@ -230,28 +232,35 @@ def apply_norm(node: Node, x: Array, p: Mapping[str, Array], s: Mapping[str, Arr
 
 RANDOM: dict[str, Callable[[Array, float, Array], Array]] = {"dropout": ops.dropout, "drop_path": ops.drop_path}
 
-LAYERS: dict[str, Callable[[Attrs, list[Array], Mapping[str, Array], Implementation], Array]] = {
-    "conv": lambda a, x, p, implementation: ops.conv(
+LAYERS: dict[str, Callable[[Node, list[Array], Mapping[str, Array], Implementation], Array]] = {
+    "conv": lambda node, x, p, implementation: ops.conv(
         x[0],
         p["kernel"],
         p.get("bias"),
-        stride=a["stride"],
-        padding=a["padding"],
-        groups=a["groups"],
+        stride=node.attr["stride"],
+        padding=node.attr["padding"],
+        groups=node.attr["groups"],
+        dilation=node.attr.get("dilation", 1),
         implementation=implementation,
     ),
-    "dense": lambda a, x, p, implementation: ops.dense(x[0], p["kernel"], p.get("bias")),
-    "act": lambda a, x, p, implementation: ops.ACT_FNS[a["fn"]](x[0]),
-    "max_pool": lambda a, x, p, implementation: ops.max_pool(x[0], **a),
-    "avg_pool": lambda a, x, p, implementation: ops.avg_pool(x[0], **a, implementation=implementation),
-    "global_pool": lambda a, x, p, implementation: ops.global_pool(x[0]),
-    "flatten": lambda a, x, p, implementation: ops.flatten(x[0]),
-    "add": lambda a, x, p, implementation: x[0] + x[1],
-    "mul": lambda a, x, p, implementation: x[0] * x[1],
-    "concat": lambda a, x, p, implementation: jnp.concatenate(x, axis=3),
-    "channels": lambda a, x, p, implementation: x[0][..., a["start"] : a["stop"]],
-    "shuffle": lambda a, x, p, implementation: ops.shuffle(x[0], a["groups"]),
-    "l2_normalize": lambda a, x, p, implementation: ops.l2_normalize(x[0]),
+    "conv_transpose": lambda node, x, p, implementation: resample.conv_transpose(
+        x[0], p["kernel"], p.get("bias"), stride=node.attr["stride"], implementation=implementation
+    ),
+    "dense": lambda node, x, p, implementation: ops.dense(x[0], p["kernel"], p.get("bias")),
+    "act": lambda node, x, p, implementation: ops.ACT_FNS[node.attr["fn"]](x[0]),
+    "max_pool": lambda node, x, p, implementation: maps.max_pool(x[0], **node.attr),
+    "avg_pool": lambda node, x, p, implementation: maps.avg_pool(x[0], **node.attr, implementation=implementation),
+    "global_pool": lambda node, x, p, implementation: maps.global_pool(x[0]),
+    "flatten": lambda node, x, p, implementation: maps.flatten(x[0]),
+    "reshape": lambda node, x, p, implementation: maps.reshape(x[0], node.shape),
+    "resize": lambda node, x, p, implementation: resample.resize(x[0], node.shape[:2], implementation),
+    "crop": lambda node, x, p, implementation: maps.crop(x[0], node.attr["top"], node.attr["left"], node.shape),
+    "add": lambda node, x, p, implementation: x[0] + x[1],
+    "mul": lambda node, x, p, implementation: x[0] * x[1],
+    "concat": lambda node, x, p, implementation: jnp.concatenate(x, axis=3),
+    "channels": lambda node, x, p, implementation: x[0][..., node.attr["start"] : node.attr["stop"]],
+    "shuffle": lambda node, x, p, implementation: maps.shuffle(x[0], node.attr["groups"]),
+    "l2_normalize": lambda node, x, p, implementation: maps.l2_normalize(x[0], p.get("scale")),
 }
 
 

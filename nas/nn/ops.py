@@ -1,4 +1,6 @@
-"""A JAX function for every primitive of `nas.arch.graph`; images are (n, h, w, c), kernels (k, k, c / groups, out).
+"""JAX functions of the primitives of `nas.arch.graph` that compute with weights, of activations and of dropout.
+
+Images are (n, h, w, c), kernels (kh, kw, c / groups, out); `nas.nn.maps` has the primitives without weights.
 
 Every function takes and returns arrays of the compute type (float32 or bfloat16); products are summed in float32. Inference
 in float64, where JAX has it, is float64 throughout.
@@ -12,48 +14,39 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from nas.arch.graph import pads, pool_pads
+from nas.arch.graph import Padding, window_pads
 from nas.nn import native, slices
-from nas.nn.target import Way, autodiff, by_target, lowered_by_target
+from nas.nn.target import Implementation, Way, autodiff, chosen, differentiable, lowered_by_target
 from nas.nn.xla import Pads, depthwise_left_to_xla, left_to_xla, wide_type
 
 Array = jax.Array
-Implementation = Literal["auto", "portable", "lax", "slices", "native"]
-SHORTEST = 1e-6  # length that `l2_normalize` divides by at least
 
 
-def conv(x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1, padding: str | int = "same",
-         groups: int = 1, implementation: Implementation = "auto") -> Array:  # fmt: skip
-    """Square convolution of (n, h, w, c) with zero padding as `layers.pads` has it."""
-    size, kernel = kernel.shape[0], kernel.astype(x.dtype)
-    pad = (pads(x.shape[1], size, stride, padding), pads(x.shape[2], size, stride, padding))
-    if size == 1 and groups == 1 and not np.any(pad):
+def conv(x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1, padding: Padding = "same",
+         groups: int = 1, dilation: int = 1, implementation: Implementation = "auto") -> Array:  # fmt: skip
+    """Convolution of (n, h, w, c) with zero padding as `graph.window_pads` has it."""
+    size, kernel = (kernel.shape[0], kernel.shape[1]), kernel.astype(x.dtype)
+    pad = window_pads(x.shape[1:3], size, stride, padding, dilation)
+    if size == (1, 1) and groups == 1 and not np.any(pad):
         cpu = partial(_pointwise, stride=stride), partial(_pointwise_backward, stride)
-        y = _chosen(implementation, cpu, left_to_xla(stride, pad, groups), x, kernel)
+        y = chosen(implementation, cpu, left_to_xla(stride, pad, groups), x, kernel)
     elif groups == x.shape[3] == kernel.shape[3]:
-        y = _depthwise(implementation, x, kernel, stride, pad)
+        y = _depthwise(implementation, x, kernel, stride, pad, dilation)
     else:
-        y = left_to_xla(stride, pad, groups)[0](x, kernel)
+        y = left_to_xla(stride, pad, groups, dilation)[0](x, kernel)
     return y if bias is None else y + _channels(bias).astype(y.dtype)
 
 
 def _channels(vector: Array) -> Array:
     """(c,) -> (1, 1, 1, c): broadcasting is spelled out, so that JAX may be configured to refuse it."""
     return vector.reshape(1, 1, 1, -1)
-
-
-def _chosen(implementation: Implementation, cpu: Way, other: Way, *operands: Array) -> Array:
-    """The value by one way or the other, or by the platform that the program is lowered for."""
-    if implementation in ("auto", "portable"):
-        return by_target(cpu, other, jax.eval_shape(other[0], *operands), *operands)
-    return (other if implementation == "lax" else cpu)[0](*operands)
 
 
 def _pointwise(x: Array, kernel: Array, stride: int) -> Array:
@@ -81,13 +74,20 @@ def _gaps(size: int, count: int, stride: int) -> tuple[int, int]:
     return size - (count - 1) * stride - 1, stride - 1
 
 
-def _depthwise(implementation: Implementation, x: Array, kernel: Array, stride: int, pad: Pads) -> Array:
-    if implementation in ("slices", "native"):
-        return (_native_depthwise if _native(implementation, x) else slices.depthwise)(x, kernel, stride, pad)
+def _depthwise(implementation: Implementation, x: Array, kernel: Array, stride: int, pad: Pads, dilation: int) -> Array:
+    own = _native(implementation, x) and kernel.shape[0] == kernel.shape[1]
+    if implementation in ("slices", "native") and dilation == 1:
+        return (_native_depthwise if own else slices.depthwise)(x, kernel, stride, pad)
     portable = slices.sum_of_taps, partial(slices.backward, whole=implementation == "portable")
-    forward, backward = (native.forward, _native_backward) if _native(implementation, x) else portable
-    cpu = partial(forward, stride=stride, pad=pad), partial(backward, stride, pad)
-    return _chosen(implementation, cpu, depthwise_left_to_xla(stride, pad, x.shape[3]), x, kernel)
+    forward, backward = (native.forward, _native_backward) if own else portable
+
+    def cpu(stride: int, pad: Pads) -> Way:
+        return partial(forward, stride=stride, pad=pad), partial(backward, stride, pad)
+
+    plain = differentiable(cpu(1, ((0, 0), (0, 0))))
+    dilated = partial(slices.by_phases, plain, stride=stride, pad=pad, dilation=dilation)
+    ways = cpu(stride, pad) if dilation == 1 else autodiff(dilated)
+    return chosen(implementation, ways, depthwise_left_to_xla(stride, pad, x.shape[3], dilation), x, kernel)
 
 
 def _native(implementation: Implementation, x: Array) -> bool:
@@ -260,59 +260,6 @@ INFERENCE_ACT_FNS: dict[str, Callable[[Array], Array]] = {
     "hswish": lambda x: x * (_clipped(x + 3) / 6),
     "hsigmoid": lambda x: _clipped(x + 3) / 6,
 }
-
-
-def max_pool(x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bool = False) -> Array:
-    pad = (pool_pads(x.shape[1], kernel, stride, padding, ceil), pool_pads(x.shape[2], kernel, stride, padding, ceil))
-    window, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)
-    return lax.reduce_window(x, np.array(-np.inf, x.dtype), lax.max, window, strides, ((0, 0), *pad, (0, 0)))
-
-
-def avg_pool(
-    x: Array, *, kernel: int, stride: int, padding: str | int, ceil: bool = False, implementation: Implementation = "auto"
-) -> Array:
-    """Mean of each window's pixels of the image; padding does not count."""
-    pad = (pool_pads(x.shape[1], kernel, stride, padding, ceil), pool_pads(x.shape[2], kernel, stride, padding, ceil))
-
-    def by_slices(wide: Array) -> Array:
-        return jnp.asarray(sum(part for _, _, part in slices.shifted(wide, kernel, stride, pad)))
-
-    def by_window(wide: Array) -> Array:
-        window, strides = (1, kernel, kernel, 1), (1, stride, stride, 1)
-        return lax.reduce_window(wide, np.zeros((), wide.dtype), lax.add, window, strides, ((0, 0), *pad, (0, 0)))
-
-    total = _chosen(implementation, autodiff(by_slices), autodiff(by_window), x.astype(wide_type(x)))
-    down, across = (_pixels(x.shape[a], total.shape[a], kernel, stride, pad[a - 1][0]) for a in (1, 2))
-    weight = (1 / (down[:, None] * across[None])).astype(wide_type(x))
-    return (total * weight[None, :, :, None]).astype(x.dtype)
-
-
-def _pixels(size: int, count: int, kernel: int, stride: int, before: int) -> np.ndarray:
-    """(count,) pixels of the image in each window along one axis."""
-    first = np.arange(count) * stride - before
-    return np.minimum(first + kernel, size) - np.maximum(first, 0)
-
-
-def global_pool(x: Array) -> Array:
-    """(n, h, w, c) -> (n, 1, 1, c)."""
-    return x.astype(wide_type(x)).mean((1, 2), keepdims=True).astype(x.dtype)
-
-
-def flatten(x: Array) -> Array:
-    return x.reshape(x.shape[0], 1, 1, -1)
-
-
-def l2_normalize(x: Array) -> Array:
-    """(n, h, w, c) -> the same, the channels of each pixel divided by their length, at least `SHORTEST`, so that zeros stay zeros."""
-    wide = x.astype(wide_type(x))
-    squares = jnp.square(wide).sum(3, keepdims=True)
-    return (wide * lax.rsqrt(jnp.maximum(squares, SHORTEST**2))).astype(x.dtype)
-
-
-def shuffle(x: Array, groups: int) -> Array:
-    """Channel shuffle (arXiv:1707.01083): channel g of group i becomes channel i of group g."""
-    n, h, w, c = x.shape
-    return x.reshape(n, h, w, groups, c // groups).swapaxes(3, 4).reshape(x.shape)
 
 
 def dropout(x: Array, rate: float, key: Array) -> Array:

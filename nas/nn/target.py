@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jax.interpreters import batching, mlir
 # (operands) -> value, and (operands, gradient of the value) -> gradients of the operands
 Way = tuple[Callable[..., Any], Callable[[tuple[jax.Array, ...], Any], tuple[jax.Array, ...]]]
 Flat = Callable[..., Sequence[jax.Array]]
+Implementation = Literal["auto", "portable", "lax", "slices", "native"]  # as `nas.nn.ops` explains them
 
 _primitive = Primitive("by_target")
 _primitive.multiple_results = True
@@ -28,6 +29,20 @@ _primitive.multiple_results = True
 def autodiff(value: Callable[..., Any]) -> Way:
     """The way whose gradients JAX finds."""
     return value, lambda operands, g: jax.vjp(value, *operands)[1](g)
+
+
+def differentiable(way: Way) -> Callable[..., Any]:
+    """The value of a way as a function whose gradients are the way's."""
+    function = jax.custom_vjp(way[0])
+    function.defvjp(lambda *operands: (way[0](*operands), operands), way[1])
+    return function
+
+
+def chosen(implementation: Implementation, cpu: Way, other: Way, *operands: jax.Array) -> Any:
+    """The value by one way or the other, or by the platform that the program is lowered for."""
+    if implementation in ("auto", "portable"):
+        return by_target(cpu, other, jax.eval_shape(other[0], *operands), *operands)
+    return (other if implementation == "lax" else cpu)[0](*operands)
 
 
 def lowered_by_target(cpu: Callable[..., Any], other: Callable[..., Any], *operands: Any, like: Any = None) -> Any:

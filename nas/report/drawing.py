@@ -6,6 +6,7 @@ from collections import defaultdict
 
 from nas.arch import Arch
 from nas.arch.arch import Block, Knob
+from nas.arch.graph import sides
 from nas.cost import Cost, LayerCost, cost
 from nas.report import svg
 from nas.report.format import si
@@ -74,7 +75,8 @@ def _row_label(name: str, last: LayerCost, y: int) -> str:
 def _box(block: Block, layer: LayerCost, x: int, y: int, color: str) -> str:
     knobs = dict(block.knobs)
     width, se = f"{layer.output[2]:,}", knobs.get("se")
-    kernel = f" {knobs['kernel']}\u00d7{knobs['kernel']}" if isinstance(knobs.get("kernel"), int) else ""
+    window = knobs.get("kernel")
+    kernel = " " + "\u00d7".join(map(str, sides(window))) if isinstance(window, int | tuple) else ""
     first = _shortened(layer.op, int((BOX - 24) / NAME_WIDTH) - len(kernel) - len(width)) + kernel
     parts = [
         svg.tag("title", _title(layer)),

@@ -10,13 +10,13 @@ from typing import NamedTuple, TypeAlias
 
 from nas.arch import Arch, Block
 from nas.arch.blocks import lower_alone
-from nas.arch.graph import Node, Shape
+from nas.arch.graph import PRODUCTS, Node, Shape
 from nas.space import Genome, Hole, Pairs, Space
 from nas.space.template import holds
 
 Choice: TypeAlias = tuple[int, ...]  # the options of `block` and `op`: what has weights of its own
 WHOLE = ("block", "op")
-ORDERED = ("concat", "channels", "shuffle", "flatten")  # their first channels are not those of all candidates
+ORDERED = ("concat", "channels", "shuffle", "flatten", "reshape")  # their first channels are not those of all candidates
 MAX_CASES = 64  # resolutions times strides
 Values: TypeAlias = Mapping[int, int]  # gene -> option
 
@@ -52,7 +52,7 @@ class LoweredLayer:
             seen.add(i)
             node = self.nodes[i]
             waiting += node.inputs[:1] if node.op == "mul" else node.inputs
-            if node.op in ("conv", "dense"):
+            if node.op in PRODUCTS:
                 found.append(node.name)
         return tuple(sorted(found))
 

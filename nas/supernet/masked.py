@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
-from nas.arch.graph import Node, Shape
+from nas.arch.graph import PRODUCTS, Node, Shape
 from nas.nn.ops import Array
 from nas.supernet.layers import ORDERED, LoweredLayer
 
@@ -65,7 +65,7 @@ def widest(nodes: Sequence[Node], ranges: Sequence[tuple[int, int]]) -> list[int
     for node, (_, high) in zip(nodes[1:], ranges[1:], strict=True):
         if node.op == "add":
             high = max((channels[j] for j in node.inputs if not _shortcut(nodes, j)), default=channels[0])
-        elif node.op not in ("conv", "dense", *ORDERED) or _depthwise(node, nodes):
+        elif node.op not in (*PRODUCTS, *ORDERED) or _depthwise(node, nodes):
             high = channels[node.inputs[0]]
         channels.append(high)
     for i in reversed(range(len(nodes))):  # what a shortcut does to the input, it does at the width of the sum
@@ -102,7 +102,7 @@ def _leaves_values(nodes: Sequence[Node], i: int) -> bool:
     if len(readers) == 1 and readers[0].op == "act":
         return False  # the activation is masked
     source = nodes[node.inputs[0]] if node.op == "act" else node
-    return source.op in ("norm", "conv", "dense")
+    return source.op in ("norm", *PRODUCTS)
 
 
 def inputs_of(x: Array, widths: Array, masks: Sequence[int], channels: int, residual: int) -> list[Array]:

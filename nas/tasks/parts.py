@@ -40,7 +40,7 @@ def check_parts(
     frozen = frozen_nodes(graph, recipe.freeze or (), untrained, f"{where}.freeze")
     factors = factors_of(graph, recipe.lr_scale or {}, scale)
     for part in recipe.lr_scale or {}:
-        trained = {node.name for node in graph.nodes if has_parameters(node.op)} & nodes_of(graph, part, scale)
+        trained = {node.name for node in graph.nodes if has_parameters(node)} & nodes_of(graph, part, scale)
         if not trained:
             raise ValueError(f"{scale}.{part}: has no weights to train; leave it out")
         if trained <= frozen and recipe.freeze_epochs is None:

@@ -111,7 +111,7 @@ def cut_of(graph: Graph, frozen: Collection[str]) -> int:
 
 def _moves(node: Node, frozen: Collection[str]) -> bool:
     """Whether its output for an image changes in the course of a training."""
-    return (has_parameters(node.op) or node.op in RANDOM) and node.name not in frozen
+    return (has_parameters(node) or node.op in RANDOM) and node.name not in frozen
 
 
 def sees_images_as_they_are(recipe: Recipe, dataset: Dataset, task: Task) -> bool:

@@ -43,7 +43,7 @@ def start_of(source: str, arch: Arch, dataset: Dataset, seed: int) -> Imported:
 def _of_color(error: str, arch: Arch) -> str:
     """What helps where the first layer expects color, and the images are gray."""
     graph = lower(arch)
-    first = next(node.name for node in graph.nodes if has_parameters(node.op))
+    first = next(node.name for node in graph.nodes if has_parameters(node))
     if arch.channels == COLOR or f"{first}: kernel: expected" not in error:
         return ""
     return f"; where these weights are of color images, dataset.channels={COLOR} gives gray ones {COLOR} equal channels"

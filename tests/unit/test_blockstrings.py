@@ -1,6 +1,7 @@
 """Block strings: known networks in both forms, round trips, and errors that name the token."""
 
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from nas.arch import blockstrings
 from nas.arch.blocks import arch_id, lower
 from nas.arch.files import load_arch
+from nas.arch.find import find_arch
 from nas.core.paths import SPACES
 from nas.cost import cost
 from nas.space import load_space
@@ -225,6 +227,16 @@ def test_archs_of_spaces_round_trip(name: str, form: str):
 def test_an_uib_has_no_word_in_the_form_of_tensorflow():
     with pytest.raises(ValueError, match=r"stages\[0\]\.layers\[0\]: the tf form has no block for uib"):
         blockstrings.format(blockstrings.parse("uir_r1_a5_k5_s2_e3_c96"), "tf")
+
+
+@pytest.mark.parametrize(
+    "knobs, words", [({"kernel": [1, 3]}, r"\.kernel: the timm form has square"), ({"dilation": 2}, r"\.dilation: .* no token")]
+)
+def test_a_window_that_is_no_square_or_is_dilated_has_no_word(knobs: dict[str, Any], words: str):
+    stage = {"op": "conv", "width": 8, **knobs}
+    arch = find_arch({"resolution": 16, "stem": {"op": "conv", "width": 8}, "stages": [stage], "head": {"op": "classifier"}})
+    with pytest.raises(ValueError, match=rf"stages\[0\]\.layers\[0\]{words}"):
+        blockstrings.format(arch, "timm")
 
 
 def test_an_activation_without_a_token_is_refused():

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.arch.graph import ACTS, out_size, pads
-from nas.nn import native, ops
+from nas.nn import maps, native, ops
 from nas.nn.xla import depthwise_left_to_xla, left_to_xla
 
 
@@ -171,7 +171,7 @@ LEFT_TO_XLA = ("stablehlo.convolution", "stablehlo.reduce_window")
 OPERATIONS: dict[str, Any] = {
     "pointwise": lambda x, implementation: ops.conv(x, jnp.ones((1, 1, 8, 8)), stride=2, implementation=implementation),
     "depthwise": lambda x, implementation: ops.conv(x, jnp.ones((5, 5, 1, 8)), groups=8, implementation=implementation),
-    "average": lambda x, implementation: ops.avg_pool(x, kernel=3, stride=2, padding="same", implementation=implementation),
+    "average": lambda x, implementation: maps.avg_pool(x, kernel=3, stride=2, padding="same", implementation=implementation),
     "norm": lambda x, implementation: ops.norm_train(x, jnp.ones(8), jnp.ones(8), 1e-3, "hswish", implementation)[0],
 }
 
@@ -280,10 +280,10 @@ def test_pools_see_pixels_of_the_image_only(
     @jax.jit
     def run(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         averages = (
-            ops.avg_pool(x, **settings, implementation="lax"),
-            ops.avg_pool(x, **settings, implementation="slices"),
+            maps.avg_pool(x, **settings, implementation="lax"),
+            maps.avg_pool(x, **settings, implementation="slices"),
         )
-        return ops.max_pool(x, **settings), *averages
+        return maps.max_pool(x, **settings), *averages
 
     largest, *averages = run(x)
     np.testing.assert_allclose(largest, window_by_window(x, "max", **settings))
@@ -418,21 +418,21 @@ def test_norm_by_given_statistics() -> None:
 
 def test_shuffle_deals_channels_to_groups() -> None:
     x = jnp.arange(6.0).reshape(1, 1, 1, 6)
-    assert ops.shuffle(x, 2).ravel().tolist() == [0, 3, 1, 4, 2, 5]
+    assert maps.shuffle(x, 2).ravel().tolist() == [0, 3, 1, 4, 2, 5]
 
 
 def test_global_pool_and_flatten() -> None:
     x = normal(2, 3, 4, 5)
-    np.testing.assert_allclose(ops.global_pool(jnp.asarray(x)), x.mean((1, 2), keepdims=True), rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(ops.flatten(jnp.asarray(x)), x.reshape(2, 1, 1, 60))
+    np.testing.assert_allclose(maps.global_pool(jnp.asarray(x)), x.mean((1, 2), keepdims=True), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(maps.flatten(jnp.asarray(x)), x.reshape(2, 1, 1, 60))
 
 
 def test_l2_normalize_gives_length_one_and_leaves_zeros() -> None:
     x = normal(2, 3, 4, 5)
     x[0, 0, 0] = 0
     length = np.sqrt((x**2).sum(3, keepdims=True))
-    np.testing.assert_allclose(ops.l2_normalize(jnp.asarray(x)), x / np.maximum(length, 1e-6), rtol=1e-5, atol=1e-6)
-    assert np.isfinite(jax.grad(lambda x: ops.l2_normalize(x).sum())(jnp.asarray(x))).all()
+    np.testing.assert_allclose(maps.l2_normalize(jnp.asarray(x)), x / np.maximum(length, 1e-6), rtol=1e-5, atol=1e-6)
+    assert np.isfinite(jax.grad(lambda x: maps.l2_normalize(x).sum())(jnp.asarray(x))).all()
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5, 0.9])

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nas.arch.blocks.parts import gated, groups_of, make_divisible, padding_of, skipped
 from nas.arch.builder import Builder
 
 
-def conv(g: Builder, x: int, *, stride: int = 1, width: int, kernel: int = 3, act: str = "relu", norm: bool = True,
-         bias: bool = False, groups: int = 1, padding: str | int = "auto", se: float = 0, se_width: int = 0,
-         se_of: str = "input", se_divisor: int = 1, se_act: str = "relu", se_gate: str = "sigmoid",
+def conv(g: Builder, x: int, *, stride: int = 1, width: int, kernel: int | Sequence[int] = 3, act: str = "relu",
+         norm: bool = True, bias: bool = False, groups: int = 1, padding: str | int = "auto", dilation: int = 1, se: float = 0,
+         se_width: int = 0, se_of: str = "input", se_divisor: int = 1, se_act: str = "relu", se_gate: str = "sigmoid",
          skip: str = "none") -> int:  # fmt: skip
-    """Convolution, batch norm, activation; SE after it and a skip where asked for (MnasNet's ConvOp `conv`)."""
-    y = g.conv(x, width, kernel, stride, groups=groups, bias=bias, padding=padding_of(padding), name="conv")
+    """Convolution, batch norm, activation; SE after it and a skip where asked for (MnasNet's ConvOp `conv`).
+
+    `kernel` is a side, or [rows, columns].
+    """
+    sides = kernel if isinstance(kernel, int) else (kernel[0], kernel[1])
+    y = g.conv(x, width, sides, stride, groups=groups, bias=bias, padding=padding_of(padding), dilation=g.dilation * dilation,
+               name="conv")  # fmt: skip
     y = g.act(g.norm(y, "norm") if norm else y, act)
     y = gated(g, y, x, se, se_width, se_of, se_divisor, se_act, se_gate, act)
     return skipped(g, x, y, skip, stride)

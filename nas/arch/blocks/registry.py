@@ -58,6 +58,7 @@ _WHOLE = {
     **dict.fromkeys(("start_kernel", "mid_kernel", "end_kernel"), (0, 31)),
     **dict.fromkeys(("divisor", "se_divisor"), (1, 256)),
     "depth": (1, 64),
+    "dilation": (1, 64),
 }
 _NUMBER = {"expand": (0.0, 64.0), "se": (0.0, 4.0), "dropout": (0.0, 0.99), "compress": (0.0, 1.0)}
 _CHOICE = {"act": ACTS, "se_act": (*ACTS, "block"), "se_gate": ACTS, "project_act": ACTS, "skip": SKIPS, "se_of": ("input", "hidden"),
@@ -126,6 +127,9 @@ def _check_knob(name: str, value: object, parameter: inspect.Parameter, where: s
         _check_padding(value, where)
     elif kind == "Sequence[int]":
         _check_widths(value, where)
+    elif kind == "int | Sequence[int]":
+        low, high = _WHOLE.get(name, (1, MAX_WIDTH))
+        _check_sides(value, low, high, where)
     elif kind == "bool" and not isinstance(value, bool):
         raise ValueError(f"{where}: expected true or false, got {shown(value)}")
     elif kind == "str" and not isinstance(value, str):
@@ -137,6 +141,14 @@ def _check_padding(value: object, where: str) -> None:
         choice(value, _PADDINGS, where)
     else:
         whole(value, 0, MAX_PADDING, where)
+
+
+def _check_sides(value: object, low: int, high: int, where: str) -> None:
+    """One number, or one for the rows and one for the columns."""
+    if isinstance(value, tuple) and len(value) != 2:
+        raise ValueError(f"{where}: expected a side, or [rows, columns], got {shown(list(value))}")
+    for side in value if isinstance(value, tuple) else (value,):
+        whole(side, low, high, where)
 
 
 def _check_widths(value: object, where: str) -> None:

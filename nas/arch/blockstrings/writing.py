@@ -69,6 +69,8 @@ def _described(block: Block, defaults: Mapping[str, Knob], width: int, form: str
             )
     if values["skip"] == "pool":
         raise ValueError(f"{place}.skip: the {form} form has no pooling skip")
+    if isinstance(values.get("kernel"), tuple):
+        raise ValueError(f"{place}.kernel: the {form} form has square kernels only")
     kind, expand, hidden = _kind(block.op, values, width, form, place)
     if form == "tf" and values.get("group_size") != model.get("group_size"):
         raise ValueError(f"{place}.group_size: the tf form has no token for it")

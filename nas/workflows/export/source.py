@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from nas.arch.graph import Graph, Node, pads, pool_pads
+from nas.arch.graph import Graph, Node, pool_pads, window_pads
 from nas.records import JSON
 
 # Nothing but `_filled` puts values in here, and none stands in a docstring: repr closes no quotes but its own.
 HEADER = '''"""A trained network: needs jax and flax, and weights.safetensors beside this file.
 
     network = Network()
-    logits = network(normalized(images))        # images (n, *SHAPE) uint8 -> (n, len(CLASSES)) float32
+    logits = network(normalized(images))        # images (n, *SHAPE) uint8 -> {answer} float32
 """
 
 import json
@@ -61,10 +61,30 @@ class Network(nnx.Module):
 '''
 HELPERS = {
     "conv": """
-def conv(x, kernel, bias, stride, pads, groups):
-    numbers = ("NHWC", "HWIO", "NHWC")
-    y = lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=numbers, feature_group_count=groups)
+def conv(x, kernel, bias, stride, pads, groups, dilation=1):
+    numbers, apart = ("NHWC", "HWIO", "NHWC"), (dilation, dilation)
+    y = lax.conv_general_dilated(
+        x, kernel, (stride, stride), pads, rhs_dilation=apart, dimension_numbers=numbers, feature_group_count=groups
+    )
     return y if bias is None else y + bias.reshape(1, 1, 1, -1)
+""",
+    "conv_transpose": """
+def conv_transpose(x, kernel, bias, stride):
+    numbers, around = ("NHWC", "HWIO", "NHWC"), [(size - 1, size - 1) for size in kernel.shape[:2]]
+    y = lax.conv_general_dilated(
+        x, kernel[::-1, ::-1], (1, 1), around, lhs_dilation=(stride, stride), dimension_numbers=numbers
+    )
+    return y if bias is None else y + bias.reshape(1, 1, 1, -1)
+""",
+    "resize": """
+def resize(x, height, width):
+    # Between the centers of pixels, which corners are not.
+    def weights(size, out):
+        place = jnp.clip((jnp.arange(out) + 0.5) * (size / out) - 0.5, 0, size - 1)
+        return jnp.maximum(1 - jnp.abs(place[:, None] - jnp.arange(size)[None]), 0)
+
+    rows, columns = weights(x.shape[1], height), weights(x.shape[2], width)
+    return jnp.einsum("Hh,nhwc->nHwc", rows, jnp.einsum("Ww,nhwc->nhWc", columns, x))
 """,
     "norm": """
 def norm(x, scale, bias, mean, var, eps):
@@ -88,8 +108,9 @@ def avg_pool(x, kernel, stride, pads):
     return total(x) / total(jnp.ones_like(x))
 """,
     "l2_normalize": """
-def l2_normalize(x):
-    return x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(3, keepdims=True), 1e-12))
+def l2_normalize(x, scale=None):
+    unit = x * lax.rsqrt(jnp.maximum(jnp.square(x).sum(3, keepdims=True), 1e-12))
+    return unit if scale is None else unit * scale.reshape(1, 1, 1, -1)
 """,
     "shuffle": """
 def shuffle(x, groups):
@@ -109,7 +130,7 @@ def flax_source(graph: Graph, name: str, classes: Sequence[str], mean: Sequence[
     from nas.core.version import __version__
 
     head = _filled(
-        name=name, generated_by=f"nas {__version__}", shape=tuple(graph.input_shape), classes=tuple(classes),
+        _answer(graph), name=name, generated_by=f"nas {__version__}", shape=tuple(graph.input_shape), classes=tuple(classes),
         mean=tuple(map(float, mean)), std=tuple(map(float, std)),
     )  # fmt: skip
     lines, values, used = [], {0: "x0"}, set()
@@ -123,16 +144,31 @@ def flax_source(graph: Graph, name: str, classes: Sequence[str], mean: Sequence[
             continue
         values[i] = f"x{i}"
         lines.append(f"        x{i} = {text}")
-    if graph.named:
-        raise ValueError(f"source: takes networks of one output, this one has {len(graph.named)}")
-    last = values[len(graph.nodes) - 1]
     helpers = "\n".join(text for key, text in HELPERS.items() if key in used)
-    return f"{head}{chr(10).join(lines)}\n        return {last}.reshape({last}.shape[0], -1)\n\n{helpers}"
+    return f"{head}{chr(10).join(lines)}\n        return {_returned(graph, values)}\n\n{helpers}"
 
 
-def _filled(**values: object) -> str:
+def _returned(graph: Graph, values: Mapping[int, str]) -> str:
+    """What the network gives: the one output, or several by name; pixels where there are any."""
+
+    def value(i: int) -> str:
+        return f"{values[i]}.reshape({values[i]}.shape[0], -1)" if graph.nodes[i].shape[:2] == (1, 1) else values[i]
+
+    if not graph.named:
+        return value(len(graph.nodes) - 1)
+    return f"{{{', '.join(f'{name!r}: {value(i)}' for name, i in graph.named)}}}"
+
+
+def _answer(graph: Graph) -> str:
+    """Of what form the output is, for a comment."""
+    height, width, _ = graph.nodes[-1].shape
+    pixels = "" if (height, width) == (1, 1) else f"{height}, {width}, "
+    return "a dict of" if graph.named else f"(n, {pixels}len(CLASSES))"
+
+
+def _filled(answer: str, **values: object) -> str:
     """The header. A name or a class is data: it enters the source as a literal, whatever it holds."""
-    return HEADER.format(**{key: repr(value) for key, value in values.items()})
+    return HEADER.format(answer=answer, **{key: repr(value) for key, value in values.items()})
 
 
 def _value(node: Node, name: str) -> str:
@@ -149,8 +185,10 @@ def _pads(node: Node, graph: Graph, of: Callable[[int, Mapping[str, JSON]], tupl
 
 
 def _conv(node: Node, x: list[str], graph: Graph) -> str:
-    padding = _pads(node, graph, lambda size, a: pads(size, a["kernel"], a["stride"], a["padding"]))
-    return f"conv({x[0]}, {_value(node, 'kernel')}, {_bias(node)}, {node.attr['stride']!r}, {padding}, {node.attr['groups']!r})"
+    a = node.attr
+    padding = window_pads(graph.in_shapes(node)[0], a["kernel"], a["stride"], a["padding"], a.get("dilation", 1))
+    rest = f", {a['dilation']!r}" if "dilation" in a else ""
+    return f"conv({x[0]}, {_value(node, 'kernel')}, {_bias(node)}, {a['stride']!r}, {padding}, {a['groups']!r}{rest})"
 
 
 def _norm(node: Node, x: list[str], graph: Graph) -> str:
@@ -160,6 +198,15 @@ def _norm(node: Node, x: list[str], graph: Graph) -> str:
 def _pool(node: Node, x: list[str], graph: Graph) -> str:
     padding = _pads(node, graph, lambda size, a: pool_pads(size, a["kernel"], a["stride"], a["padding"], a["ceil"]))
     return f"{node.op}({x[0]}, {node.attr['kernel']!r}, {node.attr['stride']!r}, {padding})"
+
+
+def _l2_normalize(node: Node, x: list[str], graph: Graph) -> str:
+    return f"l2_normalize({x[0]}, {_value(node, 'scale')})" if "scale" in node.attr else f"l2_normalize({x[0]})"
+
+
+def _crop(node: Node, x: list[str], graph: Graph) -> str:
+    top, left = node.attr["top"], node.attr["left"]
+    return f"{x[0]}[:, {top!r}:{top + node.shape[0]!r}, {left!r}:{left + node.shape[1]!r}]"
 
 
 LINES: dict[str, Callable[[Node, list[str], Graph], str]] = {
@@ -176,7 +223,13 @@ LINES: dict[str, Callable[[Node, list[str], Graph], str]] = {
     "concat": lambda node, x, graph: f"jnp.concatenate([{', '.join(x)}], axis=3)",
     "channels": lambda node, x, graph: f"{x[0]}[..., {node.attr['start']!r}:{node.attr['stop']!r}]",
     "shuffle": lambda node, x, graph: f"shuffle({x[0]}, {node.attr['groups']!r})",
-    "l2_normalize": lambda node, x, graph: f"l2_normalize({x[0]})",
+    "l2_normalize": _l2_normalize,
+    "conv_transpose": lambda node, x, graph: (
+        f"conv_transpose({x[0]}, {_value(node, 'kernel')}, {_bias(node)}, {node.attr['stride']!r})"
+    ),
+    "resize": lambda node, x, graph: f"resize({x[0]}, {node.shape[0]!r}, {node.shape[1]!r})",
+    "crop": _crop,
+    "reshape": lambda node, x, graph: f"{x[0]}.reshape({x[0]}.shape[0], {', '.join(map(repr, node.shape))})",
     "dropout": lambda node, x, graph: x[0],
     "drop_path": lambda node, x, graph: x[0],
 }
