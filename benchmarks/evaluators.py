@@ -3,14 +3,16 @@
     python benchmarks/evaluators.py out=<folder> [spaces=tiny,nas_bench_macro,mobilenet_v3] [trials=24] [rounds=1] [--quick]
 
 A run is one `nas search` in a process of its own, on digits, with a cache of compiled programs that is empty (cold) or has those of
-the run before (warm). All evaluators take turns in a round; the same trials are proposed in each. Printed are wall clock seconds of whole
-commands. A finished run is only read again. `--quick` takes `tiny` and 4 trials.
+the run before (warm). All evaluators take turns in a round; the same trials are proposed in each. Printed are seconds of whole commands by
+the wall clock, and those of all processors together, which other work on the machine changes little. A finished run is only read again.
+`--quick` takes `tiny` and 4 trials.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(options["out"]).absolute()
     print("| space | cache | " + " | ".join(EVALUATORS) + " |\n|---|---|" + "---|" * len(EVALUATORS), flush=True)
     for space in spaces:
-        took: dict[tuple[str, str], list[float]] = {}
+        took: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for number in range(int(options["rounds"])):
             for evaluator in EVALUATORS:
                 for cache in ("cold", "warm"):
@@ -46,30 +48,40 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def shown(seconds: Sequence[float]) -> str:
-    return "refused" if min(seconds) < 0 else f"{statistics.median(seconds):.0f}"
+def shown(seconds: Sequence[tuple[float, float]]) -> str:
+    if any(wall < 0 for wall, _ in seconds):
+        return "refused"
+    wall, cpu = (statistics.median(one) for one in zip(*seconds, strict=True))
+    return f"{wall:.0f} ({cpu:.0f})"
 
 
-def searched(at: Path, space: str, evaluator: str, cache: str, trials: int) -> float:
-    """Seconds of one command; -1 where the evaluator refuses the space."""
+def searched(at: Path, space: str, evaluator: str, cache: str, trials: int) -> tuple[float, float]:
+    """Seconds of one command, by the clock and of all processors; -1 where the evaluator refuses the space."""
     kept = at / f"{cache}.json"
     if kept.is_file():
-        return json.loads(kept.read_text())
+        wall, cpu = json.loads(kept.read_text())
+        return wall, cpu
     at.mkdir(parents=True, exist_ok=True)
     command = [
         sys.executable, "-m", "nas", "search", f"space={space}", f"dataset.resolution={SIDES.get(space, 32)}", "controller=random",
         "objective=macs", "device=[]", f"evaluator={evaluator}", f"trials={trials}", f"run={at / cache}",
     ]  # fmt: skip
-    began = time.monotonic()
+    began, before = time.monotonic(), children()
     done = subprocess.run(command, env={**os.environ, "NAS_CACHE": str(at / "cache")}, capture_output=True, text=True, check=False)
-    took = time.monotonic() - began
+    took = time.monotonic() - began, children() - before
     if done.returncode:
         said = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         if done.returncode != 2:
             raise ValueError(f"{' '.join(command[2:])}: {said}")
-        took = -1.0
+        took = -1.0, -1.0
     kept.write_text(json.dumps(took))
     return took
+
+
+def children() -> float:
+    """Processor seconds of all processes that this one waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 if __name__ == "__main__":

@@ -121,10 +121,11 @@ class Recipe:
         momentum: Of the optimizer.
         warmup_epochs: Epochs of a linear rise from 0; None: a twentieth of `horizon`, at most 5.
         schedule: `cosine` to 0; `staircase`, lr * decay_rate ^ floor(epoch / decay_epochs) counted from the first step;
-            `constant`.
+            `poly`, lr * (1 - progress) ^ power to 0, as segmentation networks are trained; `constant`.
+        power: Of `poly`.
         decay_rate: Of the staircase.
         decay_epochs: Of the staircase.
-        schedule_epochs: Epochs that the cosine is laid out for, of which `epochs` are run, so that a short training is the
+        schedule_epochs: Epochs that cosine and poly are laid out for, of which `epochs` are run, so that a short training is the
             beginning of a longer one; None: all of them.
         weight_decay: Of convolution and dense kernels only: L2 added to the loss for sgd and rmsprop, decoupled for adamw.
         label_smoothing: Fraction of a label that is spread over all classes.
@@ -143,7 +144,8 @@ class Recipe:
             takes one of the two.
         cutmix: The same of CutMix.
         class_weights: `balanced`: the loss of an image is weighted by images / (classes * images of its class), so that each
-            class has the same part in it.
+            class has the same part in it. Of segmentation: that of a pixel, by the median frequency of the classes over that of its own.
+        dice: Of segmentation, the weight of the Dice loss that is added; 0: none.
         distill: With a teacher, the weight of its answers in the loss; the labels keep the rest.
         temperature: What logits are divided by where the two are compared.
         match_features: With a teacher, the weight of the distance between the last feature maps of both, added to the loss.
@@ -173,7 +175,8 @@ class Recipe:
     lr: float = 0.08
     momentum: float = 0.9
     warmup_epochs: float | None = 0.5
-    schedule: Literal["cosine", "staircase", "constant"] = "cosine"
+    schedule: Literal["cosine", "staircase", "poly", "constant"] = "cosine"
+    power: float = 0.9
     decay_rate: float = 0.97
     decay_epochs: float = 2.4
     schedule_epochs: int | None = None
@@ -189,6 +192,7 @@ class Recipe:
     mixup: float = 0.0
     cutmix: float = 0.0
     class_weights: Literal["none", "balanced"] = "none"
+    dice: float = 0.0
     distill: float = 0.5
     temperature: float = 4.0
     match_features: float = 0.0
@@ -202,13 +206,13 @@ class Recipe:
         for key in ("epochs", "batch", "accumulate"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key}: expected 1 or more, got {getattr(self, key)}")
-        for key in ("lr", "decay_rate", "decay_epochs", "temperature"):
+        for key in ("lr", "power", "decay_rate", "decay_epochs", "temperature"):
             if not 0 < getattr(self, key) < float("inf"):
                 raise ValueError(f"{key}: expected a number above 0, got {getattr(self, key)}")
         for key in ("momentum", "label_smoothing", "ema"):
             if not 0 <= getattr(self, key) < 1:
                 raise ValueError(f"{key}: expected 0 or more and less than 1, got {getattr(self, key)}")
-        for key in ("weight_decay", "validate_every", "patience", "mixup", "cutmix", "match_features"):
+        for key in ("weight_decay", "validate_every", "patience", "mixup", "cutmix", "dice", "match_features"):
             if not 0 <= getattr(self, key) < float("inf"):
                 raise ValueError(f"{key}: expected 0 or more, got {getattr(self, key)}")
         if not 0 < self.distill <= 1:

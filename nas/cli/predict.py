@@ -1,4 +1,4 @@
-"""`nas predict`: the classes of images by an exported or trained network, or their distances, as text."""
+"""`nas predict`: classes of images by an exported or trained network, objects, masks, or their distances, as text and pictures."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from nas.cli.invocation import Invocation
 from nas.core.settings import build
 from nas.core.text import aligned
 from nas.records import JSON
+from nas.workflows.drawn import draw_all
 from nas.workflows.gallery import LookUp, compare, look_up
 from nas.workflows.predict import NONE, Prediction, find_bundle
 from nas.workflows.predict import predict as run_predict
@@ -29,6 +30,7 @@ class PredictCommand:
     top: int = 3
     compare: str | None = None
     gallery: str | None = None
+    draw: str | None = None
     json: bool = False
     calibrated: bool = False
     threshold: float = 0.0
@@ -39,6 +41,8 @@ class PredictCommand:
             raise ValueError(f"top: expected 1 or more, got {self.top}")
         if not 0 <= self.threshold <= 1:
             raise ValueError(f"threshold: expected 0 to 1, got {self.threshold}")
+        if self.draw and (self.compare or self.gallery):
+            raise ValueError(f"draw: there are distances alone with {'compare' if self.compare else 'gallery'}; leave it out")
         if self.compare and self.gallery:
             raise ValueError("compare: leave it out where images are looked up in a gallery")
         if (self.compare or self.gallery) and (self.calibrated or self.threshold):
@@ -60,6 +64,9 @@ def predict(call: Invocation) -> None:
     found = run_predict(bundle, command.image, progress, calibrated=command.calibrated, threshold=command.threshold)
     if not command.json and any("embedding" in one.values for one in found):
         raise ValueError("image: an embedding is a list of numbers: json=true prints it, compare=<image> and gallery=<folder> use it")
+    if command.draw:
+        drawn = draw_all(bundle.arch, found, command.draw)
+        print(f"drawn: {len(drawn)} images in {command.draw}", file=sys.stderr)
     if command.json:
         for one in found:
             print(json.dumps({"image": one.image, **_plain(one, command.top)}))
@@ -96,6 +103,10 @@ def _errors(lines: Sequence[str]) -> None:
 def _plain(one: Prediction, top: int) -> dict[str, JSON]:
     if one.error:
         return {"error": one.error}
+    if one.objects is not None:
+        return {"objects": [asdict(found) for found in one.objects]}
+    if one.mask is not None:
+        return {"shares": dict(one.shares)}
     if not one.probabilities:
         return {**one.values}
     return {"classes": one.top(top), **({"answer": one.label} if one.threshold else {})}
@@ -105,4 +116,10 @@ def _shown(one: Prediction, top: int) -> list[str]:
     if one.probabilities:
         first, *others = (f"{name} {p:.1%}" for name, p in one.top(top).items())
         return [f"{NONE} ({first})" if one.label == NONE else first, *others]
+    if one.mask is not None:
+        return ["; ".join(f"{name} {share:.1%}" for name, share in [*one.shares.items()][:top])]
+    if one.objects is not None:
+        more = [f"and {len(one.objects) - top} more"] if len(one.objects) > top else []
+        shown = (f"{found.label} {found.score:.0%} at {', '.join(f'{side:.0f}' for side in found.box)}" for found in one.objects[:top])
+        return ["; ".join([*shown, *more]) or "nothing found"]
     return [f"{name} {value:.4g}" for name, value in one.values.items()]

@@ -140,9 +140,14 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         ValueError: The file cannot be written.
     """
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))  # names of files need not be UTF-8
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """As `write_text`, of bytes."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))  # names of files need not be UTF-8
+        temporary.write_bytes(content)
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)

@@ -1,4 +1,5 @@
-"""A closer look at a classifier: its confusion matrix, and images with its answers and what they rest on, for people to look at."""
+"""A closer look at a network, for people: a classifier's confusion matrix and images with its answers and what they rest on; of
+other tasks what `nas.evaluators.pictures` has."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ import numpy as np
 from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.data import Dataset
+from nas.evaluators.pictures import pictured
 from nas.nn.weights import Variables
 from nas.records import JSON
 from nas.space import Space
@@ -30,13 +32,17 @@ SIDE = 64  # pixels of a sample, at most
 
 
 def inspectable(network: Arch | Space, dataset: Dataset) -> bool:
-    """Whether the task has probabilities of the dataset's classes, without which there is nothing to inspect."""
+    """Whether there is something to look at: probabilities of the dataset's classes, or pictures of what is predicted."""
+    return task_of(network).pictures or _classifies(network, dataset)
+
+
+def _classifies(network: Arch | Space, dataset: Dataset) -> bool:
     count = len(dataset.classes)
-    return bool(count) and "probability" in task_of(network).postprocess(np.zeros((1, count)))
+    return bool(count) and not task_of(network).pictures and "probability" in task_of(network).postprocess(np.zeros((1, count)))
 
 
 def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) -> dict[str, JSON]:
-    """What a trained classifier answers on the validation split. Compiles one program.
+    """What a trained network answers on the validation split. Compiles one program.
 
     Args:
         arch: The network.
@@ -47,14 +53,16 @@ def inspected(arch: Arch, variables: Variables, dataset: Dataset, batch: int) ->
     Returns:
         `classes` (names), `accuracy` by class (None where a class has no image), `confusion` (counts, a row a true class; None
         for more than `MATRIX` classes) and `samples`: `png` and `map` (base64; the image, and Grad-CAM of the answer over it),
-        `label`, `class`, `probability`.
+        `label`, `class`, `probability`. Of a task with pictures, what `nas.evaluators.pictures.pictured` gives.
 
     Raises:
-        ValueError: The task has no classes.
+        ValueError: The task has neither classes nor pictures.
     """
     from nas.explain.shown import grad_cam_pictures
 
-    if not inspectable(arch, dataset):
+    if task_of(arch).pictures:
+        return pictured(arch, variables, dataset, min(batch, BATCH))
+    if not _classifies(arch, dataset):
         raise ValueError("inspect: the task has no classes")
     count = len(dataset.valid)
     rows = np.arange(count) if count <= IMAGES else np.linspace(0, count - 1, IMAGES).astype(int)

@@ -20,10 +20,11 @@ from nas.tasks.base import (
 )
 from nas.tasks.classification import CLASSIFICATION
 from nas.tasks.embedding import EMBEDDING
-from nas.tasks.fitting import about, check_fit, check_own, check_recipe, fit_arch, metrics_of, outputs
+from nas.tasks.fitting import about, check_fit, check_own, check_recipe, fit_arch, metrics_of, metrics_over, outputs
 from nas.tasks.parts import check_parts
+from nas.tasks.segmentation import SEGMENTATION
 
-TASKS: dict[str, Task] = {"classification": CLASSIFICATION, "embedding": EMBEDDING}
+TASKS: dict[str, Task] = {"classification": CLASSIFICATION, "embedding": EMBEDDING, "segmentation": SEGMENTATION}
 
 
 def task_of(network: Arch | Space) -> Task:
@@ -40,6 +41,7 @@ def example(space: Space) -> Arch:
 __all__ = [
     "CLASSIFICATION",
     "EMBEDDING",
+    "SEGMENTATION",
     "TASKS",
     "BaseTask",
     "Means",
@@ -55,6 +57,7 @@ __all__ = [
     "example",
     "fit_arch",
     "metrics_of",
+    "metrics_over",
     "outputs",
     "single",
     "task_of",

@@ -74,7 +74,9 @@ class Task(Protocol):
         heads: The ops of heads (`nas.arch.blocks.HEADS`) whose networks are for this task; no other task has them.
         mixes: Whether mixup and CutMix have a meaning.
         distills: Whether a network can learn from a teacher's outputs.
+        weighs: Whether its loss can weigh classes, `recipe.class_weights`.
         compares: Whether its loss compares the images of a batch, by `recipe.embedding`.
+        pictures: Whether `draw` shows what a network predicts, which people then look at.
     """
 
     @property
@@ -88,7 +90,11 @@ class Task(Protocol):
     @property
     def distills(self) -> bool: ...
     @property
+    def weighs(self) -> bool: ...
+    @property
     def compares(self) -> bool: ...
+    @property
+    def pictures(self) -> bool: ...
 
     @property
     def primary(self) -> str:
@@ -154,6 +160,11 @@ class Task(Protocol):
         """The state of metrics before the first batch, or that which `to_json` gave."""
         ...
 
+    def details(self, state: MetricState, classes: Sequence[str]) -> Mapping[str, JSON]:
+        """What a report says beyond the metrics, from their state: `table`, rows of texts and numbers under a row of names, `note`, and
+        `curves`, lines of points (x, y) from 0 to 1 by name with `axes`, the names of x and y. Empty where there is nothing."""
+        ...
+
     def advice(self, metrics: Mapping[str, float]) -> Sequence[str]:
         """Lines for people where metrics of a validation show that a training fails in a way that the task knows."""
         ...
@@ -170,8 +181,9 @@ class Task(Protocol):
         ...
 
     def draw(
-        self, image: np.ndarray, prediction: Mapping[str, np.ndarray], target: np.ndarray | None = None
-    ) -> np.ndarray:
+        self, image: np.ndarray, prediction: Mapping[str, np.ndarray], target: np.ndarray | None = None,
+        classes: Sequence[str] = (),
+    ) -> np.ndarray:  # fmt: skip
         """(h, w, c) uint8: one image with its prediction, and its target where it is known, for people to look at."""
         ...
 
@@ -214,7 +226,9 @@ class BaseTask(ABC):
     kind: ClassVar[TargetKind]
     mixes: bool = False
     distills: bool = False
+    weighs: bool = False
     compares: bool = False
+    pictures: bool = False
 
     @property
     def primary(self) -> str:
@@ -250,6 +264,9 @@ class BaseTask(ABC):
     def with_arrays(self, arrays: Mapping[str, Array]) -> Self:
         return self
 
+    def details(self, state: MetricState, classes: Sequence[str]) -> Mapping[str, JSON]:
+        return {}
+
     def advice(self, metrics: Mapping[str, float]) -> Sequence[str]:
         return ()
 
@@ -275,8 +292,9 @@ class BaseTask(ABC):
         return {"output": outputs} if isinstance(outputs, np.ndarray) else outputs
 
     def draw(
-        self, image: np.ndarray, prediction: Mapping[str, np.ndarray], target: np.ndarray | None = None
-    ) -> np.ndarray:
+        self, image: np.ndarray, prediction: Mapping[str, np.ndarray], target: np.ndarray | None = None,
+        classes: Sequence[str] = (),
+    ) -> np.ndarray:  # fmt: skip
         return image
 
 

@@ -58,7 +58,7 @@ class Classification(BaseTask):
     metrics: Mapping[str, Direction] = {"accuracy": "max", "loss": "min", "balanced_accuracy": "max"}
     heads = ("classifier", "mobilenet_v3", "mlp")
     kind = "label"
-    mixes = distills = True
+    mixes = distills = weighs = True
 
     def __init__(self, weights: tuple[float, ...] | None = None):
         self.weights = weights  # of the losses of each class; None: 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from nas.arch import Arch
@@ -18,12 +20,18 @@ def fit_arch(task: Task, arch: Arch, dataset: Dataset, resolution: int | None = 
 
 def metrics_of(task: Task, outputs: HostOutputs, targets: np.ndarray) -> dict[str, float]:
     """The metrics of outputs that are there already, such as those of an exported file; (n, ...) each."""
+    return metrics_over(task, [(outputs, targets)])
+
+
+def metrics_over(task: Task, batches: Iterable[tuple[HostOutputs, np.ndarray]]) -> dict[str, float]:
+    """The metrics of batches of (outputs, targets), of which one at a time is in memory."""
     import jax
     import jax.numpy as jnp
 
     state = task.new_metrics()
-    part = task.reduce(jax.tree.map(jnp.asarray, outputs), jnp.asarray(targets), jnp.ones(len(targets), bool))
-    state.update({name: np.asarray(value) for name, value in part.items()}, targets)
+    for outputs, targets in batches:
+        part = task.reduce(jax.tree.map(jnp.asarray, outputs), jnp.asarray(targets), jnp.ones(len(targets), bool))
+        state.update({name: np.asarray(value) for name, value in part.items()}, targets)
     return state.compute()
 
 
@@ -67,10 +75,12 @@ def check_recipe(task: Task, recipe: Recipe, taught: bool = False, where: str = 
     for key in ("mixup", "cutmix"):
         if getattr(recipe, key) and not task.mixes:
             raise ValueError(f"{where}.{key}: has no meaning for the task {task.name}; leave it at 0")
+    if recipe.dice and task.name != "segmentation":
+        raise ValueError(f"{where}.dice: is for masks, has no meaning for the task {task.name}; leave it at 0")
     if recipe.embedding != EmbeddingLoss() and not task.compares:
         raise ValueError(f"{where}.embedding: has no meaning for the task {task.name}, whose loss compares no images")
     each, pairs = recipe.embedding.per_class, recipe.embedding.loss != "arcface"
     if task.compares and pairs and recipe.batch < 2 * each:
         raise ValueError(f"{where}.batch: expected {2 * each} or more, two classes of {each} images, got {recipe.batch}")
-    if recipe.class_weights != "none" and "accuracy" not in task.metrics:
+    if recipe.class_weights != "none" and not task.weighs:
         raise ValueError(f"{where}.class_weights: has no meaning for the task {task.name}; leave it at none")

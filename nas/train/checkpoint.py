@@ -7,7 +7,7 @@ way the losses of its batches so far, are all there is to keep; where a training
 written under a temporary name and renamed; a damaged one is left for the one before it.
 
 More epochs continue from a shorter training's last checkpoint, step by step as if there had been no stop, provided that the
-learning rate of an epoch does not depend on how many there are: constant, staircase, or a cosine over `schedule_epochs`.
+learning rate of an epoch does not depend on how many there are: constant, staircase, or cosine and poly over `schedule_epochs`.
 A cosine over `epochs` itself is another training at every length, and is refused.
 """
 
@@ -231,7 +231,7 @@ def identity_of(graph_id: str, dataset: Dataset, recipe: Recipe, seed: int, star
     settings = {f"recipe.{k}": v for k, v in dataclasses.asdict(recipe).items() if k not in idle}
     settings["recipe.warmup_epochs"] = recipe.warmup
     settings["keeps_best"] = recipe.patience > 0
-    if recipe.schedule == "cosine":
+    if recipe.schedule in ("cosine", "poly"):
         settings["recipe.schedule_epochs"] = recipe.horizon
     digest = hashlib.sha256()
     for leaf in _leaves(start):

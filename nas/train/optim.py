@@ -110,10 +110,10 @@ def _side_by_side(parts: Sequence[AnyArray]) -> Array:
 def learning_rate(recipe: Recipe, steps_per_epoch: int, step: Scalar, xp: ModuleType = jnp) -> Scalar:
     """The rate of a step, counted from 0."""
     epoch = step / steps_per_epoch
-    if recipe.schedule == "cosine":
+    if recipe.schedule in ("cosine", "poly"):
         left = max(recipe.horizon - recipe.warmup, 1 / steps_per_epoch)
         progress = xp.clip((epoch - recipe.warmup) / left, 0, 1)
-        rate = recipe.lr * 0.5 * (1 + xp.cos(np.pi * progress))
+        rate = recipe.lr * (0.5 * (1 + xp.cos(np.pi * progress)) if recipe.schedule == "cosine" else (1 - progress) ** recipe.power)
     elif recipe.schedule == "staircase":
         # A step at an exact boundary must not fall below it by rounding.
         rate = recipe.lr * recipe.decay_rate ** xp.floor(epoch / recipe.decay_epochs + 1e-4)

@@ -1,4 +1,4 @@
-"""Images classified by a trained network: an exported bundle, or the folder of a training."""
+"""What a trained network says of images: classes, objects, masks, or values; of an exported bundle, or the folder of a training."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.core.jsonio import parse_json
 from nas.data.images import listed
+from nas.data.pixels import Resize
 from nas.data.record import record_from
 from nas.nn.weights import split_source
 from nas.records import JSON
+from nas.tasks import task_of
 from nas.workflows.export import Bundle, load_bundle
 from nas.workflows.export.formats import Trained
-from nas.workflows.export.images import answers, image_files, read_image
+from nas.workflows.export.images import answers, image_files, read_image, size_of
 from nas.workflows.export.loading import INDEX
 from nas.workflows.export.sources import whole_weights
 from nas.workflows.imported import imported_bundle
+from nas.workflows.placing import UNSEEN, Found, classes_on
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.trained import RESULT
 
@@ -38,8 +41,12 @@ class Prediction:
         image: The file, or the number of the image in an array.
         probabilities: By class, highest first; empty where the task has no classes.
         values: Outputs of other tasks by name, such as `value` of a regression, or `embedding`, a list of numbers.
-        error: Why the file could not be read; then there are neither probabilities nor values.
+        error: Why the file could not be read; then there is nothing else.
         threshold: The least probability of the most likely class with which it is the answer; 0: always.
+        objects: What a detector found, highest score first; None of other tasks.
+        mask: (h, w) uint8, of a segmentation the number of each pixel's class, of the image's own size; 255 where the network saw
+            none of it.
+        classes: Names of the classes of objects and masks.
     """
 
     image: str
@@ -47,6 +54,18 @@ class Prediction:
     values: Mapping[str, JSON] = field(default_factory=dict)
     error: str = ""
     threshold: float = 0.0
+    objects: tuple[Found, ...] | None = None
+    mask: np.ndarray | None = field(default=None, compare=False)
+    classes: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def shares(self) -> Mapping[str, float]:
+        """The fraction of the image's pixels that each class of a mask has, largest first; classes without a pixel are left out."""
+        if self.mask is None:
+            return {}
+        counts = np.bincount(self.mask.ravel(), minlength=UNSEEN + 1)[: len(self.classes)]
+        order = np.argsort(-counts, kind="stable")
+        return {self.classes[i]: float(counts[i] / self.mask.size) for i in order if counts[i]}
 
     @property
     def label(self) -> str:
@@ -64,14 +83,14 @@ class Prediction:
 def predict(
     bundle: Bundle, images: Images, progress: Progress = SILENT, *, calibrated: bool = False, threshold: float = 0.0
 ) -> list[Prediction]:
-    """Classifies images.
+    """What a network says of images.
 
     Args:
         bundle: A network from `load_bundle` or `trained_bundle`.
         images: A file, a folder, files, or an array (n, h, w, c) or (h, w, c) uint8.
         progress: Receives messages on files of a folder that are left out.
         calibrated: Whether probabilities are those at the temperature that the bundle's model card names.
-        threshold: The least probability of an answer; below it the label is `NONE`.
+        threshold: The least probability of an answer; below it the label is `NONE`. Of a detector, the least score of an object.
 
     Returns:
         One prediction per image, in order. Of several files those that cannot be read have an `error`.
@@ -79,11 +98,15 @@ def predict(
     Raises:
         ValueError: No image can be read, the array has another shape or type, or nothing calibrates the network.
     """
+    if threshold and task_of(bundle.arch).name == "segmentation":
+        raise ValueError("threshold: is of probabilities, and a mask has a class for every pixel; leave it out")
     ask = _Asked(bundle, temperature_of(bundle) if calibrated else 1.0, threshold)
     if isinstance(images, np.ndarray):
         arrays = checked(images, bundle.arch.channels)
         starts = range(0, len(arrays), BATCH)
-        return [one for i in starts for one in _predictions(ask, range(i, len(arrays)), arrays[i : i + BATCH])]
+        side = arrays.shape[1]
+        sizes = [(side, side)] * BATCH
+        return [one for i in starts for one in _predictions(ask, range(i, len(arrays)), arrays[i : i + BATCH], sizes, "squash")]
     found = image_files(Path(images).expanduser(), progress.message) if isinstance(images, str | Path) else [Path(one) for one in images]
     done = [one for i in range(0, len(found), BATCH) for one in _of_files(ask, found[i : i + BATCH])]
     if done and all(one.error for one in done):
@@ -119,13 +142,22 @@ def _of_files(ask: _Asked, files: Sequence[Path]) -> Iterator[Prediction]:
             arrays[file] = read_image(file, ask.bundle.data)
         except ValueError as error:
             errors[file] = str(error)
-    read = iter(_predictions(ask, list(arrays), np.stack([*arrays.values()])) if arrays else ())
+    sizes = [size_of(file) for file in arrays] if task_of(ask.bundle.arch).pictures else [(0, 0)] * len(arrays)
+    rule = ask.bundle.data.resize
+    read = iter(_predictions(ask, list(arrays), np.stack([*arrays.values()]), sizes, rule) if arrays else ())
     yield from (Prediction(str(file), {}, error=errors[file]) if file in errors else next(read) for file in files)
 
 
-def _predictions(ask: _Asked, names: Sequence[object], images: np.ndarray) -> Iterator[Prediction]:
+def _predictions(
+    ask: _Asked, names: Sequence[object], images: np.ndarray, sizes: Sequence[tuple[int, int]], rule: Resize
+) -> Iterator[Prediction]:
+    """sizes: (width, height) that each image had before the rule made it square."""
     classes, found = ask.bundle.trained.classes, answers(ask.bundle, images, ask.temperature)
     named = [str(name) for name, _ in zip(names, images, strict=False)]
+    if "mask" in found:
+        for name, scores, (width, height) in zip(named, found["scores"], sizes, strict=False):
+            yield Prediction(name, {}, mask=classes_on(scores, width, height, rule), classes=classes)
+        return
     if "probability" not in found:
         yield from (Prediction(one, {}, {key: column[i].tolist() for key, column in found.items()}) for i, one in enumerate(named))
         return

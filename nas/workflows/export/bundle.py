@@ -10,11 +10,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -29,16 +29,19 @@ from nas.data.split import subset
 from nas.data.statistics import evenly
 from nas.nn.weights import Variables
 from nas.records import JSON
-from nas.tasks import about, metrics_of, task_of
+from nas.tasks import about, metrics_over, task_of
+from nas.tasks.base import HostOutputs
 from nas.workflows.export import closer, int8, metadata, safetensors
 from nas.workflows.export.card import card, confusion
 from nas.workflows.export.formats import FORMATS, Trained, run_onnx
-from nas.workflows.export.inference import own_logits, prepared, rows_for
+from nas.workflows.export.inference import joined, own_outputs, prepared, rows_for
 from nas.workflows.export.loading import INDEX, VERSION, WEIGHTS, digest
 from nas.workflows.export.usage import usage
 
 if TYPE_CHECKING:
     from nas.convert import Preprocess
+
+Run: TypeAlias = Callable[[np.ndarray], HostOutputs]  # from a batch of images to what a network or a file gives
 
 TOLERANCE = 1e-4  # of logits, absolute and relative
 SAMPLES = 64
@@ -125,55 +128,64 @@ class _Making:
         trained = Trained(self.arch.name, graph, self.variables, self.data.classes, self.data.mean, self.data.std, self.inside)
         (self.folder / "arch.yaml").write_text(dump_yaml(self.arch.to_dict()), encoding="utf-8")
         (self.folder / WEIGHTS).write_bytes(safetensors.to_bytes(safetensors.flat(self.variables)))
-        logits = self._outputs(self._own)
+        labeled = dataset.target.kind == "label"
+        logits = self._logits() if labeled else None  # outputs of other tasks can be as large as images: scored as they come
         sample = np.linspace(0, len(dataset.test) - 1, min(SAMPLES, len(dataset.test))).astype(int)
         pixels = dataset.test.images[sample]
         normalized = prepared(pixels, self.arch, self.data.mean, self.data.std)
+        own = self._own(normalized) if logits is None else logits[sample]
         differences: dict[str, float] = {}
         for name in formats:
-            path, expected, inputs = self.folder / FORMATS[name].file, logits[sample], normalized
+            path, expected, inputs = self.folder / FORMATS[name].file, own, normalized
             path.write_bytes(self._file(name, trained))
             if self.inside and name in WHOLE:
-                expected, inputs = softmax(expected), pixels
+                assert isinstance(own, np.ndarray), "`inside` is of tasks with classes"
+                expected, inputs = softmax(own), pixels
             differences[name] = compared(name, FORMATS[name].run(path, inputs), expected)
-        accuracy = self._score(logits)
+        accuracy = self._score(self._own) if logits is None else self._metric([(logits, dataset.test.targets)])
         quantized = self._int8(trained, formats, calibrate) if with_int8 else {}
-        labeled = dataset.target.kind == "label"
-        matrix = confusion(dataset.test.targets, logits.argmax(1), len(self.data.classes)) if labeled else None
-        looked = self._closer(logits) if labeled and len(dataset.valid) else {}
+        matrix = None if logits is None else confusion(dataset.test.targets, logits.argmax(1), len(self.data.classes))
+        looked = self._closer(logits) if logits is not None and len(dataset.valid) else {}
         self._write_card(differences, accuracy, quantized, matrix, looked)
         self._write_index(accuracy, looked)
         return differences, accuracy, {name: found["after"] for name, found in quantized.items()}
 
     @property
-    def _own(self) -> Callable[[np.ndarray], np.ndarray]:
-        """The network's logits, of both splits by one program."""
-        return partial(own_logits, self.arch, self.variables, rows=rows_for(len(self.dataset.test)))
+    def _own(self) -> Run:
+        """The network's outputs, of both splits by one program."""
+        return partial(own_outputs, self.arch, self.variables, rows=rows_for(len(self.dataset.test)))
+
+    def _logits(self, valid: np.ndarray | None = None) -> np.ndarray:
+        """(n, classes) of the test split, or of rows of `valid`."""
+        logits = joined([outputs for outputs, _ in self._outputs(self._own, valid=valid)])
+        assert isinstance(logits, np.ndarray), "a classifier has one output"
+        return logits
 
     def _closer(self, logits: np.ndarray) -> dict[str, JSON]:
         """What a classifier's card says beyond its accuracy; `logits` are those of the test split. Of other tasks nothing."""
         if "probability" not in task_of(self.arch).postprocess(logits):
             return {}
         valid = evenly(np.arange(len(self.dataset.valid)), closer.FITTED)
-        known = closer.confidence(self._outputs(self._own, valid=valid), logits, self.dataset, valid)
+        known = closer.confidence(self._logits(valid), logits, self.dataset, valid)
         shown = closer.draw(self.folder, self.arch, self.variables, self.dataset, self.data, logits)
         return {"confidence": known, "lines": [*closer.confidence_lines(known), *shown]}
 
-    def _outputs(
-        self, run: Callable[[np.ndarray], np.ndarray], whole: bool = False, valid: np.ndarray | None = None
-    ) -> np.ndarray:
-        """What `run` gives of the test split, or of rows of `valid`, a part at a time: of normalized images, or `whole` uint8 ones."""
-        images = self.dataset.test.images if valid is None else self.dataset.valid.images
-        rows, parts = np.arange(len(images)) if valid is None else valid, []
+    def _outputs(self, run: Run, whole: bool = False, valid: np.ndarray | None = None) -> Iterator[tuple[HostOutputs, np.ndarray]]:
+        """What `run` gives of the test split, or of rows of `valid`, with the targets: of normalized images, or `whole` uint8 ones."""
+        split = self.dataset.test if valid is None else self.dataset.valid
+        rows = np.arange(len(split)) if valid is None else valid
         for start in range(0, len(rows), BATCH):
-            some = images[rows[start : start + BATCH]]
-            parts.append(run(some if whole else prepared(some, self.arch, self.data.mean, self.data.std)))
-        return np.concatenate(parts)
+            some = rows[start : start + BATCH]
+            images = split.images[some]
+            yield run(images if whole else prepared(images, self.arch, self.data.mean, self.data.std)), split.targets[some]
 
-    def _score(self, outputs: np.ndarray) -> float:
-        """The task's primary metric on the test split."""
+    def _score(self, run: Run, whole: bool = False) -> float:
+        """The task's primary metric of what `run` gives of the test split."""
+        return self._metric(self._outputs(run, whole))
+
+    def _metric(self, batches: Iterable[tuple[HostOutputs, np.ndarray]]) -> float:
         task = task_of(self.arch)
-        return metrics_of(task, outputs, self.dataset.test.targets)[task.primary]
+        return metrics_over(task, batches)[task.primary]
 
     def _file(self, name: str, trained: Trained) -> bytes:
         """A format, with what it says of itself."""
@@ -208,7 +220,7 @@ class _Making:
         with tempfile.TemporaryDirectory() as folder:
             (source := Path(folder) / "plain.onnx").write_bytes(FORMATS["onnx"].write(replace(trained, inside=None)))
             int8.quantize(source, target, prepared(train, self.arch, self.data.mean, self.data.std))
-            after, before = (self._score(self._outputs(partial(run_onnx, file))) for file in (target, source))
+            after, before = (self._score(partial(run_onnx, file)) for file in (target, source))
         target.write_bytes(self._described("onnx", target.read_bytes()))
         return {"before": before, "after": after}
 
@@ -220,7 +232,7 @@ class _Making:
         seen = train if self.inside else prepared(train, self.arch, self.data.mean, self.data.std)
         target.write_bytes(self._described("tflite", quantized_tflite(FORMATS["tflite"].write(trained), seen)))
         run, whole = FORMATS["tflite"].run, self.inside is not None
-        after, before = (self._score(self._outputs(partial(run, file), whole)) for file in (target, source))
+        after, before = (self._score(partial(run, file), whole) for file in (target, source))
         return {"before": before, "after": after}
 
     def _write_card(
@@ -267,8 +279,15 @@ def calibration_rows(targets: np.ndarray, count: int) -> np.ndarray:
     return subset(targets, np.arange(len(targets)), count, (0,))
 
 
-def compared(name: str, got: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference of logits. Raises ValueError where it is over the tolerance."""
+def compared(name: str, got: HostOutputs, expected: HostOutputs) -> float:
+    """The largest difference of outputs. Raises ValueError where it is over the tolerance."""
+    given, own = ({"": one} if isinstance(one, np.ndarray) else one for one in (got, expected))
+    if set(given) != set(own):
+        raise ValueError(f"formats: {name}: loaded back it gives the outputs {', '.join(given)}, not {', '.join(own)}; nothing was written")
+    return max(_difference(name, given[key], one) for key, one in own.items())
+
+
+def _difference(name: str, got: np.ndarray, expected: np.ndarray) -> float:
     if got.shape != expected.shape or not np.isfinite(got).all():
         raise ValueError(
             f"formats: {name}: loaded back it gives {got.shape} with values that are no logits; nothing was written"

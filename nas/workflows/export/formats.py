@@ -13,10 +13,12 @@ import numpy as np
 
 from nas.arch.graph import Graph
 from nas.nn.weights import Variables
+from nas.workflows.export.inference import host
 from nas.workflows.export.source import flax_source
 
 if TYPE_CHECKING:
     from nas.convert import Preprocess
+    from nas.tasks.base import HostOutputs
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,14 @@ class Trained:
 
 @dataclass(frozen=True)
 class Format:
-    """file: its name in a bundle; write: the bytes; run: (file, images (n, h, w, c) float32) -> logits (n, classes).
+    """file: its name in a bundle; write: the bytes; run: (file, images (n, h, w, c) float32) -> its outputs.
 
     needs: packages, and the extra that brings them.
     """
 
     file: str
     write: Callable[[Trained], bytes]
-    run: Callable[[Path, np.ndarray], np.ndarray]
+    run: Callable[[Path, np.ndarray], HostOutputs]
     needs: tuple[str, ...] = ()
     extra: str = ""
 
@@ -52,10 +54,10 @@ def _stablehlo(trained: Trained) -> bytes:
     return stablehlo_bytes(trained.graph, trained.variables, inside=trained.inside)
 
 
-def _run_stablehlo(path: Path, images: np.ndarray) -> np.ndarray:
+def _run_stablehlo(path: Path, images: np.ndarray) -> HostOutputs:
     from jax import export
 
-    return np.asarray(export.deserialize(bytearray(path.read_bytes())).call(images))
+    return host(export.deserialize(bytearray(path.read_bytes())).call(images))
 
 
 def _onnx(trained: Trained) -> bytes:
@@ -89,7 +91,7 @@ def _source(trained: Trained) -> bytes:
     return flax_source(trained.graph, trained.name, trained.classes, trained.mean, trained.std).encode()
 
 
-def _run_source(path: Path, images: np.ndarray) -> np.ndarray:
+def _run_source(path: Path, images: np.ndarray) -> HostOutputs:
     name = f"nas_exported_{abs(hash(str(path)))}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -98,7 +100,7 @@ def _run_source(path: Path, images: np.ndarray) -> np.ndarray:
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         spec.loader.exec_module(module)
-        return np.asarray(module.Network()(images))
+        return host(module.Network()(images))
     finally:
         sys.dont_write_bytecode = before
 

@@ -12,7 +12,7 @@ from nas.data.images import quietly
 from nas.data.pixels import SUFFIXES, Encoded, header, pixels
 from nas.data.record import DataRecord
 from nas.tasks import task_of
-from nas.workflows.export.inference import own_logits, prepared
+from nas.workflows.export.inference import own_outputs, prepared
 from nas.workflows.export.loading import Bundle
 
 
@@ -49,8 +49,10 @@ def answers(bundle: Bundle, images: np.ndarray, temperature: float = 1.0) -> Map
     """What the network's task makes of its outputs over a temperature for (n, h, w, c) uint8 images: `Task.postprocess`."""
     trained = bundle.trained
     inputs = prepared(images, bundle.arch, trained.mean, trained.std)
-    outputs = own_logits(bundle.arch, trained.variables, inputs).astype(np.float64)
-    return task_of(bundle.arch).postprocess(outputs / temperature)
+    outputs = own_outputs(bundle.arch, trained.variables, inputs)
+    if isinstance(outputs, np.ndarray) and outputs.ndim == 2:  # a temperature is of probabilities
+        outputs = outputs.astype(np.float64) / temperature
+    return task_of(bundle.arch).postprocess(outputs)
 
 
 def classify(bundle: Bundle, images: np.ndarray) -> np.ndarray:

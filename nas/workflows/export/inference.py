@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,8 @@ from nas.nn.weights import Variables
 
 if TYPE_CHECKING:
     from jax import Array
+
+    from nas.tasks.base import HostOutputs, Outputs
 
 BATCH = 32  # images of a program, at most: to fill up a batch then costs less than to compile another program
 
@@ -36,12 +38,36 @@ def rows_for(count: int) -> int:
 
 
 def own_logits(arch: Arch, variables: Variables, images: np.ndarray, rows: int | None = None) -> np.ndarray:
-    """The network's own, of prepared images, in this process.
+    """`own_outputs` of a network whose output is one array."""
+    outputs = own_outputs(arch, variables, images, rows)
+    assert isinstance(outputs, np.ndarray), "the network has one output"
+    return outputs
+
+
+def own_outputs(arch: Arch, variables: Variables, images: np.ndarray, rows: int | None = None) -> HostOutputs:
+    """The network's own outputs of prepared images, in this process: (n, classes), (n, h, w, classes), or several by name.
 
     Programs are kept for the next call, and are of `rows` images (None: `rows_for` these): a folder's last batch needs no other
     one.
     """
-    return np.concatenate([np.asarray(logits) for logits, _ in _answers(arch, variables, images, rows)])
+    return joined([host(outputs) for outputs, _ in _answers(arch, variables, images, rows)])
+
+
+def host(outputs: Outputs) -> HostOutputs:
+    """Outputs as NumPy arrays."""
+    return {name: np.asarray(one) for name, one in outputs.items()} if isinstance(outputs, Mapping) else np.asarray(outputs)
+
+
+def joined(parts: Sequence[HostOutputs]) -> HostOutputs:
+    """Outputs of batches, (n, ..) each, as those of all images."""
+    if isinstance(first := parts[0], Mapping):
+        return {name: np.concatenate([part[name] for part in parts if isinstance(part, Mapping)]) for name in first}
+    return np.concatenate([part for part in parts if not isinstance(part, Mapping)])
+
+
+def taken(outputs: HostOutputs, rows: slice | np.ndarray) -> HostOutputs:
+    """The outputs of some images."""
+    return {name: one[rows] for name, one in outputs.items()} if isinstance(outputs, Mapping) else outputs[rows]
 
 
 def own_maps(arch: Arch, variables: Variables, images: np.ndarray, rows: int | None = None) -> list[np.ndarray]:
@@ -52,22 +78,26 @@ def own_maps(arch: Arch, variables: Variables, images: np.ndarray, rows: int | N
 
 def _answers(
     arch: Arch, variables: Variables, images: np.ndarray, rows: int | None
-) -> Iterator[tuple[Array, list[Array]]]:
-    """Logits and maps of `rows` images at a time, those that fill up the last ones cut off."""
+) -> Iterator[tuple[Outputs, list[Array]]]:
+    """Outputs and maps of `rows` images at a time, those that fill up the last ones cut off; maps of networks with one vector alone."""
     run, rows = _inference(arch, lower(arch).id), rows or rows_for(len(images))
     for start in range(0, len(images), rows):
         some = images[start : start + rows]
         padded = np.pad(some, ((0, rows - len(some)), (0, 0), (0, 0), (0, 0)))
-        logits, maps = run(variables, padded)
-        yield logits[: len(some)], [one[: len(some)] for one in maps]
+        outputs, maps = run(variables, padded)
+        cut = {name: one[: len(some)] for name, one in outputs.items()} if isinstance(outputs, Mapping) else outputs[: len(some)]
+        yield cut, [one[: len(some)] for one in maps]
 
 
 @lru_cache(maxsize=4)
-def _inference(arch: Arch, graph_id: str) -> Callable[..., tuple[Array, list[Array]]]:
+def _inference(arch: Arch, graph_id: str) -> Callable[..., tuple[Outputs, list[Array]]]:
     """The compiled network; `graph_id`: blocks of one name can differ."""
     import jax
 
     from nas.explain.taps import logits_and_maps
+    from nas.nn.network import apply
 
     graph = lower(arch)
-    return jax.jit(lambda variables, images: logits_and_maps(graph, variables, images))
+    if not graph.named and graph.nodes[-1].shape[:2] == (1, 1):
+        return jax.jit(lambda variables, images: logits_and_maps(graph, variables, images))
+    return jax.jit(lambda variables, images: (apply(graph, variables["params"], variables["stats"], images, train=False)[0], []))
