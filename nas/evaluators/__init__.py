@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from nas.core.settings import named
-from nas.evaluators.base import Capabilities, Context, Evaluator, EvaluatorSettings, Further
+from nas.evaluators.auto import AutoSettings
+from nas.evaluators.base import Capabilities, Context, Evaluator, EvaluatorSettings, Further, Search
 from nas.evaluators.layerwise import LayerwiseSettings
 from nas.evaluators.scratch import ScratchSettings
 from nas.evaluators.supernet import SupernetSettings
@@ -14,6 +15,7 @@ from nas.evaluators.switched import SwitchedSettings
 from nas.evaluators.tabular import AccelNasbenchSettings, NasBenchMacroSettings, TabularSettings
 
 EVALUATORS: dict[str, type[EvaluatorSettings]] = {
+    "auto": AutoSettings,
     "scratch": ScratchSettings,
     "layerwise": LayerwiseSettings,
     "switched": SwitchedSettings,
@@ -35,6 +37,7 @@ __all__ = [
     "Evaluator",
     "EvaluatorSettings",
     "Further",
+    "Search",
     "TabularSettings",
     "evaluator_settings",
 ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 import numpy as np
 
+from nas.core.accelerators import training_backend
 from nas.core.plugins import place
 from nas.data import Dataset, load_dataset
 from nas.data.record import KEY, record_from
@@ -192,6 +193,28 @@ class CompilesAhead(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Search:
+    """What a search asks of its evaluator, for one that chooses among others.
+
+    Args:
+        space: Fitted to the dataset.
+        trials: That it begins with.
+        special: Whether trainings are of several fidelities, of parts of networks, or on several devices, or are compiled ahead.
+        backend: What workers train on: `cpu`, `gpu`, `tpu`; empty: what there is.
+    """
+
+    space: Space
+    trials: int
+    special: bool = False
+    backend: str = ""
+
+    @property
+    def platform(self) -> str:
+        """The backend; looked up where it is not given."""
+        return self.backend or training_backend().name
+
+
 class EvaluatorSettings(Protocol):
     """A frozen settings dataclass that derives from this class; `make` returns the evaluator of a worker.
 
@@ -216,6 +239,13 @@ class EvaluatorSettings(Protocol):
     def known(self) -> CostsOf:
         """Maps (n, genes) genomes to the times on those devices, (n,) milliseconds by metric name."""
         return _nothing
+
+    def decided(self, search: Search) -> tuple[Mapping[str, JSON], str] | None:
+        """The evaluator that stands for this one in a search, as its settings with their `name`, and a line for people; None: itself.
+
+        It is asked once, before a run begins, and the run keeps the answer.
+        """
+        return None
 
     def check(self, space: Space) -> None:
         """Raises ValueError naming what in the space (fitted to the dataset) cannot be evaluated."""

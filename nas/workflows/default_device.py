@@ -50,7 +50,7 @@ def resolved(devices: Mapping[str, JSON], folder: Path | None = None) -> tuple[M
     """Settings of devices by name without `auto`, and a line on what it stands for; see `with_device`."""
     if not any(settings.get("name") == AUTO for settings in devices.values()):
         return devices, ""
-    if kept := _kept(folder):
+    if kept := kept_settings(folder, "device"):
         return kept, ""
     backend = training_backend().name
     name = ON_CPU if backend == "cpu" else ELSEWHERE
@@ -61,10 +61,10 @@ def resolved(devices: Mapping[str, JSON], folder: Path | None = None) -> tuple[M
     return {name: device_settings(name), **others}, line
 
 
-def _kept(folder: Path | None) -> Mapping[str, JSON]:
-    """The devices of the run in a folder; empty where there is none."""
+def kept_settings(folder: Path | None, group: str) -> Mapping[str, JSON]:
+    """A group of settings, such as `device`, that the run in a folder began with; empty where there is none."""
     path = folder / "journal.sqlite" if folder is not None else None
     if path is None or not path.is_file():
         return {}
     with Journal.open(path, read_only=True) as journal:
-        return (journal.get("identity") or {}).get("device") or {}
+        return (journal.get("identity") or {}).get(group) or {}

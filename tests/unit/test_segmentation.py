@@ -21,7 +21,7 @@ def probabilities() -> np.ndarray:
     return exp / exp.sum(3, keepdims=True)
 
 
-@pytest.mark.parametrize(("weights", "smoothing"), [(None, 0.0), ((1.0, 2.0, 0.5), 0.0), (None, 0.1)])
+@pytest.mark.parametrize("weights, smoothing", [(None, 0.0), ((1.0, 2.0, 0.5), 0.0), (None, 0.1)])
 def test_cross_entropy_is_the_mean_of_the_pixels_that_count(weights: tuple[float, ...] | None, smoothing: float) -> None:
     p = probabilities()
     for i, found in enumerate(np.asarray(pixel_cross_entropy(LOGITS, MASKS, weights, smoothing))):

@@ -14,7 +14,7 @@ from nas.arch.find import find_arch
 from nas.controllers import Controller, make_controller
 from nas.core.settings import build, check_ranges
 from nas.data import Dataset, dataset_settings, load_dataset
-from nas.evaluators import EvaluatorSettings, evaluator_settings
+from nas.evaluators import EvaluatorSettings, Search, evaluator_settings
 from nas.latency import Device, make_device
 from nas.nn.weights import SUPERNET, split_source
 from nas.objectives import Objectives, TaskMetrics, build_objectives
@@ -142,6 +142,10 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
         config = {**config, "recipe": recorded}
         notes = (*size_notes, *photo_notes, *filter(None, [form]))
         check_parts(recipe, lower(example(fitted)))  # candidates start from initial values, of which none can be frozen
+    special = bool(controller.fidelities or recipe.freeze or recipe.lr_scale or recipe.fixed_norms)
+    if instead := evaluator.decided(Search(fitted, command.trials, special or workers.devices > 1 or workers.asks_ahead)):
+        config, notes = {**config, "evaluator": instead[0]}, (*notes, instead[1])
+        evaluator = evaluator_settings(instead[0])
     evaluator.check(fitted)
     first = tuple(fitted.encode(find_arch(name, "search.enqueue")) for name in settings.enqueue)
     return Plan(

@@ -22,7 +22,7 @@ from nas.report.trackers import open_trackers
 from nas.runtime import make_executor_settings
 from nas.runtime.device_executors import DeviceExecutors
 from nas.workflows.custom import NOTHING, Custom
-from nas.workflows.default_device import with_device
+from nas.workflows.default_device import AUTO, kept_settings, with_device
 from nas.workflows.log import logged
 from nas.workflows.progress import SILENT, Progress, Several
 from nas.workflows.run_folder import Run, as_config, open_run
@@ -57,11 +57,14 @@ def search(command: SearchCommand, run: Run, progress: Progress = SILENT, custom
         KeyboardInterrupt: After Ctrl-C, with the journal closed; its message has the command that resumes.
     """
     command, line = with_device(command, run.folder)
+    if command.evaluator.get("name") == AUTO and (kept := kept_settings(run.folder, "evaluator")):
+        command = replace(command, evaluator=kept)  # chosen when the run began
     plan = make_plan(command, custom)
     plan = replace(plan, notes=(*filter(None, [line]), *plan.notes))
     check_feasible(counted_problem(plan), command.seed)
     with open_run(run.folder, plan.identity, _meta(plan, run)) as journal, logged(run.folder):
-        write_text(run.folder / "config.yaml", f"# {run.again}\n" + dump_plain(as_config(command)))
+        settled = {**as_config(command), "evaluator": plan.config["evaluator"]}
+        write_text(run.folder / "config.yaml", f"# {run.again}\n" + dump_plain(settled))
         if (finished := journal.get("finished", 0)) >= command.trials and all_further(journal, plan.settings):
             progress.message(f"{run.shown}: this run is finished, {finished} trials; a larger trials= resumes it from there")
         else:
