@@ -57,7 +57,7 @@ def search(
     Args:
         space: Name of a space, path of a YAML file, the content of one, or a `Space`; None: tiny.
         dataset: Name, settings, a `Dataset`, or arrays: `(x, y)`, or a dict with `x_train`, `y_train` and optionally
-            `x_valid`, `y_valid`, `x_test`, `y_test`; images are (n, h, w, c) uint8.
+            `x_valid`, `y_valid`, `x_test`, `y_test`, as `nas.data.arrays.dataset_of_arrays` has them.
         objectives: Metrics of the front and which way they are better, such as
             `{"accuracy": "max", "latency_ms/onnxruntime": "min"}`. A device that is named here needs no `device`.
         constraints: The most that a metric may be (accuracy: the least), such as `{"params": 2e6}`.

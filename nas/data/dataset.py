@@ -16,7 +16,7 @@ from typing import Literal
 import numpy as np
 
 from nas.data.digest import content_digest
-from nas.data.forms import Part, is_streamed, sized, streamed
+from nas.data.forms import Part, Spatial, is_streamed, sized, streamed
 from nas.data.images import read_images
 from nas.data.pixels import COLOR, Resize, parsed
 from nas.data.split import choose_rows, not_taken
@@ -35,7 +35,8 @@ class Split:
 
     Args:
         images: (n, h, w, c) uint8, read-only, or `Streamed`, whose rows are read when they are asked for.
-        targets: (n, ...) as the dataset's `TargetSpec` has them: (n,) int32 class labels, (n,) float32 numbers.
+        targets: (n, ...) as the dataset's `TargetSpec` has them: (n,) int32 class labels, (n,) float32 numbers, (n, h, w) uint8
+            masks, (n, most, 8) float32 boxes.
 
     Example:
         >>> split = Split(np.zeros((3, 8, 8, 1), np.uint8), np.array([0, 1, 2], np.int32))
@@ -218,7 +219,7 @@ def assemble(
         settings: Sizes of the parts and the resolution.
         parts: Images and targets by part.
         classes: Names by label; None: the labels themselves.
-        target: What the targets are.
+        target: What the targets are, where they are arrays; a `Spatial` says it itself.
         left_out: Lines on files and rows that are not among the parts, which users are shown.
 
     Returns:
@@ -227,19 +228,21 @@ def assemble(
     Raises:
         ValueError: For bad targets, an empty or a single class, sizes that do not fit, and broken images.
     """
-    if target.kind == "label" and settings.split == "classes":
+    spatial = parts["train"].targets
+    if isinstance(spatial, Spatial) or target.kind != "label":
+        if settings.split == "classes":
+            raise ValueError(f"split: {name} has no class labels; expected images")
+        names, empty = tuple(classes or ()), []
+        given = {} if isinstance(spatial, Spatial) else parts
+        targets = {key: numbers(part.array, part.place, target) for key, part in given.items()}
+        rows = choose_rows({key: np.zeros(len(part.targets), np.int64) for key, part in parts.items()}, settings, (f"all of {name}",))
+    elif settings.split == "classes":
         labels, names, empty = identities(parts, classes), (), []
         rows = choose_by_class(labels, settings)
         target, targets = IDENTITY, numbered(labels, rows)
-    elif target.kind == "label":
+    else:
         targets, names, empty = _labels(parts, classes)
         rows = choose_rows(targets, settings, names)
-    else:
-        if settings.split == "classes":
-            raise ValueError(f"split: {name} has no class labels; expected images")
-        targets, names = {key: numbers(part.targets, part.place, target) for key, part in parts.items()}, tuple(classes or ())
-        empty: list[str] = []
-        rows = choose_rows({key: np.zeros(len(array), np.int64) for key, array in targets.items()}, settings, (f"all of {name}",))
     sources = {key: key if key in parts else "train" for key in rows}
     chosen = {key: (parts[sources[key]], rows[key]) for key in rows}
     size, rule = sized(chosen, settings.resolution, settings.published, settings.rule)
@@ -247,10 +250,14 @@ def assemble(
         images: Mapping[str, np.ndarray | Streamed] = streamed(chosen, size, rule, settings.stream_mib * MIB, settings.channels)
     else:
         images = read_images({key: part.fetch(mine) for key, (part, mine) in chosen.items()}, size, rule, settings.channels)
-    splits = {key: Split(images[key], targets[sources[key]][rows[key]].astype(target.dtype)) for key in rows}
-    mean, std = channel_statistics(images["train"])
-    lines = [*left_out, *empty, *not_taken(settings, {key: len(part) for key, part in targets.items()}, rows)]
     size, channels = images["train"].shape[2:]
+    if isinstance(spatial, Spatial):
+        target, arrays, more = spatial.placed(chosen, size, rule)
+    else:
+        arrays, more = {key: targets[sources[key]][rows[key]].astype(target.dtype) for key in rows}, empty
+    splits = {key: Split(images[key], arrays[key]) for key in rows}
+    mean, std = channel_statistics(images["train"])
+    lines = [*left_out, *more, *not_taken(settings, {key: len(part.targets) for key, part in parts.items()}, rows)]
     return Dataset(
         name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target, rule, tuple(lines)
     )  # fmt: skip
@@ -260,7 +267,7 @@ def _labels(
     parts: Mapping[str, Part], classes: Sequence[str] | None
 ) -> tuple[dict[str, np.ndarray], tuple[str, ...], list[str]]:
     """(labels by part, names by label, lines on names that no image has, which are dropped)."""
-    labels = {key: whole_labels(part.targets, part.place) for key, part in parts.items()}
+    labels = {key: whole_labels(part.array, part.place) for key, part in parts.items()}
     names = tuple(classes) if classes is not None else names_from(labels["train"], parts["train"].place)
     if len(names) < 2:
         raise ValueError(f"only one class ({', '.join(names)}); classification needs two or more")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from nas.data.dataset import Dataset
+from nas.data.masks import IGNORED
+from nas.data.statistics import PIECE
 
 NAMED = 10
 UNEQUAL = 3  # times
@@ -24,11 +26,30 @@ def described(dataset: Dataset) -> list[str]:
     names = f"; {len(dataset.classes)} classes: {_listed(dataset.classes)}" if dataset.classes else ""
     if dataset.target.kind == "identity":
         names = f"; classes that no other part has: {', '.join(f'{_classes(dataset, part)} {part}' for part in PARTS)}"
-    return [f"images: {parts}; {size}{names}", *_imbalance(dataset), *(f"left out: {line}" for line in dataset.left_out)]
+    return [f"images: {parts}; {size}{names}", *_about_targets(dataset), *(f"left out: {line}" for line in dataset.left_out)]
 
 
 def _classes(dataset: Dataset, part: str) -> str:
     return f"{len(np.unique(getattr(dataset, part).targets)):,}"
+
+
+def _about_targets(dataset: Dataset) -> list[str]:
+    if dataset.target.kind == "mask":
+        return [_pixels(dataset)]
+    return _imbalance(dataset) if dataset.target.kind == "label" else []
+
+
+def _pixels(dataset: Dataset) -> str:
+    """Fractions of the training pixels, the largest classes first."""
+    masks, counts = dataset.train.targets, np.zeros(IGNORED + 1, np.int64)
+    for start in range(0, len(masks), PIECE):
+        counts += np.bincount(masks[start : start + PIECE].ravel(), minlength=IGNORED + 1)
+    fractions = 100 * counts / max(counts.sum(), 1)
+    order = np.argsort(-fractions[: len(dataset.classes)], kind="stable").tolist()
+    shown = ", ".join(f"{dataset.classes[i]} {fractions[i]:.3g}" for i in order[:NAMED])
+    none = [dataset.classes[i] for i in order if not counts[i]]
+    more = f"; without a pixel: {_listed(tuple(none))}" if none else ""
+    return f"pixels in training, %: {shown}{', ..' if len(order) > NAMED else ''}; ignored {fractions[IGNORED]:.3g}{more}"
 
 
 def _imbalance(dataset: Dataset) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -17,6 +18,9 @@ PARTS = {
     "train": "train", "training": "train", "test": "test", "testing": "test", "valid": "valid", "validation": "valid", "val": "valid",
     "dev": "valid",
 }  # fmt: skip
+NUMBER = re.compile(r"[-_.]?\d+$")  # behind the name of a part: train2017
+# Folders that hold images, beside others with their annotations or masks.
+IMAGE_FOLDERS = {"images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "photos"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,11 @@ def composed(name: str) -> str:
 def part_of(name: str) -> str | None:
     """The part of a dataset that a name stands for, in any case: train, valid or test; None for other names."""
     return PARTS.get(name.lower())
+
+
+def part_of_folders(path: Path) -> str | None:
+    """The part that the first of the folders on the way to a file says, also with a number behind it, such as train2017."""
+    return next((part for name in path.parts[:-1] if (part := part_of(NUMBER.sub("", name)))), None)
 
 
 def counted(what: str, paths: Iterable[Path], plural: str | None = None) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -11,9 +12,10 @@ import numpy as np
 
 from nas.core.memory import machine_memory
 from nas.data.images import Fetched, common_form, formats_of
-from nas.data.pixels import Format, Resize, parsed
+from nas.data.pixels import Format, Resize, parsed, upright_size
 from nas.data.statistics import SURVEYED, evenly, pieces
 from nas.data.stream import Groups, Streamed
+from nas.records import TargetSpec
 
 STREAM_ABOVE = 0.5  # fraction of this machine's memory
 GUESSED = 16  # images whose headers say how large a dataset is
@@ -24,16 +26,53 @@ class Part:
     """Images not yet read, with their targets.
 
     Args:
-        targets: (n,) labels or numbers, or (n, ...).
+        targets: (n,) labels or numbers, or (n, ...); or `Spatial`.
         fetch: Sorted row numbers -> their images.
         place: Row number -> its name for errors.
         groups: Where rows are read in groups.
     """
 
-    targets: np.ndarray
+    targets: np.ndarray | Spatial
     fetch: Callable[[np.ndarray], Fetched]
     place: Callable[[int], str]
     groups: Groups | None = None
+
+    @property
+    def array(self) -> np.ndarray:
+        """Targets that are no `Spatial`."""
+        assert isinstance(self.targets, np.ndarray), "asked of labels and numbers alone"
+        return self.targets
+
+    def pieces(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Sorted rows, few at once, so that memory stays small; those that are read in groups, group by group."""
+        if self.groups is None:
+            yield from pieces(rows) if len(rows) else ()
+            return
+        starts = np.unique(self.groups.of[rows], return_index=True)[1]
+        yield from np.split(rows, starts[1:]) if len(rows) else ()
+
+
+class Spatial(ABC):
+    """Targets that lie in the image: masks, boxes. They become square as it does, so they are made when its rule is known."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def placed(self, chosen: Chosen, size: int, rule: Resize) -> tuple[TargetSpec, dict[str, np.ndarray], list[str]]:
+        """The targets of all splits; called of those of the training part.
+
+        Args:
+            chosen: The part and the sorted rows of each split. The targets of every part are of this class.
+            size: Side of the square images in pixels.
+            rule: How they become square.
+
+        Returns:
+            What the targets are, those of each split, and lines on what is left out.
+
+        Raises:
+            ValueError: Naming the file, row or object that is wrong.
+        """
 
 
 Chosen: TypeAlias = Mapping[str, tuple[Part, np.ndarray]]  # by part: where its images are, and which rows it has
@@ -55,8 +94,17 @@ def sized(chosen: Chosen, resolution: int | None, published: int | None, rule: R
 def _surveyed(chosen: Chosen) -> Iterator[Format]:
     """Size and colors of all images, or `SURVEYED` of each part; few at once, so that memory stays small."""
     for key, (part, rows) in chosen.items():
-        for some in pieces(evenly(rows, SURVEYED)):
+        for some in part.pieces(evenly(rows, SURVEYED)):
             yield from formats_of(key, part.fetch(some))
+
+
+def sizes_of(part: Part, rows: np.ndarray) -> np.ndarray:
+    """(rows, 2) int64 height and width of upright images, from their headers. Raises ValueError naming a broken one."""
+    sizes: list[tuple[int, int]] = []
+    for some in part.pieces(rows):
+        found = part.fetch(some)
+        sizes += [found.shape[1:3]] * len(some) if isinstance(found, np.ndarray) else [upright_size(item) for item in found]
+    return np.array(sizes, np.int64).reshape(-1, 2)
 
 
 def is_streamed(chosen: Chosen, resolution: int | None, stream: bool | None) -> bool:

@@ -80,12 +80,12 @@ def tried(use: Callable[[Encoded], T], items: Sequence[Encoded]) -> tuple[list[T
     return found, wrong
 
 
-def listed(wrong: Sequence[str]) -> str:
+def listed(wrong: Sequence[str], what: str = "images") -> str:
     """The errors of single images as one line."""
     if len(wrong) == 1:
         return wrong[0]
     more = f"; and {len(wrong) - LISTED} more" if len(wrong) > LISTED else ""
-    return f"{len(wrong)} images cannot be read: {'; '.join(wrong[:LISTED])}{more}"
+    return f"{len(wrong)} {what} cannot be read: {'; '.join(wrong[:LISTED])}{more}"
 
 
 def common_form(formats: Sequence[Format], resolution: int | None, channels: int | None = None) -> tuple[int, int]:

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nas.core.jsonio import parse_json
 from nas.core.settings import did_you_mean
-from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
+from nas.data.columns import chosen_column, features_of, find_image_column, groups_of, names_of, placer
+from nas.data.dataset import Dataset, Part, assemble, existing_path
 from nas.data.files import composed
-from nas.data.pixels import Encoded
-from nas.data.stream import Groups
+from nas.data.table_masks import load_masks
+from nas.data.table_settings import TableSettings
 from nas.data.tables import EXPECTED, find_tables, guarded
 
 if TYPE_CHECKING:
@@ -25,25 +25,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Parquet(StreamSettings):
+class Parquet(TableSettings):
     """A folder with train*.parquet and, where there, validation*.parquet and test*.parquet, also in folders within it.
 
     Beside that the layout of the hub's own conversion, <config>/train/0000.parquet, and folders of save_to_disk (*.arrow).
-
-    image_column holds structs with `bytes`, or bytes; label_column whole numbers or texts. None: found by type.
     """
-
-    path: str | None = None
-    image_column: str | None = None
-    label_column: str | None = None
 
     def load(self) -> Dataset:
         root = existing_path(self.path, f"a folder with {EXPECTED}")
+        if self.mask_column is not None:
+            return load_masks(self, root)
         files, left_out = find_tables(root)
         first = files["train"][0]
         schema = guarded(first, lambda file: file.schema_arrow)
-        features = _features(schema)
-        image_column = _image_column(first, schema, self.image_column)
+        features = features_of(schema)
+        image_column = find_image_column(first, schema, self.image_column)
         label_column = _label_column(first, schema, features, self.label_column)
         if (count := _without_labels(files.get("test", ()), label_column)) is not None:
             del files["test"]
@@ -71,7 +67,7 @@ def _named(
 
 
 def _names_of(path: Path, label_column: str) -> list[str] | None:
-    return _names(guarded(path, lambda file: _features(file.schema_arrow)).get(label_column))
+    return names_of(guarded(path, lambda file: features_of(file.schema_arrow)).get(label_column))
 
 
 def _texts(path: Path, column: np.ndarray, names: Sequence[str]) -> np.ndarray:
@@ -98,45 +94,6 @@ def _without_labels(paths: Sequence[Path], label_column: str) -> int | None:
     return sum(count or 0 for count in found) if found and None not in found else None
 
 
-def _features(schema: pa.Schema) -> dict[str, Any]:
-    """Column -> its Hugging Face description (with `names` for class labels), where the file carries one."""
-    try:
-        described = parse_json((schema.metadata or {}).get(b"huggingface", b"{}"))
-        return dict(described["info"]["features"])
-    except (ValueError, KeyError, TypeError):
-        return {}
-
-
-def _chosen(path: Path, key: str, expected: str | None, columns: Sequence[str], fitting: Sequence[str], what: str) -> str:
-    """The column `expected`, or the only fitting one."""
-    if expected is not None:
-        if expected not in columns:
-            near = did_you_mean(expected, columns)
-            raise ValueError(f"{key}: {path} has no column {expected}{near} (columns: {', '.join(columns)})")
-        if expected not in fitting:
-            raise ValueError(f"{key}: column {expected} of {path} does not hold {what}")
-        return expected
-    if len(fitting) == 1:
-        return fitting[0]
-    listed = ", ".join(fitting or columns)
-    raise ValueError(f"{key}: {path} has {'several' if fitting else 'no'} columns of {what} ({listed}); name one")
-
-
-def _image_column(path: Path, schema: pa.Schema, expected: str | None) -> str:
-    import pyarrow.types as pt
-
-    def is_bytes(kind: pa.DataType) -> bool:
-        return pt.is_binary(kind) or pt.is_large_binary(kind)
-
-    def is_image(kind: pa.DataType) -> bool:
-        if pt.is_struct(kind):
-            return any(kind.field(i).name == "bytes" and is_bytes(kind.field(i).type) for i in range(kind.num_fields))
-        return is_bytes(kind)
-
-    fitting = [field.name for field in schema if is_image(field.type)]
-    return _chosen(path, "image_column", expected, schema.names, fitting, "encoded images")
-
-
 def _label_column(path: Path, schema: pa.Schema, features: dict[str, Any], expected: str | None) -> str:
     import pyarrow.types as pt
 
@@ -146,21 +103,16 @@ def _label_column(path: Path, schema: pa.Schema, features: dict[str, Any], expec
 
     fitting = [field.name for field in schema if is_label(field.type)]
     if expected is None:
-        described = [name for name in fitting if _names(features.get(name))]
+        described = [name for name in fitting if names_of(features.get(name))]
         integers = [name for name in fitting if pt.is_integer(schema.field(name).type)]
         usual = [name for name in fitting if name in ("label", "labels")]
         fitting = next((group for group in (described, usual, integers) if len(group) == 1), fitting)
-    return _chosen(path, "label_column", expected, schema.names, fitting, "labels (whole numbers or texts)")
-
-
-def _names(feature: Any) -> list[str] | None:
-    names = feature.get("names") if isinstance(feature, dict) else None
-    return [composed(str(name)) for name in names] if isinstance(names, list) else None
+    return chosen_column(path, "label_column", expected, schema.names, fitting, "labels (whole numbers or texts)")
 
 
 def _labels(path: Path, column: str, image_column: str) -> np.ndarray:
     def use(file: Any) -> pa.ChunkedArray:
-        _image_column(path, file.schema_arrow, image_column)
+        find_image_column(path, file.schema_arrow, image_column)
         _label_column(path, file.schema_arrow, {}, column)
         return file.read(column)
 
@@ -177,20 +129,15 @@ def _composed(labels: np.ndarray) -> np.ndarray:
 def _class_names(feature: Any, labels: Sequence[np.ndarray]) -> list[str] | None:
     if any(column.dtype.kind == "U" for column in labels):
         return sorted({str(label) for column in labels for label in column})
-    return _names(feature)
+    return names_of(feature)
 
 
 def _part(paths: Sequence[Path], labels: Sequence[np.ndarray], image_column: str, classes: list[str] | None) -> Part:
-    starts = np.cumsum([0, *(len(column) for column in labels)])
-
-    def place(row: int) -> str:
-        file = int(np.searchsorted(starts, row, side="right")) - 1
-        return f"{paths[min(file, len(paths) - 1)]}: row {row - starts[file]}"
-
+    place = placer(paths, [len(column) for column in labels])
     joined = np.concatenate(labels)
     if joined.dtype.kind == "U":
         joined = _numbered(joined, classes or [], place)
-    groups = _groups(paths, image_column, len(joined))
+    groups = groups_of(paths, image_column, len(joined))
     return Part(joined, groups.fetch, place, groups)
 
 
@@ -200,28 +147,3 @@ def _numbered(labels: np.ndarray, classes: Sequence[str], place: Callable[[int],
         if str(label) not in number:
             raise ValueError(f"{place(row)}: no class {label} in the training part{did_you_mean(label, classes)}")
     return np.array([number[str(label)] for label in labels])
-
-
-def _groups(paths: Sequence[Path], column: str, count: int) -> Groups:
-    """The row groups of all files, by which images are read."""
-    about = [(path, i, *one) for path in paths for i, one in enumerate(guarded(path, lambda file: file.sizes()))]
-    starts = np.cumsum([0, *(rows for _, _, rows, _ in about)])
-    first_of = {path: int(starts[g]) for g, (path, i, _, _) in enumerate(about) if i == 0}
-
-    def load(group: int) -> pa.ChunkedArray:
-        path, i, _, _ = about[group]
-        return guarded(path, lambda file: file.read_group(i, column))
-
-    def pick(group: int, found: pa.ChunkedArray, rows: np.ndarray) -> list[Encoded]:
-        path = about[group][0]
-        images = []
-        for row, item in zip(rows - first_of[path], found.take(rows - starts[group]).to_pylist(), strict=True):
-            content = item["bytes"] if isinstance(item, dict) else item
-            if not content:
-                raise ValueError(f"{path}: row {row}: {column} has no image bytes")
-            images.append(Encoded(f"{path}: row {row}", content))
-        return images
-
-    of = np.repeat(np.arange(len(about), dtype=np.int32), np.diff(starts))
-    assert len(of) == count, "the footers count the rows that were read"
-    return Groups(of, np.array([size for _, _, _, size in about]), load, pick)

@@ -34,6 +34,11 @@ TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
     5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE, 8: Image.Transpose.ROTATE_90,
 }  # fmt: skip
+SIDEWAYS = (5, 6, 7, 8)  # of these, those that exchange width and height
+PNG_TAGS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
+MASK_FORMATS = ("PNG",)  # others lose numbers, or PIL gives them another meaning
+NUMBER_MODES = {"1", "L", "P", "I", "I;16", "I;16B", "I;16L", "I;16N"}
+STRETCHED = {"L;2": 85, "L;4": 17}
 # What PIL's parsers raise over broken bytes: no common class of their own.
 BROKEN = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, EOFError, struct.error, zlib.error)
 
@@ -113,51 +118,105 @@ def pixels(item: Encoded, size: int, channels: int, rule: Resize) -> np.ndarray:
     return found.reshape(size, size, channels)
 
 
-def squared(image: Image.Image, size: int, rule: Resize) -> Image.Image:
-    """A gray or RGB image as `size` x `size` pixels.
+def window(width: int, height: int, rule: Resize) -> tuple[int, int, int, int]:
+    """What of an image becomes the square: (left, top, width, height) in its pixels; by pad it is larger than the image.
 
-    squash: both sides become `size`; crop: the largest square from the middle; pad: white is added to the shorter side. With a
-    fraction that much of the middle of the sides, or of the square, is kept.
+    squash: the whole image; crop: the largest square from the middle; pad: the smallest square around it. With a fraction that
+    much of the middle of the sides, or of the square.
+
+    Example:
+        >>> window(640, 480, "crop"), window(640, 480, "pad"), window(640, 480, "squash:0.5")
+        ((80, 0, 480, 480), (0, -80, 640, 640), (160, 120, 320, 240))
     """
-    (width, height), (name, fraction) = image.size, parsed(rule)
-    if fraction < 1 or (width != height and name == "crop"):
-        wide, high = (min(width, height),) * 2 if name == "crop" else (width, height)
-        wide, high = (max(1, round(fraction * side)) for side in (wide, high))
-        left, top = (width - wide) // 2, (height - high) // 2
-        image = image.crop((left, top, left + wide, top + high))
-    elif width != height and name == "pad":
+    name, fraction = parsed(rule)
+    if name == "pad":
         side = max(width, height)
-        padded = Image.new(image.mode, (side, side), BACKGROUND if image.mode == "L" else (BACKGROUND,) * 3)
-        padded.paste(image, ((side - width) // 2, (side - height) // 2))
+        return -((side - width) // 2), -((side - height) // 2), side, side
+    wide, high = (min(width, height),) * 2 if name == "crop" else (width, height)
+    if fraction < 1:
+        wide, high = (max(1, round(fraction * side)) for side in (wide, high))
+    return (width - wide) // 2, (height - high) // 2, wide, high
+
+
+def squared(
+    image: Image.Image, size: int, rule: Resize, resample: Image.Resampling = Image.Resampling.BILINEAR
+) -> Image.Image:
+    """A gray or RGB image as `size` x `size` pixels: its `window`, where that is larger than the image on white, resized."""
+    (width, height), (left, top, wide, high) = image.size, window(*image.size, rule)
+    if min(left, top) < 0:
+        padded = Image.new(image.mode, (wide, high), BACKGROUND if image.mode == "L" else (BACKGROUND,) * 3)
+        padded.paste(image, (-left, -top))
         image = padded
-    return image if image.size == (size, size) else image.resize((size, size), Image.Resampling.BILINEAR)
+    elif (wide, high) != (width, height):
+        image = image.crop((left, top, left + wide, top + high))
+    return image if image.size == (size, size) else image.resize((size, size), resample)
 
 
-def _guarded(item: Encoded, use: Callable[[Image.Image], T]) -> T:
+def upright_size(item: Encoded) -> tuple[int, int]:
+    """(height, width) once the image is turned as its EXIF orientation says. Raises ValueError naming an image that is broken."""
+
+
+    def size(image: Image.Image) -> tuple[int, int]:
+        # PIL decodes a whole PNG to look for tags behind its pixels.
+        tagless = image.format == "PNG" and not any(tag in item.content for tag in PNG_TAGS)
+        turned = not tagless and _orientation(image) in SIDEWAYS
+        return image.size if turned else (image.height, image.width)
+
+    return _guarded(item, size)
+
+
+def mask_numbers(item: Encoded) -> np.ndarray:
+    """(h, w) uint8 or uint16, the numbers that the pixels of a PNG have: gray levels as they are stored, or indices of a palette.
+
+    Raises ValueError naming an image that is broken, no PNG, or in color.
+    """
+    found = _guarded(item, _numbers, MASK_FORMATS)
+    if isinstance(found, str):
+        raise ValueError(f"{item.name}: pixels of kind {found}; expected a mask with one number a pixel: gray, or a palette")
+    return found
+
+
+def _numbers(image: Image.Image) -> np.ndarray | str:
+    """The numbers, or the kind of pixels where they are none."""
+    if image.mode not in NUMBER_MODES:
+        return image.mode
+    raw = [tile[3] for tile in getattr(image, "tile", ())]  # PIL stretches 2 and 4 bits of gray over 0 to 255
+    level = next((level for mode, level in STRETCHED.items() if mode in raw), 1)
+    found = np.asarray(_upright(image))
+    return found.astype(np.uint8) // level if found.dtype.itemsize == 1 else found.astype(np.uint16)
+
+
+def _guarded(item: Encoded, use: Callable[[Image.Image], T], formats: tuple[str, ...] = FORMATS) -> T:
     """`use(opened image)`, with whatever is wrong with the bytes as one ValueError naming the image."""
     most = Image.MAX_IMAGE_PIXELS or math.inf
     try:
         file = io.BytesIO(item.source) if isinstance(item.source, bytes) else item.source
-        with Image.open(file, formats=FORMATS) as image:
+        with Image.open(file, formats=formats) as image:
             if image.width * image.height > most:
                 raise Image.DecompressionBombError
             return use(image)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         raise ValueError(f"{item.name}: more than {most:,} pixels") from error
     except Image.UnidentifiedImageError as error:
-        raise ValueError(f"{item.name}: corrupt image: not {', '.join(FORMATS)}") from error
+        raise ValueError(f"{item.name}: corrupt image: not {', '.join(formats)}") from error
     except BROKEN as error:
         raise ValueError(f"{item.name}: corrupt image: {' '.join(str(error).split())[:120]}") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF orientation says; one that cannot be read counts as none."""
+    """Turned as its EXIF orientation says."""
     image.load()
+    turn = _orientation(image)
+    return image.transpose(TURNS[turn]) if turn in TURNS else image
+
+
+def _orientation(image: Image.Image) -> int:
+    """Of `TURNS`, as its EXIF tags say, or 0; one that cannot be read counts as none."""
     try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+        found = image.getexif().get(ORIENTATION)
     except BROKEN:
-        turn = None
-    return image if turn is None else image.transpose(turn)
+        return 0
+    return next((turn for turn in TURNS if turn == found), 0)
 
 
 def _converted(image: Image.Image, channels: int) -> Image.Image:

@@ -11,6 +11,7 @@ from nas.data.dataset import Dataset, DatasetSettings
 from nas.data.digits import Digits
 from nas.data.folder import Folder
 from nas.data.idx import FashionMnist
+from nas.data.mask_folder import MaskFolder
 from nas.data.npz import Npz
 from nas.data.parquet import Parquet
 
@@ -18,6 +19,7 @@ DATASETS: dict[str, type[DatasetSettings]] = {
     "digits": Digits,
     "fashion_mnist": FashionMnist,
     "folder": Folder,
+    "masks": MaskFolder,
     "npz": Npz,
     "parquet": Parquet,
 }

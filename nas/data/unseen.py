@@ -18,14 +18,14 @@ class LabeledPart(Protocol):
     """What is read of a part: labels, and how errors name a row."""
 
     @property
-    def targets(self) -> np.ndarray: ...
+    def array(self) -> np.ndarray: ...
     @property
     def place(self) -> Callable[[int], str]: ...
 
 
 def identities(parts: Mapping[str, LabeledPart], classes: Sequence[str] | None) -> dict[str, np.ndarray]:
     """Labels (n,) by part, checked. Raises ValueError naming a row, or a class that two parts have."""
-    labels = {key: whole_labels(part.targets, part.place) for key, part in parts.items()}
+    labels = {key: whole_labels(part.array, part.place) for key, part in parts.items()}
     for key, part in parts.items():
         check_range(labels[key], 2**31 if classes is None else len(classes), part.place)
     for one, other in combinations(labels, 2):

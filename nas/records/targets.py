@@ -22,10 +22,10 @@ class TargetSpec:
     """The targets of a dataset: one array for each image.
 
     Args:
-        kind: What they mean. `label`: the number of a class. `number`: a value to predict. `mask`: the class of each pixel.
-            `boxes`: padded rows of (y0, x0, y1, x1, class) with class -1 in rows that hold no object. `identity`: the number
-            of an individual.
-        shape: Of one target: `()` for a label or number, `(h, w)` for a mask, `(most, 5)` for boxes.
+        kind: What they mean. `label`: the number of a class. `number`: a value to predict. `mask`: the class of each pixel, 255
+            where none counts. `boxes`: padded rows of eight numbers, as `nas.data.boxes` has them, with class -1 in rows that hold
+            no object. `identity`: the number of an individual.
+        shape: Of one target: `()` for a label or number, `(h, w)` for a mask, `(most, 8)` for boxes.
         dtype: NumPy's name of their type.
     """
 

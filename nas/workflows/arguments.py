@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from nas.arch import Arch
 from nas.arch.blocks import arch_id
 from nas.arch.find import find_arch
 from nas.controllers import CONTROLLERS
 from nas.core.settings import build
 from nas.data import DATASETS, Dataset, DatasetSettings, load_dataset
+from nas.data.array_parts import Array
 from nas.data.arrays import dataset_of_arrays
 from nas.data.record import DataRecord
 from nas.evaluators import EVALUATORS, EvaluatorSettings
@@ -35,7 +34,7 @@ from nas.workflows.search.continued import continued, keys_given, recorded
 UNSAID = (("trials", 24), ("seed", 0), ("space", "tiny"), ("devices", 1), ("restarts", 3), ("checkpoint_every", 1),
           ("checkpoint_minutes", 10), ("checkpoint_keep", 2))  # fmt: skip
 UNLIMITED = ("timeout_s", "checkpoint_minutes")  # None is a value of theirs, not the default
-Arrays = tuple[np.ndarray, np.ndarray] | Mapping[str, np.ndarray]
+Arrays = tuple[Array, Array] | Mapping[str, Any]
 Function = Callable[[Arch], Mapping[str, float]]
 SpaceLike = str | Path | Mapping[str, JSON] | Space
 ArchLike = str | Path | Mapping[str, JSON] | Arch
