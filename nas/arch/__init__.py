@@ -12,6 +12,7 @@ from nas.arch.arch import (
     Stage,
     arch_from_dict,
     dropped_strides,
+    placed_strides,
 )
 from nas.arch.checks import as_name, choice, is_list, is_mapping, is_word, known_keys, mapping, number, shown, whole
 
@@ -35,6 +36,7 @@ __all__ = [
     "known_keys",
     "mapping",
     "number",
+    "placed_strides",
     "shown",
     "whole",
 ]

@@ -113,8 +113,23 @@ class Arch:
         size, layers = f"{self.resolution}x{self.resolution}x{self.channels}", sum(stage.repeat for stage in self.stages)
         return f"Arch({self.name!r}, {size}, {layers} layers, {self.classes} classes)"
 
+    @property
+    def output_stride(self) -> int:
+        """Pixels of the image between neighboring positions of the last feature map, at most, as the head asks; 0: as the strides say."""
+        value = self.head.get("output_stride", 0)
+        return value if isinstance(value, int) else 0  # of another kind: refused where knobs are checked
+
+    def placed(self) -> Iterator[tuple[str, Block, int, int]]:
+        """(name, block, stride, dilation) of stem, every layer and head as they are built: beyond `output_stride` strides are dilations."""
+        stem, *stages = placed_strides(self.strides(), self.output_stride)
+        yield "stem", self.stem, *stem
+        for i, (stage, (stride, dilation)) in enumerate(zip(self.stages, stages, strict=True)):
+            for j, block in enumerate(stage.layers):
+                yield f"stages.{i}.{j}", block, stride if j == 0 else 1, dilation
+        yield "head", self.head, 1, 1
+
     def layers(self) -> Iterator[tuple[str, Block, int]]:
-        """(name, block, stride) of stem, every layer and head, in the order data meets them."""
+        """(name, block, stride) of stem, every layer and head as written, in the order data meets them."""
         yield "stem", self.stem, self.stem.get("stride", 1)
         for i, stage in enumerate(self.stages):
             for j, block in enumerate(stage.layers):
@@ -125,7 +140,8 @@ class Arch:
         """The same network fitted to a dataset.
 
         At a smaller resolution than its own the earliest strides are dropped until the last feature map is at least
-        `min_feature_map` pixels wide (or as wide as it was); `dropped_strides` tells which.
+        `min_feature_map` pixels wide (or as wide as it was); `dropped_strides` tells which. Strides beyond the `output_stride` of the
+        head make no map smaller.
         """
         fitted = dataclasses.replace(
             self,
@@ -134,9 +150,9 @@ class Arch:
             classes=self.classes if classes is None else classes,
         )
         strides = self.strides()
-        expected = min(self.min_feature_map, _last_map(self.resolution, strides))
+        expected = min(self.min_feature_map, _last_map(self.resolution, strides, self.output_stride))
         for i, stride in enumerate(strides):
-            if fitted.resolution >= self.resolution or _last_map(fitted.resolution, strides) >= expected:
+            if fitted.resolution >= self.resolution or _last_map(fitted.resolution, strides, self.output_stride) >= expected:
                 break
             strides[i] = 1 if stride > 1 else stride
         return fitted.with_strides(strides) if strides != self.strides() else fitted
@@ -170,8 +186,30 @@ class Arch:
         return dump_yaml(self.to_dict())
 
 
-def _last_map(resolution: int, strides: Sequence[int]) -> int:
+def placed_strides(strides: Sequence[int], output_stride: int) -> list[tuple[int, int]]:
+    """(stride, dilation) of stem and stages in a network whose last feature map has an output stride of so much at most.
+
+    A layer whose stride goes beyond it has stride 1 and is dilated by it at once, as are all layers after it (torchvision's form).
+
+    Args:
+        strides: As written, of the stem and of each stage's first layer.
+        output_stride: 0 for as much as the strides give.
+
+    Example:
+        >>> placed_strides([2, 1, 2, 2, 2], 8)
+        [(2, 1), (1, 1), (2, 1), (2, 1), (1, 2)]
+    """
+    total, dilation, placed = 1, 1, []
     for stride in strides:
+        if output_stride and total * stride > output_stride:
+            dilation, stride = dilation * stride, 1
+        total *= stride
+        placed.append((stride, dilation))
+    return placed
+
+
+def _last_map(resolution: int, strides: Sequence[int], output_stride: int) -> int:
+    for stride, _ in placed_strides(strides, output_stride):
         resolution = -(-resolution // stride)
     return resolution
 

@@ -143,6 +143,8 @@ class Builder:
             ValueError: Where the image is smaller than the window.
         """
         h, w, channels = self.shape(x)
+        if self.dilation > 1 and kernel > 1:
+            raise ValueError(f"{name}: windows of pools are not dilated, as the head's output_stride would have it")
         pad = self._pad((kernel, kernel), padding)
         assert not isinstance(pad, tuple)
         shape = (out_size(h, kernel, stride, pad, ceil), out_size(w, kernel, stride, pad, ceil), channels)

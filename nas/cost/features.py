@@ -49,7 +49,9 @@ def layer_features(graph: Graph) -> dict[str, list[int]]:
         {'conv_macs': 10838016, 'params': 928, 'primitives': 3}
     """
     out: dict[str, list[int]] = {}
-    for node in graph.nodes[1:]:
+    for node in graph.nodes:
+        if node.op == "input":
+            continue
         add_features(out.setdefault(node.scope, [0] * len(FEATURES)), node, graph.in_shapes(node))
     return out
 
@@ -71,7 +73,7 @@ def feature_row(nodes: Sequence[Node]) -> list[int]:
 
 def add_features(row: list[int], node: Node, inputs: list[Shape]) -> None:
     """Adds one primitive to a row of `FEATURES`; dropout and drop_path do nothing at inference."""
-    if node.op in ("dropout", "drop_path"):
+    if node.op in ("dropout", "drop_path", "input"):
         return
     size = product(node.shape)
     row[_AT["primitives"]] += 1

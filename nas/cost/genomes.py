@@ -1,91 +1,36 @@
 """Exact costs of many genomes at once.
 
-A layer's cost follows from its block, its stride and the shape that feeds it, so each such triple is lowered once; a genome
-is then a walk along the template, one table lookup a layer, done for all genomes together.
+A layer's cost follows from its block, its stride and dilation and the shape that feeds it, so each such combination is lowered
+once; a genome is then a walk along the template, one table lookup a layer, done for all genomes together. A head that reads several
+feature maps is looked up by all their shapes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from nas.arch import Block, Knob, Stage
-from nas.arch.blocks import lower_alone
-from nas.arch.graph import Graph, Node, Shape, node_macs
-from nas.cost.count import alive_bytes, node_params, product
-from nas.cost.features import FEATURES, feature_row
-from nas.space import Hole, Pairs, Rule, Space
+from nas.arch import Block, Knob, Stage, placed_strides
+from nas.arch.blocks import HEADS, reads_taps
+from nas.arch.graph import Graph
+from nas.cost.features import FEATURES
+from nas.cost.keys import MOVES, SHAPES, Conditions, Memo, Part
+from nas.cost.tapped import TapWalk, memory, shapes_of
+from nas.cost.units import Move, Units
+from nas.space import Hole, Pairs, Space
 
 METRICS = ("params", "macs", "memory_bytes")
-SHAPES = 1 << 20  # most different shapes: a key packs the number of one
-STRIDES = 17
 WARM, CHUNK = 12_000, 256
-LARGEST = 2**53
 
 
-@dataclass(frozen=True)
-class _Unit:
-    """One layer fed with one shape: the number of its output shape, its costs and features."""
-
-    out: int
-    costs: tuple[int, int, int]
-    features: tuple[int, ...]
-
-
-class _Memo(dict[int, int]):
-    """A dict that fills itself, so that a column of keys is looked up at the speed of `map`."""
-
-    def __init__(self, fill: Callable[[int], int]):
-        super().__init__()
-        self.fill = fill
-
-    def __missing__(self, key: int) -> int:
-        value = self[key] = self.fill(key)
-        return value
-
-    def column(self, keys: np.ndarray) -> np.ndarray:
-        return np.fromiter(map(self.__getitem__, keys.tolist()), np.int64, len(keys))
-
-
-class _Part:
-    """A part of the template as a number: the options of its holes (0 where absent) in mixed radix."""
-
-    def __init__(self, space: Space, holes: Sequence[Knob | Hole]):
-        self.holes = tuple(dict.fromkeys(hole for hole in holes if isinstance(hole, Hole)))
-        self.radix = [len(space.genes[hole.gene].options) + 1 for hole in self.holes]
-        # Python's own integers where 64 bits do not hold the key.
-        self.dtype = np.int64 if product(self.radix) < 1 << 38 else object
-
-    def keys(self, genomes: np.ndarray, there: Mapping[Rule, np.ndarray]) -> np.ndarray:
-        out = np.zeros(len(genomes), self.dtype)
-        for hole, radix in zip(self.holes, self.radix, strict=True):
-            option = genomes[:, hole.gene] + 1
-            out = out * radix + (option * there[hole.when] if hole.when else option)
-        return out
-
-    def pick(self, key: int) -> Callable[[Hole], int | None]:
-        """What stands in each hole: the number of an option, None where nothing does."""
-        options: dict[Hole, int | None] = {}
-        for hole, radix in zip(reversed(self.holes), reversed(self.radix), strict=True):
-            key, option = divmod(key, radix)
-            options[hole] = option - 1 if option else None
-        return options.__getitem__
-
-
-class _Conditions:
-    """Where each set of conditions of a template's holes holds, for all genomes at once."""
-
-    def __init__(self, space: Space, used: Sequence[Rule]):
-        self.arrays, self.used = space.arrays, used
-        self.rules = space.arrays.rules(used)
-
-    def __call__(self, genomes: np.ndarray) -> dict[Rule, np.ndarray]:
-        columns = np.ascontiguousarray(genomes.T)
-        return dict(zip(self.used, self.rules(columns, self.arrays.active_columns(columns)), strict=True))
+def _head_ops(space: Space) -> Iterator[str]:
+    """The head of every architecture of a space."""
+    for key, value in space.head:
+        options = space.genes[value.gene].options if isinstance(value, Hole) else (value,)
+        yield from (option if key == "op" else option["op"] for option in options if key == "op" or (key == "block" and "op" in option))
 
 
 class Costs:
@@ -114,41 +59,38 @@ class Costs:
         self.space = space
         self.groups = ("stem", *(f"stages[{i}]" for i in range(len(space.stages))), "head")
         self.feature_names = tuple(f"{group}.{name}" for group in self.groups for name in FEATURES)
-        self._base = space.base.with_io(None, *space.io[1:])
-        self._units: list[_Unit] = [_Unit(0, (0, 0, 0), (0,) * len(FEATURES))]
-        self._known: dict[tuple[str, Block, int, Shape], int] = {}
-        self._keys: list[tuple[str, Block, int, Shape]] = []
-        self._graphs: dict[int, Graph] = {}
-        self._shapes: list[Shape] = []
-        self._shape_ids: dict[Shape, int] = {}
-        self._arrays: tuple[np.ndarray, np.ndarray, np.ndarray] = (
-            np.zeros(0, np.int64),
-            np.zeros((0, 3), np.int64),
-            np.zeros((0, len(FEATURES)), np.int64),
-        )
+        tapped = any(op in HEADS and reads_taps(op) for op in _head_ops(space))
+        self._units = Units(space.base.with_io(None, *space.io[1:]), space.name, tapped)
+        self._moves: list[Move] = [(1, 1)]
+        self._taps: dict[tuple[int, ...], int] = {}  # a row of `TapWalk` -> its number
+        self._tap_rows: list[tuple[int, ...]] = []
         self._skeletons: list[tuple[int, ...]] = []
         self._warm = False
         # Costs and features of the same genomes are asked for in turn.
-        self._last: tuple[tuple[int, bytes] | None, np.ndarray] = None, np.zeros((0, 0), np.int64)
+        self._last: tuple[tuple[int, bytes] | None, np.ndarray, TapWalk | None] = None, np.zeros((0, 0), np.int64), None
         self._plan()
 
     def __call__(self, genomes: ArrayLike) -> dict[str, np.ndarray]:
         """(n, genes) options -> {"params": (n,), "macs": (n,), "memory_bytes": (n,)} of int64."""
-        rows, tables = self._walk(genomes), self._tables()
+        rows, tables = self._walk(genomes), self._units.tables()
         out = np.zeros((3, rows.shape[1]), np.int64)
         for row in rows:
-            counted = tables[1][row]
+            counted = tables.costs[row]
             out[0] += counted[:, 0]
             out[1] += counted[:, 1]
             np.maximum(out[2], counted[:, 2], out=out[2])
+        if walk := self._last[2]:
+            heads, combination = np.unique(rows[-1], return_inverse=True)
+            used = [self._units[head].used for head in heads.tolist()]
+            out[2] = memory(rows, walk, tables.peaks, used, combination.ravel(), self._units.shapes)
         return dict(zip(METRICS, out, strict=True))
 
     def features(self, genomes: ArrayLike) -> np.ndarray:
         """(n, genes) options -> (n, f) int64: `FEATURES` summed over stem, each stage and head; `feature_names` names them."""
-        rows, tables = self._walk(genomes), self._tables()
+        rows, tables = self._walk(genomes), self._units.tables()
         out = np.zeros((rows.shape[1], len(self.groups), len(FEATURES)), np.int64)
         for (group, _), row in zip(self._slots, rows, strict=True):
-            out[:, group] += tables[2][row]
+            out[:, group] += tables.features[row]
         return out.reshape(rows.shape[1], -1)
 
     def layers(self, genomes: ArrayLike) -> np.ndarray:
@@ -160,11 +102,11 @@ class Costs:
         return self._walk(genomes).copy()
 
     def layer_graph(self, number: int) -> Graph:
-        """The layer with that number as a network of its own: its input node alone for 0 and for an identity."""
-        if number not in self._graphs:
-            nodes, outputs = self._nodes(*self._keys[number - 1]) if number else ([Node("input", "input", (), (1, 1, 1))], {})
-            self._graphs[number] = Graph(tuple(nodes), named=tuple(outputs.items()) if len(outputs) > 1 else ())
-        return self._graphs[number]
+        """The layer with that number as a network of its own: its input node alone for 0 and for an identity.
+
+        A head that reads several feature maps has an input node for each.
+        """
+        return self._units.graph(number)
 
     @property
     def position_groups(self) -> tuple[int, ...]:
@@ -174,10 +116,11 @@ class Costs:
         """The parts of the template in the order data meets them, each with its memo."""
         space = self.space
         always = [Hole(h.gene) for h in (space.resolution, *(s.stride for s in space.stages)) if isinstance(h, Hole)]
-        self._skeleton = _Part(space, [*always, *(value for _, value in space.stem)])
-        self._skeleton_memo = _Memo(self._fill_skeleton)
+        of_head = [value for key, value in space.head if key in ("output_stride", "block")]
+        self._skeleton = Part(space, [*always, *(value for _, value in space.stem), *of_head])
+        self._skeleton_memo = Memo(self._fill_skeleton)
         self._slots: list[tuple[int, int]] = [(0, 0)]
-        self._parts: list[tuple[_Part, _Memo]] = []
+        self._parts: list[tuple[Part, Memo]] = []
         for i, stage in enumerate(space.stages):
             for j, layer in enumerate(stage.layers):
                 self._slots.append((i + 1, j))
@@ -188,66 +131,50 @@ class Costs:
         self._repeats: list[int | tuple[int, np.ndarray]] = [1, *options, 1]
         self._parts.append(self._part(space.head, None))
         used = [hole.when for part in (self._skeleton, *(p for p, _ in self._parts)) for hole in part.holes]
-        self._conditions = _Conditions(space, list(dict.fromkeys(when for when in used if when)))
+        self._conditions = Conditions(space, list(dict.fromkeys(when for when in used if when)))
 
-    def _part(self, pairs: Pairs, stage: int | None) -> tuple[_Part, _Memo]:
-        part = _Part(self.space, [value for _, value in pairs])
+    def _part(self, pairs: Pairs, stage: int | None) -> tuple[Part, Memo]:
+        part = Part(self.space, [value for _, value in pairs])
 
         def fill(key: int) -> int:
             key, shape = divmod(key, SHAPES)
-            key, stride = divmod(key, STRIDES)
+            key, move = divmod(key, MOVES)
             block = self.space.block(pairs, part.pick(key), in_stage=stage is not None)
-            return self._unit("head" if stage is None else f"stages[{stage}]", block, stride, self._shapes[shape])
+            if stage is not None:
+                return self._units.number(f"stages[{stage}]", block, self._moves[move], self._units.shapes[shape])
+            if not self._units.tapped:
+                return self._units.number("head", block, (1, 1), self._units.shapes[shape])
+            taps = shapes_of(self._tap_rows[shape], self._units.shapes)
+            return self._units.number("head", block, (1, 1), taps if reads_taps(block.op) else taps.levels[-1][1])
 
-        return part, _Memo(fill)
+        return part, Memo(fill)
 
     def _fill_skeleton(self, key: int) -> int:
-        """Lowers the stem; notes its unit and the strides of the stages, fitted to the dataset."""
+        """Lowers the stem; notes its unit, the image's side, and the moves of stages' first and later layers, fitted to the dataset."""
         space, pick = self.space, self._skeleton.pick(key)
 
         def fill(value: Knob | Hole) -> Knob:
             return space.genes[value.gene].options[pick(Hole(value.gene)) or 0] if isinstance(value, Hole) else value
 
         stages = tuple(Stage((Block("identity"),), fill(stage.stride)) for stage in space.stages)
-        stem = space.block(space.stem, pick)
-        arch = dataclasses.replace(space.base, resolution=fill(space.resolution), stem=stem, stages=stages)
+        wanted = [(name, value) for name, value in space.head if name in ("output_stride", "block")]
+        head = space.block((("op", "head"), *wanted), pick)
+        arch = dataclasses.replace(
+            space.base, resolution=fill(space.resolution), stem=space.block(space.stem, pick), stages=stages, head=head
+        )
         arch = arch.with_io(*space.io)
-        strides = arch.strides()
-        unit = self._unit("stem", arch.stem, strides[0], (arch.resolution, arch.resolution, arch.channels))
-        self._skeletons.append((unit, *strides[1:]))
+        stem, *moves = placed_strides(arch.strides(), arch.output_stride)
+        unit = self._units.number("stem", arch.stem, stem, (arch.resolution, arch.resolution, arch.channels))
+        first, rest = ([self._move(move) for move in found] for found in (moves, [(1, dilation) for _, dilation in moves]))
+        self._skeletons.append((unit, arch.resolution, stem[0], *first, *rest))
         return len(self._skeletons) - 1
 
-    def _unit(self, where: str, block: Block, stride: int, shape: Shape) -> int:
-        kind = where if where in ("stem", "head") else "layer"
-        key = (kind, block, stride, shape)
-        if key not in self._known:
-            unit = self._lowered(where, block, stride, shape)
-            self._known[key] = len(self._units)
-            self._keys.append((where, block, stride, shape))
-            self._units.append(unit)
-        return self._known[key]
-
-    def _lowered(self, where: str, block: Block, stride: int, shape: Shape) -> _Unit:
-        nodes, outputs = self._nodes(where, block, stride, shape)
-        given = [[nodes[j].shape for j in node.inputs] for node in nodes]
-        params = sum(map(node_params, nodes, given))
-        macs = sum(map(node_macs, nodes, given))
-        peak = max(alive_bytes(nodes, outputs.values())[1:], default=0)
-        features = feature_row(nodes)
-        if max(params, macs, peak, *features) > LARGEST:
-            raise ValueError(f"{self.space.name}: {where}: costs over {LARGEST:.0e} are not counted")
-        return _Unit(self._shape_id(nodes[max(outputs.values())].shape), (params, macs, peak), tuple(features))
-
-    def _nodes(self, where: str, block: Block, stride: int, shape: Shape) -> tuple[Sequence[Node], Mapping[str, int]]:
-        """The primitives of one layer, its input first, and which of them are its outputs, by name."""
-        scope = "head" if where == "head" else "stem"  # names are not read
-        return lower_alone(self._base, scope, block, stride, shape, f"{self.space.name}: {where}")
-
-    def _shape_id(self, shape: Shape) -> int:
-        if shape not in self._shape_ids:
-            self._shape_ids[shape] = len(self._shapes)
-            self._shapes.append(shape)
-        return self._shape_ids[shape]
+    def _move(self, move: Move) -> int:
+        if move not in self._moves:
+            self._moves.append(move)
+        if len(self._moves) > MOVES:
+            raise ValueError(f"{self.space.name}: more than {MOVES} combinations of strides and dilations")
+        return self._moves.index(move)
 
     def _walk(self, genomes: ArrayLike) -> np.ndarray:
         """(layers, n) numbers of the units that stand at each position; 0 where a layer is absent."""
@@ -267,25 +194,39 @@ class Costs:
             self.space.canonical(genomes[wrong.any(axis=1).argmax()].tolist())
         self._warm_up()
         if self._last[0] != (asked := (len(genomes), genomes.tobytes())):
-            self._last = asked, self._rows(genomes)
+            self._last = asked, *self._rows(genomes)
             self._last[1].flags.writeable = False
         return self._last[1]
 
-    def _rows(self, genomes: np.ndarray) -> np.ndarray:
-        n = len(genomes)
+    def _rows(self, genomes: np.ndarray) -> tuple[np.ndarray, TapWalk | None]:
+        n, stages = len(genomes), len(self.space.stages)
         there = self._conditions(genomes)
         skeleton = self._skeleton_memo.column(self._skeleton.keys(genomes, there))
-        plan = np.array(self._skeletons, np.int64).reshape(-1, len(self.space.stages) + 1)[skeleton]
+        plan = np.array(self._skeletons, np.int64).reshape(-1, 3 + 2 * stages)[skeleton]
         rows = np.zeros((len(self._slots), n), np.int64)
         rows[0] = plan[:, 0]
-        shape = self._tables()[0][rows[0]]
+        shape, strides = self._units.tables().out[rows[0]], np.array([stride for stride, _ in self._moves])
+        walk = TapWalk(plan[:, 1], plan[:, 2]) if self._units.tapped else None
         for k, ((group, layer), (part, memo)) in enumerate(zip(self._slots[1:], self._parts, strict=True), 1):
-            stride = plan[:, group] if layer == 0 and group < len(self.groups) - 1 else 1
-            keys = (part.keys(genomes, there) * STRIDES + stride) * SHAPES + shape
+            if group > stages:
+                move, shape = 0, self._numbers(walk, shape) if walk else shape
+            else:
+                move = plan[:, 2 + group + (stages if layer else 0)]
+            keys = (part.keys(genomes, there) * MOVES + move) * SHAPES + shape
             at = self._present(genomes, group, layer)
             rows[k, at] = memo.column(keys[at])
-            shape[at] = self._tables()[0][rows[k, at]]
-        return rows
+            if walk and group <= stages and not layer:
+                walk.stage(k, strides[move], shape, self._units.tables().expansion[rows[k]])
+            shape[at] = self._units.tables().out[rows[k, at]]
+        return rows, walk
+
+    def _numbers(self, walk: TapWalk, shape: np.ndarray) -> np.ndarray:
+        """(n,) the number of all that a head may read."""
+        walk.shape = shape
+        found, places = np.unique(walk.rows(), axis=0, return_inverse=True)
+        numbers = [self._taps.setdefault(tuple(row), len(self._taps)) for row in found.tolist()]
+        self._tap_rows = list(self._taps)
+        return np.array(numbers, np.int64)[places.ravel()]
 
     def _present(self, genomes: np.ndarray, group: int, layer: int) -> np.ndarray | slice:
         """Which genomes have this layer."""
@@ -294,17 +235,6 @@ class Costs:
             return slice(None) if repeat > layer else slice(0)
         gene, depths = repeat
         return slice(None) if depths.min() > layer else depths[genomes[:, gene]] > layer
-
-    def _tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Output shapes (units,), costs (units, 3) and features (units, f), grown by what was lowered since."""
-        known = len(self._arrays[0])
-        if known < len(self._units):
-            new = self._units[known:]
-            grown = [[u.out for u in new], [u.costs for u in new], [u.features for u in new]]
-            pairs = zip(self._arrays, grown, strict=True)
-            shapes, costs, features = (np.concatenate([old, np.array(rows, np.int64)]) for old, rows in pairs)
-            self._arrays = shapes, costs, features
-        return self._arrays
 
     def _warm_up(self) -> None:
         rng = np.random.default_rng(0)

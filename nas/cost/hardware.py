@@ -41,7 +41,7 @@ def hardware_row(nodes: Sequence[Node]) -> list[float]:
     """
     row = [0.0] * len(HARDWARE)
     for node in nodes[1:]:
-        if node.op not in ("dropout", "drop_path"):
+        if node.op not in ("dropout", "drop_path", "input"):
             _add(row, node, [nodes[i].shape for i in node.inputs])
     return row
 

@@ -113,9 +113,14 @@ def scores_from(graph: Graph, variables: Variables, images: Array, classes: Arra
 
 
 def logits_and_maps(graph: Graph, variables: Variables, images: Array) -> tuple[Array, list[Array]]:
-    """Of one pass, (n, classes) logits and the values (n, h, w, c) of `tail_inputs`: what `grad_cam_behind` needs."""
-    values = _values(graph.nodes[1:], [images], variables)
-    return values[_output(graph)].reshape(len(images), -1).astype(jnp.float32), [values[i] for i in tail_inputs(graph)]
+    """Of one pass, (n, classes) logits and the values (n, h, w, c) of `tail_inputs`: what `grad_cam_behind` needs.
+
+    Logits are (n, h, w, classes) where the network answers for pixels.
+    """
+    values, output = _values(graph.nodes[1:], [images], variables), _output(graph, of_pixels=True)
+    logits = values[output].astype(jnp.float32)
+    logits = logits.reshape(len(images), -1) if graph.nodes[output].shape[:2] == (1, 1) else logits
+    return logits, [values[i] for i in tail_inputs(graph)]
 
 
 def scores_behind(graph: Graph, variables: Variables, maps: Sequence[Array], classes: Array) -> Array:
@@ -138,10 +143,13 @@ def _unused(node: Node, x: Array, index: int) -> Array:
     raise AssertionError("dropout is not applied in evaluation")
 
 
-def _output(graph: Graph) -> int:
+def _output(graph: Graph, of_pixels: bool = False) -> int:
     if len(graph.outputs) > 1:
         raise ValueError(f"the network has the outputs {', '.join(graph.outputs)}; expected one, with a score for each class")
-    return next(iter(graph.outputs.values()))
+    output = next(iter(graph.outputs.values()))
+    if not of_pixels and graph.nodes[output].shape[:2] != (1, 1):
+        raise ValueError("the network answers for each pixel; expected one score for each class")
+    return output
 
 
 def _of_classes(outputs: Array, classes: Array) -> Array:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 from nas.arch import Arch, Block
-from nas.arch.blocks import lower_alone
+from nas.arch.blocks import lower_alone, reads_taps
 from nas.arch.graph import PRODUCTS, Node, Shape
 from nas.space import Genome, Hole, Pairs, Space
 from nas.space.template import holds
@@ -74,6 +74,12 @@ class Layers:
         return self._lowered[layer]
 
     def _lower(self, layer: Layer) -> LoweredLayer:
+        asks = "output_stride" if layer.block.get("output_stride") else ""
+        if layer.scope == "head" and (asks or reads_taps(layer.block.op)):
+            why = "makes strides dilations" if asks else "reads the feature maps of several layers"
+            raise ValueError(
+                f"head: {asks or layer.block.op} {why}, and weights are shared by layers that follow one another; take evaluator=scratch"
+            )
         nodes, outputs = lower_alone(
             self._base, layer.scope, layer.block, layer.stride, layer.in_shape, drop_rate=self._base.drop_path
         )

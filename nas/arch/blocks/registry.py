@@ -43,7 +43,12 @@ BLOCKS: dict[str, BlockFn] = {
     "max_pool": max_pool,
     "avg_pool": avg_pool,
 }
-HEADS: dict[str, BlockFn] = {"classifier": classifier, "mobilenet_v3": mobilenet_v3, "mlp": mlp, "embedding": embedding}
+HEADS: dict[str, BlockFn] = {
+    "classifier": classifier,
+    "mobilenet_v3": mobilenet_v3,
+    "mlp": mlp,
+    "embedding": embedding,
+}
 
 # Knobs that hold a number of channels; a width multiplier scales them (a head's `width` by its own rule).
 WIDTHS = ("width", "hidden", "se_width", "growth", "width1", "reduce3", "width3", "reduce5", "width5", "width_pool")
@@ -59,10 +64,17 @@ _WHOLE = {
     **dict.fromkeys(("divisor", "se_divisor"), (1, 256)),
     "depth": (1, 64),
     "dilation": (1, 64),
+    **dict.fromkeys(("output_stride", "finer"), (0, 1024)),
 }
 _NUMBER = {"expand": (0.0, 64.0), "se": (0.0, 4.0), "dropout": (0.0, 0.99), "compress": (0.0, 1.0)}
-_CHOICE = {"act": ACTS, "se_act": (*ACTS, "block"), "se_gate": ACTS, "project_act": ACTS, "skip": SKIPS, "se_of": ("input", "hidden"),
-           "stride_at": ("first", "middle"), "dropout_at": ("before", "after")}  # fmt: skip
+_CHOICE = {
+    **dict.fromkeys(("act", "se_gate", "project_act", "conv_act", "gate"), ACTS),
+    "se_act": (*ACTS, "block"),
+    "skip": SKIPS,
+    "se_of": ("input", "hidden"),
+    "stride_at": ("first", "middle"),
+    "dropout_at": ("before", "after"),
+}
 _PADDINGS = ("auto", "same", "torch", "valid")
 MAX_PADDING, MAX_DENSE = 64, 16
 
@@ -70,7 +82,17 @@ MAX_PADDING, MAX_DENSE = 64, 16
 @cache
 def _signature(fn: BlockFn) -> Mapping[str, inspect.Parameter]:
     parameters = inspect.signature(fn, eval_str=False).parameters.values()
-    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("stride", "classes")}
+    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY and p.name not in ("stride", "classes", "taps")}
+
+
+def reads_taps(op: str) -> bool:
+    """Whether a head reads the feature maps of several layers: its function has the argument `taps` then."""
+    return _takes_taps(HEADS[op])
+
+
+@cache
+def _takes_taps(fn: BlockFn) -> bool:
+    return "taps" in inspect.signature(fn).parameters
 
 
 def knobs_of(op: str) -> list[str]:
@@ -119,6 +141,8 @@ def _check_knob(name: str, value: object, parameter: inspect.Parameter, where: s
     if kind == "int":
         low, high = _WHOLE.get(name, (0, MAX_WIDTH))
         whole(value, 1 if name == "width" and parameter.default is parameter.empty else low, high, where)
+        if name == "output_stride" and isinstance(value, int) and value & (value - 1):
+            raise ValueError(f"{where}: expected a power of two, or 0 for what the strides give, got {value}")
     elif kind == "float":
         number(value, *_NUMBER.get(name, (-1e9, 1e9)), where)
     elif kind == "str" and name in _CHOICE:

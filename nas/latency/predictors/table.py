@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nas.arch import Arch, Block
-from nas.arch.blocks import lower_alone
+from nas.arch.blocks import lower_alone, reads_taps
 from nas.arch.blocks.registry import knob_values
 from nas.arch.graph import Shape
 from nas.latency.timing import DeviceError
@@ -97,6 +97,9 @@ class TablePredictor:
 
     def predict_arch(self, arch: Arch) -> float:
         """Milliseconds of one network. Raises DeviceError naming the layer that has no row."""
+        if arch.output_stride or reads_taps(arch.head.op):
+            what = "dilated layers" if arch.output_stride else f"the head {arch.head.op}, which reads several layers"
+            raise DeviceError(f"{self.source}: a table has no rows for {what}; measure on a device")
         total, shape = 0.0, (arch.resolution, arch.resolution, arch.channels)
         for scope, block, stride in arch.layers():
             key = (

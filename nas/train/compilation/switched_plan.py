@@ -18,7 +18,7 @@ from types import ModuleType
 import numpy as np
 
 from nas.arch import Arch, Block
-from nas.arch.blocks import lower_alone
+from nas.arch.blocks import lower_alone, reads_taps
 from nas.arch.graph import Graph, Node, Shape
 from nas.nn.network import norms_with_acts
 from nas.nn.weights import Arrays
@@ -149,6 +149,11 @@ def plan_space(space: Space) -> SpacePlan:
     """
     _check_fixed(space)
     arch = space.decode(space.canonical([0] * len(space.genes)))
+    if arch.output_stride or reads_taps(arch.head.op):
+        raise ValueError(
+            f"{space.name}: head: {arch.head.op} reads several layers or dilates them, and one program has layers that follow one "
+            "another; take evaluator=scratch"
+        )
     shape = (arch.resolution, arch.resolution, arch.channels)
     positions = [_position(space, arch, "stem", [arch.stem], arch.stem.get("stride", 1), shape, ())]
     for place in space.positions():

@@ -14,7 +14,7 @@ from nas.arch.blocks import lower
 from nas.arch.graph import Graph, Node, node_macs
 from nas.cost import FEATURES
 from nas.latency.predictors.base import Progress
-from nas.latency.predictors.layerwise.layers import layer_graphs
+from nas.latency.predictors.layerwise.layers import inputs, layer_graphs
 from nas.latency.predictors.layerwise.predictor import LayerwisePredictor, MeasuredBlock, MeasuredNetwork
 from nas.latency.predictors.layerwise.regression import Layer, fit_model, held_out, relative_errors
 from nas.latency.timing import Program, Timing, pause, pooled
@@ -81,6 +81,8 @@ def sample_space(space: Space, seed: int) -> Sample:
     groups: dict[str, dict[str, tuple[str, Graph]]] = {}
     for graph in graphs.values():
         for scope, layer in layer_graphs(graph).items():
+            if inputs(layer) > 1:
+                continue
             counts[layer.id] = counts.get(layer.id, 0) + 1
             if counts[layer.id] == 1:
                 groups.setdefault(scope.rsplit(".", 1)[0], {})[layer.id] = (scope, layer)

@@ -1,4 +1,8 @@
-"""Layers cut out of a lowered network, as small networks that are measured and looked up one by one."""
+"""Layers cut out of a lowered network, as small networks that are measured and looked up one by one.
+
+A head that reads the feature maps of several layers has an input for each. Such a graph cannot be measured alone; it is looked up by
+its features, which are fitted to networks measured whole.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,10 @@ IDENTITIES = ("dropout", "drop_path")
 
 
 def cut(nodes: Sequence[Node], outputs: Collection[int]) -> Graph:
-    """The nodes that lead to `outputs` within their layer, fed by a new input node; the input alone where the layer does nothing."""
+    """The nodes that lead to `outputs` within their layer, fed by a new input node for each tensor that comes from elsewhere.
+
+    The input alone where the layer does nothing.
+    """
     last = max(outputs)
     scope, needed, sources = nodes[last].scope, set(outputs), set()
     for i in range(last, -1, -1):
@@ -22,8 +29,8 @@ def cut(nodes: Sequence[Node], outputs: Collection[int]) -> Graph:
             sources.add(i)
         else:
             needed.update(nodes[i].inputs)
-    (source,) = sources
-    index, kept = {source: 0}, [Node("input", "input", (), nodes[source].shape)]
+    index = {source: i for i, source in enumerate(sorted(sources))}
+    kept = [Node("input", "input", (), nodes[source].shape) for source in index]
     for i in sorted(needed - sources):
         node = nodes[i]
         if node.op in IDENTITIES:
@@ -41,7 +48,12 @@ def layer_graphs(graph: Graph) -> dict[str, Graph]:
     for node in graph.nodes[1:]:
         for j in node.inputs:
             if graph.nodes[j].scope != node.scope and j > 0:
-                outputs[graph.nodes[j].scope] = (j,)
+                outputs[graph.nodes[j].scope] = (max(j, *outputs.get(graph.nodes[j].scope, (0,))),)  # heads read within layers too
     outputs[graph.nodes[-1].scope] = graph.outputs.values()
     cuts = {scope: cut(graph.nodes, ends) for scope, ends in sorted(outputs.items(), key=lambda item: max(item[1]))}
-    return {scope: layer for scope, layer in cuts.items() if len(layer.nodes) > 1}
+    return {scope: layer for scope, layer in cuts.items() if len(layer.nodes) > inputs(layer)}
+
+
+def inputs(layer: Graph) -> int:
+    """How many tensors a layer reads."""
+    return sum(node.op == "input" for node in layer.nodes)

@@ -25,7 +25,7 @@ from nas.arch.blocks import lower
 from nas.arch.graph import Graph
 from nas.cost import FEATURES, Costs
 from nas.latency.predictors.base import check_origin
-from nas.latency.predictors.layerwise.layers import cut, layer_graphs
+from nas.latency.predictors.layerwise.layers import cut, inputs, layer_graphs
 from nas.latency.predictors.layerwise.regression import LEAST_MS, Layer, Model
 from nas.records import JSON
 from nas.space import Space
@@ -112,7 +112,7 @@ class LayerwisePredictor:
         return np.maximum(total, LEAST_MS)
 
     def _layer_ms(self, layer: Graph) -> float:
-        if len(layer.nodes) == 1:
+        if len(layer.nodes) == inputs(layer):
             return 0.0
         return self.model.layer_ms(Layer.of(cut(layer.nodes, layer.outputs.values())))
 
