@@ -67,6 +67,10 @@ GOLDEN = {
     "shufflenet_v1": (1_865_728, 137.46),
     "shufflenet_v2": (2_278_604, 144.91),
     "xception": (22_855_952, 8_357.40),
+    "lraspp_mobilenet_v3_large": (3_221_538, 2_086.22),
+    "deeplabv3_mobilenet_v3_large": (11_025_477, 10_436.35),
+    "unet": (31_037_698, 192_686.33),
+    "unet_original": (31_030_658, 150_428.42),
 }
 
 

@@ -21,6 +21,7 @@ from nas.arch.blocks.classic import (
 from nas.arch.blocks.heads import classifier, embedding, mlp, mobilenet_v3
 from nas.arch.blocks.mobile import avg_pool, conv, fused_mbconv, identity, max_pool, mbconv, sepconv, uib
 from nas.arch.blocks.parts import SKIPS
+from nas.arch.blocks.segmentation import deeplab_v3, lr_aspp, unet
 from nas.arch.graph import ACTS
 from nas.core.settings import nearest
 
@@ -48,6 +49,9 @@ HEADS: dict[str, BlockFn] = {
     "mobilenet_v3": mobilenet_v3,
     "mlp": mlp,
     "embedding": embedding,
+    "lr_aspp": lr_aspp,
+    "deeplab_v3": deeplab_v3,
+    "unet": unet,
 }
 
 # Knobs that hold a number of channels; a width multiplier scales them (a head's `width` by its own rule).
