@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from block_cases import CASES
-from nas.arch.blocks import BLOCKS, HEADS, WIDTHS, arch_id, knob_values, knobs_of, lower, make_divisible
+from nas.arch.blocks import BLOCKS, WIDTHS, arch_id, knob_values, knobs_of, lower, make_divisible
 from nas.arch.blocks.registry import resolve
 from nas.arch.graph import ACTS, Graph, param_shapes
 from nas.cost import cost

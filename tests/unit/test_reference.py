@@ -71,6 +71,9 @@ GOLDEN = {
     "deeplabv3_mobilenet_v3_large": (11_025_477, 10_436.35),
     "unet": (31_037_698, 192_686.33),
     "unet_original": (31_030_658, 150_428.42),
+    "ssdlite320_mobilenet_v3_large": (3_440_060, 583.17),
+    "ssdlite320_mobilenet_v3_small": (1_785_743, 162.30),
+    "ssdlite_mobilenet_v2": (4_500_543, 804.40),
 }
 
 

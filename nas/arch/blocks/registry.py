@@ -18,6 +18,7 @@ from nas.arch.blocks.classic import (
     transition,
     xception,
 )
+from nas.arch.blocks.detection import ssdlite
 from nas.arch.blocks.heads import classifier, embedding, mlp, mobilenet_v3
 from nas.arch.blocks.mobile import avg_pool, conv, fused_mbconv, identity, max_pool, mbconv, sepconv, uib
 from nas.arch.blocks.parts import SKIPS
@@ -52,6 +53,7 @@ HEADS: dict[str, BlockFn] = {
     "lr_aspp": lr_aspp,
     "deeplab_v3": deeplab_v3,
     "unet": unet,
+    "ssdlite": ssdlite,
 }
 
 # Knobs that hold a number of channels; a width multiplier scales them (a head's `width` by its own rule).
@@ -68,9 +70,10 @@ _WHOLE = {
     **dict.fromkeys(("divisor", "se_divisor"), (1, 256)),
     "depth": (1, 64),
     "dilation": (1, 64),
-    **dict.fromkeys(("output_stride", "finer"), (0, 1024)),
+    **dict.fromkeys(("output_stride", "finer", "finest"), (0, 1024)),
+    **dict.fromkeys(("boxes", "first_boxes"), (0, 64)),
 }
-_NUMBER = {"expand": (0.0, 64.0), "se": (0.0, 4.0), "dropout": (0.0, 0.99), "compress": (0.0, 1.0)}
+_NUMBER = {"expand": (0.0, 64.0), "se": (0.0, 4.0), "dropout": (0.0, 0.99), "compress": (0.0, 1.0), "multiplier": (1 / 64, 64.0)}
 _CHOICE = {
     **dict.fromkeys(("act", "se_gate", "project_act", "conv_act", "gate"), ACTS),
     "se_act": (*ACTS, "block"),
