@@ -1,0 +1,195 @@
+"""Default boxes: the boxes of fixed sizes, a few at each pixel of each feature map, relative to which a detector answers.
+
+Feature maps are square: map k has `maps[k]` pixels a side, and at the center of each of its cells lie boxes of `sizes[k]`,
+((height, width), ..). All is in fractions of the image, so nothing here depends on its resolution but through the maps.
+
+Source:
+    SSD: Liu et al. 2016 (arXiv:1512.02325), sec. 2.2. k-means: Redmon and Farhadi 2017 (arXiv:1612.08242), sec. 2.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from math import sqrt
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from nas.tasks.boxes.geometry import centers, corners
+
+Sizes: TypeAlias = tuple[tuple[tuple[float, float], ...], ...]  # of each map, (height, width) of each of its boxes
+Form: TypeAlias = Literal["torchvision", "tensorflow"]
+
+LOW, HIGH = 0.2, 0.95  # scales of the first and the last map, as SSDLite has them
+RATIOS = (2.0, 3.0)  # of width and height, and their inverses
+REACH = 0.5  # IoU at which a default box and a truth match
+ROUNDS, STARTS = 100, 8  # of k-means, which ends earlier where nothing changes
+
+# (height, width), published as (width, height): of the network's input of 416 pixels (v3), of 13 cells (v2).
+YOLO_V3 = tuple(
+    (h / 416, w / 416)
+    for w, h in ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
+)
+YOLO_V2_VOC = tuple(
+    (h / 13, w / 13)
+    for w, h in ((1.3221, 1.73145), (3.19275, 4.00944), (5.05587, 8.09892), (9.47112, 4.84053), (11.2364, 10.0071))
+)
+YOLO_V2_COCO = tuple(
+    (h / 13, w / 13)
+    for w, h in ((0.57273, 0.677385), (1.87446, 2.06253), (3.33843, 5.47434), (7.88282, 3.52778), (9.77052, 9.16828))
+)
+
+
+def ssd_scales(maps: int, low: float = LOW, high: float = HIGH) -> tuple[float, ...]:
+    """Sides of the square boxes of each map, evenly from `low` to `high`, and the 1 that follows: (maps + 1,).
+
+    Example:
+        >>> ssd_scales(6)
+        (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)
+    """
+    return (*(round(float(scale), 6) for scale in np.linspace(low, high, maps)), 1.0)
+
+
+def ssd_sizes(
+    scales: Sequence[float], ratios: Sequence[float] = RATIOS, form: Form = "torchvision", lowest: int | None = None
+) -> Sizes:
+    """The boxes of each map by SSD's rule: squares of its scale s and of sqrt(s s'), s' being the next, and s with each ratio.
+
+    Args:
+        scales: Of each map, and the one after the last.
+        ratios: Each of them and its inverse.
+        form: Their order: `torchvision` has the two squares first, `tensorflow` the second square last. Boxes of `torchvision`
+            are cut to the image's size.
+        lowest: 3: the first map has three boxes, a square of s/2 and s with the first ratio, as TensorFlow's SSDLite; None: it
+            has as many as the others.
+
+    Returns:
+        (height, width) of each box of each map.
+
+    Example:
+        >>> [len(boxes) for boxes in ssd_sizes(ssd_scales(6), lowest=3)]
+        [3, 6, 6, 6, 6, 6]
+    """
+    found = list[tuple[tuple[float, float], ...]]()
+    for level, (scale, following) in enumerate(itertools.pairwise(scales)):
+        square, between = (scale, scale), (sqrt(scale * following),) * 2
+        shaped = [pair for ratio in ratios for pair in _both(scale, ratio)]
+        boxes = [square, between, *shaped] if form == "torchvision" else [square, *shaped, between]
+        if lowest == 3 and level == 0:
+            boxes = [(scale / 2, scale / 2), *shaped[:2]]
+        found.append(tuple((min(h, 1.0), min(w, 1.0)) for h, w in boxes) if form == "torchvision" else tuple(boxes))
+    return tuple(found)
+
+
+def default_boxes(maps: Sequence[int], sizes: Sizes) -> np.ndarray:
+    """All default boxes.
+
+    Args:
+        maps: Pixels a side of each feature map.
+        sizes: (height, width) of the boxes at each of its cells.
+
+    Returns:
+        (boxes, 4) float32 in the order map, row, column, box. They may reach beyond the image.
+    """
+    parts = []
+    for side, pairs in zip(maps, sizes, strict=True):
+        ticks = (np.arange(side) + 0.5) / side
+        at = np.stack(np.meshgrid(ticks, ticks, indexing="ij"), -1)[:, :, None]
+        parts.append(corners(at, np.array(pairs)).reshape(-1, 4))
+    return np.concatenate(parts).astype(np.float32)
+
+
+def best_ious(truths: np.ndarray, maps: Sequence[int], sizes: Sizes) -> np.ndarray:
+    """How well the best default box fits each truth: (n, 4) -> (n,) IoUs.
+
+    Exact, though only the nearest cell of each map is looked at: with its size, a box's overlap falls with its distance.
+    """
+    at, size = centers(truths)
+    best = np.zeros(len(truths))
+    for side, pairs in zip(maps, sizes, strict=True):
+        cell = (np.clip(np.floor(at * side), 0, side - 1) + 0.5) / side
+        best = np.maximum(best, _shifted_ious(size, np.array(pairs), np.abs(at - cell)).max(1))
+    return best
+
+
+def coverage(best: np.ndarray, classes: np.ndarray, reach: float = REACH) -> dict[int, float]:
+    """The fraction of the truths of each class that some default box reaches.
+
+    Args:
+        best: (n,), of `best_ious`.
+        classes: (n,).
+        reach: The IoU that counts.
+
+    Returns:
+        Fraction by class, of those that have truths.
+    """
+    return {int(label): float((best[classes == label] >= reach).mean()) for label in np.unique(classes)}
+
+
+def kmeans(sizes: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
+    """The k sizes that fit the boxes of a dataset best, by k-means with 1 - IoU as distance.
+
+    Args:
+        sizes: (n, 2) heights and widths.
+        k: How many.
+        seed: Of the sizes that it starts from. The best of 8 starts is returned.
+
+    Returns:
+        (k, 2) by rising area; fewer where there are no k different sizes.
+
+    Raises:
+        ValueError: Without a box to fit.
+    """
+    if not len(sizes):
+        raise ValueError("anchors: no box to fit them to")
+    rng = np.random.default_rng(seed)
+    k = min(k, len(np.unique(sizes, axis=0)))
+    found = [_lloyd(sizes, _spaced(sizes, k, rng)) for _ in range(STARTS)]
+    best = max(found, key=lambda each: mean_iou(sizes, each))
+    return best[np.argsort(best.prod(1), kind="stable")]
+
+
+def mean_iou(sizes: np.ndarray, anchors: np.ndarray) -> float:
+    """The mean over boxes (n, 2) of the IoU with the best of k sizes (k, 2), centers laid on each other."""
+    return float(_shifted_ious(sizes, anchors).max(1).mean())
+
+
+def _both(scale: float, ratio: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    root = sqrt(ratio)
+    return (scale / root, scale * root), (scale * root, scale / root)
+
+
+def _shifted_ious(sizes: np.ndarray, anchors: np.ndarray, apart: np.ndarray | None = None) -> np.ndarray:
+    """(n, k) IoUs of boxes of sizes (n, 2) and (k, 2) whose centers are apart (n, 2)."""
+    common = np.ones((len(sizes), len(anchors)))
+    for axis in range(2):
+        mine, theirs = sizes[:, axis, None], anchors[None, :, axis]
+        both = np.minimum(mine, theirs)
+        if apart is not None:
+            both = np.maximum(np.minimum(both, (mine + theirs) / 2 - apart[:, axis, None]), 0)
+        common *= both
+    return common / (sizes.prod(-1)[:, None] + anchors.prod(-1)[None] - common)
+
+
+def _spaced(sizes: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """k boxes, each drawn by the square of its distance from those before it (k-means++)."""
+    chosen = [sizes[rng.integers(len(sizes))]]
+    while len(chosen) < k:
+        chance = (1 - _shifted_ious(sizes, np.array(chosen)).max(1)) ** 2
+        chosen.append(sizes[rng.choice(len(sizes), p=chance / chance.sum())])
+    return np.array(chosen, np.float64)
+
+
+def _lloyd(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    nearest = np.full(len(sizes), -1)
+    for _ in range(ROUNDS):
+        before, nearest = nearest, _shifted_ious(sizes, anchors).argmax(1)
+        if (before == nearest).all():
+            break
+        anchors = np.array([_center(sizes[nearest == i], anchors[i]) for i in range(len(anchors))])
+    return anchors
+
+
+def _center(members: np.ndarray, before: np.ndarray) -> np.ndarray:
+    return np.median(members, 0) if len(members) else before

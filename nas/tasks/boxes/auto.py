@@ -1,0 +1,149 @@
+"""Scales of SSD's default boxes for the boxes of a dataset, and what is missing where no scales reach them.
+
+The published scales (0.2 to 0.95) suit COCO at 300 pixels. Objects that are smaller than the first map's cells can match no box
+whatever its size, so they need a finer map or larger images: `fit_scales` says which.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nas.data.statistics import evenly
+from nas.tasks.boxes.anchors import HIGH, LOW, Sizes, best_ious, coverage, ssd_scales, ssd_sizes
+
+ENOUGH = 0.95  # of the truths of each class
+TRIED = 1500  # truths that scales are tried on; of more, some of each class
+LEAST = 30  # of a class, where it has so many
+GROWTH = (1.25, 1.5, 2.0, 3.0, 4.0)  # of the resolution, tried in this order where a finer map is not enough
+FINEST = 8  # pixels: the stride of the finest map that is proposed
+
+Rule = Callable[[Sequence[float]], Sizes]  # from scales to the boxes of each map
+
+
+@dataclass(frozen=True)
+class FittedScales:
+    """Scales for the boxes of a dataset.
+
+    Args:
+        scales: Of each map, and the one after the last.
+        coverage: By class, the fraction of truths that some default box reaches at an IoU of 0.5.
+        published: The same with the published scales.
+        remedy: What would reach 95 % of each class where these scales do not: `stride` of the first map and `resolution`, both
+            in pixels; None where nothing is missing, or nothing that was tried is enough.
+    """
+
+    scales: tuple[float, ...]
+    coverage: Mapping[int, float]
+    published: Mapping[int, float]
+    remedy: tuple[int, int] | None = None
+
+    @property
+    def enough(self) -> bool:
+        """Whether 95 % of the truths of each class are reached."""
+        return _lowest(self.coverage) >= ENOUGH
+
+
+def pyramid(resolution: int, stride: int, levels: int) -> tuple[int, ...]:
+    """Pixels a side of feature maps: the first of a stride, each other half of the one before, until one has 1 pixel.
+
+    Example:
+        >>> pyramid(320, 16, 6), pyramid(128, 16, 6)
+        ((20, 10, 5, 3, 2, 1), (8, 4, 2, 1))
+    """
+    maps = [-(-resolution // stride)]
+    while len(maps) < levels and maps[-1] > 1:
+        maps.append(-(-maps[-1] // 2))
+    return tuple(maps)
+
+
+def fit_scales(
+    truths: np.ndarray,
+    classes: np.ndarray,
+    maps: Sequence[int],
+    rule: Rule = ssd_sizes,
+    *,
+    resolution: int | None = None,
+) -> FittedScales:
+    """The scales whose default boxes reach most truths, each class counting alike and what is over 95 % of it not.
+
+    Where the published scales reach 95 % of each class, these are taken. Otherwise even and geometric rows from and to many
+    scales are tried, without chance; of those that reach as many, the one of the highest mean IoU is taken.
+
+    Args:
+        truths: (n, 4) boxes in fractions of the image, n at least 1.
+        classes: (n,) their classes.
+        maps: Pixels a side of each feature map.
+        rule: From scales to boxes: `ssd_sizes` with the head's ratios.
+        resolution: Of the images in pixels, to find a remedy where scales alone are not enough; None: none is looked for.
+
+    Raises:
+        ValueError: Without a truth.
+    """
+    if not len(truths):
+        raise ValueError("anchors: the dataset has no box to fit them to")
+
+    def reached(scales: Sequence[float], maps: Sequence[int]) -> dict[int, float]:
+        return coverage(best_ious(truths, maps, rule(scales)), classes)
+
+    published = reached(ssd_scales(len(maps)), maps)
+    if _lowest(published) >= ENOUGH:
+        return FittedScales(ssd_scales(len(maps)), published, published)
+    some = _some(classes)
+    scales = _best(truths[some], classes[some], maps, rule)
+    found = FittedScales(scales, reached(scales, maps), published)
+    if found.enough or resolution is None:
+        return found
+    return FittedScales(scales, found.coverage, published, _remedy(truths[some], classes[some], maps, rule, resolution))
+
+
+def _best(truths: np.ndarray, classes: np.ndarray, maps: Sequence[int], rule: Rule) -> tuple[float, ...]:
+    def merit(scales: Sequence[float]) -> tuple[float, float]:
+        best = best_ious(truths, maps, rule(scales))
+        found = coverage(best, classes).values()
+        return sum(min(fraction, ENOUGH) for fraction in found), float(best.mean())
+
+    return max(_candidates(truths, len(maps)), key=merit)
+
+
+def _candidates(truths: np.ndarray, levels: int) -> list[tuple[float, ...]]:
+    """Even and geometric rows between sides that the truths have; the first maximum counts, so their order is part of the rule."""
+    sides = np.sqrt(np.maximum(truths[:, 2:] - truths[:, :2], 0).prod(1))
+    smallest, largest = (float(np.quantile(sides, q)) for q in (0.01, 0.99))
+    lows = np.geomspace(max(smallest / 1.5, 0.005), LOW, 10)
+    highs = np.linspace(min(max(largest, 0.3), HIGH), HIGH, 5)
+    rows = [ssd_scales(levels, low, high) for low in lows for high in highs]
+    rows += [_row(np.geomspace(low, high, levels)) for low in lows for high in highs]
+    return list(dict.fromkeys(rows))
+
+
+def _row(scales: np.ndarray) -> tuple[float, ...]:
+    return (*(round(float(scale), 6) for scale in scales), 1.0)
+
+
+def _remedy(
+    truths: np.ndarray, classes: np.ndarray, maps: Sequence[int], rule: Rule, resolution: int
+) -> tuple[int, int] | None:
+    """(stride of the first map, resolution): a finer map first, since larger images cost more."""
+    stride = max(resolution // maps[0], 1)
+    sizes = [resolution, *(-(-round(resolution * growth) // 32) * 32 for growth in GROWTH)]
+    strides = [stride] if stride <= FINEST else [stride, FINEST]
+    for size, step in [(size, step) for size in sizes for step in strides][1:]:
+        levels = pyramid(size, step, len(maps) + (step < stride))
+        scales = _best(truths, classes, levels, rule)
+        if _lowest(coverage(best_ious(truths, levels, rule(scales)), classes)) >= ENOUGH:
+            return step, size
+    return None
+
+
+def _some(classes: np.ndarray) -> np.ndarray:
+    """Numbers of at most about `TRIED` truths: of each class evenly, and no fewer than `LEAST` of those it has."""
+    found = np.unique(classes)
+    each = max(TRIED // len(found), LEAST)
+    return np.sort(np.concatenate([evenly(np.flatnonzero(classes == label), each) for label in found]))
+
+
+def _lowest(covered: Mapping[int, float]) -> float:
+    return min(covered.values())
