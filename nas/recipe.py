@@ -109,6 +109,47 @@ class EmbeddingLoss:
 
 
 @dataclass(frozen=True)
+class DetectionLoss:
+    """How detectors are trained, by default boxes that answer objects (positive) and the background (negative).
+
+    Args:
+        boxes: `smooth_l1` of the codes of positive default boxes, as SSD; `giou`, of the boxes themselves.
+        box_weight: What the loss of boxes is multiplied by.
+        negatives: Of a head with `scores: softmax`, the negative default boxes that count for each positive one of an image, the
+            hardest first.
+        least_negatives: Of an image with few objects, or none.
+        alpha: Of a head with `scores: sigmoid`, whose loss is the focal one: the weight of a class that is there, against 1 - alpha
+            of one that is not.
+        gamma: Of the same, how much easy default boxes count less; 0: alike.
+
+    Raises:
+        ValueError: For a value out of range, naming the key.
+
+    Source:
+        SSD: Liu et al. 2016 (arXiv:1512.02325). GIoU: Rezatofighi et al. 2019 (arXiv:1902.09630). Focal loss: Lin et al. 2017
+        (arXiv:1708.02002).
+    """
+
+    boxes: Literal["smooth_l1", "giou"] = "smooth_l1"
+    box_weight: float = 1.0
+    negatives: float = 3.0
+    least_negatives: int = 3
+    alpha: float = 0.25
+    gamma: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.box_weight < float("inf"):
+            raise ValueError(f"box_weight: expected a number above 0, got {self.box_weight}")
+        for key in ("negatives", "least_negatives", "gamma"):
+            if not 0 <= getattr(self, key) < float("inf"):
+                raise ValueError(f"{key}: expected 0 or more, got {getattr(self, key)}")
+        if not self.negatives and not self.least_negatives:
+            raise ValueError("negatives: with 0 and least_negatives of 0 nothing is trained to be background")
+        if not 0 < self.alpha < 1:
+            raise ValueError(f"alpha: expected more than 0 and less than 1, got {self.alpha}")
+
+
+@dataclass(frozen=True)
 class Recipe:
     """The settings of one training.
 
@@ -156,6 +197,7 @@ class Recipe:
         lr_scale: What the learning rate is multiplied by, by part; of parts that have a layer in common, the smallest decides.
         augment: How images are changed.
         embedding: The loss of networks whose head is `embedding`; without meaning for others.
+        detection: The loss of detectors; without meaning for others.
 
     Raises:
         ValueError: For a value out of range, naming the key.
@@ -201,6 +243,7 @@ class Recipe:
     lr_scale: Mapping[str, float] | None = field(default=None, hash=False)
     augment: Augment = field(default_factory=Augment)
     embedding: EmbeddingLoss = field(default_factory=EmbeddingLoss)
+    detection: DetectionLoss = field(default_factory=DetectionLoss)
 
     def __post_init__(self) -> None:
         for key in ("epochs", "batch", "accumulate"):

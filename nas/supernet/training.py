@@ -240,7 +240,8 @@ class Supernet:
 
 def _scope(dataset: Dataset, recipe: Recipe, task: Task) -> str:
     """What programs of equal shapes can differ in."""
-    losses = recipe.label_smoothing, recipe.mixup, recipe.cutmix, recipe.class_weights, recipe.dice, recipe.embedding, recipe.match_features
+    losses = recipe.label_smoothing, recipe.mixup, recipe.cutmix, recipe.class_weights, recipe.dice, recipe.match_features
+    losses += recipe.embedding, recipe.detection
     return f"{dataset.digest} {dataset.mean} {dataset.std} {task.name} {recipe.dtype} {losses}"
 
 

@@ -19,18 +19,24 @@ from nas.tasks.base import (
     training_loss,
 )
 from nas.tasks.classification import CLASSIFICATION
+from nas.tasks.detection import DETECTION
 from nas.tasks.embedding import EMBEDDING
 from nas.tasks.fitting import about, check_fit, check_own, check_recipe, fit_arch, metrics_of, metrics_over, outputs
 from nas.tasks.parts import check_parts
 from nas.tasks.segmentation import SEGMENTATION
 
-TASKS: dict[str, Task] = {"classification": CLASSIFICATION, "embedding": EMBEDDING, "segmentation": SEGMENTATION}
+TASKS: dict[str, Task] = {
+    "classification": CLASSIFICATION,
+    "embedding": EMBEDDING,
+    "segmentation": SEGMENTATION,
+    "detection": DETECTION,
+}
 
 
 def task_of(network: Arch | Space) -> Task:
     """The task that the head of an architecture, or of a space, is for; a head that no task names is a classifier's."""
     arch = network if isinstance(network, Arch) else example(network)
-    return next((task for task in TASKS.values() if arch.head.op in task.heads), CLASSIFICATION)
+    return next((task for task in TASKS.values() if arch.head.op in task.heads), CLASSIFICATION).of(arch)
 
 
 def example(space: Space) -> Arch:
@@ -40,6 +46,7 @@ def example(space: Space) -> Arch:
 
 __all__ = [
     "CLASSIFICATION",
+    "DETECTION",
     "EMBEDDING",
     "SEGMENTATION",
     "TASKS",

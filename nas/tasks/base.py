@@ -105,6 +105,10 @@ class Task(Protocol):
         """Whether the first value of the primary metric is strictly better."""
         ...
 
+    def of(self, arch: Arch) -> Self:
+        """The task as the networks of an architecture have it, whose outputs may mean what its head says: default boxes."""
+        ...
+
     def fit_head(self, arch: Arch, dataset: Dataset) -> Arch:
         """The architecture with the sizes of its outputs as the dataset needs them: classes, anchors, embedding."""
         ...
@@ -242,6 +246,9 @@ class BaseTask(ABC):
             has, expected = NAMES[dataset.target.kind], NAMES[self.kind]
             raise ValueError(f"{dataset.name}: has {has}; the task {self.name} expects {expected}")
         return dataset.target
+
+    def of(self, arch: Arch) -> Self:
+        return self
 
     @abstractmethod
     def fit_head(self, arch: Arch, dataset: Dataset) -> Arch: ...

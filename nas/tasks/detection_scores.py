@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class DetectionScores(Means):
     sizes: list[np.ndarray] = field(default_factory=list)
 
     @classmethod
-    def of(cls, names: tuple[str, ...], kept: JSON = None) -> DetectionScores:
+    def of(cls, names: tuple[str, ...], kept: JSON = None) -> Self:
         """The state before the first batch, or that which `to_json` gave."""
         if not kept:
             return cls(names)

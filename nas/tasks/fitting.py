@@ -8,7 +8,7 @@ import numpy as np
 
 from nas.arch import Arch
 from nas.data.dataset import Dataset
-from nas.recipe import EmbeddingLoss, Recipe
+from nas.recipe import DetectionLoss, EmbeddingLoss, Recipe
 from nas.records import JSON
 from nas.tasks.base import HostOutputs, Task
 
@@ -28,9 +28,9 @@ def metrics_over(task: Task, batches: Iterable[tuple[HostOutputs, np.ndarray]]) 
     import jax
     import jax.numpy as jnp
 
-    state = task.new_metrics()
+    state, reduce = task.new_metrics(), jax.jit(task.reduce)
     for outputs, targets in batches:
-        part = task.reduce(jax.tree.map(jnp.asarray, outputs), jnp.asarray(targets), jnp.ones(len(targets), bool))
+        part = reduce(jax.tree.map(jnp.asarray, outputs), jnp.asarray(targets), jnp.ones(len(targets), bool))
         state.update({name: np.asarray(value) for name, value in part.items()}, targets)
     return state.compute()
 
@@ -79,6 +79,8 @@ def check_recipe(task: Task, recipe: Recipe, taught: bool = False, where: str = 
         raise ValueError(f"{where}.dice: is for masks, has no meaning for the task {task.name}; leave it at 0")
     if recipe.embedding != EmbeddingLoss() and not task.compares:
         raise ValueError(f"{where}.embedding: has no meaning for the task {task.name}, whose loss compares no images")
+    if recipe.detection != DetectionLoss() and task.name != "detection":
+        raise ValueError(f"{where}.detection: is for boxes, has no meaning for the task {task.name}")
     each, pairs = recipe.embedding.per_class, recipe.embedding.loss != "arcface"
     if task.compares and pairs and recipe.batch < 2 * each:
         raise ValueError(f"{where}.batch: expected {2 * each} or more, two classes of {each} images, got {recipe.batch}")

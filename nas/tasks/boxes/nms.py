@@ -37,16 +37,13 @@ def nms(
         >>> nms(boxes, np.array([0.5, 0.9, 0.1])), nms(boxes, np.array([0.5, 0.9, 0.1]), np.array([0, 1, 1]))
         (array([1, 2]), array([1, 0, 2]))
     """
-    order = np.argsort(-scores, kind="stable")
-    overlapping = _overlaps(boxes[order], None if classes is None else classes[order]) > overlap
-    alive, kept = np.ones(len(order), bool), list[int]()
-    for i in range(len(order)):
-        if len(kept) == most:
-            break
-        if alive[i]:
-            kept.append(i)
-            alive &= ~overlapping[i]
-    return order[np.array(kept, np.int64)]
+    left, kept = np.argsort(-scores, kind="stable"), list[int]()
+    while len(left) and len(kept) != most:
+        best, left = left[0], left[1:]
+        kept.append(int(best))
+        near = iou(boxes[best], boxes[left]) > overlap
+        left = left[~near if classes is None else ~near | (classes[left] != classes[best])]
+    return np.array(kept, np.int64)
 
 
 def soft_nms(
