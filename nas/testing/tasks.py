@@ -15,14 +15,15 @@ from nas.data import Dataset, Split
 from nas.recipe import Recipe
 from nas.records import LABEL, NUMBER, TargetSpec
 from nas.tasks import TASKS, MetricState, Task, fit_arch, task_of
+from nas.tasks.base import HostOutputs
 from nas.testing.require import require
 
 IMAGES, SIDE = 12, 8
 SPECS = (
     LABEL,
     NUMBER,
-    TargetSpec("mask", (SIDE, SIDE)),
-    TargetSpec("boxes", (4, 5), "float32"),
+    TargetSpec("mask", (SIDE, SIDE), "uint8"),
+    TargetSpec("boxes", (4, 8), "float32"),
     TargetSpec("identity"),
 )
 
@@ -48,6 +49,7 @@ def check_task(task: Task | str, dataset: Dataset | None = None, head: Mapping[s
     arch = _network(made, data, head or {"op": made.heads[0]})
     rows = min(len(data.train), IMAGES)
     targets, outputs = data.train.targets[:rows], _outputs(arch, rows)
+    made = made.of(arch)
     _check_loss(made, outputs, targets)
     _check_metrics(made, outputs, targets)
     _check_padding(made, outputs, targets)
@@ -73,7 +75,7 @@ def _random(spec: TargetSpec) -> Dataset:
         rng.uniform(size=(IMAGES, *spec.shape)) if spec.kind == "number" else rng.integers(0, 3, (IMAGES, *spec.shape))
     )
     if spec.kind == "boxes":
-        targets = np.broadcast_to(np.array([1, 1, 5, 6, 0], np.float32), (IMAGES, *spec.shape))
+        targets = np.broadcast_to(np.array([0.1, 0.1, 0.6, 0.7, 0, 0, 20, 64], np.float32), (IMAGES, *spec.shape))
     split = Split(images, targets.astype(spec.dtype))
     classes = () if spec.kind == "number" else ("a", "b", "c")
     return Dataset("random", classes, split, split, split, SIDE, 3, (0.5,) * 3, (0.3,) * 3, spec)
@@ -106,18 +108,24 @@ def _network(task: Task, data: Dataset, head: Mapping[str, object]) -> Arch:
     arch = fit_arch(task, arch_from_dict({**base, "stem": {"op": "conv", "kernel": 3, "width": 4}}), data)
     require(task.fit_head(arch, data) == arch, "fit_head changes nothing where the head fits")
     if task in TASKS.values():
-        require(task_of(arch) is task, "a network with the task's head is the task's", task_of(arch).name)
+        require(task_of(arch).name == task.name, "a network with the task's head is the task's", task_of(arch).name)
     return arch
 
 
-def _outputs(arch: Arch, rows: int) -> np.ndarray:
-    """(rows, ...) random outputs of the shape that the network's head gives."""
-    shape = lower(arch).nodes[-1].shape
-    flat = shape[2:] if shape[:2] == (1, 1) else shape
-    return np.random.default_rng(1).normal(size=(rows, *flat)).astype(np.float32)
+def _outputs(arch: Arch, rows: int) -> HostOutputs:
+    """(rows, ...) random outputs of the shapes that the network's head gives, by name where it has several."""
+    graph, rng = lower(arch), np.random.default_rng(1)
+    shapes = {name: graph.nodes[i].shape for name, i in graph.outputs.items()}
+    flat = {name: shape[2:] if shape[:2] == (1, 1) else shape for name, shape in shapes.items()}
+    found = {name: rng.normal(size=(rows, *shape)).astype(np.float32) for name, shape in flat.items()}
+    return found if graph.named else next(iter(found.values()))
 
 
-def _check_loss(task: Task, outputs: np.ndarray, targets: np.ndarray) -> None:
+def _rows(outputs: HostOutputs, rows: slice) -> HostOutputs:
+    return outputs[rows] if isinstance(outputs, np.ndarray) else {name: one[rows] for name, one in outputs.items()}
+
+
+def _check_loss(task: Task, outputs: HostOutputs, targets: np.ndarray) -> None:
     import jax
     import jax.numpy as jnp
 
@@ -133,41 +141,42 @@ def _check_loss(task: Task, outputs: np.ndarray, targets: np.ndarray) -> None:
         shape = np.shape(values)
         require(shape == (len(targets),), "a part of the loss is (n,)", f"{name}: {shape} for {len(targets)} images")
         require(np.isfinite(values).all(), "the loss of finite outputs is finite", name)
-    require(np.isfinite(gradient).all(), "the gradient of the loss is finite")
+    require(all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient)), "the gradient of the loss is finite")
 
 
-def _state(task: Task, outputs: np.ndarray, targets: np.ndarray, valid: np.ndarray | None = None) -> MetricState:
+def _state(task: Task, outputs: HostOutputs, targets: np.ndarray, valid: np.ndarray | None = None) -> MetricState:
     """The metrics of one batch, whose rows count where `valid`."""
+    import jax
     import jax.numpy as jnp
 
     mask = np.ones(len(targets), bool) if valid is None else valid
-    part = task.reduce(jnp.asarray(outputs), jnp.asarray(targets), jnp.asarray(mask))
+    part = task.reduce(jax.tree.map(jnp.asarray, outputs), jnp.asarray(targets), jnp.asarray(mask))
     state = task.new_metrics()
     state.update({name: np.asarray(value) for name, value in part.items()}, targets[mask])
     return state
 
 
-def _check_metrics(task: Task, outputs: np.ndarray, targets: np.ndarray) -> None:
+def _check_metrics(task: Task, outputs: HostOutputs, targets: np.ndarray) -> None:
     whole = _state(task, outputs, targets)
     found, half = whole.compute(), len(targets) // 2
     require(list(found) == list(task.metrics), "compute gives the metrics in their order", f"{list(found)}")
-    merged = _state(task, outputs[:half], targets[:half])
-    merged.merge(_state(task, outputs[half:], targets[half:]))
+    merged = _state(task, _rows(outputs, slice(half)), targets[:half])
+    merged.merge(_state(task, _rows(outputs, slice(half, None)), targets[half:]))
     _require_close(found, merged.compute(), "metrics of merged halves are those of the whole")
     again = task.new_metrics(json.loads(json.dumps(whole.to_json())))
     _require_close(found, again.compute(), "a state that was written and read computes the same")
 
 
-def _check_padding(task: Task, outputs: np.ndarray, targets: np.ndarray) -> None:
+def _check_padding(task: Task, outputs: HostOutputs, targets: np.ndarray) -> None:
     """A batch with rows that only fill it, as the last one of a split has."""
     rows = len(targets) // 2
     valid = np.arange(len(targets)) < rows
-    expected = _state(task, outputs[:rows], targets[:rows]).compute()
+    expected = _state(task, _rows(outputs, slice(rows)), targets[:rows]).compute()
     law = "rows that are not valid change no metric"
     _require_close(expected, _state(task, outputs, targets, valid).compute(), law)
 
 
-def _check_images(task: Task, images: np.ndarray, outputs: np.ndarray, targets: np.ndarray) -> None:
+def _check_images(task: Task, images: np.ndarray, outputs: HostOutputs, targets: np.ndarray) -> None:
     augment = dataclasses.replace(Recipe().augment, crop_padding=1)
     moved, kept = task.augment(images, targets, np.random.default_rng(0), augment)
     same = (moved.shape, kept.shape, kept.dtype) == (images.shape, targets.shape, targets.dtype)

@@ -1,6 +1,6 @@
 """Scales of SSD's default boxes for the boxes of a dataset, and what is missing where no scales reach them.
 
-The published scales (0.2 to 0.95) suit COCO at 300 pixels. Objects that are smaller than the first map's cells can match no box
+The published scales, 0.2 to 0.95, suit COCO at 300 pixels. Objects that are smaller than the first map's cells can match no box
 whatever its size, so they need a finer map or larger images: `fit_scales` says which.
 """
 
@@ -15,12 +15,13 @@ from nas.data.statistics import evenly
 from nas.tasks.boxes.anchors import HIGH, LOW, Sizes, best_ious, coverage, ssd_scales, ssd_sizes
 
 ENOUGH = 0.95  # of the truths of each class
+PLENTY = 0.98  # beyond which more of a class is no reason to reach fewer of another
 TRIED = 1500  # truths that scales are tried on; of more, some of each class
 LEAST = 30  # of a class, where it has so many
 GROWTH = (1.25, 1.5, 2.0, 3.0, 4.0)  # of the resolution, tried in this order where a finer map is not enough
 FINEST = 8  # pixels: the stride of the finest map that is proposed
 
-Rule = Callable[[Sequence[float]], Sizes]  # from scales to the boxes of each map
+Rule = Callable[[Sequence[float]], Sizes]  # from the scales of maps to their boxes
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,16 @@ class FittedScales:
     """Scales for the boxes of a dataset.
 
     Args:
-        scales: Of each map, and the one after the last.
+        low: Of the first map.
+        high: Of the last.
         coverage: By class, the fraction of truths that some default box reaches at an IoU of 0.5.
         published: The same with the published scales.
         remedy: What would reach 95 % of each class where these scales do not: `stride` of the first map and `resolution`, both
             in pixels; None where nothing is missing, or nothing that was tried is enough.
     """
 
-    scales: tuple[float, ...]
+    low: float
+    high: float
     coverage: Mapping[int, float]
     published: Mapping[int, float]
     remedy: tuple[int, int] | None = None
@@ -67,10 +70,10 @@ def fit_scales(
     *,
     resolution: int | None = None,
 ) -> FittedScales:
-    """The scales whose default boxes reach most truths, each class counting alike and what is over 95 % of it not.
+    """The scales whose default boxes reach most truths, each class counting alike and what is over 98 % of it not.
 
-    Where the published scales reach 95 % of each class, these are taken. Otherwise even and geometric rows from and to many
-    scales are tried, without chance; of those that reach as many, the one of the highest mean IoU is taken.
+    Where the published scales reach 95 % of each class, these are taken. Otherwise rows of scales from and to many are tried,
+    without chance; of those that reach as many, the one of the highest mean IoU is taken.
 
     Args:
         truths: (n, 4) boxes in fractions of the image, n at least 1.
@@ -83,44 +86,42 @@ def fit_scales(
         ValueError: Without a truth.
     """
     if not len(truths):
-        raise ValueError("anchors: the dataset has no box to fit them to")
-
-    def reached(scales: Sequence[float], maps: Sequence[int]) -> dict[int, float]:
-        return coverage(best_ious(truths, maps, rule(scales)), classes)
-
-    published = reached(ssd_scales(len(maps)), maps)
+        raise ValueError("scales: the dataset has no box to fit them to")
+    published = reached(truths, classes, maps, (LOW, HIGH), rule)
     if _lowest(published) >= ENOUGH:
-        return FittedScales(ssd_scales(len(maps)), published, published)
+        return FittedScales(LOW, HIGH, published, published)
     some = _some(classes)
-    scales = _best(truths[some], classes[some], maps, rule)
-    found = FittedScales(scales, reached(scales, maps), published)
+    ends = _best(truths[some], classes[some], maps, rule)
+    found = FittedScales(*ends, reached(truths, classes, maps, ends, rule), published)
     if found.enough or resolution is None:
         return found
-    return FittedScales(scales, found.coverage, published, _remedy(truths[some], classes[some], maps, rule, resolution))
+    remedy = _remedy(truths[some], classes[some], maps, rule, resolution)
+    return FittedScales(*ends, found.coverage, published, remedy)
 
 
-def _best(truths: np.ndarray, classes: np.ndarray, maps: Sequence[int], rule: Rule) -> tuple[float, ...]:
-    def merit(scales: Sequence[float]) -> tuple[float, float]:
-        best = best_ious(truths, maps, rule(scales))
+def reached(
+    truths: np.ndarray, classes: np.ndarray, maps: Sequence[int], ends: tuple[float, float], rule: Rule = ssd_sizes
+) -> dict[int, float]:
+    """`coverage` of truths by default boxes with scales from and to `ends`; other arguments as `fit_scales` has them."""
+    return coverage(best_ious(truths, maps, rule(ssd_scales(len(maps), *ends))), classes)
+
+
+def _best(truths: np.ndarray, classes: np.ndarray, maps: Sequence[int], rule: Rule) -> tuple[float, float]:
+    def merit(ends: tuple[float, float]) -> tuple[float, float]:
+        best = best_ious(truths, maps, rule(ssd_scales(len(maps), *ends)))
         found = coverage(best, classes).values()
-        return sum(min(fraction, ENOUGH) for fraction in found), float(best.mean())
+        return sum(min(fraction, PLENTY) for fraction in found), float(best.mean())
 
-    return max(_candidates(truths, len(maps)), key=merit)
+    return max(_candidates(truths), key=merit)
 
 
-def _candidates(truths: np.ndarray, levels: int) -> list[tuple[float, ...]]:
-    """Even and geometric rows between sides that the truths have; the first maximum counts, so their order is part of the rule."""
+def _candidates(truths: np.ndarray) -> list[tuple[float, float]]:
+    """Between sides that the truths have; the first maximum counts, so their order is part of the rule."""
     sides = np.sqrt(np.maximum(truths[:, 2:] - truths[:, :2], 0).prod(1))
     smallest, largest = (float(np.quantile(sides, q)) for q in (0.01, 0.99))
-    lows = np.geomspace(max(smallest / 1.5, 0.005), LOW, 10)
-    highs = np.linspace(min(max(largest, 0.3), HIGH), HIGH, 5)
-    rows = [ssd_scales(levels, low, high) for low in lows for high in highs]
-    rows += [_row(np.geomspace(low, high, levels)) for low in lows for high in highs]
-    return list(dict.fromkeys(rows))
-
-
-def _row(scales: np.ndarray) -> tuple[float, ...]:
-    return (*(round(float(scale), 6) for scale in scales), 1.0)
+    lows = np.geomspace(max(smallest / 1.5, 0.005), LOW, 16)
+    highs = np.linspace(min(max(largest, 0.3), HIGH), HIGH, 6)
+    return [(round(float(low), 4), round(float(high), 4)) for low in lows for high in highs]
 
 
 def _remedy(
@@ -132,8 +133,7 @@ def _remedy(
     strides = [stride] if stride <= FINEST else [stride, FINEST]
     for size, step in [(size, step) for size in sizes for step in strides][1:]:
         levels = pyramid(size, step, len(maps) + (step < stride))
-        scales = _best(truths, classes, levels, rule)
-        if _lowest(coverage(best_ious(truths, levels, rule(scales)), classes)) >= ENOUGH:
+        if _lowest(reached(truths, classes, levels, _best(truths, classes, levels, rule), rule)) >= ENOUGH:
             return step, size
     return None
 
