@@ -1,6 +1,7 @@
 """Architectures as values: `Arch`, `Stage` and `Block`, their YAML form, and the graphs that blocks build."""
 
 from nas.arch.arch import (
+    AUTO,
     MAX_LAYERS,
     MAX_RESOLUTION,
     MAX_STAGES,
@@ -9,6 +10,7 @@ from nas.arch.arch import (
     Arch,
     Block,
     Knob,
+    Knobs,
     Stage,
     arch_from_dict,
     dropped_strides,
@@ -17,6 +19,7 @@ from nas.arch.arch import (
 from nas.arch.checks import as_name, choice, is_list, is_mapping, is_word, known_keys, mapping, number, shown, whole
 
 __all__ = [
+    "AUTO",
     "MAX_LAYERS",
     "MAX_RESOLUTION",
     "MAX_STAGES",
@@ -25,6 +28,7 @@ __all__ = [
     "Arch",
     "Block",
     "Knob",
+    "Knobs",
     "Stage",
     "arch_from_dict",
     "as_name",

@@ -30,6 +30,7 @@ Knobs = tuple[tuple[str, Knob], ...]
 
 MAX_LAYERS, MAX_STAGES, MAX_WIDTH, MAX_RESOLUTION, MAX_CLASSES = 1000, 100, 65_536, 8_192, 1_000_000
 PADDINGS = ("same", "torch")
+AUTO = "auto"  # a knob of a head that follows the data: `Task.fit_head` puts a value in its place
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,11 @@ class Arch:
                 break
             strides[i] = 1 if stride > 1 else stride
         return fitted.with_strides(strides) if strides != self.strides() else fitted
+
+    def with_head(self, knobs: Mapping[str, Knob]) -> Arch:
+        """The same network with knobs of its head in place of those that it leaves to the data, `auto`."""
+        open_knobs = {key: value for key, value in knobs.items() if self.head.get(key) == AUTO}
+        return dataclasses.replace(self, head=self.head.replace(**open_knobs)) if open_knobs else self
 
     def strides(self) -> list[int]:
         """Strides of the stem and of each stage's first layer."""

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from nas.arch import Arch, Block, Knob, Stage
+from nas.arch import Arch, Block, Knob, Knobs, Stage
 from nas.arch.blocks import make_divisible
 from nas.space.genomes import Genomes
 from nas.space.template import Hole, Pairs, Position, StageTemplate, holds
@@ -22,6 +22,7 @@ class Template(Genomes):
         divisor: widths within stages are rounded to its multiples; 1: not at all.
         source: the file's content as JSON.
         io: what `Space.fit` set: (resolution, channels, classes), None where the file decides.
+        fitted: knobs of the head that `Space.fit` set, in place of `auto`.
     """
 
     base: Arch
@@ -32,6 +33,7 @@ class Template(Genomes):
     divisor: int = 1
     source: str = ""
     io: tuple[int | None, int | None, int | None] = (None, None, None)
+    fitted: Knobs = ()
 
     def decode(self, genome: Sequence[int]) -> Arch:
         """The architecture that a genome stands for, fitted to the dataset that `fit` set."""

@@ -7,9 +7,10 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from types import MappingProxyType
+from typing import Any, NotRequired, TypedDict
 
-from nas.arch import SCALARS, Arch, Block, Knob, shown
+from nas.arch import AUTO, SCALARS, Arch, Block, Knob, shown
 from nas.arch.blocks import BlockFn, lower, make_divisible, register_block
 from nas.core.jsonio import parse_json
 from nas.space.checking import check
@@ -26,6 +27,7 @@ class PlainSpace(TypedDict):
     divisor: int
     io: list[int | None]
     blocks: list[list[str]]
+    head: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,24 +81,34 @@ class Space(Template):
         """The space that `to_plain` described."""
         space = cls.from_dict(parse_json(data["source"]), data["name"])
         blocks = tuple((op, function, version) for op, function, version in data["blocks"])
-        return dataclasses.replace(space.with_divisor(data["divisor"]).fit(*data["io"]), blocks=blocks)
+        fitted = space.with_divisor(data["divisor"]).fit(*data["io"], head=data.get("head", {}))
+        return dataclasses.replace(fitted, blocks=blocks)
 
     def to_plain(self) -> PlainSpace:
         """Plain data from which `from_plain` makes the same space in another process."""
-        return {
+        plain: PlainSpace = {
             "name": self.name,
             "source": self.source,
             "divisor": self.divisor,
             "io": list(self.io),
             "blocks": [list(identity) for identity in self.blocks],
         }
+        return {**plain, "head": dict(self.fitted)} if self.fitted else plain
 
     def __repr__(self) -> str:
         return f"Space({self.name!r}, {len(self.genes)} genes)"
 
-    def fit(self, resolution: int | None = None, channels: int | None = None, classes: int | None = None) -> Space:
-        """The space for a dataset: every architecture it decodes goes through `Arch.with_io`."""
-        return dataclasses.replace(self, io=(resolution, channels, classes))
+    def fit(
+        self, resolution: int | None = None, channels: int | None = None, classes: int | None = None,
+        head: Mapping[str, Knob] = MappingProxyType({}),
+    ) -> Space:  # fmt: skip
+        """The space for a dataset: every architecture it decodes goes through `Arch.with_io`.
+
+        `head`: values of knobs of the head that the file leaves to the data, `auto`.
+        """
+        ours = dict(Block.of("", **head).knobs)
+        pairs = tuple((key, ours.get(key, value) if value == AUTO else value) for key, value in self.head)
+        return dataclasses.replace(self, io=(resolution, channels, classes), head=pairs, fitted=(*self.fitted, *ours.items()))
 
     def with_divisor(self, divisor: int) -> Space:
         """The space with widths within stages rounded to multiples of `divisor`."""
@@ -105,7 +117,7 @@ class Space(Template):
     @property
     def fingerprint(self) -> str:
         """Hash of the file's content and of everything else that changes what genomes mean."""
-        parts = [self.source, self.divisor, self.io, *([self.blocks] if self.blocks else [])]
+        parts = [self.source, self.divisor, self.io, *([self.blocks] if self.blocks else []), *([self.fitted] if self.fitted else [])]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
     def encode(self, arch: Arch) -> Genome:
@@ -116,7 +128,7 @@ class Space(Template):
             genome[i] = 0 if found is None else found
         candidate = self.canonical(genome)
         ours = self.decode(candidate)
-        theirs = arch.with_io(*self.io)
+        theirs = arch.with_io(*self.io).with_head(dict(self.fitted))
         if lower(ours).id != lower(theirs).id:
             raise ValueError(f"{arch.name}: not in the space {self.name}: {_first_difference(ours, theirs)}")
         if not self.allowed(candidate):

@@ -21,7 +21,17 @@ from nas.tasks.base import (
 from nas.tasks.classification import CLASSIFICATION
 from nas.tasks.detection import DETECTION
 from nas.tasks.embedding import EMBEDDING
-from nas.tasks.fitting import about, check_fit, check_own, check_recipe, fit_arch, metrics_of, metrics_over, outputs
+from nas.tasks.fitting import (
+    about,
+    check_fit,
+    check_own,
+    check_recipe,
+    fit_arch,
+    fit_space,
+    metrics_of,
+    metrics_over,
+    outputs,
+)
 from nas.tasks.parts import check_parts
 from nas.tasks.segmentation import SEGMENTATION
 
@@ -63,6 +73,7 @@ __all__ = [
     "check_recipe",
     "example",
     "fit_arch",
+    "fit_space",
     "metrics_of",
     "metrics_over",
     "outputs",

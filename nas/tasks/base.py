@@ -10,7 +10,6 @@ import functools
 import operator
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, Self, TypeAlias
 
 import numpy as np
@@ -22,6 +21,7 @@ from nas.objectives import Direction
 from nas.recipe import Augment, Recipe
 from nas.records import JSON, TargetSpec
 from nas.records.targets import NAMES, TargetKind
+from nas.tasks.means import Means
 
 if TYPE_CHECKING:
     import jax
@@ -113,6 +113,10 @@ class Task(Protocol):
         """The architecture with the sizes of its outputs as the dataset needs them: classes, anchors, embedding."""
         ...
 
+    def notes(self, arch: Arch, dataset: Dataset) -> Sequence[str]:
+        """Lines for people on how the head of an architecture, fitted to it, suits a dataset."""
+        ...
+
     def targets(self, dataset: Dataset) -> TargetSpec:
         """What the task trains on. Raises ValueError naming the dataset where its targets are of another kind."""
         ...
@@ -192,31 +196,6 @@ class Task(Protocol):
         ...
 
 
-@dataclass
-class Means:
-    """Metrics that are means over images, from sums on the device."""
-
-    names: tuple[str, ...]
-    sums: dict[str, float] = field(default_factory=dict)
-    count: int = 0
-
-    def update(self, part: Mapping[str, np.ndarray], targets: np.ndarray) -> None:
-        for name in self.names:
-            self.sums[name] = self.sums.get(name, 0) + float(part[name])
-        self.count += len(targets)
-
-    def merge(self, other: Means) -> None:
-        for name, value in other.sums.items():
-            self.sums[name] = self.sums.get(name, 0) + value
-        self.count += other.count
-
-    def compute(self) -> dict[str, float]:
-        return {name: self.sums[name] / self.count for name in self.names}
-
-    def to_json(self) -> JSON:
-        return {"sums": self.sums, "count": self.count}
-
-
 class BaseTask(ABC):
     """What a task with one output and one array of targets need not write: see `Task`.
 
@@ -273,6 +252,9 @@ class BaseTask(ABC):
 
     def details(self, state: MetricState, classes: Sequence[str]) -> Mapping[str, JSON]:
         return {}
+
+    def notes(self, arch: Arch, dataset: Dataset) -> Sequence[str]:
+        return ()
 
     def advice(self, metrics: Mapping[str, float]) -> Sequence[str]:
         return ()

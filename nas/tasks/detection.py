@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from nas.arch import Arch
+from nas.arch import AUTO, Arch
+from nas.arch.anchors import Sizes, ssd_sizes
 from nas.arch.blocks import lower
 from nas.data.dataset import Dataset
 from nas.objectives import Direction
 from nas.recipe import DetectionLoss, Recipe
 from nas.records import JSON
 from nas.tasks.base import BaseTask, HostOutputs, MetricState
-from nas.tasks.boxes.anchors import default_boxes
+from nas.tasks.boxes.anchors import best_ious, coverage, default_boxes
+from nas.tasks.boxes.auto import ENOUGH, fit_scales
 from nas.tasks.boxes.drawing import boxed
 from nas.tasks.boxes.losses import focal_loss, giou_loss, smooth_l1, softmax_loss
 from nas.tasks.boxes.matching import match
@@ -30,15 +33,24 @@ BOXES = {"smooth_l1": smooth_l1, "giou": giou_loss}
 SUMS = ("loss", "positives")
 
 
-class Head(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Head:
     """What the answers of a head mean.
 
-    anchors: (A, 4) float32 default boxes. sigmoid: whether classes are trained and scored each by itself, or by a softmax with
-    the background.
+    Args:
+        maps: Pixels a side of each of its feature maps.
+        sizes: Of each map, (height, width) of the default boxes at each pixel, in fractions of the image.
+        sigmoid: Whether classes are trained and scored each by itself, or by a softmax with the background.
     """
 
-    anchors: np.ndarray
+    maps: tuple[int, ...]
+    sizes: Sizes
     sigmoid: bool = False
+
+    @cached_property
+    def anchors(self) -> np.ndarray:
+        """(A, 4) float32 default boxes."""
+        return default_boxes(self.maps, self.sizes)
 
 
 @lru_cache(maxsize=16)
@@ -46,7 +58,18 @@ def head_of(arch: Arch) -> Head:
     """The head of an architecture, from its graph, which the exported files are made of too."""
     graph = lower(arch)
     maps, sizes = zip(*graph.nodes[graph.outputs["boxes"]].attr["anchors"], strict=True)
-    return Head(default_boxes(maps, sizes), arch.head.get("scores", "softmax") == "sigmoid")
+    return Head(maps, sizes, arch.head.get("scores", "softmax") == "sigmoid")
+
+
+def rule_of(arch: Arch) -> Callable[[Sequence[float]], Sizes]:
+    """From scales to default boxes, as the head of an architecture has it."""
+    return partial(ssd_sizes, **{key: value for key, value in arch.head.knobs if key in ("ratios", "form", "lowest")})
+
+
+def objects_of(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n, most, 8) targets -> boxes (k, 4) and classes (k,) of all objects that count."""
+    rows = targets[(targets[..., LABEL] >= 0) & (targets[..., IGNORED] == 0)].astype(np.float64)
+    return rows[:, :4], rows[:, LABEL].astype(np.int64)
 
 
 class Detected(DetectionScores):
@@ -100,7 +123,36 @@ class Detection(BaseTask):
         return head_of(self._arch)
 
     def fit_head(self, arch: Arch, dataset: Dataset) -> Arch:
-        return arch.with_io(classes=len(dataset.classes))
+        """Classes, and where the head has `scales: auto`, scales of default boxes for the boxes of the training split."""
+        fitted = arch.with_io(classes=len(dataset.classes))
+        if fitted.head.get("scales") != AUTO:
+            return fitted
+        self.targets(dataset)
+        truths, classes = objects_of(dataset.train.targets)
+        found = fit_scales(truths, classes, head_of(fitted).maps, rule_of(fitted))
+        return fitted.with_head({"scales": (found.low, found.high)})
+
+    def notes(self, arch: Arch, dataset: Dataset) -> Sequence[str]:
+        """How many objects of each class the default boxes reach, and what would reach more."""
+        truths, classes = objects_of(dataset.train.targets)
+        if not len(truths):
+            return (f"{dataset.name}: no training image has an object",)
+        head = head_of(arch)
+        found = coverage(best_ious(truths, head.maps, head.sizes), classes)
+        shown = ", ".join(f"{dataset.classes[label]} {100 * part:.1f} %" for label, part in sorted(found.items()))
+        line = f"default boxes reach, at an IoU of 0.5: {shown}"
+        if min(found.values()) >= ENOUGH:
+            return (line,)
+        best = fit_scales(truths, classes, head.maps, rule_of(arch), resolution=arch.resolution)
+        if best.enough:
+            low, high = best.low, best.high
+            return (line, f"95 % of each class: head scales: [{low:g}, {high:g}], or auto, which finds them")
+        if best.remedy is None:
+            return (line, "no scales, nor a finer map, nor larger images that were tried reach 95 % of each class")
+        stride, resolution = best.remedy
+        larger = f"images of {resolution} pixels" if resolution != arch.resolution else ""
+        finer = f"a first map of stride {stride}" if stride != arch.resolution // head.maps[0] else ""
+        return (line, f"95 % of each class: {' and '.join(filter(None, [finer, larger]))}, with head scales: auto")
 
     def loss(self, outputs: Outputs, targets: Array, valid: Array | None, recipe: Recipe) -> Mapping[str, Array]:
         import jax.numpy as jnp
@@ -189,8 +241,8 @@ class Detection(BaseTask):
 def _flat(outputs: HostOutputs | Outputs) -> tuple[Any, Any]:
     """(codes (n, A, 4), logits (n, A, classes + 1))."""
     assert isinstance(outputs, Mapping), "a detector has the outputs boxes and classes"
-    codes, logits = outputs["boxes"], outputs["classes"]
-    return codes.reshape(len(codes), -1, 4), logits.reshape(len(logits), -1, logits.shape[-1])
+    codes = outputs["boxes"].reshape(len(outputs["boxes"]), -1, 4)
+    return codes, outputs["classes"].reshape(*codes.shape[:2], -1)
 
 
 DETECTION = Detection()

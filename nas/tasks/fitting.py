@@ -6,16 +6,26 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from nas.arch import Arch
+from nas.arch import AUTO, Arch
 from nas.data.dataset import Dataset
 from nas.recipe import DetectionLoss, EmbeddingLoss, Recipe
 from nas.records import JSON
+from nas.space import Space
 from nas.tasks.base import HostOutputs, Task
 
 
 def fit_arch(task: Task, arch: Arch, dataset: Dataset, resolution: int | None = None) -> Arch:
     """The architecture fitted to a dataset: its channels, the sizes of its outputs, and a resolution in pixels (None: its own)."""
     return task.fit_head(arch.with_io(resolution, dataset.channels), dataset)
+
+
+def fit_space(task: Task, space: Space, dataset: Dataset, resolution: int | None = None) -> Space:
+    """The space fitted to a dataset as `fit_arch` fits an architecture; its first one decides what the head leaves to the data."""
+    task.targets(dataset)
+    first = space.decode(space.canonical([0] * len(space.genes)))
+    fitted = fit_arch(task, first, dataset, resolution)
+    head = {key: value for key, value in fitted.head.knobs if first.head.get(key) == AUTO}
+    return space.fit(resolution, dataset.channels, fitted.classes, head)
 
 
 def metrics_of(task: Task, outputs: HostOutputs, targets: np.ndarray) -> dict[str, float]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -150,10 +151,18 @@ def _state(task: Task, outputs: HostOutputs, targets: np.ndarray, valid: np.ndar
     import jax.numpy as jnp
 
     mask = np.ones(len(targets), bool) if valid is None else valid
-    part = task.reduce(jax.tree.map(jnp.asarray, outputs), jnp.asarray(targets), jnp.asarray(mask))
+    part = _reducer(task)(jax.tree.map(jnp.asarray, outputs), jnp.asarray(targets), jnp.asarray(mask))
     state = task.new_metrics()
     state.update({name: np.asarray(value) for name, value in part.items()}, targets[mask])
     return state
+
+
+@lru_cache(maxsize=4)
+def _reducer(task: Task) -> Callable[..., Mapping[str, Any]]:
+    """Compiled, as in a training: operation by operation a large one takes many times longer."""
+    import jax
+
+    return jax.jit(task.reduce)
 
 
 def _check_metrics(task: Task, outputs: HostOutputs, targets: np.ndarray) -> None:

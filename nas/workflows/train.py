@@ -198,6 +198,8 @@ def train(command: TrainCommand, run: Run, progress: Progress = SILENT, custom: 
         progress.message(line)
     if dropped := dropped_strides(arch, fitted):
         progress.message(f"stride 1 in {', '.join(dropped)}, so that small images keep their size")
+    for line in task_of(fitted).notes(fitted, dataset):
+        progress.message(line)
     teacher = _teacher(command, dataset, progress) if command.teacher else None
     result = _trained(command, executor, fitted, dataset, recipe, teacher, run, progress)
     for line in task_of(fitted).advice(result.metrics):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nas.arch.anchors import ssd_scales, ssd_sizes
 from nas.tasks.boxes.anchors import (
     YOLO_V2_VOC,
     YOLO_V3,
@@ -13,8 +14,6 @@ from nas.tasks.boxes.anchors import (
     default_boxes,
     kmeans,
     mean_iou,
-    ssd_scales,
-    ssd_sizes,
 )
 from nas.tasks.boxes.auto import fit_scales, pyramid
 from nas.tasks.boxes.geometry import iou

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.tasks.boxes.anchors import default_boxes, ssd_sizes
+from nas.arch.anchors import ssd_sizes
+from nas.tasks.boxes.anchors import default_boxes
 from nas.tasks.boxes.geometry import area, decode, encode, giou, intersection, iou
 from nas.tasks.boxes.losses import focal_loss, giou_loss, smooth_l1, softmax_loss
 from nas.tasks.boxes.matching import Matched, match

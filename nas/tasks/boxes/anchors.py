@@ -4,25 +4,18 @@ Feature maps are square: map k has `maps[k]` pixels a side, and at the center of
 ((height, width), ..). All is in fractions of the image, so nothing here depends on its resolution but through the maps.
 
 Source:
-    SSD: Liu et al. 2016 (arXiv:1512.02325), sec. 2.2. k-means: Redmon and Farhadi 2017 (arXiv:1612.08242), sec. 2.
+    k-means: Redmon and Farhadi 2017 (arXiv:1612.08242), sec. 2.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from math import sqrt
-from typing import Literal, TypeAlias
 
 import numpy as np
 
+from nas.arch.anchors import Sizes
 from nas.tasks.boxes.geometry import centers, corners
 
-Sizes: TypeAlias = tuple[tuple[tuple[float, float], ...], ...]  # of each map, (height, width) of each of its boxes
-Form: TypeAlias = Literal["torchvision", "tensorflow"]
-
-LOW, HIGH = 0.2, 0.95  # scales of the first and the last map, as SSDLite has them
-RATIOS = (2.0, 3.0)  # of width and height, and their inverses
 REACH = 0.5  # IoU at which a default box and a truth match
 ROUNDS, STARTS = 100, 8  # of k-means, which ends earlier where nothing changes
 
@@ -39,47 +32,6 @@ YOLO_V2_COCO = tuple(
     (h / 13, w / 13)
     for w, h in ((0.57273, 0.677385), (1.87446, 2.06253), (3.33843, 5.47434), (7.88282, 3.52778), (9.77052, 9.16828))
 )
-
-
-def ssd_scales(maps: int, low: float = LOW, high: float = HIGH) -> tuple[float, ...]:
-    """Sides of the square boxes of each map, evenly from `low` to `high`, and the 1 that follows: (maps + 1,).
-
-    Example:
-        >>> ssd_scales(6)
-        (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)
-    """
-    return (*(round(float(scale), 6) for scale in np.linspace(low, high, maps)), 1.0)
-
-
-def ssd_sizes(
-    scales: Sequence[float], ratios: Sequence[float] = RATIOS, form: Form = "torchvision", lowest: int | None = None
-) -> Sizes:
-    """The boxes of each map by SSD's rule: squares of its scale s and of sqrt(s s'), s' being the next, and s with each ratio.
-
-    Args:
-        scales: Of each map, and the one after the last.
-        ratios: Each of them and its inverse.
-        form: Their order: `torchvision` has the two squares first, `tensorflow` the second square last. Boxes of `torchvision`
-            are cut to the image's size.
-        lowest: 3: the first map has three boxes, a square of s/2 and s with the first ratio, as TensorFlow's SSDLite; None: it
-            has as many as the others.
-
-    Returns:
-        (height, width) of each box of each map.
-
-    Example:
-        >>> [len(boxes) for boxes in ssd_sizes(ssd_scales(6), lowest=3)]
-        [3, 6, 6, 6, 6, 6]
-    """
-    found = list[tuple[tuple[float, float], ...]]()
-    for level, (scale, following) in enumerate(itertools.pairwise(scales)):
-        square, between = (scale, scale), (sqrt(scale * following),) * 2
-        shaped = [pair for ratio in ratios for pair in _both(scale, ratio)]
-        boxes = [square, between, *shaped] if form == "torchvision" else [square, *shaped, between]
-        if lowest == 3 and level == 0:
-            boxes = [(scale / 2, scale / 2), *shaped[:2]]
-        found.append(tuple((min(h, 1.0), min(w, 1.0)) for h, w in boxes) if form == "torchvision" else tuple(boxes))
-    return tuple(found)
 
 
 def default_boxes(maps: Sequence[int], sizes: Sizes) -> np.ndarray:
@@ -153,11 +105,6 @@ def kmeans(sizes: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
 def mean_iou(sizes: np.ndarray, anchors: np.ndarray) -> float:
     """The mean over boxes (n, 2) of the IoU with the best of k sizes (k, 2), centers laid on each other."""
     return float(_shifted_ious(sizes, anchors).max(1).mean())
-
-
-def _both(scale: float, ratio: float) -> tuple[tuple[float, float], tuple[float, float]]:
-    root = sqrt(ratio)
-    return (scale / root, scale * root), (scale * root, scale / root)
 
 
 def _shifted_ious(sizes: np.ndarray, anchors: np.ndarray, apart: np.ndarray | None = None) -> np.ndarray:

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nas.arch.anchors import HIGH, LOW, Sizes, ssd_scales, ssd_sizes
 from nas.data.statistics import evenly
-from nas.tasks.boxes.anchors import HIGH, LOW, Sizes, best_ious, coverage, ssd_scales, ssd_sizes
+from nas.tasks.boxes.anchors import best_ious, coverage
 
 ENOUGH = 0.95  # of the truths of each class
 PLENTY = 0.98  # beyond which more of a class is no reason to reach fewer of another

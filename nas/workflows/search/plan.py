@@ -23,7 +23,7 @@ from nas.records import JSON
 from nas.report.trackers import check_trackers
 from nas.runtime import make_executor_settings
 from nas.space import Space, load_space
-from nas.tasks import check_parts, check_recipe, example, outputs, task_of
+from nas.tasks import check_parts, check_recipe, example, fit_space, task_of
 from nas.workflows.custom import NOTHING, Custom
 from nas.workflows.photographs import decided
 from nas.workflows.prepared import as_recorded, prepared, with_resize_of
@@ -163,8 +163,9 @@ def images_as(settings: Mapping[str, JSON], source: str | None, space: Space) ->
 def fitted_space(space: Space, dataset: Dataset, resolution: int | None) -> tuple[Space, tuple[str, ...]]:
     """A space for the images of a dataset, and lines for people. `resolution`: of the networks; None: as images or space have it."""
     resolution = resolution or (dataset.resolution if isinstance(space.resolution, int) else None)
-    fitted = space.fit(resolution, dataset.channels, outputs(task_of(space), example(space), dataset))
-    return fitted, _notes(space, fitted)
+    task = task_of(space)
+    fitted = fit_space(task, space, dataset, resolution)
+    return fitted, (*_notes(space, fitted), *task.notes(example(fitted), dataset))
 
 
 def _objectives(command: SearchCommand, devices: list[str], evaluator: EvaluatorSettings,

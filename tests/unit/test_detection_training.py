@@ -1,0 +1,63 @@
+"""A detector from its dataset to trained weights: the head follows the data, and what is learned finds objects."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+import small_detection
+import small_training
+from nas.arch.blocks import HEADS, lower
+from nas.space import Space
+from nas.tasks import DETECTION, fit_arch, fit_space, task_of
+from nas.train import fit
+from small_detection import DETECTOR, RECIPE
+
+DATA = small_detection.dataset()
+SPACE = {
+    "name": "detectors", "resolution": 12, "channels": 1,
+    "stem": {"op": "conv", "width": {"one_of": [6, 8]}, "stride": 2},
+    "stages": [{"op": "conv", "width": 16}],
+    "head": {"op": "ssdlite", "scales": "auto"},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def head(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(HEADS, "ssdlite", small_detection.two_boxes)
+
+
+def test_scales_follow_the_training_boxes() -> None:
+    fitted = fit_arch(DETECTION, DETECTOR, DATA)
+    low, high = fitted.head.get("scales")
+    assert 0.2 < low < 0.5
+    assert fit_arch(DETECTION, fitted, DATA) == fitted
+    other = dataclasses.replace(fitted, head=fitted.head.replace(scales=(low, high + 0.01)))
+    assert lower(other).id != lower(fitted).id  # default boxes are part of what a network is
+    (line, *_) = DETECTION.notes(fitted, DATA)
+    assert line.startswith("default boxes reach, at an IoU of 0.5: square ")
+
+
+def test_a_space_is_fitted_once_for_all_its_networks() -> None:
+    space = Space.from_dict(SPACE)
+    fitted = fit_space(DETECTION, space, DATA)
+    archs = [fitted.decode([i]) for i in range(2)]
+    assert {arch.head for arch in archs} == {fit_arch(DETECTION, DETECTOR, DATA).head}
+    again = Space.from_plain(fitted.to_plain())
+    assert again.decode([1]) == archs[1]
+    assert again.fingerprint == fitted.fingerprint != space.fingerprint
+    assert fitted.encode(archs[1]) == fitted.encode(space.decode([1])) == (1,)
+
+
+def test_a_detector_learns() -> None:
+    arch = fit_arch(DETECTION, DETECTOR, DATA)
+    found = fit(arch, DATA, RECIPE, seed=0)
+    assert list(found.metrics) == list(task_of(arch).metrics)
+    assert found.metrics["ap50"] > 0.8
+    assert found.curve[-1]["train_loss"] < found.curve[0]["train_loss"] / 2
+
+
+def test_what_is_left_to_the_data_needs_boxes() -> None:
+    with pytest.raises(ValueError, match="bars: has class labels; the task detection expects boxes"):
+        fit_arch(DETECTION, DETECTOR, small_training.dataset())
