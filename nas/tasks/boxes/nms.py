@@ -37,13 +37,21 @@ def nms(
         >>> nms(boxes, np.array([0.5, 0.9, 0.1])), nms(boxes, np.array([0.5, 0.9, 0.1]), np.array([0, 1, 1]))
         (array([1, 2]), array([1, 0, 2]))
     """
-    left, kept = np.argsort(-scores, kind="stable"), list[int]()
-    while len(left) and len(kept) != most:
-        best, left = left[0], left[1:]
-        kept.append(int(best))
-        near = iou(boxes[best], boxes[left]) > overlap
-        left = left[~near if classes is None else ~near | (classes[left] != classes[best])]
-    return np.array(kept, np.int64)
+    order, kept = np.argsort(-scores, kind="stable"), list[int]()
+    y0, x0, y1, x1 = np.ascontiguousarray(boxes[order].T)
+    areas, alive = (y1 - y0) * (x1 - x0), np.ones(len(order), bool)
+    of = None if classes is None else classes[order]
+    for i in range(len(order)):
+        if len(kept) == most:
+            break
+        if alive[i]:
+            kept.append(i)
+            rest = slice(i + 1, None)  # `iou` of so few boxes would spend its time on axes
+            height = np.maximum(np.minimum(y1[i], y1[rest]) - np.maximum(y0[i], y0[rest]), 0)
+            common = height * np.maximum(np.minimum(x1[i], x1[rest]) - np.maximum(x0[i], x0[rest]), 0)
+            far = common <= overlap * (areas[i] + areas[rest] - common)
+            alive[rest] &= far if of is None else far | (of[rest] != of[i])
+    return order[np.array(kept, np.int64)]
 
 
 def soft_nms(
