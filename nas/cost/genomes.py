@@ -157,8 +157,8 @@ class Costs:
             return space.genes[value.gene].options[pick(Hole(value.gene)) or 0] if isinstance(value, Hole) else value
 
         stages = tuple(Stage((Block("identity"),), fill(stage.stride)) for stage in space.stages)
-        wanted = [(name, value) for name, value in space.head if name in ("output_stride", "block")]
-        head = space.block((("op", "head"), *wanted), pick)
+        named = [(name, value) for name, value in space.head if name in ("output_stride", "block")]
+        head = space.block((("op", "head"), *named), pick)
         arch = dataclasses.replace(
             space.base, resolution=fill(space.resolution), stem=space.block(space.stem, pick), stages=stages, head=head
         )
