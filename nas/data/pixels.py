@@ -118,6 +118,12 @@ def pixels(item: Encoded, size: int, channels: int, rule: Resize) -> np.ndarray:
     return found.reshape(size, size, channels)
 
 
+def whole(item: Encoded, channels: int = COLOR) -> np.ndarray:
+    """(height, width, channels) uint8: the upright image at its own size. Raises ValueError naming an image that is broken."""
+    found = _guarded(item, lambda image: np.asarray(_converted(_upright(image), channels)))
+    return found.reshape(*found.shape[:2], channels)
+
+
 def window(width: int, height: int, rule: Resize) -> tuple[int, int, int, int]:
     """What of an image becomes the square: (left, top, width, height) in its pixels; by pad it is larger than the image.
 

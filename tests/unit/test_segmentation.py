@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nas.recipe import Recipe
+from nas.recipe import Augment, Recipe
+from nas.tasks import check_recipe
 from nas.tasks.palette import color, hex_color, overlaid
 from nas.tasks.segmentation import SEGMENTATION, Segmentation, dice_loss, median_frequency_weights, pixel_cross_entropy
 
@@ -106,6 +107,22 @@ def test_the_picture_shows_prediction_and_truth_side_by_side_in_the_colors_of_th
 
 def test_gray_images_are_drawn_in_color() -> None:
     assert overlaid(np.full((3, 5, 1), 200, np.uint8), np.zeros((3, 5), np.uint8)).shape == (3, 5, 3)
+
+
+def test_masks_move_with_their_images_and_what_is_padded_or_blanked_does_not_count() -> None:
+    images = RNG.integers(1, 255, (6, 8, 8, 3)).astype(np.uint8)
+    masks = (images[..., 0] % 5).astype(np.uint8)
+    settings = Augment(crop_padding=3, flip=True, cutout=3)
+    moved, targets = SEGMENTATION.augment(images, masks, np.random.default_rng(0), settings, fill=(0, 9, 9))
+    assert not np.array_equal(moved, images)
+    known = targets != 255
+    assert np.array_equal(known, moved[..., 0] != 0)
+    assert np.array_equal(targets[known], moved[known][:, 0] % 5)
+
+
+def test_policies_of_colors_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"^recipe\.augment\.policy: moves no targets of the task segmentation"):
+        check_recipe(SEGMENTATION, Recipe(augment=Augment(policy="randaugment")))
 
 
 def test_details_list_classes_by_their_pixels() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nas.data.files import find_images, inventory
 from nas.data.images import quietly
-from nas.data.pixels import SUFFIXES, Encoded, header, pixels
+from nas.data.pixels import SUFFIXES, Encoded, header, pixels, upright_size, whole
 from nas.data.record import DataRecord
 from nas.tasks import task_of
 from nas.workflows.export.inference import own_outputs, prepared
@@ -43,6 +43,18 @@ def read_image(path: Path, data: DataRecord) -> np.ndarray:
             return pixels(Encoded(str(path), path), data.resolution, data.channels, data.resize)
         except ValueError as error:
             raise ValueError(f"image: {error}") from None
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """(width, height) of the upright image in a file. Raises ValueError naming a broken one."""
+    height, width = upright_size(Encoded(str(path), path))
+    return width, height
+
+
+def whole_image(path: Path) -> np.ndarray:
+    """(height, width, 3) uint8 of the upright image in a file. Raises ValueError naming a broken one."""
+    with quietly():
+        return whole(Encoded(str(path), path))
 
 
 def answers(bundle: Bundle, images: np.ndarray, temperature: float = 1.0) -> Mapping[str, np.ndarray]:
