@@ -18,7 +18,7 @@ from nas.arch.blocks import HEADS, reads_taps
 from nas.arch.graph import Graph
 from nas.cost.features import FEATURES
 from nas.cost.keys import MOVES, SHAPES, Conditions, Memo, Part
-from nas.cost.tapped import TapWalk, memory, shapes_of
+from nas.cost.tapped import TapWalk, memory, reduced, shapes_of, structure_of, unread
 from nas.cost.units import Move, Units
 from nas.space import Hole, Pairs, Space
 
@@ -145,7 +145,10 @@ class Costs:
             if not self._units.tapped:
                 return self._units.number("head", block, (1, 1), self._units.shapes[shape])
             taps = shapes_of(self._tap_rows[shape], self._units.shapes)
-            return self._units.number("head", block, (1, 1), taps if reads_taps(block.op) else taps.levels[-1][1])
+            number = self._units.number("head", block, (1, 1), taps if reads_taps(block.op) else taps.levels[-1][1])
+            if self._units[number].used & unread(self._tap_rows[shape]):
+                raise ValueError(f"{self.space.name}: head: {block.op} chooses by their widths which feature maps it reads")
+            return number
 
         return part, Memo(fill)
 
@@ -157,8 +160,8 @@ class Costs:
             return space.genes[value.gene].options[pick(Hole(value.gene)) or 0] if isinstance(value, Hole) else value
 
         stages = tuple(Stage((Block("identity"),), fill(stage.stride)) for stage in space.stages)
-        named = [(name, value) for name, value in space.head if name in ("output_stride", "block")]
-        head = space.block((("op", "head"), *named), pick)
+        asked = [(name, value) for name, value in space.head if name in ("output_stride", "block")]
+        head = space.block((("op", "head"), *asked), pick)
         arch = dataclasses.replace(
             space.base, resolution=fill(space.resolution), stem=space.block(space.stem, pick), stages=stages, head=head
         )
@@ -208,11 +211,12 @@ class Costs:
         shape, strides = self._units.tables().out[rows[0]], np.array([stride for stride, _ in self._moves])
         walk = TapWalk(plan[:, 1], plan[:, 2]) if self._units.tapped else None
         for k, ((group, layer), (part, memo)) in enumerate(zip(self._slots[1:], self._parts, strict=True), 1):
+            own = part.keys(genomes, there)
             if group > stages:
-                move, shape = 0, self._numbers(walk, shape) if walk else shape
+                move, shape = 0, self._numbers(walk, shape, part, own) if walk else shape
             else:
                 move = plan[:, 2 + group + (stages if layer else 0)]
-            keys = (part.keys(genomes, there) * MOVES + move) * SHAPES + shape
+            keys = (own * MOVES + move) * SHAPES + shape
             at = self._present(genomes, group, layer)
             rows[k, at] = memo.column(keys[at])
             if walk and group <= stages and not layer:
@@ -220,10 +224,16 @@ class Costs:
             shape[at] = self._units.tables().out[rows[k, at]]
         return rows, walk
 
-    def _numbers(self, walk: TapWalk, shape: np.ndarray) -> np.ndarray:
-        """(n,) the number of all that a head may read."""
+    def _numbers(self, walk: TapWalk, shape: np.ndarray, part: Part, heads: np.ndarray) -> np.ndarray:
+        """(n,) the number of what a head reads; `heads`: (n,) the keys of its part of the template."""
         walk.shape = shape
-        found, places = np.unique(walk.rows(), axis=0, return_inverse=True)
+        rows, (_, head) = walk.rows(), np.unique(heads, return_inverse=True)
+        groups, places = np.unique(np.column_stack([head, structure_of(rows)]), axis=0, return_inverse=True)
+        for group in range(len(groups)):
+            at = np.flatnonzero(places.ravel() == group)
+            block = self.space.block(self.space.head, part.pick(int(heads[at[0]])))
+            rows[at] = reduced(rows[at], self._units.reads(block, shapes_of(rows[at[0]].tolist(), self._units.shapes)))
+        found, places = np.unique(rows, axis=0, return_inverse=True)
         numbers = [self._taps.setdefault(tuple(row), len(self._taps)) for row in found.tolist()]
         self._tap_rows = list(self._taps)
         return np.array(numbers, np.int64)[places.ravel()]

@@ -12,7 +12,7 @@ from nas.arch.blocks import TapShapes
 from nas.arch.graph import Node, Shape
 from nas.cost.count import alive_bytes, product
 
-NONE = -1  # in place of an expansion that there is not
+NONE, UNREAD = -1, -2  # in place of a shape that there is not, and of one that a head does not read
 Used: TypeAlias = frozenset[tuple[int, bool]]  # (stride, whether it is the expansion) of the taps that a head reads
 
 
@@ -57,19 +57,48 @@ class TapWalk:
         self.stride = self.stride * stride
 
     def rows(self) -> np.ndarray:
-        """(n, columns) what the taps of each genome are; equal rows for equal taps."""
+        """(n, 3 + 3 events) what the taps of each genome are: image, stride and shape of the last map, then of each other.
+
+        Of each other its stride, shape and expansion, `NONE` where there is none.
+        """
         columns = [self.image, self.stride, self.shape]
         for event in self.events:
             columns += [np.where(event.there, values, NONE) for values in (event.stride, event.shape, event.expansion)]
         return np.stack(columns, 1)
 
 
+def structure_of(rows: np.ndarray) -> np.ndarray:
+    """(n, columns) image and strides, and where there are expansions: what decides which taps a head reads."""
+    return np.concatenate([rows[:, :2], rows[:, 3::3], rows[:, 5::3] != NONE], 1)
+
+
+def reduced(rows: np.ndarray, used: Used) -> np.ndarray:
+    """Rows of one structure, with `UNREAD` in place of shapes that a head does not read, so that few are different."""
+    out = rows.copy()
+    for column in range(3, rows.shape[1], 3):
+        stride = int(rows[0, column])
+        for at, inner in ((column + 1, False), (column + 2, True)):
+            if (stride, inner) not in used:
+                out[:, at] = np.where(out[:, at] == NONE, NONE, UNREAD)
+    return out
+
+
 def shapes_of(row: Sequence[int], shapes: Sequence[Shape]) -> TapShapes:
-    """The taps that a row of `TapWalk.rows` stands for."""
+    """The taps that a row of `TapWalk.rows` stands for; those that are not read have one channel."""
     image, stride, last, *rest = row
+
+    def shape(number: int, at: int) -> Shape:
+        return shapes[number] if number != UNREAD else (-(-image // at), -(-image // at), 1)
+
     levels = [(rest[i], rest[i + 1], rest[i + 2]) for i in range(0, len(rest), 3) if rest[i] != NONE]
-    found = [(at, shapes[own], shapes[inner] if inner != NONE else None) for at, own, inner in levels]
+    found = [(at, shape(own, at), shape(inner, at) if inner != NONE else None) for at, own, inner in levels]
     return TapShapes((image, image), (*found, (stride, shapes[last], None)))
+
+
+def unread(row: Sequence[int]) -> Used:
+    """The taps that a row of `reduced` has no shapes of."""
+    rest = row[3:]
+    return frozenset((rest[i], inner) for i in range(0, len(rest), 3) for inner in (False, True) if rest[i + 1 + inner] == UNREAD)
 
 
 def used_by(nodes: Sequence[Node], taps: TapShapes) -> Used:

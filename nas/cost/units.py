@@ -9,9 +9,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from nas.arch import Arch, Block
-from nas.arch.blocks import TapShapes, lower_alone
+from nas.arch.blocks import TapShapes, lower_alone, reads_taps
 from nas.arch.blocks.taps import expansion_of
-from nas.arch.graph import Graph, Node, Shape, node_macs
+from nas.arch.graph import Graph, Node, Shape, Sides, node_macs
 from nas.cost.count import alive_bytes, node_params
 from nas.cost.features import FEATURES, feature_row
 from nas.cost.tapped import NONE, Used, peaks_of, used_by
@@ -62,6 +62,7 @@ class Units:
         self._known: dict[Key, int] = {}
         self._keys: list[Key] = []
         self._graphs: dict[int, Graph] = {}
+        self._reads: dict[tuple[Block, Sides, tuple[tuple[int, bool], ...]], Used] = {}
         self._shape_ids: dict[Shape, int] = {}
         empty = np.zeros(0, np.int64)
         self._tables = Tables(empty, empty.reshape(0, 3), empty.reshape(0, len(FEATURES)), empty.reshape(0, 4), empty)
@@ -82,6 +83,15 @@ class Units:
             self._keys.append((where, block, move, given))
             self._units.append(unit)
         return self._known[key]
+
+    def reads(self, block: Block, taps: TapShapes) -> Used:
+        """The taps that a head reads, by the strides of all and by which have expansions: the same whatever their widths."""
+        strides = tuple((stride, inner is not None) for stride, _, inner in taps.levels)
+        key = (block, taps.image, strides)
+        if key not in self._reads:
+            known = reads_taps(block.op)
+            self._reads[key] = used_by(self._nodes("head", block, (1, 1), taps)[0], taps) if known else frozenset()
+        return self._reads[key]
 
     def graph(self, number: int) -> Graph:
         """A layer as a network of its own, of a head with taps with an input for each: the input alone for 0 and for an identity."""
@@ -110,10 +120,10 @@ class Units:
         if max(params, macs, peak, *features) > LARGEST:
             raise ValueError(f"{self.name}: {where}: costs over {LARGEST:.0e} are not counted")
         counted = (self._shape_id(nodes[last].shape), (params, macs, peak), tuple(features))
-        if not self.tapped or where == "head":
+        if not self.tapped or where == "head" or move[0] == 1:  # taps lie before and within layers with strides
             used = used_by(nodes, given) if isinstance(given, TapShapes) else frozenset()
             return Unit(*counted, (peak, peak, peak, peak), used=used)
-        inner = expansion_of(nodes, 0) if move[0] > 1 else None
+        inner = expansion_of(nodes, 0)
         return Unit(*counted, peaks_of(nodes, last, inner), NONE if inner is None else self._shape_id(nodes[inner].shape))
 
     def _nodes(self, where: str, block: Block, move: Move, given: Shape | TapShapes) -> tuple[Sequence[Node], Mapping[str, int]]:

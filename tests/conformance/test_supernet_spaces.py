@@ -14,7 +14,8 @@ import pytest
 from nas.arch.blocks import lower
 from nas.core.yamlio import read_yaml
 from nas.nn.network import run
-from nas.space import Genome, Space
+from nas.space import Genome, Space, load_space
+from nas.supernet.layers import Layers
 from nas.supernet.paths import Paths
 from nas.supernet.weights import SharedWeights
 
@@ -22,6 +23,7 @@ ROOT = next(parent for parent in Path(__file__).resolve().parents if (parent / "
 SIZES = {"nas_bench_macro": 8, "tiny": 8, "proxylessnas": 32, "mobilenet_v3": 32, "accel_nasbench": 32, "mnasnet": 32,
          "ofa_mobilenet_v3": 32, "tunas_mobilenet_v3_like": 32, "efficientnet_lite0_elastic": 32,
          "mobilenet_v3_large_elastic": 32}  # fmt: skip
+TAPPED = {f"{backbone}_{head}" for backbone in ("tiny", "mobilenet_v3", "efficientnet_lite0") for head in ("lraspp", "ssdlite")}
 SLOW = ("tunas_mobilenet_v3_like", "mobilenet_v3")
 EVERY = [
     pytest.param(name, count, marks=pytest.mark.nightly if name in SLOW or count > 2 else [], id=f"{name}-{count}")
@@ -31,7 +33,13 @@ EVERY = [
 
 
 def test_no_space_is_left_out() -> None:
-    assert {path.stem for path in (ROOT / "search_spaces").glob("*.yaml")} == SIZES.keys()
+    assert {path.stem for path in (ROOT / "search_spaces").glob("*.yaml")} == SIZES.keys() | TAPPED
+
+
+@pytest.mark.parametrize("name", sorted(TAPPED))
+def test_layers_that_do_not_follow_one_another_share_no_weights(name: str) -> None:
+    with pytest.raises(ValueError, match=r"head: .*, and weights are shared by layers that follow one another; take evaluator=scratch"):
+        list(Layers(load_space(name)).all())
 
 
 def reduced(name: str) -> Space:

@@ -51,6 +51,8 @@ SPACES = {
     "nas_bench_macro": load_space("nas_bench_macro"),
     "proxylessnas": load_space("proxylessnas").fit(64),
     "resnet18": load_space("resnet18"),
+    "tiny_lraspp": load_space("tiny_lraspp").fit(64, 3, 5),
+    "tiny_ssdlite": load_space("tiny_ssdlite").fit(96, 3, 5),
 }
 
 

@@ -12,13 +12,14 @@ import pytest
 
 from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import lower
+from nas.arch.blocks.detection import predicted_maps
 from nas.arch.files import load_arch
 from nas.arch.graph import Graph, param_shapes
 from nas.convert import onnx_bytes, stablehlo_bytes, tflite_bytes
 from nas.cost import METRICS, Costs, cost
 from nas.explain.taps import features
 from nas.nn.weights import HostVariables
-from nas.space import Space
+from nas.space import Space, load_space
 from nas.workflows.export.loading import WEIGHTS
 from nas.workflows.export.safetensors import flat, to_bytes
 from nas.workflows.export.source import flax_source
@@ -58,6 +59,16 @@ def test_maps_and_boxes_are_torchvisions() -> None:
 def _kernels(graph: Graph, start: str) -> list[tuple[int, ...]]:
     found = [node for node in graph.nodes if node.op == "conv" and node.name.startswith(start)]
     return [param_shapes(node, graph.in_shapes(node))["kernel"] for node in found]
+
+
+@pytest.mark.parametrize("name", ["tiny_ssdlite", "mobilenet_v3_ssdlite", "efficientnet_lite0_ssdlite"])
+def test_maps_of_the_spaces_hold_all_boxes(name: str) -> None:
+    space, rng = load_space(name), np.random.default_rng(0)
+    for arch in (space.decode(space.sample(rng)) for _ in range(4)):
+        maps = predicted_maps(lower(arch))
+        assert outputs(arch)["boxes"][1] == sum(rows * columns * boxes for rows, columns, boxes in maps)
+        assert maps[0][0] * arch.head.get("finest", 16) == arch.resolution
+    assert predicted_maps(lower(load_arch("mobilenet_v2"))) == ()
 
 
 @pytest.mark.parametrize("resolution, boxes", [(320, 2034), (300, 1917)])

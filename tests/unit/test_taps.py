@@ -146,6 +146,25 @@ def test_costs_of_genomes_are_those_of_their_architectures() -> None:
         assert alone == [layer.id for layer in layer_graphs(lower(arch)).values()]
 
 
+def test_few_heads_are_lowered_for_many_genomes() -> None:
+    """One for each set of shapes that it reads, not of all maps that there are."""
+    costs, rng = Costs(space()), np.random.default_rng(1)
+    heads = costs.layers([space().sample(rng) for _ in range(400)])[-1]
+    assert len(set(heads.tolist())) < 200
+
+
+def test_a_head_that_goes_by_widths_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fickle(g: Builder, x: int, *, classes: int, taps: Taps) -> int:
+        strides = [stride for stride, node in taps.maps.items() if g.width(node) != 12]
+        return g.conv(taps.map(strides[0]), classes, name="logits")
+
+    monkeypatch.setitem(HEADS, "fickle", fickle)
+    stages = [{"op": "conv", "width": {"one_of": [12, 16]}, "stride": 2}, {"op": "conv", "width": 20, "stride": 2}]
+    data = {"name": "odd", "resolution": 32, "stem": {"op": "conv", "width": 12}, "stages": stages, "head": {"op": "fickle"}}
+    with pytest.raises(ValueError, match="odd: head: fickle chooses by their widths which feature maps it reads"):
+        Costs(Space.from_dict(data, "odd"))([[0], [1]])
+
+
 def test_a_head_of_several_inputs_is_one_layer() -> None:
     layers = layer_graphs(lower(net()))
     assert [inputs(layer) for layer in layers.values()] == [1] * 6 + [2]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from nas.arch.blocks.taps import Taps
 from nas.arch.builder import Builder
+from nas.arch.graph import Graph
 
 LEAST_WIDTH = 16  # of a level beyond the backbone, however small the multiplier
+POINT = re.compile(r"head/boxes\d+\.point")  # the convolutions that give codes
 
 
 def ssdlite(g: Builder, x: int, *, classes: int, taps: Taps, conv: int = 0, conv_act: str = "hswish",
@@ -35,11 +38,30 @@ def ssdlite(g: Builder, x: int, *, classes: int, taps: Taps, conv: int = 0, conv
         maps.append(_extra(g, maps[-1], max(LEAST_WIDTH, int(width * multiplier)), act, f"extra{i}"))
     counts = [first_boxes or boxes, *([boxes] * (len(maps) - 1))]
     outputs = {}
-    for name, values in (("boxes", 4), ("classes", classes + 1)):
+    for name, values in (("classes", classes + 1), ("boxes", 4)):  # the order of torchvision's modules, so that its weights fit
         levels = [_predicted(g, x, count * values, act, f"{name}{i}") for i, (x, count) in enumerate(zip(maps, counts, strict=True))]
         total = sum(g.width(level) for level in levels)
         outputs[name] = g.reshape(g.concat(levels, f"{name}.all"), (1, total // values, values), name)
-    return outputs
+    return {"boxes": outputs["boxes"], "classes": outputs["classes"]}
+
+
+def predicted_maps(graph: Graph) -> tuple[tuple[int, int, int], ...]:
+    """(rows, columns, boxes a pixel) of each map that a network with this head predicts from, in the order of its boxes.
+
+    Args:
+        graph: The network.
+
+    Returns:
+        A triple for each map; empty where the network has another head.
+
+    Example:
+        >>> from nas import load_arch
+        >>> from nas.arch.blocks import lower
+        >>> predicted_maps(lower(load_arch("ssdlite320_mobilenet_v3_large")))
+        ((20, 20, 6), (10, 10, 6), (5, 5, 6), (3, 3, 6), (2, 2, 6), (1, 1, 6))
+    """
+    found = [node.shape for node in graph.nodes if POINT.fullmatch(node.name)]
+    return tuple((rows, columns, width // 4) for rows, columns, width in found)
 
 
 def _extra(g: Builder, x: int, width: int, act: str, name: str) -> int:
