@@ -84,11 +84,10 @@ def _snake(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def import_layers(layers: Sequence[Layer], graph: Graph, start: HostVariables, *, first: bool = False) -> Imported:
+def import_layers(layers: Sequence[Layer], graph: Graph, start: HostVariables) -> Imported:
     """`start`, which `network.init` gives, with the arrays of Keras' layers in the place of its own.
 
     The classifier stays as it is where its number of classes differs, and so does what a model without its top lacks.
-    With `first` the model may have more layers behind those of the graph, which are not read.
     Raises ValueError naming the first layer that does not fit.
     """
     given: dict[str, list[Layer]] = defaultdict(list)
@@ -99,9 +98,8 @@ def import_layers(layers: Sequence[Layer], graph: Graph, start: HostVariables, *
     expected: dict[str, list[Destination]] = defaultdict(list)
     for destination in _destinations(graph, bool(given["separable"])):
         expected[destination.kind].append(destination)
-    given = {kind: some[: len(expected[kind])] if first else some for kind, some in given.items()}
     variables = copied(start)
-    fresh = [node for kind in {**expected, **given} for node in _fill_kind(expected[kind], given.get(kind, []), variables)]
+    fresh = [node for kind in {**expected, **given} for node in _fill_kind(expected[kind], given[kind], variables)]
     return Imported(variables, tuple(fresh))
 
 

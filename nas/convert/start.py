@@ -6,13 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 
 from nas.arch.graph import Graph
 from nas.convert.fill import Imported, classifier_of, copied, fill
-from nas.convert.keras import Layer, import_layers
+from nas.convert.keras import import_layers
 from nas.convert.keras_file import read_layers
 from nas.convert.onnx_file import OnnxWeights, read_onnx
 from nas.convert.onnx_layers import import_onnx
@@ -31,9 +30,6 @@ KERAS_FILES = (".h5", ".keras")
 TORCH_FILES = (".pth", ".pt", ".bin", ".ckpt", ".tar")  # .bin and .ckpt are other tools' names of the same
 SAFETENSORS, ONNX = ".safetensors", ".onnx"
 MAX_BYTES = 8 << 30
-HEAD = "head"  # the scope of a head's layers
-
-Given: TypeAlias = HostVariables | list[Layer] | OnnxWeights | Chosen[np.ndarray]  # what a file holds
 
 
 def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
@@ -63,41 +59,17 @@ def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
     start = _initial(graph, seed)
     given = read_layers(path) if origin == "keras" else read_onnx(path) if suffix == ONNX else read_arrays(path)
     try:
-        imported = _fitted(given, graph, start, suffix)
+        if isinstance(given, OnnxWeights):
+            return import_onnx(given, graph, start)
+        if isinstance(given, list):
+            return import_layers(given, graph, start)
+        if not isinstance(given, Chosen):
+            return _same_names(given, start)
+        imported = import_state_dict(given.arrays, graph, start, is_sorted=suffix == SAFETENSORS or None)
     except ValueError as error:
         raise ValueError(f"{path}: {one_line(str(error))}") from None
-    if not isinstance(given, Chosen):
-        return imported
     notes = (given.note, *imported.notes, _convention(origin, path, graph))
     return replace(imported, notes=tuple(note for note in notes if note))
-
-
-def _fitted(given: Given, graph: Graph, start: HostVariables, suffix: str) -> Imported:
-    """What a file holds in the place of initial values; of a classifier, for a network that answers for pixels or boxes, its backbone."""
-    try:
-        return _read(given, graph, start, suffix)
-    except ValueError:
-        if isinstance(given, OnnxWeights) or (not graph.named and graph.nodes[-1].shape[:2] == (1, 1)):
-            raise
-    behind = next(i for i, node in enumerate(graph.nodes) if node.scope == HEAD)
-    backbone = replace(graph, nodes=graph.nodes[:behind], taps=(), named=())
-    names = {node.name for node in backbone.nodes}
-    own = {part: {node: arrays for node, arrays in nodes.items() if node in names} for part, nodes in start.items()}
-    imported = _read(given, backbone, own, suffix, first=True)
-    variables = {part: {**nodes, **imported.variables[part]} for part, nodes in start.items()}
-    return Imported(variables, tuple(node for node in start["params"] if node not in names), imported.notes)
-
-
-def _read(given: Given, graph: Graph, start: HostVariables, suffix: str, first: bool = False) -> Imported:
-    """first: only as many layers as the graph has, of a file that has more behind them."""
-    if isinstance(given, OnnxWeights):
-        return import_onnx(given, graph, start)
-    if isinstance(given, list):
-        return import_layers(given, graph, start, first=first)
-    if isinstance(given, Chosen):
-        return import_state_dict(given.arrays, graph, start, is_sorted=suffix == SAFETENSORS or None, first=first)
-    known = {part: {node: a for node, a in nodes.items() if not node.startswith(f"{HEAD}/")} for part, nodes in given.items()}
-    return _same_names(known if first else given, start)
 
 
 def _initial(graph: Graph, seed: int) -> HostVariables:

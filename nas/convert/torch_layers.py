@@ -174,7 +174,7 @@ def _places(graph: Graph) -> list[_Place]:
 
 def import_state_dict(
     arrays: Mapping[str, np.ndarray], graph: Graph, start: HostVariables, *, is_sorted: bool | None = None,
-    pixels_first: Collection[str] = (), first: bool = False,
+    pixels_first: Collection[str] = (),
 ) -> Imported:  # fmt: skip
     """`start`, which `network.init` gives, with the arrays of a state dict in the place of its own.
 
@@ -186,7 +186,6 @@ def import_state_dict(
         start: Its initial weights.
         is_sorted: Whether the file is sorted by name; None: where all of it is.
         pixels_first: Layers whose inputs are a flat feature map with pixels before channels, as ours; PyTorch's are the other way.
-        first: Whether the file may have more layers behind those of the graph, which are not read.
 
     Raises:
         ValueError: Naming the first layer that does not fit, with both shapes.
@@ -197,7 +196,6 @@ def import_state_dict(
     is_sorted = names == sorted(names) if is_sorted is None else is_sorted
     layers = in_order(layers) if is_sorted else layers
     variables, places = copied(start), _places(graph)
-    layers = layers[: len(places)] if first else layers
     matched, fresh = _matched(places, layers, classifier_of(start))
     for place, layer in matched:
         if not fill(variables, place.node.name, place.arrays(layer, pixels_first), f"layer {layer.name}"):
