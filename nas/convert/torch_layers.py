@@ -20,6 +20,7 @@ import numpy as np
 from nas.arch.graph import Graph, Node, param_shapes
 from nas.convert.fill import Arrays, Imported, classifier_of, copied, fill
 from nas.convert.state_dict import COUNTERS
+from nas.convert.trunk import left_out
 from nas.nn.weights import HostVariables
 
 NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
@@ -174,7 +175,7 @@ def _places(graph: Graph) -> list[_Place]:
 
 def import_state_dict(
     arrays: Mapping[str, np.ndarray], graph: Graph, start: HostVariables, *, is_sorted: bool | None = None,
-    pixels_first: Collection[str] = (),
+    pixels_first: Collection[str] = (), rest: bool = False,
 ) -> Imported:  # fmt: skip
     """`start`, which `network.init` gives, with the arrays of a state dict in the place of its own.
 
@@ -186,6 +187,7 @@ def import_state_dict(
         start: Its initial weights.
         is_sorted: Whether the file is sorted by name; None: where all of it is.
         pixels_first: Layers whose inputs are a flat feature map with pixels before channels, as ours; PyTorch's are the other way.
+        rest: Whether layers of the file behind the last that fits are of another head, and left out.
 
     Raises:
         ValueError: Naming the first layer that does not fit, with both shapes.
@@ -196,20 +198,20 @@ def import_state_dict(
     is_sorted = names == sorted(names) if is_sorted is None else is_sorted
     layers = in_order(layers) if is_sorted else layers
     variables, places = copied(start), _places(graph)
-    matched, fresh = _matched(places, layers, classifier_of(start))
+    matched, fresh, behind = _matched(places, layers, "" if rest else classifier_of(start), rest)
     for place, layer in matched:
         if not fill(variables, place.node.name, place.arrays(layer, pixels_first), f"layer {layer.name}"):
             fresh.append(place.node.name)
     _check_order(matched, layers, is_sorted)
     left = [layer.name for layer in everything if AUXILIARY.match(layer.name)]
     notes = (f"not read, as they serve training alone: {', '.join(sorted({n.partition('.')[0] for n in left}))}",) if left else ()
-    return Imported(variables, tuple(node for node in start["params"] if node in fresh), notes)
+    return Imported(variables, tuple(node for node in start["params"] if node in fresh), (*notes, *left_out(behind)))
 
 
 def _matched(
-    places: Sequence[_Place], layers: Sequence[TorchLayer], classifier: str
-) -> tuple[list[tuple[_Place, TorchLayer]], list[str]]:
-    """Pairs in the order of places, and the nodes of the head that the file has nothing for."""
+    places: Sequence[_Place], layers: Sequence[TorchLayer], classifier: str, rest: bool
+) -> tuple[list[tuple[_Place, TorchLayer]], list[str], list[str]]:
+    """Pairs in the order of places, the nodes of the head that the file has nothing for, and, of `rest`, its layers behind all pairs."""
     waiting: dict[tuple[object, ...], deque[TorchLayer]] = defaultdict(deque)
     last = next((place for place in places if place.node.name == classifier), None)
     top = _top(layers, last)
@@ -225,9 +227,11 @@ def _matched(
         else:
             open_places.append(place)
     unused = {id(layer) for queue in waiting.values() for layer in queue}
-    left = [layer for layer in layers if id(layer) in unused]
+    taken = [i for i, layer in enumerate(layers) if id(layer) not in unused]
+    end = max(taken, default=-1) + 1 if rest else len(layers)
+    left = [layer for layer in layers[:end] if id(layer) in unused]
     _check_all(open_places, left, places)
-    return pairs, [place.node.name for place in open_places]
+    return pairs, [place.node.name for place in open_places], [layer.name for layer in layers[end:]]
 
 
 def _top(layers: Sequence[TorchLayer], place: _Place | None) -> TorchLayer | None:

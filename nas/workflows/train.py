@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from nas.convert.fill import Imported
     from nas.train import Fit, Teacher
 
+MANY = 6  # names of layers in a message
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -307,7 +309,7 @@ def _start(command: TrainCommand, arch: Arch, dataset: Dataset, progress: Progre
     for note in imported.notes:
         progress.message(f"weights: {note}")
     if imported.fresh:
-        progress.message(
-            f"{', '.join(imported.fresh)}: not in these weights for {arch.classes} classes, starts from initial values"
-        )
+        more = f" and {len(imported.fresh) - MANY} more" if len(imported.fresh) > MANY else ""
+        names = ", ".join(imported.fresh[:MANY]) + more
+        progress.message(f"{names}: not in these weights for {arch.classes} classes, starts from initial values")
     return imported
