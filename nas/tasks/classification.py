@@ -56,7 +56,7 @@ class Classification(BaseTask):
 
     name = "classification"
     metrics: Mapping[str, Direction] = {"accuracy": "max", "loss": "min", "balanced_accuracy": "max"}
-    heads = ("classifier", "mobilenet_v3", "mlp")
+    heads = ("classifier", "mobilenet_v3", "mlp", "spp")
     kind = "label"
     mixes = distills = weighs = True
 

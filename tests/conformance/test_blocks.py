@@ -38,7 +38,7 @@ def test_layers_after_the_first_can_drop(op: str):
     assert len(readers) > 1
 
 
-@pytest.mark.parametrize("op", ["classifier", "mlp", "mobilenet_v3"])
+@pytest.mark.parametrize("op", ["classifier", "mlp", "mobilenet_v3", "spp"])
 def test_heads_end_in_classes(op: str):
     needed = {"mobilenet_v3": {"conv": 16, "width": 32}}.get(op, {})
     graph = lower(network_of({"op": "identity"}, head={"op": op, "dropout": 0.5, **needed}))
@@ -65,6 +65,21 @@ def test_an_embedding_has_its_own_size_and_length_one(pool: bool, read: int):
     *_, dense, unit = graph.nodes
     assert (unit.op, unit.shape, dense.name) == ("l2_normalize", (1, 1, 7), "head/embedding")
     assert param_shapes(dense, graph.in_shapes(dense))["kernel"] == (read, 7)
+
+
+@pytest.mark.parametrize(
+    "size, windows",
+    [
+        (13, {1: (13, 13, 1), 2: (7, 6, 2), 3: (5, 4, 3)}),  # the paper's, table 1
+        (10, {1: (10, 10, 1), 2: (5, 5, 2), 3: (4, 3, 3), 4: (4, 2, 4)}),
+    ],
+)
+def test_a_pyramid_has_so_many_parts_of_a_map_of_any_size(size: int, windows: dict[int, tuple[int, int, int]]):
+    head = {"op": "spp", "levels": [*windows]}
+    graph = lower(network_of({"op": "identity"}, head=head, resolution=size))
+    pools = [node for node in graph.nodes if node.op == "max_pool"]
+    assert {n: (p.attr["kernel"], p.attr["stride"], p.shape[0]) for n, p in zip(windows, pools, strict=True)} == windows
+    assert cost(network_of({"op": "identity"}, head=head, resolution=size)).layers[-1].params == 24 * sum(n * n for n in windows) * 5 + 5
 
 
 def params(block: dict[str, Any], **top: Any) -> int:
@@ -192,12 +207,13 @@ def test_make_divisible(width: float):
         ({"op": "conv", "width": 8, "dilation": 0}, "stages[0].dilation: expected a whole number from 1 to 64, got 0"),
         ({"op": "inception", "width1": 8}, "stages[0]: inception needs the knob reduce3"),
         ({"op": "classifier"}, "stages[0].op: unknown 'classifier'"),
+        ({"op": "max_pool", "stride": 4}, "head.levels: 4x4 parts of a map of 3 pixels; take fewer"),
     ],
 )
 def test_blocks_refuse(block: dict[str, Any], words: str):
     stride = block.pop("stride", 1)
-    with pytest.raises(ValueError, match="stages") as error:
-        lower(network_of(block, stride))
+    with pytest.raises(ValueError, match=r"stages|head") as error:
+        lower(network_of(block, stride, head={"op": "spp"}))
     assert words in str(error.value)
 
 

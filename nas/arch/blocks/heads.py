@@ -32,6 +32,26 @@ def mobilenet_v3(g: Builder, x: int, *, classes: int, conv: int = 0, width: int,
     return g.dense(g.dropout(x, dropout), classes, "logits")
 
 
+def spp(g: Builder, x: int, *, classes: int, levels: Sequence[int] = (4, 3, 2, 1), width: int = 0, act: str = "relu",
+        dropout: float = 0) -> int:  # fmt: skip
+    """Spatial pyramid pooling (SPPnet, arXiv:1406.4729): [1x1 convolution, norm, activation], maxima of n x n parts, dropout, dense.
+
+    `levels` are the n. The dense layer is of the same shape at any resolution of 4 pixels or more in the last map (the largest n), so
+    that the weights of one are those of all. As in the paper windows are apart by the map's size over n, rounded down; they are as
+    large as it takes for the last one to reach the end, which is the paper's size wherever that does so.
+    """
+    if width:
+        x = g.conv_norm_act(x, width, 1, 1, act, "conv")
+    size, parts = min(g.shape(x)[:2]), []
+    for n in levels:
+        if n > size:
+            raise ValueError(f"levels: {n}x{n} parts of a map of {size} pixels; take fewer")
+        stride = size // n
+        pooled = g.pool(x, "max", size - (n - 1) * stride, stride, f"pool{n}", padding="valid")
+        parts.append(g.flatten(pooled, f"flat{n}"))
+    return g.dense(g.dropout(g.concat(parts, "pyramid"), dropout), classes, "logits")
+
+
 def embedding(g: Builder, x: int, *, classes: int, size: int = 128, width: int = 0, act: str = "relu", dropout: float = 0,
               pool: bool = True) -> int:  # fmt: skip
     """[1x1 convolution, norm, activation], global pool, dropout, dense to `size`, divided by its length (FaceNet, arXiv:1503.03832).

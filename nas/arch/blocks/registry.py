@@ -19,7 +19,7 @@ from nas.arch.blocks.classic import (
     xception,
 )
 from nas.arch.blocks.detection import ssdlite
-from nas.arch.blocks.heads import classifier, embedding, mlp, mobilenet_v3
+from nas.arch.blocks.heads import classifier, embedding, mlp, mobilenet_v3, spp
 from nas.arch.blocks.mobile import avg_pool, conv, fused_mbconv, identity, max_pool, mbconv, sepconv, uib
 from nas.arch.blocks.parts import SKIPS
 from nas.arch.blocks.segmentation import deeplab_v3, lr_aspp, unet
@@ -49,6 +49,7 @@ HEADS: dict[str, BlockFn] = {
     "classifier": classifier,
     "mobilenet_v3": mobilenet_v3,
     "mlp": mlp,
+    "spp": spp,
     "embedding": embedding,
     "lr_aspp": lr_aspp,
     "deeplab_v3": deeplab_v3,
