@@ -168,6 +168,8 @@ def test_a_finer_level_and_other_widths() -> None:
     """Small objects need a map of stride 8; a multiplier makes levels narrower, 16 channels at least."""
     fine = with_head(load_arch(LARGE), finest=8)
     assert outputs(fine)["boxes"] == (1, 3234 + 40 * 40 * 6, 4)
+    maps = {node.name: node.shape for node in lower(with_head(fine, expansions=False)).nodes}
+    assert [maps[f"head/boxes{i}.depthwise.conv"] for i in range(3)] == [(40, 40, 40), (20, 20, 112), (10, 10, 480)]
     nodes = lower(with_head(load_arch(LARGE), multiplier=0.1)).nodes
     assert [node.shape[2] for node in nodes if node.name.endswith("wide.conv")] == [51, 25, 25, 16]
 

@@ -15,13 +15,14 @@ POINT = re.compile(r"head/boxes\d+\.point")  # the convolutions that give codes
 
 def ssdlite(g: Builder, x: int, *, classes: int, taps: Taps, conv: int = 0, conv_act: str = "hswish",
             widths: Sequence[int] = (512, 256, 256, 128), multiplier: float = 1.0, boxes: int = 6, first_boxes: int = 0,
-            finest: int = 16, act: str = "relu6") -> Mapping[str, int]:  # fmt: skip
+            finest: int = 16, expansions: bool = True, act: str = "relu6") -> Mapping[str, int]:  # fmt: skip
     """SSDLite (MobileNetV2, arXiv:1801.04381, section 6.2): single-shot detection with depthwise separable predictions.
 
-    Maps: the expansions of the blocks that halve the maps from stride `finest` on; the last map, through [a 1x1 convolution of `conv`,
-    norm, `conv_act`]; and a level for each of `widths` times `multiplier`, each half as large: a 1x1 convolution to half its width, a
-    3x3 depthwise one of stride 2, a 1x1 one. Of every map a 3x3 depthwise convolution, norm, activation and a 1x1 convolution give the
-    codes of `boxes` boxes a pixel (`first_boxes` of the first map; 0: as many), another pair their classes.
+    Maps: the expansions of the blocks that halve the maps from stride `finest` on, or without `expansions` these maps, which have fewer
+    channels; the last map, through [a 1x1 convolution of `conv`, norm, `conv_act`]; and a level for each of `widths` times
+    `multiplier`, each half as large: a 1x1 convolution to half its width, a 3x3 depthwise one of stride 2, a 1x1 one. Of every map a
+    3x3 depthwise convolution, norm, activation and a 1x1 convolution give the codes of `boxes` boxes a pixel (`first_boxes` of the
+    first map; 0: as many), another pair their classes.
 
     Returns:
         `boxes` (1, A, 4) codes and `classes` (1, A, classes + 1) logits, background first, of A boxes in the order map, row, column, box.
@@ -33,7 +34,7 @@ def ssdlite(g: Builder, x: int, *, classes: int, taps: Taps, conv: int = 0, conv
         raise ValueError("boxes: expected one or more for each pixel, got 0")
     last = g.conv_norm_act(x, conv, 1, 1, conv_act, "conv") if conv else x
     strides = [stride for stride in sorted(taps.maps) if finest <= stride < max(taps.maps)]
-    maps = [*(taps.expansion(stride) for stride in strides), last]
+    maps = [*(taps.expansion(stride) if expansions else taps.map(stride) for stride in strides), last]
     for i, width in enumerate(widths, 1):
         maps.append(_extra(g, maps[-1], max(LEAST_WIDTH, int(width * multiplier)), act, f"extra{i}"))
     counts = [first_boxes or boxes, *([boxes] * (len(maps) - 1))]
