@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fake_bench import FakeBench, additive_ms
 from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import HEADS, Taps, lower, tapped
 from nas.arch.builder import Builder
 from nas.arch.files import load_arch
 from nas.cost import METRICS, Costs, cost
+from nas.latency.predictors.layerwise.fitting import Budget, fit_layerwise
 from nas.latency.predictors.layerwise.layers import cut, inputs, layer_graphs
 from nas.latency.predictors.table import TablePredictor
 from nas.latency.timing import DeviceError
@@ -170,6 +172,18 @@ def test_a_head_of_several_inputs_is_one_layer() -> None:
     assert [inputs(layer) for layer in layers.values()] == [1] * 6 + [2]
     assert [node.shape for node in layers["head"].nodes[:2]] == [(8, 8, 16), (2, 2, 32)]
     assert len(segments(lower(net())).segments) == 5  # what the head reads early is one segment with all behind it
+
+
+def test_latency_is_predicted_with_the_head_which_is_measured_in_whole_networks_alone() -> None:
+    bench, rng = FakeBench(), np.random.default_rng(2)
+    predictor = fit_layerwise(space(), 0, bench, Budget(30, 8, 1e9), "fake", "f" * 12, {}, clock=bench.clock, wait=lambda s: None)
+    assert {block.scope for block in predictor.blocks}.isdisjoint({"head"})
+    genomes = np.array([space().sample(rng) for _ in range(12)])
+    archs = [space().decode(genome) for genome in genomes.tolist()]
+    predicted = predictor.predict_many(space(), genomes)
+    assert predicted.tolist() == [predictor.predict_arch(arch) for arch in archs]
+    truth = np.array([additive_ms(lower(arch)) for arch in archs])
+    assert np.mean(np.abs(predicted - truth) / truth) < 0.1
 
 
 def test_what_needs_layers_that_follow_one_another_says_so() -> None:
