@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
 
+from nas.data.boxes import MOST, Boxes, objects_of
 from nas.data.dataset import Dataset, DatasetSettings, Part, assemble
 from nas.data.images import Fetched
 from nas.data.masks import Masks, with_numbers
@@ -18,8 +19,9 @@ from nas.data.pixels import Encoded
 NAMES = ("x_train", "y_train", "x_valid", "y_valid", "x_test", "y_test", "classes")
 PARTS = ("train", "valid", "test")
 Array: TypeAlias = np.ndarray | Sequence[np.ndarray]  # one array, or one for each image
-TargetsOf: TypeAlias = Literal["label", "mask"]
-KINDS: dict[TargetsOf, str] = {"label": "labels", "mask": "masks"}
+TargetsOf: TypeAlias = Literal["label", "mask", "boxes"]
+KINDS: dict[TargetsOf, str] = {"label": "labels", "mask": "masks", "boxes": "boxes"}
+BOX = ("x0", "y0", "x1", "y1", "class")  # columns of boxes, in pixels
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ def from_arrays(arrays: Mapping[str, Array], settings: DatasetSettings, name: st
     """The dataset of arrays by the names of `NAMES`; `where` begins errors. Raises ValueError naming the array that is wrong.
 
     Images are one array, or a list of arrays where they differ in size; targets are labels (n,), masks (n, h, w) of whole numbers, or
-    a list of masks.
+    a list of masks, or boxes: (k, 5) numbers for each image, `BOX`, as a list or as floats (n, most, 5) with class -1 in rows without
+    an object.
     """
     check_kinds(where, {key: Kind(value.shape, value.dtype) for key, value in arrays.items() if isinstance(value, np.ndarray)})
     classes = arrays.get("classes")
@@ -51,6 +54,8 @@ def from_arrays(arrays: Mapping[str, Array], settings: DatasetSettings, name: st
     parts = {key: _part(f"{where}: y_{key}", kinds[key], images[key], arrays[f"y_{key}"]) for key in keys}
     if kinds["train"] == "mask":
         parts, names = with_numbers(parts, names)
+    if kinds["train"] == "boxes":
+        parts, names = _with_boxes(parts, {key: arrays[f"y_{key}"] for key in keys}, names)
     return assemble(name, settings, parts, names)
 
 
@@ -103,11 +108,17 @@ def _kind(place: str, targets: Array, images: Array) -> TargetsOf:
     if len(targets) != len(images):
         raise ValueError(f"{place}: expected {len(images)} targets, as there are images, got {len(targets)}")
     if isinstance(targets, np.ndarray):
-        return "mask" if targets.ndim == 3 and targets.dtype.kind in "iu" else "label"
+        is_boxes = targets.ndim == 3 and targets.dtype.kind == "f" and targets.shape[2] == len(BOX)
+        return "boxes" if is_boxes else "mask" if targets.ndim == 3 and targets.dtype.kind in "iu" else "label"
     shapes = [np.shape(image)[:2] for image in images]
     if all(np.shape(mask) == shape and np.asarray(mask).dtype.kind in "iu" for mask, shape in zip(targets, shapes, strict=True)):
         return "mask"
-    raise ValueError(f"{place}: expected a mask of whole numbers for each image, as large as the image")
+    for row, boxes in enumerate(targets):
+        if np.size(boxes) and (np.ndim(boxes) != 2 or np.shape(boxes)[1] != len(BOX) or np.asarray(boxes).dtype.kind not in "iuf"):
+            got = f"{np.asarray(boxes).dtype} of shape {np.shape(boxes)}"
+            expected = f"boxes (k, 5), {', '.join(BOX)}, or a mask as large as its image, whole numbers"
+            raise ValueError(f"{place}[{row}]: expected {expected}, got {got}")
+    return "boxes"
 
 
 def _part(place: str, kind: TargetsOf, fetch: Callable[[np.ndarray], Fetched], targets: Array) -> Part:
@@ -116,4 +127,32 @@ def _part(place: str, kind: TargetsOf, fetch: Callable[[np.ndarray], Fetched], t
 
     if kind == "mask":
         return Part(Masks(lambda rows: [np.asarray(targets[row]) for row in rows], len(targets), named), fetch, named)
-    return Part(np.asarray(targets), fetch, named)
+    return Part(np.zeros(0) if kind == "boxes" else np.asarray(targets), fetch, named)
+
+
+def _with_boxes(
+    parts: Mapping[str, Part], arrays: Mapping[str, Array], names: Sequence[str] | None
+) -> tuple[dict[str, Part], tuple[str, ...]]:
+    """The parts with their boxes, and the names of classes: by default those numbers that the training part has."""
+    found = {key: [_rows(boxes, parts[key].place(row)) for row, boxes in enumerate(some)] for key, some in arrays.items()}
+    known = tuple(names) if names is not None else tuple(map(str, range(1 + max(int(b[:, 4].max(initial=0)) for b in found["train"]))))
+    made = {}
+    for key, some in found.items():
+        part = parts[key]
+        for row, boxes in enumerate(some):
+            bad = np.flatnonzero(boxes[:, 4] >= len(known))
+            if len(bad):
+                expected = f"0 to {len(known) - 1} ({len(known)} classes)"
+                raise ValueError(f"{part.place(row)}: object {bad[0] + 1}: class {boxes[bad[0], 4]:g} is out of range; expected {expected}")
+        made[key] = replace(part, targets=Boxes([objects_of(boxes[:, :4], boxes[:, 4]) for boxes in some], known, part.place))
+    return made, known
+
+
+def _rows(boxes: np.ndarray, place: str) -> np.ndarray:
+    """(k, 5) float64 of the objects, without rows of class -1."""
+    rows = np.asarray(boxes, np.float64).reshape(-1, len(BOX))
+    rows = rows[rows[:, 4] != -1]
+    bad = np.flatnonzero(~((rows[:, 4] >= 0) & (rows[:, 4] < MOST) & (rows[:, 4] % 1 == 0)))
+    if len(bad):
+        raise ValueError(f"{place}: object {bad[0] + 1}: class {rows[bad[0], 4]:g}: expected a whole number from 0 on")
+    return rows

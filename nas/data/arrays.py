@@ -30,8 +30,9 @@ def dataset_of_arrays(arrays: tuple[Array, Array] | Mapping[str, Any], name: str
         arrays: `(x, y)`, of which a fifth becomes the test split and a fifth of the rest validation; or a mapping with
             `x_train`, `y_train`, and optionally `x_valid`, `y_valid`, `x_test`, `y_test`, `classes` (names), `resolution` and
             `resize` (as those of a dataset). Images are uint8 of shape (n, h, w) or (n, h, w, 1 or 3), or a list of (h, w) or
-            (h, w, 1 or 3) where they differ in size. Targets are labels, whole numbers of shape (n,) from 0 on, or masks: (n, h, w)
-            whole numbers, 255 where a pixel does not count, or a list of (h, w).
+            (h, w, 1 or 3) where they differ in size. Targets are labels, whole numbers of shape (n,) from 0 on; or masks: (n, h, w)
+            whole numbers, 255 where a pixel does not count, or a list of (h, w); or boxes: a list of (k, 5) for each image, x0, y0,
+            x1, y1 of the edges in pixels and the class from 0 on.
         name: What it is called.
 
     Raises:
@@ -53,6 +54,6 @@ def dataset_of_arrays(arrays: tuple[Array, Array] | Mapping[str, Any], name: str
 
 def _array(value: Array) -> Array:
     """One array; a list of arrays stays one, since they may differ in size."""
-    if isinstance(value, list | tuple) and value and all(np.ndim(item) >= 2 for item in value):
+    if isinstance(value, list | tuple) and any(np.ndim(item) >= 2 for item in value):
         return [np.asarray(item) for item in value]
     return np.asarray(value)

@@ -55,6 +55,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.targets)
 
+    @property
+    def strata(self) -> np.ndarray:
+        """(n,) what a subset keeps in proportion: labels or numbers; masks and boxes have nothing of the kind."""
+        return self.targets if self.targets.ndim == 1 else np.zeros(len(self), np.int64)
+
     def take(self, rows: np.ndarray) -> Split:
         """The examples with these row numbers, in this order."""
         images = self.images.take(rows) if isinstance(self.images, Streamed) else self.images[rows]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from nas.data.boxes import CLASS, counts_of
+from nas.data.boxes import IGNORED as IGNORED_BOX
 from nas.data.dataset import Dataset
 from nas.data.masks import IGNORED
 from nas.data.statistics import PIECE
@@ -36,7 +38,26 @@ def _classes(dataset: Dataset, part: str) -> str:
 def _about_targets(dataset: Dataset) -> list[str]:
     if dataset.target.kind == "mask":
         return [_pixels(dataset)]
+    if dataset.target.kind == "boxes":
+        return [_objects(dataset)]
     return _imbalance(dataset) if dataset.target.kind == "label" else []
+
+
+def _objects(dataset: Dataset) -> str:
+    """Objects of each part, and in training of each class, the largest first."""
+    counts = {part: counts_of(getattr(dataset, part).targets, dataset.classes) for part in PARTS}
+    parts = ", ".join(f"{sum(found.values()):,} {part}" for part, found in counts.items())
+    order = sorted(counts["train"].items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {count:,}" for name, count in order[:NAMED])
+    none = [name for name, count in order if not count]
+    more = f"; without one: {_listed(tuple(none))}" if none else ""
+    targets = dataset.train.targets
+    empty = int((targets[..., CLASS] < 0).all(1).sum())
+    without = f"; {empty:,} training image{'s' * (empty != 1)} without objects" if empty else ""
+    ignored = sum(int((getattr(dataset, part).targets[..., IGNORED_BOX] > 0).sum()) for part in PARTS)
+    crowds = f"; {ignored:,} ignored" if ignored else ""
+    most = f"at most {targets.shape[1]} an image"
+    return f"objects: {parts}; {most}; in training {shown}{', ..' if len(order) > NAMED else ''}{more}{without}{crowds}"
 
 
 def _pixels(dataset: Dataset) -> str:

@@ -12,7 +12,8 @@ from nas.core.settings import did_you_mean
 from nas.data.csv_labels import Labeled, read_csv
 from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
 from nas.data.files import Found, composed, counted, find_images, folders, inventory, part_of
-from nas.data.pixels import SUFFIXES, Encoded
+from nas.data.forms import part_of_files
+from nas.data.pixels import SUFFIXES
 
 EXPECTED = (
     f"a folder with a folder of images a class (*{', *'.join(SUFFIXES)}), or train/ and test/ of such, or a CSV of files and labels"
@@ -142,12 +143,7 @@ def _part(labeled: Sequence[Labeled], classes: Sequence[str]) -> Part:
             where = one.place if one.part else _class_folder(one)
             raise ValueError(f"{where}: no such class in the training part{did_you_mean(one.label, classes)}")
     ordered = sorted(labeled, key=lambda one: number[one.label])
-    files = [one.file for one in ordered]
-
-    def fetch(rows: np.ndarray) -> list[Encoded]:
-        return [Encoded(str(files[row]), files[row]) for row in rows]
-
-    return Part(np.array([number[one.label] for one in ordered]), fetch, lambda row: str(files[row]))
+    return part_of_files([one.file for one in ordered], np.array([number[one.label] for one in ordered]))
 
 
 def _class_folder(one: Labeled) -> str:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from nas.core.memory import machine_memory
 from nas.data.images import Fetched, common_form, formats_of
-from nas.data.pixels import Format, Resize, parsed, upright_size
+from nas.data.pixels import Encoded, Format, Resize, parsed, upright_size
 from nas.data.statistics import SURVEYED, evenly, pieces
 from nas.data.stream import Groups, Streamed
 from nas.records import TargetSpec
@@ -73,6 +74,15 @@ class Spatial(ABC):
         Raises:
             ValueError: Naming the file, row or object that is wrong.
         """
+
+
+def part_of_files(files: Sequence[Path], targets: np.ndarray | Spatial, place: Callable[[int], str] | None = None) -> Part:
+    """A part whose images are files; `place`: None: errors name the file of the image."""
+
+    def fetch(rows: np.ndarray) -> list[Encoded]:
+        return [Encoded(str(files[row]), files[row]) for row in rows]
+
+    return Part(targets, fetch, place or (lambda row: str(files[row])))
 
 
 Chosen: TypeAlias = Mapping[str, tuple[Part, np.ndarray]]  # by part: where its images are, and which rows it has

@@ -12,6 +12,7 @@ import numpy as np
 
 from nas.data.dataset import Dataset, Part, StreamSettings, assemble, existing_path
 from nas.data.files import IMAGE_FOLDERS, NUMBER, Found, composed, counted, find_images, inventory, part_of
+from nas.data.forms import part_of_files
 from nas.data.masks import Masks, Numbers, with_numbers
 from nas.data.pixels import Encoded
 from nas.data.split_lists import split_lists
@@ -74,16 +75,13 @@ class Pair:
 
 
 def _part(pairs: Sequence[Pair]) -> Part:
-    def images(rows: np.ndarray) -> list[Encoded]:
-        return [Encoded(str(pairs[row].image), pairs[row].image) for row in rows]
-
     def masks(rows: np.ndarray) -> list[Encoded]:
         return [Encoded(str(pairs[row].mask), pairs[row].mask) for row in rows]
 
     def place(row: int) -> str:
         return str(pairs[row].mask)
 
-    return Part(Masks(masks, len(pairs), place), images, place)
+    return part_of_files([pair.image for pair in pairs], Masks(masks, len(pairs), place), place)
 
 
 @dataclass(frozen=True)

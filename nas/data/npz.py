@@ -19,7 +19,8 @@ from nas.data.images import check_memory
 
 @dataclass(frozen=True)
 class Npz(DatasetSettings):
-    """One .npz file. Images are uint8 (n, h, w) or (n, h, w, 1 or 3); targets labels (n,), whole numbers from 0 on, or masks (n, h, w).
+    """One .npz file. Images are uint8 (n, h, w) or (n, h, w, 1 or 3); targets labels (n,), whole numbers from 0 on, masks (n, h, w),
+    or boxes (n, most, 5), as `from_arrays` has them.
     """
 
     path: str | None = None

@@ -16,6 +16,7 @@ from nas.core.settings import did_you_mean
 from nas.data.columns import chosen_column, features_of, find_image_column, groups_of, names_of, placer
 from nas.data.dataset import Dataset, Part, assemble, existing_path
 from nas.data.files import composed
+from nas.data.table_boxes import load_boxes
 from nas.data.table_masks import load_masks
 from nas.data.table_settings import TableSettings
 from nas.data.tables import EXPECTED, find_tables, guarded
@@ -35,6 +36,8 @@ class Parquet(TableSettings):
         root = existing_path(self.path, f"a folder with {EXPECTED}")
         if self.mask_column is not None:
             return load_masks(self, root)
+        if self.boxes_column is not None:
+            return load_boxes(self, root)
         files, left_out = find_tables(root)
         first = files["train"][0]
         schema = guarded(first, lambda file: file.schema_arrow)

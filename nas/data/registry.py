@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from nas.core.settings import named
+from nas.data.coco import Coco
 from nas.data.dataset import Dataset, DatasetSettings
 from nas.data.digits import Digits
 from nas.data.folder import Folder
@@ -14,14 +15,19 @@ from nas.data.idx import FashionMnist
 from nas.data.mask_folder import MaskFolder
 from nas.data.npz import Npz
 from nas.data.parquet import Parquet
+from nas.data.voc import Voc
+from nas.data.yolo import Yolo
 
 DATASETS: dict[str, type[DatasetSettings]] = {
     "digits": Digits,
     "fashion_mnist": FashionMnist,
     "folder": Folder,
-    "masks": MaskFolder,
     "npz": Npz,
     "parquet": Parquet,
+    "masks": MaskFolder,
+    "voc": Voc,
+    "coco": Coco,
+    "yolo": Yolo,
 }
 
 

@@ -78,7 +78,8 @@ class Context:
             if fidelity.resolution not in (None, found.resolution):
                 found = load_dataset({**self.settings["dataset"], "resolution": fidelity.resolution})
             if fidelity.fraction < 1:
-                rows = subset(found.train.targets, np.arange(len(found.train)), max(round(fidelity.fraction * len(found.train)), 1), (0,))
+                count = max(round(fidelity.fraction * len(found.train)), 1)
+                rows = subset(found.train.strata, np.arange(len(found.train)), count, (0,))
                 found = dataclasses.replace(found, train=found.train.take(rows))
             self._fidelities[key] = found
         return self._fidelities[key]

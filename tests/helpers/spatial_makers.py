@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,4 +60,56 @@ def write_table(path: Path, images: Sequence[bytes | None], group: int = 7, **co
     pq.write_table(pa.table(table), path, row_group_size=group)
 
 
-SPATIAL: dict[str, Callable[[Path], dict[str, Any]]] = {"masks": make_masks}
+def xml(boxes: Sequence[tuple[Any, ...]], width: int = WIDE, height: int = HIGH) -> bytes:
+    """VOC's annotation of (name, xmin, ymin, xmax, ymax[, difficult])."""
+    objects = "".join(
+        f"<object><name>{name}</name>{'<difficult>1</difficult>' * bool(more)}<bndbox><xmin>{x0}</xmin><ymin>{y0}</ymin>"
+        f"<xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>"
+        for name, x0, y0, x1, y1, *more in boxes
+    )
+    size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
+    return f"<annotation><filename>x.jpg</filename>{size}{objects}</annotation>".encode()
+
+
+def make_voc(root: Path, count: int = N, test: int = 10) -> dict[str, Any]:
+    """Square images with a cat, every second a dog too, the third of each ten without an object; all for training but `test`."""
+    names = [f"{i:03}" for i in range(count + test)]
+    for i, (name, pixels) in enumerate(zip(names, make_pixels(count + test), strict=True)):
+        boxes = [("cat", 1, 0, 4, 3), ("dog", 2, 2, 6, 5)][: 0 if i % 10 == 2 else 1 + i % 2]
+        write(root / "JPEGImages" / f"{name}.png", png(pixels))
+        write(root / "Annotations" / f"{name}.xml", xml(boxes, 6, 6))
+    for part, some in (("train", names[:count]), ("test", names[count:])):
+        write(root / "ImageSets" / "Main" / f"{part}.txt", "\n".join(some).encode())
+    return {"name": "voc", "path": str(root)}
+
+
+def coco(images: Sequence[tuple[int, str]], annotations: Sequence[dict[str, Any]], width: int = WIDE, height: int = HIGH) -> dict[str, Any]:
+    """COCO's file of (id, name) and annotations, with the categories 1, person, and 90, toothbrush."""
+    return {
+        "images": [{"id": number, "file_name": name, "width": width, "height": height} for number, name in images],
+        "annotations": [{"id": 100 + i, **item} for i, item in enumerate(annotations)],
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 1, "name": "person"}],
+    }
+
+
+def make_coco(root: Path, count: int = N, test: int = 10) -> dict[str, Any]:
+    for part, n in (("train", count), ("test", test)):
+        names = [(i + 1, f"{part}{i:03}.png") for i in range(n)]
+        for (_, name), pixels in zip(names, make_pixels(n), strict=True):
+            write(root / f"{part}2017" / name, png(pixels))
+        boxes = [{"image_id": i, "category_id": (1, 90)[i % 2], "bbox": [1, 2, 3, 2.5], "iscrowd": 0} for i, _ in names[1:]]
+        write(root / "annotations" / f"instances_{part}2017.json", json.dumps(coco(names, boxes, 6, 6)).encode())
+    return {"name": "coco", "path": str(root)}
+
+
+def make_yolo(root: Path, count: int = N, test: int = 10) -> dict[str, Any]:
+    for part, n in (("train", count), ("test", test)):
+        for i, pixels in enumerate(make_pixels(n)):
+            write(root / "images" / part / f"{i:03}.png", png(pixels))
+            lines = ["0 0.5 0.5 0.5 0.5", "1 0.25 0.75 0.5 0.25"][: i % 3]
+            write(root / "labels" / part / f"{i:03}.txt", "\n".join(lines).encode())
+    write(root / "data.yaml", b"names: [cat, dog]\nnc: 2\n")
+    return {"name": "yolo", "path": str(root)}
+
+
+SPATIAL: dict[str, Callable[[Path], dict[str, Any]]] = {"masks": make_masks, "voc": make_voc, "coco": make_coco, "yolo": make_yolo}

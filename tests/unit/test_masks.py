@@ -228,8 +228,8 @@ def test_wrong_settings(tmp_path: Path, change: dict[str, Any], message: str) ->
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"classes": ("a", "b")}, "dataset.classes: is of masks; set mask_column, or leave it out"),
-    ({"instances": True}, "dataset.instances: is of masks; set mask_column"),
+    ({"classes": ("a", "b")}, "dataset.classes: needs mask_column or boxes_column; leave it out, or set that"),
+    ({"instances": True}, "dataset.instances: needs mask_column"),
     ({"mask_column": "label", "label_column": "label"}, "dataset.label_column: has no meaning beside mask_column"),
     ({"mask_column": "labl"}, "dataset.mask_column: "),
     ({"mask_column": "number"}, "dataset.mask_column: column number of "),
@@ -301,8 +301,8 @@ def test_arrays_of_any_size() -> None:
 @pytest.mark.parametrize("change, message", [
     ({"y_train": np.zeros((4, 6, 5), int)}, r"y_train: expected masks of shape \(4, 6, 6\), as the images of x_train"),
     ({"y_test": np.zeros(4, int)}, "y_test: expected masks, as y_train has, got labels"),
-    ({"y_train": [np.zeros((6, 5), int)] * 4}, "y_train: expected a mask of whole numbers for each image, as large as the image"),
-    ({"y_train": [np.zeros((6, 6))] * 4}, "y_train: expected a mask of whole numbers"),
+    ({"y_train": [np.zeros((6, 4), int)] * 4}, r"y_train\[0\]: expected boxes \(k, 5\), x0, y0, x1, y1, class, or a mask as large as its"),
+    ({"y_train": [np.zeros((6, 6))] * 4}, "or a mask as large as its image, whole numbers, got float64 of shape"),
     ({"y_train": [np.zeros((6, 6), int)] * 3}, "y_train: expected 4 targets, as there are images, got 3"),
     ({"y_train": np.full((4, 6, 6), -1)}, r"y_train\[0\]: numbers from -1 to -1; expected 0 to 65535"),
     ({"x_train": [np.zeros((6, 6), float)] * 4}, r"x_train\[0\]: expected uint8 of shape"),
