@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from nas.core.settings import check_ranges
+
+JOINT = ("scale", "zoom_out", "crop", "brightness", "contrast", "saturation", "mosaic")  # of images with masks or boxes alone
 PHOTO_CROP = 0.125  # of the side, as the usual 4 pixels are of CIFAR's 32
 
 
@@ -22,12 +25,20 @@ class Augment:
         policy: After crop and flip, AutoAugment (ImageNet's) or RandAugment; see `nas.data.policies`.
         layers: Operations of RandAugment.
         magnitude: Of RandAugment, 0 to 30.
+        scale: With masks or boxes, as all below: the smallest and the largest multiple of its size that an image gets; of a larger
+            one a random crop is seen, around a smaller one is padding. None: none.
+        zoom_out: The largest side, as a multiple, of a canvas that every second image is put on; 0: none; SSD has 4.
+        crop: `iou`: SSD's crop, in which some object has a random least overlap with it; boxes whose center is cropped are dropped.
+        brightness: Strength b of a random factor of 1 - b to 1 + b; 0: none.
+        contrast: The same of the difference from the mean gray.
+        saturation: The same of the difference from gray.
+        mosaic: Fraction of the images that become one of four images of the batch; 0: none.
 
     Raises:
         ValueError: For a value out of range, naming the key.
 
     Source:
-        Cutout: DeVries and Taylor 2017 (arXiv:1708.04552).
+        Cutout: DeVries and Taylor 2017 (arXiv:1708.04552). For masks and boxes see `nas.data.augment_targets`.
     """
 
     crop_padding: int | float | None = None
@@ -37,6 +48,13 @@ class Augment:
     policy: Literal["none", "autoaugment", "randaugment"] = "none"
     layers: int = 2
     magnitude: float = 9.0
+    scale: tuple[float, float] | None = None
+    zoom_out: float = 0.0
+    crop: Literal["none", "iou"] = "none"
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    mosaic: float = 0.0
 
     def __post_init__(self) -> None:
         for key in ("crop_padding", "cutout"):
@@ -48,6 +66,17 @@ class Augment:
             raise ValueError(f"magnitude: expected 0 to 30, got {self.magnitude}")
         if isinstance(self.crop_padding, float) and self.crop_padding >= 1 and not self.crop_padding.is_integer():
             raise ValueError(f"crop_padding: expected whole pixels, or a fraction of the side below 1, got {self.crop_padding:g}")
+
+        if self.scale is not None and not 0.1 <= self.scale[0] <= self.scale[1] <= 10:
+            raise ValueError(f"scale: expected two multiples from 0.1 to 10, the smaller first, or null, got {list(self.scale)}")
+        if self.zoom_out and not 1 < self.zoom_out <= 10:
+            raise ValueError(f"zoom_out: expected 0, or more than 1 and at most 10, got {self.zoom_out:g}")
+        check_ranges(self, brightness=(0, 1), contrast=(0, 1), saturation=(0, 1), mosaic=(0, 1))
+
+    @property
+    def joint(self) -> tuple[str, ...]:
+        """The settings of masks and boxes that are on."""
+        return tuple(key for key in JOINT if getattr(self, key) not in (None, 0, "none"))
 
     def pixels(self, side: int) -> int:
         """`crop_padding` of images with this side; what is not decided is none."""

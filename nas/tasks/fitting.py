@@ -7,11 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 
 from nas.arch import AUTO, Arch
+from nas.data.augment_targets import check_augment
 from nas.data.dataset import Dataset
 from nas.recipe import DetectionLoss, EmbeddingLoss, Recipe
 from nas.records import JSON
 from nas.space import Space
-from nas.tasks.base import HostOutputs, Task
+from nas.tasks.base import BaseTask, HostOutputs, Task, augments_images_alone
 
 
 def fit_arch(task: Task, arch: Arch, dataset: Dataset, resolution: int | None = None) -> Arch:
@@ -82,6 +83,10 @@ def check_recipe(task: Task, recipe: Recipe, taught: bool = False, where: str = 
     if recipe.match_features and not taught:
         some = "nas train teacher=, adapt.final_distill=true, or a strategy of shared weights that has one (sandwich, taught, ..)"
         raise ValueError(f"{where}.match_features: needs a teacher: {some}")
+    if augments_images_alone(task) and (joint := recipe.augment.joint):
+        raise ValueError(f"{where}.augment.{joint[0]}: is for images with masks or boxes; has no meaning for the task {task.name}")
+    if isinstance(task, BaseTask) and (task.kind == "mask" or task.kind == "boxes"):
+        check_augment(recipe.augment, task.kind, f"{where}.augment.")
     for key in ("mixup", "cutmix"):
         if getattr(recipe, key) and not task.mixes:
             raise ValueError(f"{where}.{key}: has no meaning for the task {task.name}; leave it at 0")
