@@ -25,6 +25,7 @@ from nas.records import TargetSpec
 Y0, X0, Y1, X1, CLASS, IGNORED, AREA, PIXELS = range(8)
 COLUMNS = 8
 MOST = 10_000  # objects of an image: one image sets the size of all targets
+FARTHEST = 1e18  # pixels, beyond which a number is no place in an image
 ROUNDED = 0.5  # pixels beyond the border that are taken for rounding: clipped, not counted
 NAMED = 3  # objects, or classes, that a line names
 
@@ -141,7 +142,7 @@ class Boxes(Spatial):
         noun: What `Objects.numbers` number.
 
     Raises:
-        ValueError: Naming an object whose box is not finite, or an image with too many.
+        ValueError: Naming an object whose box is nowhere, or an image with too many.
     """
 
     objects: Sequence[Objects]
@@ -155,9 +156,9 @@ class Boxes(Spatial):
         for row, one in enumerate(self.objects):
             if len(one.boxes) > MOST:
                 raise ValueError(f"{self.place(row)}: {len(one.boxes):,} objects; expected at most {MOST:,}")
-            bad = np.flatnonzero(~np.isfinite(one.boxes).all(1))
+            bad = np.flatnonzero(~(np.abs(one.boxes) < FARTHEST).all(1))
             if len(bad):
-                raise ValueError(f"{self._named(row, int(bad[0]))}; expected finite numbers")
+                raise ValueError(f"{self._named(row, int(bad[0]))}; expected numbers of pixels, below {FARTHEST:.0e}")
 
     def __len__(self) -> int:
         return len(self.objects)

@@ -10,14 +10,13 @@ from typing import Any
 
 from nas.core.jsonio import parse_json
 from nas.core.settings import did_you_mean
-from nas.data.boxes import MOST, Boxes, BoxSettings, Objects, numbered, objects_of
+from nas.data.boxes import FARTHEST, MOST, Boxes, BoxSettings, Objects, numbered, objects_of
 from nas.data.dataset import Dataset, Part, assemble, existing_path
 from nas.data.files import PARTS, Found, composed, counted, find_images, inventory, part_of, part_of_folders
 from nas.data.forms import part_of_files
 
 EXPECTED = "a folder with annotations/instances_train*.json, instances_val*.json and the images, or train/*.json beside images"
 MAX_BYTES = 2**31
-MOST_PIXELS = 1e18  # beyond which a number is no place in an image
 KEYS = ("images", "annotations", "categories")
 
 
@@ -247,7 +246,7 @@ def _text(item: Mapping[str, Any], key: str, place: str) -> str:
 
 def _numbers(item: Mapping[str, Any], place: str) -> list[float]:
     box = item.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) and abs(value) < MOST_PIXELS for value in box):
+    if not isinstance(box, list) or len(box) != 4 or not all(_is_number(value) and abs(value) < FARTHEST for value in box):
         raise ValueError(f"{place}: bbox: expected four numbers, x, y, width and height, got {_shown(box)}")
     return [float(value) for value in box]
 
@@ -255,7 +254,7 @@ def _numbers(item: Mapping[str, Any], place: str) -> list[float]:
 def _area(item: Mapping[str, Any]) -> float:
     """Of the object's mask, where the file has it; otherwise NaN."""
     area = item.get("area", 0)
-    return float(area) if _is_number(area) and 0 < area < MOST_PIXELS else float("nan")
+    return float(area) if _is_number(area) and 0 < area < FARTHEST else float("nan")
 
 
 def _size(item: Mapping[str, Any], place: str) -> tuple[int, int] | None:

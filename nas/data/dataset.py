@@ -15,6 +15,7 @@ from typing import Literal
 
 import numpy as np
 
+from nas.core.text import one_line
 from nas.data.digest import content_digest
 from nas.data.forms import Part, Spatial, is_streamed, sized, streamed
 from nas.data.images import read_images
@@ -262,7 +263,8 @@ def assemble(
         arrays, more = {key: targets[sources[key]][rows[key]].astype(target.dtype) for key in rows}, empty
     splits = {key: Split(images[key], arrays[key]) for key in rows}
     mean, std = channel_statistics(images["train"])
-    lines = [*left_out, *more, *not_taken(settings, {key: len(part.targets) for key, part in parts.items()}, rows)]
+    taken = not_taken(settings, {key: len(part.targets) for key, part in parts.items()}, rows)
+    lines = map(one_line, (*left_out, *more, *taken))  # names of files may hold anything
     return Dataset(
         name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target, rule, tuple(lines)
     )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import fields
 from typing import Any
 
 from nas.core.settings import named
+from nas.core.text import one_line
 from nas.data.coco import Coco
 from nas.data.dataset import Dataset, DatasetSettings
 from nas.data.digits import Digits
@@ -72,4 +73,4 @@ def load_dataset(settings: Mapping[str, Any], where: str = "dataset") -> Dataset
         return chosen.load()
     except ValueError as error:
         key, found, _ = str(error).partition(":")
-        raise ValueError(f"{where}.{error}" if found and key in keys else f"{where}: {error}") from error
+        raise ValueError(one_line(f"{where}.{error}" if found and key in keys else f"{where}: {error}")) from error

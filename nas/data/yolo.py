@@ -106,7 +106,7 @@ def _names_of(path: Path, data: Any) -> tuple[str, ...] | None:
         found = [by_number[number] for number in numbers]
     if not isinstance(found, list):
         raise ValueError(f"{path}: names: expected a list of texts, got {type(found).__name__}")
-    names = tuple(composed(str(name)) for name in found)
+    names = tuple(composed(" ".join(str(name).split())) for name in found)
     _checked(names, path)
     return names
 

@@ -292,7 +292,7 @@ def test_structs_of_the_hub(tmp_path: Path) -> None:
 @pytest.mark.parametrize("boxes, more, change, message", [
     ([[[1, 1, 5]]] * 4, {}, {}, "train.parquet: row 0: boxes: object 1: expected four numbers, got [1, 1, 5]"),
     ([[[1, 1, 5, None]]] * 4, {}, {}, "row 0: boxes: object 1: expected four numbers"),
-    ([[[1.0, 1, 5, float("nan")]]] * 4, {}, {}, "row 0: object 1 (object): 1, 1, 5, nan; expected finite numbers"),
+    ([[[1.0, 1, 5, float("nan")]]] * 4, {}, {}, "row 0: object 1 (object): 1, 1, 5, nan; expected numbers of pixels, below 1e+18"),
     ([[[1, 1, 5, 5]]] * 4, {"label": [["a", "b"]] * 4}, {"label_column": "label"}, "row 0: expected 1 labels, as boxes has boxes, got 2"),
     ([[[1, 1, 5, 5]]] * 4, {"label": ["a"] * 4}, {"label_column": "label"}, "row 0: expected 1 labels, as boxes has boxes, got 'a'"),
     ([[[1, 1, 5, 5]]] * 4, {"label": [["cta"]] * 4}, {"label_column": "label", "classes": ("cat", "dog")},
@@ -315,7 +315,7 @@ def test_wrong_boxes_of_parquet(tmp_path: Path, boxes: Any, more: dict[str, Any]
 @pytest.mark.parametrize("boxes, message", [
     ([[(1, 1, 5, 5, 2.5)]], r"y_test\[0\]: object 1: class 2.5: expected a whole number from 0 on"),
     ([[(1, 1, 5, 5, 7)]], r"y_test\[0\]: object 1: class 7 is out of range; expected 0 to 1 \(2 classes\)"),
-    ([[(1, 1, float("inf"), 5, 1)]], r"y_test\[0\]: object 1 \(1\): 1, 1, inf, 5; expected finite numbers"),
+    ([[(1, 1, float("inf"), 5, 1)]], r"y_test\[0\]: object 1 \(1\): 1, 1, inf, 5; expected numbers of pixels"),
 ])  # fmt: skip
 def test_wrong_boxes_of_arrays(boxes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
