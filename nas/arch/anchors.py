@@ -12,13 +12,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from math import sqrt
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 Sizes: TypeAlias = tuple[tuple[tuple[float, float], ...], ...]  # of each map, (height, width) of each of its boxes
-Form: TypeAlias = Literal["torchvision", "tensorflow"]
 
 LOW, HIGH = 0.2, 0.95  # scales of the first and the last map, as SSDLite has them
-RATIOS = (2.0, 3.0)  # of width and height, and their inverses
 
 
 def ssd_scales(maps: int, low: float = LOW, high: float = HIGH) -> tuple[float, ...]:
@@ -32,37 +30,38 @@ def ssd_scales(maps: int, low: float = LOW, high: float = HIGH) -> tuple[float, 
     return (*(round(low + (high - low) * i / steps, 6) for i in range(maps)), 1.0)
 
 
-def ssd_sizes(
-    scales: Sequence[float], ratios: Sequence[float] = RATIOS, form: Form = "torchvision", lowest: int | None = None
-) -> Sizes:
-    """The boxes of each map by SSD's rule: squares of its scale s and of sqrt(s s'), s' being the next, and s with each ratio.
+def ssd_sizes(scales: Sequence[float], boxes: int = 6, first: int = 0) -> Sizes:
+    """The boxes of each map by SSD's rule: a square of its scale s, one of sqrt(s s'), s' being the next, and s by 2, 1/2, 3, 1/3 ..
 
     Args:
         scales: Of each map, and the one after the last.
-        ratios: Each of them and its inverse.
-        form: Their order: `torchvision` has the two squares first, `tensorflow` the second square last. Boxes of `torchvision`
-            are cut to the image's size.
-        lowest: 3: the first map has three boxes, a square of s/2 and s with the first ratio, as TensorFlow's SSDLite; None: it
-            has as many as the others.
+        boxes: How many a pixel of a map has: the first of these, cut to the image's size, as torchvision has them.
+        first: How many the first map has; 0: as many. Otherwise as TensorFlow's object detection API has them: on the first map a
+            square of s/2 and s by 2, 1/2 ..; on the others the square of sqrt(s s') last, and nothing is cut.
 
     Returns:
         (height, width) of each box of each map.
 
     Example:
-        >>> [len(boxes) for boxes in ssd_sizes(ssd_scales(6), lowest=3)]
+        >>> [len(boxes) for boxes in ssd_sizes(ssd_scales(6), 6, 3)]
         [3, 6, 6, 6, 6, 6]
     """
     found = list[tuple[tuple[float, float], ...]]()
     for level, (scale, following) in enumerate(itertools.pairwise(scales)):
-        square, between = (scale, scale), (sqrt(scale * following),) * 2
-        shaped = [pair for ratio in ratios for pair in _both(scale, ratio)]
-        boxes = [square, between, *shaped] if form == "torchvision" else [square, *shaped, between]
-        if lowest == 3 and level == 0:
-            boxes = [(scale / 2, scale / 2), *shaped[:2]]
-        found.append(tuple((min(h, 1.0), min(w, 1.0)) for h, w in boxes) if form == "torchvision" else tuple(boxes))
+        between = sqrt(scale * following)
+        shaped = [pair for ratio in range(2, 2 + boxes) for pair in _both(scale, ratio)]
+        if not first:
+            found.append(
+                tuple((min(h, 1.0), min(w, 1.0)) for h, w in [(scale, scale), (between, between), *shaped][:boxes])
+            )
+        elif level == 0:
+            found.append(((scale / 2, scale / 2), *shaped[: first - 1]))
+        else:
+            found.append(tuple([(scale, scale), *shaped[: max(boxes - 2, 0)], (between, between)][:boxes]))
     return tuple(found)
 
 
 def _both(scale: float, ratio: float) -> tuple[tuple[float, float], tuple[float, float]]:
+    """(height, width) of a wide box and of a tall one, both of the area scale²."""
     root = sqrt(ratio)
     return (scale / root, scale * root), (scale * root, scale / root)

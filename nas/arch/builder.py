@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 
 from nas.arch.graph import Kernel, Node, Padding, Shape, Sides, out_size, reach, sides, window_pads
@@ -202,6 +202,11 @@ class Builder:
         if prod(self.shape(x)) != prod(shape):
             raise ValueError(f"{name}: {self.shape(x)} cannot have the shape {shape}")
         return self._add("reshape", (x,), shape, name)
+
+    def state(self, x: int, **attrs: object) -> None:
+        """States more of a node: what is part of the network, though no operation reads it, such as default boxes."""
+        node = self.nodes[x]
+        self.nodes[x] = replace(node, attrs=tuple(sorted({**node.attr, **attrs}.items())))
 
     def add(self, x: int, y: int, name: str = "add") -> int:
         """The sum of two tensors. Raises ValueError where their shapes differ."""

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from nas.arch import AUTO, Arch
-from nas.arch.anchors import Sizes, ssd_sizes
-from nas.arch.blocks import lower
+from nas.data.boxes import CLASS, IGNORED
 from nas.data.dataset import Dataset
 from nas.objectives import Direction
 from nas.recipe import DetectionLoss, Recipe
 from nas.records import JSON
 from nas.tasks.base import BaseTask, HostOutputs, MetricState
-from nas.tasks.boxes.anchors import best_ious, coverage, default_boxes
-from nas.tasks.boxes.auto import ENOUGH, fit_scales
 from nas.tasks.boxes.drawing import boxed
+from nas.tasks.boxes.heads import Head, fitted_head, head_of, objects_of, reach_lines
 from nas.tasks.boxes.losses import focal_loss, giou_loss, smooth_l1, softmax_loss
 from nas.tasks.boxes.matching import match
 from nas.tasks.boxes.selection import candidates, selected
-from nas.tasks.detection_scores import IGNORED, LABEL, DetectionScores
+from nas.tasks.detection_scores import DetectionScores
 from nas.tasks.palette import hex_color
 
 if TYPE_CHECKING:
@@ -31,45 +27,6 @@ if TYPE_CHECKING:
 
 BOXES = {"smooth_l1": smooth_l1, "giou": giou_loss}
 SUMS = ("loss", "positives")
-
-
-@dataclass(frozen=True, eq=False)
-class Head:
-    """What the answers of a head mean.
-
-    Args:
-        maps: Pixels a side of each of its feature maps.
-        sizes: Of each map, (height, width) of the default boxes at each pixel, in fractions of the image.
-        sigmoid: Whether classes are trained and scored each by itself, or by a softmax with the background.
-    """
-
-    maps: tuple[int, ...]
-    sizes: Sizes
-    sigmoid: bool = False
-
-    @cached_property
-    def anchors(self) -> np.ndarray:
-        """(A, 4) float32 default boxes."""
-        return default_boxes(self.maps, self.sizes)
-
-
-@lru_cache(maxsize=16)
-def head_of(arch: Arch) -> Head:
-    """The head of an architecture, from its graph, which the exported files are made of too."""
-    graph = lower(arch)
-    maps, sizes = zip(*graph.nodes[graph.outputs["boxes"]].attr["anchors"], strict=True)
-    return Head(maps, sizes, arch.head.get("scores", "softmax") == "sigmoid")
-
-
-def rule_of(arch: Arch) -> Callable[[Sequence[float]], Sizes]:
-    """From scales to default boxes, as the head of an architecture has it."""
-    return partial(ssd_sizes, **{key: value for key, value in arch.head.knobs if key in ("ratios", "form", "lowest")})
-
-
-def objects_of(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(n, most, 8) targets -> boxes (k, 4) and classes (k,) of all objects that count."""
-    rows = targets[(targets[..., LABEL] >= 0) & (targets[..., IGNORED] == 0)].astype(np.float64)
-    return rows[:, :4], rows[:, LABEL].astype(np.int64)
 
 
 class Detected(DetectionScores):
@@ -123,36 +80,19 @@ class Detection(BaseTask):
         return head_of(self._arch)
 
     def fit_head(self, arch: Arch, dataset: Dataset) -> Arch:
-        """Classes, and where the head has `scales: auto`, scales of default boxes for the boxes of the training split."""
+        """Classes; and where the head has `scales: auto` or `finest: auto`, default boxes for the boxes of the training split."""
         fitted = arch.with_io(classes=len(dataset.classes))
-        if fitted.head.get("scales") != AUTO:
+        if AUTO not in (fitted.head.get("scales"), fitted.head.get("finest")):
             return fitted
         self.targets(dataset)
-        truths, classes = objects_of(dataset.train.targets)
-        found = fit_scales(truths, classes, head_of(fitted).maps, rule_of(fitted))
-        return fitted.with_head({"scales": (found.low, found.high)})
+        return fitted.with_head(fitted_head(fitted, *objects_of(dataset.train.targets)))
 
     def notes(self, arch: Arch, dataset: Dataset) -> Sequence[str]:
         """How many objects of each class the default boxes reach, and what would reach more."""
-        truths, classes = objects_of(dataset.train.targets)
+        truths, labels = objects_of(dataset.train.targets)
         if not len(truths):
             return (f"{dataset.name}: no training image has an object",)
-        head = head_of(arch)
-        found = coverage(best_ious(truths, head.maps, head.sizes), classes)
-        shown = ", ".join(f"{dataset.classes[label]} {100 * part:.1f} %" for label, part in sorted(found.items()))
-        line = f"default boxes reach, at an IoU of 0.5: {shown}"
-        if min(found.values()) >= ENOUGH:
-            return (line,)
-        best = fit_scales(truths, classes, head.maps, rule_of(arch), resolution=arch.resolution)
-        if best.enough:
-            low, high = best.low, best.high
-            return (line, f"95 % of each class: head scales: [{low:g}, {high:g}], or auto, which finds them")
-        if best.remedy is None:
-            return (line, "no scales, nor a finer map, nor larger images that were tried reach 95 % of each class")
-        stride, resolution = best.remedy
-        larger = f"images of {resolution} pixels" if resolution != arch.resolution else ""
-        finer = f"a first map of stride {stride}" if stride != arch.resolution // head.maps[0] else ""
-        return (line, f"95 % of each class: {' and '.join(filter(None, [finer, larger]))}, with head scales: auto")
+        return reach_lines(arch, truths, labels, dataset.classes)
 
     def loss(self, outputs: Outputs, targets: Array, valid: Array | None, recipe: Recipe) -> Mapping[str, Array]:
         import jax.numpy as jnp
@@ -180,7 +120,7 @@ class Detection(BaseTask):
         import jax.numpy as jnp
 
         codes, logits = _flat(outputs)
-        anchors, labels = jnp.asarray(self.head.anchors), targets[..., LABEL].astype(jnp.int32)
+        anchors, labels = jnp.asarray(self.head.anchors), targets[..., CLASS].astype(jnp.int32)
         found = match(anchors, targets[..., :4], labels, targets[..., IGNORED] > 0)
         boxes = jnp.take_along_axis(targets[..., :4], found.truth[..., None], axis=1)
         label = jnp.take_along_axis(labels, found.truth, axis=1)
@@ -235,7 +175,7 @@ class Detection(BaseTask):
         found = boxed(image, prediction["boxes"], prediction["classes"], prediction["scores"], classes)
         if target is None:
             return found
-        return np.concatenate([found, boxed(image, target[:, :4], target[:, LABEL].astype(int), None, classes)], 1)
+        return np.concatenate([found, boxed(image, target[:, :4], target[:, CLASS].astype(int), None, classes)], 1)
 
 
 def _flat(outputs: HostOutputs | Outputs) -> tuple[Any, Any]:

@@ -14,13 +14,13 @@ from typing import Self
 
 import numpy as np
 
+from nas.data.boxes import AREA, CLASS, COLUMNS, IGNORED, PIXELS
 from nas.records import JSON
 from nas.tasks.base import Means
 from nas.tasks.boxes.geometry import area
 from nas.tasks.boxes.precision import LEVELS, Coco, Objects, coco, voc
 
-LABEL, IGNORED, AREA, PIXELS = 4, 5, 6, 7  # columns of a truth after those of its box
-FOUND, TRUE = 7, 9  # columns that are kept: image, box and class, then the score, or what else a truth has
+FOUND, TRUE = 7, 1 + COLUMNS  # columns that are kept: image, box and class, then the score, or what else a truth has
 METRICS = (
     "map", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
     "ar_1", "ar_10", "ar_100", "ar_small", "ar_medium", "ar_large", "voc07_ap", "voc_ap",
@@ -63,7 +63,7 @@ class DetectionScores(Means):
         image, place = np.nonzero(labels >= 0)
         columns = image + self.images, boxes[image, place], labels[image, place], scores[image, place]
         self.found.append(np.column_stack(columns).astype(np.float64))
-        image, place = np.nonzero(targets[:, :, LABEL] >= 0)
+        image, place = np.nonzero(targets[:, :, CLASS] >= 0)
         self.true.append(np.column_stack([image + self.images, targets[image, place]]).astype(np.float64))
         self.sizes.append(targets[:, 0, PIXELS].astype(np.float64))
         self.images += len(targets)
@@ -130,7 +130,7 @@ class DetectionScores(Means):
         rows = np.concatenate([np.zeros((0, TRUE)), *self.true])
         boxes, others = rows[:, 1:5], rows[:, 1:]
         image, ignored = rows[:, 0].astype(np.int64), others[:, IGNORED] > 0
-        return Objects(image, others[:, LABEL], boxes, others[:, AREA], np.zeros(len(rows)), ignored)
+        return Objects(image, others[:, CLASS], boxes, others[:, AREA], np.zeros(len(rows)), ignored)
 
     def to_json(self) -> JSON:
         arrays = (("found", self.found, FOUND), ("true", self.true, TRUE), ("sizes", self.sizes, 1))

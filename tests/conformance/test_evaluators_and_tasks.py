@@ -11,7 +11,6 @@ import pytest
 
 import made_up
 import regression_task
-import small_detection
 from nas.arch.blocks import BLOCKS, HEADS
 from nas.controllers import make_controller
 from nas.controllers.random import Random
@@ -38,7 +37,6 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EVALUATORS, "lucky", Lucky)
     monkeypatch.setitem(TASKS, "regression", regression_task.TASKS["regression"])
     monkeypatch.setitem(HEADS, "regressor", regression_task.regressor)
-    monkeypatch.setitem(HEADS, "ssdlite", small_detection.two_boxes)
     monkeypatch.setitem(DATASETS, "stripes", made_up.Stripes)
     monkeypatch.setitem(BLOCKS, "twin_conv", made_up.twin_conv)
     monkeypatch.setitem(BLOCKS, "half", half)
@@ -59,7 +57,7 @@ def test_tasks_keep_the_laws() -> None:
     check_task("classification", load_dataset({"name": "digits", "train_size": 40, "test_size": 10}), {"op": "mlp"})
     check_task("regression")
     check_task("embedding")
-    check_task("detection")
+    check_task("detection", None, {"op": "ssdlite", "widths": [16], "boxes": 2})
     check_task("embedding", None, {"op": "embedding", "size": 3, "pool": False})
 
 

@@ -19,7 +19,7 @@ from nas.tasks.boxes.geometry import area, decode, encode, giou, intersection, i
 from nas.tasks.boxes.losses import focal_loss, giou_loss, smooth_l1, softmax_loss
 from nas.tasks.boxes.matching import Matched, match
 
-ANCHORS = default_boxes((3, 2), ssd_sizes((0.4, 0.7, 1.0), ratios=(2.0,)))
+ANCHORS = default_boxes((3, 2), ssd_sizes((0.4, 0.7, 1.0), 4))
 N, A, M, CLASSES = 3, len(ANCHORS), 4, 3
 
 

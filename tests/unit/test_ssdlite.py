@@ -12,7 +12,6 @@ import pytest
 
 from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import lower
-from nas.arch.blocks.detection import predicted_maps
 from nas.arch.files import load_arch
 from nas.arch.graph import Graph, param_shapes
 from nas.convert import onnx_bytes, stablehlo_bytes, tflite_bytes
@@ -65,10 +64,10 @@ def _kernels(graph: Graph, start: str) -> list[tuple[int, ...]]:
 def test_maps_of_the_spaces_hold_all_boxes(name: str) -> None:
     space, rng = load_space(name), np.random.default_rng(0)
     for arch in (space.decode(space.sample(rng)) for _ in range(4)):
-        maps = predicted_maps(lower(arch))
-        assert outputs(arch)["boxes"][1] == sum(rows * columns * boxes for rows, columns, boxes in maps)
-        assert maps[0][0] * arch.head.get("finest", 16) == arch.resolution
-    assert predicted_maps(lower(load_arch("mobilenet_v2"))) == ()
+        graph = lower(arch)
+        anchors = graph.nodes[graph.outputs["boxes"]].attr["anchors"]
+        assert outputs(arch)["boxes"][1] == sum(side * side * len(boxes) for side, boxes in anchors)
+        assert anchors[0][0] * arch.head.get("finest", 16) == arch.resolution
 
 
 @pytest.mark.parametrize("resolution, boxes", [(320, 2034), (300, 1917)])

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
+from math import log
 
+from nas.arch.anchors import HIGH, LOW, ssd_scales, ssd_sizes
 from nas.arch.blocks.taps import Taps
 from nas.arch.builder import Builder
-from nas.arch.graph import Graph
 
+FINEST = 16  # stride of the first map, as published
+RARE = -log(99)  # logit of what one box of a hundred shows, from which the focal loss starts (Lin et al. 2017, arXiv:1708.02002)
 LEAST_WIDTH = 16  # of a level beyond the backbone, however small the multiplier
-POINT = re.compile(r"head/boxes\d+\.point")  # the convolutions that give codes
 
 
 def ssdlite(g: Builder, x: int, *, classes: int, taps: Taps, conv: int = 0, conv_act: str = "hswish",
             widths: Sequence[int] = (512, 256, 256, 128), multiplier: float = 1.0, boxes: int = 6, first_boxes: int = 0,
-            finest: int = 16, expansions: bool = True, act: str = "relu6") -> Mapping[str, int]:  # fmt: skip
+            finest: int | str = 16, expansions: bool = True, scales: Sequence[float] | str = (LOW, HIGH), scores: str = "softmax",
+             act: str = "relu6") -> Mapping[str, int]:  # fmt: skip
     """SSDLite (MobileNetV2, arXiv:1801.04381, section 6.2): single-shot detection with depthwise separable predictions.
 
     Maps: the expansions of the blocks that halve the maps from stride `finest` on, or without `expansions` these maps, which have fewer
@@ -24,8 +26,13 @@ def ssdlite(g: Builder, x: int, *, classes: int, taps: Taps, conv: int = 0, conv
     3x3 depthwise convolution, norm, activation and a 1x1 convolution give the codes of `boxes` boxes a pixel (`first_boxes` of the
     first map; 0: as many), another pair their classes.
 
+    Sizes of these boxes grow from the first of `scales` to the last, fractions of the image (`nas.arch.anchors`). `scores`: softmax with
+    the background, or sigmoid of each class, trained by the focal loss. `finest` and `scales` may be auto, which the boxes of a dataset
+    decide; until then they are 16 and the published ones.
+
     Returns:
         `boxes` (1, A, 4) codes and `classes` (1, A, classes + 1) logits, background first, of A boxes in the order map, row, column, box.
+        The node of `boxes` has `anchors`, (side of the map, ((height, width), ..)) of each map.
 
     Source:
         torchvision's ssdlite.py has 6 boxes everywhere; TensorFlow's object detection API 3 on the first map.
@@ -33,36 +40,26 @@ def ssdlite(g: Builder, x: int, *, classes: int, taps: Taps, conv: int = 0, conv
     if not boxes:
         raise ValueError("boxes: expected one or more for each pixel, got 0")
     last = g.conv_norm_act(x, conv, 1, 1, conv_act, "conv") if conv else x
-    strides = [stride for stride in sorted(taps.maps) if finest <= stride < max(taps.maps)]
+    smallest = FINEST if isinstance(finest, str) else finest
+    strides = [stride for stride in sorted(taps.maps) if smallest <= stride < max(taps.maps)]
     maps = [*(taps.expansion(stride) if expansions else taps.map(stride) for stride in strides), last]
     for i, width in enumerate(widths, 1):
         maps.append(_extra(g, maps[-1], max(LEAST_WIDTH, int(width * multiplier)), act, f"extra{i}"))
-    counts = [first_boxes or boxes, *([boxes] * (len(maps) - 1))]
+    low, high = (LOW, HIGH) if isinstance(scales, str) else scales
+    anchors = tuple(
+        zip((g.shape(y)[0] for y in maps), ssd_sizes(ssd_scales(len(maps), low, high), boxes, first_boxes), strict=True)
+    )
     outputs = {}
     for name, values in (("classes", classes + 1), ("boxes", 4)):  # the order of torchvision's modules, so that its weights fit
-        levels = [_predicted(g, x, count * values, act, f"{name}{i}") for i, (x, count) in enumerate(zip(maps, counts, strict=True))]
+        start = RARE if name == "classes" and scores == "sigmoid" else 0.0
+        counted = zip(maps, (len(sizes) * values for _, sizes in anchors), strict=True)
+        levels = [_predicted(g, y, width, act, f"{name}{i}", start) for i, (y, width) in enumerate(counted)]
         total = sum(g.width(level) for level in levels)
         outputs[name] = g.reshape(g.concat(levels, f"{name}.all"), (1, total // values, values), name)
+    g.state(outputs["boxes"], anchors=anchors)
+    if scores == "sigmoid":
+        g.state(outputs["classes"], scores=scores)
     return {"boxes": outputs["boxes"], "classes": outputs["classes"]}
-
-
-def predicted_maps(graph: Graph) -> tuple[tuple[int, int, int], ...]:
-    """(rows, columns, boxes a pixel) of each map that a network with this head predicts from, in the order of its boxes.
-
-    Args:
-        graph: The network.
-
-    Returns:
-        A triple for each map; empty where the network has another head.
-
-    Example:
-        >>> from nas import load_arch
-        >>> from nas.arch.blocks import lower
-        >>> predicted_maps(lower(load_arch("ssdlite320_mobilenet_v3_large")))
-        ((20, 20, 6), (10, 10, 6), (5, 5, 6), (3, 3, 6), (2, 2, 6), (1, 1, 6))
-    """
-    found = [node.shape for node in graph.nodes if POINT.fullmatch(node.name)]
-    return tuple((rows, columns, width // 4) for rows, columns, width in found)
 
 
 def _extra(g: Builder, x: int, width: int, act: str, name: str) -> int:
@@ -71,7 +68,10 @@ def _extra(g: Builder, x: int, width: int, act: str, name: str) -> int:
     return g.conv_norm_act(x, width, 1, 1, act, f"{name}.wide")
 
 
-def _predicted(g: Builder, x: int, width: int, act: str, name: str) -> int:
-    """(1, 1, pixels times width): pixel by pixel, of each first all values of its first box."""
+def _predicted(g: Builder, x: int, width: int, act: str, name: str, start: float) -> int:
+    """(1, 1, pixels times width): pixel by pixel, of each first all values of its first box. `start`: of the bias."""
     y = g.conv_norm_act(x, g.width(x), 3, 1, act, f"{name}.depthwise", groups=g.width(x))
-    return g.flatten(g.conv(y, width, bias=True, name=f"{name}.point"), f"{name}.flat")
+    y = g.conv(y, width, bias=True, name=f"{name}.point")
+    if start:
+        g.state(y, start=start)
+    return g.flatten(y, f"{name}.flat")

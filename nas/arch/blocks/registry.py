@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from nas.arch import MAX_WIDTH, Block, Knob, choice, number, shown, whole
+from nas.arch import AUTO, MAX_WIDTH, Block, Knob, choice, number, shown, whole
 from nas.arch.blocks.classic import (
     bottleneck,
     dense_layer,
@@ -82,6 +82,7 @@ _CHOICE = {
     "se_of": ("input", "hidden"),
     "stride_at": ("first", "middle"),
     "dropout_at": ("before", "after"),
+    "scores": ("softmax", "sigmoid"),
 }
 _PADDINGS = ("auto", "same", "torch", "valid")
 MAX_PADDING, MAX_DENSE = 64, 16
@@ -162,10 +163,32 @@ def _check_knob(name: str, value: object, parameter: inspect.Parameter, where: s
     elif kind == "int | Sequence[int]":
         low, high = _WHOLE.get(name, (1, MAX_WIDTH))
         _check_sides(value, low, high, where)
+    elif kind == "int | str":
+        low, high = _WHOLE.get(name, (0, MAX_WIDTH))
+        _check_open(value, lambda: whole(value, low, high, where), where)
+    elif kind == "Sequence[float] | str":
+        _check_open(value, lambda: _check_range(value, where), where)
     elif kind == "bool" and not isinstance(value, bool):
         raise ValueError(f"{where}: expected true or false, got {shown(value)}")
     elif kind == "str" and not isinstance(value, str):
         raise ValueError(f"{where}: expected a word, got {shown(value)}")
+
+
+def _check_open(value: object, check: Callable[[], object], where: str) -> None:
+    """What the data may decide: the word for that, or what passes the check."""
+    if isinstance(value, str):
+        choice(value, (AUTO,), where)
+    else:
+        check()
+
+
+def _check_range(value: object, where: str) -> None:
+    """Two fractions of the image, the first the smaller one."""
+    if not isinstance(value, tuple) or len(value) != 2:
+        raise ValueError(f"{where}: expected {AUTO}, or [low, high] in fractions of the image, got {shown(value)}")
+    low, high = (number(side, 0.001, 1.0, where) for side in value)
+    if low >= high:
+        raise ValueError(f"{where}: expected [low, high], the first the smaller one, got {shown(list(value))}")
 
 
 def _check_padding(value: object, where: str) -> None:

@@ -7,7 +7,7 @@ whatever its size, so they need a finer map or larger images: `fit_scales` says 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -33,7 +33,6 @@ class FittedScales:
         low: Of the first map.
         high: Of the last.
         coverage: By class, the fraction of truths that some default box reaches at an IoU of 0.5.
-        published: The same with the published scales.
         remedy: What would reach 95 % of each class where these scales do not: `stride` of the first map and `resolution`, both
             in pixels; None where nothing is missing, or nothing that was tried is enough.
     """
@@ -41,13 +40,12 @@ class FittedScales:
     low: float
     high: float
     coverage: Mapping[int, float]
-    published: Mapping[int, float]
     remedy: tuple[int, int] | None = None
 
     @property
     def enough(self) -> bool:
         """Whether 95 % of the truths of each class are reached."""
-        return _lowest(self.coverage) >= ENOUGH
+        return min(self.coverage.values()) >= ENOUGH
 
 
 def pyramid(resolution: int, stride: int, levels: int) -> tuple[int, ...]:
@@ -88,23 +86,21 @@ def fit_scales(
     """
     if not len(truths):
         raise ValueError("scales: the dataset has no box to fit them to")
-    published = reached(truths, classes, maps, (LOW, HIGH), rule)
-    if _lowest(published) >= ENOUGH:
-        return FittedScales(LOW, HIGH, published, published)
+    if (usual := given(truths, classes, maps, (LOW, HIGH), rule)).enough:
+        return usual
     some = _some(classes)
     ends = _best(truths[some], classes[some], maps, rule)
-    found = FittedScales(*ends, reached(truths, classes, maps, ends, rule), published)
+    found = given(truths, classes, maps, ends, rule)
     if found.enough or resolution is None:
         return found
-    remedy = _remedy(truths[some], classes[some], maps, rule, resolution)
-    return FittedScales(*ends, found.coverage, published, remedy)
+    return replace(found, remedy=_remedy(truths[some], classes[some], maps, rule, resolution))
 
 
-def reached(
+def given(
     truths: np.ndarray, classes: np.ndarray, maps: Sequence[int], ends: tuple[float, float], rule: Rule = ssd_sizes
-) -> dict[int, float]:
-    """`coverage` of truths by default boxes with scales from and to `ends`; other arguments as `fit_scales` has them."""
-    return coverage(best_ious(truths, maps, rule(ssd_scales(len(maps), *ends))), classes)
+) -> FittedScales:
+    """What default boxes with scales from and to `ends` reach; other arguments as `fit_scales` has them."""
+    return FittedScales(*ends, coverage(best_ious(truths, maps, rule(ssd_scales(len(maps), *ends))), classes))
 
 
 def _best(truths: np.ndarray, classes: np.ndarray, maps: Sequence[int], rule: Rule) -> tuple[float, float]:
@@ -134,7 +130,7 @@ def _remedy(
     strides = [stride] if stride <= FINEST else [stride, FINEST]
     for size, step in [(size, step) for size in sizes for step in strides][1:]:
         levels = pyramid(size, step, len(maps) + (step < stride))
-        if _lowest(reached(truths, classes, levels, _best(truths, classes, levels, rule), rule)) >= ENOUGH:
+        if given(truths, classes, levels, _best(truths, classes, levels, rule), rule).enough:
             return step, size
     return None
 
@@ -144,7 +140,3 @@ def _some(classes: np.ndarray) -> np.ndarray:
     found = np.unique(classes)
     each = max(TRIED // len(found), LEAST)
     return np.sort(np.concatenate([evenly(np.flatnonzero(classes == label), each) for label in found]))
-
-
-def _lowest(covered: Mapping[int, float]) -> float:
-    return min(covered.values())
