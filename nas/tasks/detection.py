@@ -94,6 +94,11 @@ class Detection(BaseTask):
             return (f"{dataset.name}: no training image has an object",)
         return reach_lines(arch, truths, labels, dataset.classes)
 
+    def weighed(self, recipe: Recipe, dataset: Dataset) -> Self:
+        if recipe.label_smoothing and self.head.sigmoid:
+            raise ValueError("recipe.label_smoothing: has no meaning for a head with scores: sigmoid; leave it at 0")
+        return self
+
     def loss(self, outputs: Outputs, targets: Array, valid: Array | None, recipe: Recipe) -> Mapping[str, Array]:
         import jax.numpy as jnp
 

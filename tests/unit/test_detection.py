@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 
+import small_detection
 import small_training
 from nas.arch.anchors import ssd_sizes
 from nas.recipe import DetectionLoss, Recipe
@@ -185,6 +186,13 @@ def test_settings_of_detectors_are_refused_for_other_tasks() -> None:
     check_recipe(DETECTION, recipe)
     with pytest.raises(ValueError, match=r"recipe\.mixup: has no meaning for the task detection"):
         check_recipe(DETECTION, Recipe(mixup=0.2))
+
+
+def test_labels_are_smoothed_within_a_softmax_alone() -> None:
+    smoothed = Recipe(label_smoothing=0.1)
+    assert TASK.weighed(smoothed, small_detection.dataset()) is TASK
+    with pytest.raises(ValueError, match=r"recipe\.label_smoothing: has no meaning for a head with scores: sigmoid"):
+        FOCAL.weighed(smoothed, small_detection.dataset())
 
 
 @pytest.mark.parametrize(
