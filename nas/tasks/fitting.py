@@ -90,8 +90,6 @@ def check_recipe(task: Task, recipe: Recipe, taught: bool = False, where: str = 
     for key in ("mixup", "cutmix"):
         if getattr(recipe, key) and not task.mixes:
             raise ValueError(f"{where}.{key}: has no meaning for the task {task.name}; leave it at 0")
-    if recipe.augment.policy != "none" and task.pictures:
-        raise ValueError(f"{where}.augment.policy: moves no targets of the task {task.name}; leave it at none")
     if recipe.dice and task.name != "segmentation":
         raise ValueError(f"{where}.dice: is for masks, has no meaning for the task {task.name}; leave it at 0")
     if recipe.embedding != EmbeddingLoss() and not task.compares:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from nas.arch import Arch
-from nas.data.augment import augment
+from nas.data.augment_targets import augment_targets
 from nas.data.dataset import Dataset
 from nas.objectives import Direction
 from nas.recipe import Augment, Recipe
@@ -87,11 +87,7 @@ class Segmentation(BaseTask):
         self, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, settings: Augment, *,
         fill: int | Sequence[int] = 0, first: int = 0, of: int | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        """As images alone, the mask being one more channel, which is 0 where a pixel is ignored: what is padded or blanked is."""
-        levels = np.broadcast_to(np.asarray(fill), images.shape[3]).tolist()
-        both = np.concatenate([images, (IGNORED - targets)[..., None]], 3)
-        moved = augment(both, rng, settings, [*levels, 0], first, of)
-        return moved[..., :-1], IGNORED - moved[..., -1]
+        return augment_targets(images, targets, rng, settings, fill, first, of)
 
     def postprocess(self, outputs: HostOutputs) -> Mapping[str, np.ndarray]:
         """`mask`: (n, h, w) uint8 numbers of classes; `scores`: (n, h, w, classes), the logits."""
