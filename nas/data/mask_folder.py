@@ -40,7 +40,7 @@ class MaskSettings(StreamSettings):
         strict: Whether what would be left out, and counted, is an error.
     """
 
-    classes: tuple[str, ...] | Mapping[int, str] | None = None
+    classes: tuple[str, ...] | Mapping[int | str, str] | None = None
     ignore: int | str | tuple[int | str, ...] | None = None
     instances: bool = False
     strict: bool = False

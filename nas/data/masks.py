@@ -24,7 +24,7 @@ LEVELS = 2**16  # numbers that a pixel of a PNG can have
 UNKNOWN = -1
 SOME = 8  # numbers that a line names
 
-Names = Sequence[str] | Mapping[int, str] | None
+Names = Sequence[str] | Mapping[int | str, str] | None
 Ignore = int | str | Sequence[int | str] | None
 
 
@@ -55,7 +55,8 @@ class Numbers:
         """
         if classes is None:
             classes = ["background", "object"] if instances else {number: str(number) for number in found}
-        named = dict(sorted(classes.items())) if isinstance(classes, Mapping) else dict(enumerate(classes))
+        numbered = classes.items() if isinstance(classes, Mapping) else enumerate(classes)
+        named = dict(sorted((_number(key), name) for key, name in numbered))
         _check_names(named)
         if instances and [*named] != [0, 1]:
             raise ValueError(f"classes: expected two, what is 0 and what is not, with instances=true, got {len(named)}")
@@ -86,6 +87,14 @@ class Numbers:
         known = np.flatnonzero((self.table != UNKNOWN) & (self.table != IGNORED))
         run = f"0 to {known[-1]}" if len(known) == known[-1] + 1 else _listed(map(str, known))
         return f"{run} ({len(self.names)} classes) or {IGNORED}"
+
+
+def _number(key: int | str) -> int:
+    """The number of a class; JSON has it as text."""
+    try:
+        return int(key)
+    except ValueError:
+        raise ValueError(f"classes: {key!r:.40} is no number of a class; expected a list of names, or names by number") from None
 
 
 def _check_names(named: Mapping[int, str]) -> None:

@@ -40,7 +40,7 @@ class TableSettings(StreamSettings):
     label_column: str | None = None
     mask_column: str | None = None
     boxes_column: str | None = None
-    classes: tuple[str, ...] | Mapping[int, str] | None = None
+    classes: tuple[str, ...] | Mapping[int | str, str] | None = None
     ignore: int | str | tuple[int | str, ...] | None = None
     instances: bool = False
     box_format: Literal["xyxy", "xywh"] | None = None

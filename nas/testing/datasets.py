@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from nas.data import Dataset, Split, load_dataset
+from nas.data.boxes import CLASS, PIXELS, X0, X1, Y0, Y1
+from nas.data.masks import IGNORED as IGNORED_PIXEL
 from nas.testing.require import require
 
 Settings = Mapping[str, Any]
@@ -33,9 +35,28 @@ def shapes_and_types(settings: Settings) -> None:
             require(
                 labels == every, f"{name}: every class has an image", f"labels {sorted(labels)} of {len(every)} classes"
             )
+        if data.target.kind in ("mask", "boxes"):
+            _check_spatial(name, split, data)
     counts = (len(data.mean), len(data.std), data.channels)
     require(len({*counts}) == 1, "mean and std have a number for each channel", f"{counts}")
     require(min(data.std) > 0, "std is positive", f"{data.std}")
+
+
+def _check_spatial(name: str, split: Split, data: Dataset) -> None:
+    targets = split.targets
+    if data.target.kind == "mask":
+        found = {*np.unique(targets).tolist()}
+        allowed = {*range(len(data.classes)), IGNORED_PIXEL}
+        require(found <= allowed, f"{name}: pixels are of a class or {IGNORED_PIXEL}", f"got {sorted(found - allowed)}")
+        return
+    filled = targets[targets[..., CLASS] >= 0]
+    edges, corners = filled[:, [Y0, X0, Y1, X1]], filled[:, [Y0, X0]] < filled[:, [Y1, X1]]
+    require(((edges >= 0) & (edges <= 1)).all() and corners.all(), f"{name}: boxes have an area within the image", f"{edges[:3]}")
+    classes = {*np.unique(targets[..., CLASS]).tolist()}
+    require(classes <= {*range(-1, len(data.classes))}, f"{name}: objects are of a class", f"got {sorted(classes)}")
+    behind = (targets[:, 1:, CLASS] >= 0) & (targets[:, :-1, CLASS] < 0)
+    require(not behind.any(), f"{name}: the objects of an image come first")
+    require((targets[..., PIXELS] > 0).all(), f"{name}: every row has the pixels of the original")
 
 
 def same_settings_same_dataset(settings: Settings) -> None:

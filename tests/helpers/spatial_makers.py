@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from data_makers import N, make_pixels, png
+from data_makers import make_pixels, png
 
+COUNT, TEST = 20, 5  # images of the parts
 WIDE, HIGH = 8, 6  # of the made-up images, in pixels
 
 
@@ -39,7 +40,7 @@ def palette_png(numbers: np.ndarray, bits: int = 8) -> bytes:
     return content.getvalue()
 
 
-def make_masks(root: Path, count: int = N, test: int = 10) -> dict[str, Any]:
+def make_masks(root: Path, count: int = COUNT, test: int = TEST) -> dict[str, Any]:
     """Square images, so that any size is theirs; train/ and test/ of images/ and masks/."""
     for part, n in (("train", count), ("test", test)):
         for i, pixels in enumerate(make_pixels(n)):
@@ -71,7 +72,7 @@ def xml(boxes: Sequence[tuple[Any, ...]], width: int = WIDE, height: int = HIGH)
     return f"<annotation><filename>x.jpg</filename>{size}{objects}</annotation>".encode()
 
 
-def make_voc(root: Path, count: int = N, test: int = 10) -> dict[str, Any]:
+def make_voc(root: Path, count: int = COUNT, test: int = TEST) -> dict[str, Any]:
     """Square images with a cat, every second a dog too, the third of each ten without an object; all for training but `test`."""
     names = [f"{i:03}" for i in range(count + test)]
     for i, (name, pixels) in enumerate(zip(names, make_pixels(count + test), strict=True)):
@@ -92,7 +93,7 @@ def coco(images: Sequence[tuple[int, str]], annotations: Sequence[dict[str, Any]
     }
 
 
-def make_coco(root: Path, count: int = N, test: int = 10) -> dict[str, Any]:
+def make_coco(root: Path, count: int = COUNT, test: int = TEST) -> dict[str, Any]:
     for part, n in (("train", count), ("test", test)):
         names = [(i + 1, f"{part}{i:03}.png") for i in range(n)]
         for (_, name), pixels in zip(names, make_pixels(n), strict=True):
@@ -102,7 +103,7 @@ def make_coco(root: Path, count: int = N, test: int = 10) -> dict[str, Any]:
     return {"name": "coco", "path": str(root)}
 
 
-def make_yolo(root: Path, count: int = N, test: int = 10) -> dict[str, Any]:
+def make_yolo(root: Path, count: int = COUNT, test: int = TEST) -> dict[str, Any]:
     for part, n in (("train", count), ("test", test)):
         for i, pixels in enumerate(make_pixels(n)):
             write(root / "images" / part / f"{i:03}.png", png(pixels))

@@ -126,11 +126,11 @@ def test_strict_refuses_what_would_be_dropped_or_clipped(tmp_path: Path) -> None
 def test_voc_by_lists(tmp_path: Path) -> None:
     data = load_dataset(make_voc(tmp_path))
     assert data.classes == ("cat", "dog")
-    assert [len(part) for part in (data.train, data.valid, data.test)] == [32, 8, 10]
-    assert data.test.targets.shape == (10, 2, 8)
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [16, 4, 5]
+    assert data.test.targets.shape == (5, 2, 8)
     assert _edges(data.test.targets[1, 1]) == pytest.approx([2 / 6, 2 / 6, 5 / 6, 1.0])
     assert [int((target[:, CLASS] >= 0).sum()) for target in data.test.targets[:4]] == [1, 2, 0, 2]
-    assert counts_of(data.test.targets, data.classes) == {"cat": 9, "dog": 5}
+    assert counts_of(data.test.targets, data.classes) == {"cat": 4, "dog": 2}
     assert data.left_out == ()
     named = load_dataset({**make_voc(tmp_path), "classes": ("dog", "bird", "cat"), "one_based": True})
     assert named.test.targets[1, :, CLASS].tolist() == [2, 0]
@@ -172,7 +172,7 @@ def _coco(root: Path, annotations: Sequence[dict[str, Any]], change: Callable[[d
 def test_coco(tmp_path: Path) -> None:
     data = load_dataset(make_coco(tmp_path))
     assert data.classes == ("person", "toothbrush")
-    assert [len(part) for part in (data.train, data.valid, data.test)] == [32, 8, 10]
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [16, 4, 5]
     assert data.test.targets[0].tolist() == [[0, 0, 0, 0, -1, 0, 0, 36]]
     assert data.test.targets[1, 0].tolist() == pytest.approx([2 / 6, 1 / 6, 4.5 / 6, 4 / 6, 0, 0, 7.5, 36])
     assert data.test.targets[2, 0, CLASS] == 1
@@ -202,7 +202,7 @@ def test_files_of_coco_are_found_by_their_names(tmp_path: Path) -> None:
     (folder / "instances_train2017.json").rename(folder / "mine.json")
     assert "several JSON files of the part train (annotations/captions_train2017.json, " in error_of(settings)
     data = load_dataset({**settings, "annotations": {"train": "annotations/mine.json", "test": "annotations/instances_test2017.json"}})
-    assert len(data.test) == 10
+    assert len(data.test) == 5
     assert "dataset.annotations: train: no file " in error_of({**settings, "annotations": {"train": "x.json"}})
     assert "dataset.annotations: 'trian' is no part; did you mean train?" in error_of({**settings, "annotations": {"trian": "x.json"}})
     assert "dataset.annotations: expected a file for train" in error_of({**settings, "annotations": {"val": "x.json"}})
@@ -211,7 +211,7 @@ def test_files_of_coco_are_found_by_their_names(tmp_path: Path) -> None:
 def test_yolo(tmp_path: Path) -> None:
     data = load_dataset(make_yolo(tmp_path))
     assert data.classes == ("cat", "dog")
-    assert [len(part) for part in (data.train, data.valid, data.test)] == [32, 8, 10]
+    assert [len(part) for part in (data.train, data.valid, data.test)] == [16, 4, 5]
     assert data.test.targets[2].tolist() == [[0.25, 0.25, 0.75, 0.75, 0, 0, 9, 36], [0.625, 0, 0.875, 0.5, 1, 0, 4.5, 36]]
     assert data.left_out == ()
     for path in (tmp_path / "labels" / "test").glob("*0.txt"):

@@ -113,6 +113,8 @@ def test_numbers_of_categories_have_gaps(tmp_path: Path) -> None:
     assert set(np.unique(data.train.targets)) == {0, 1, IGNORED}
     named = _load(tmp_path, classes={0: "nothing", 1: "person", 184: "tree-merged"}, ignore="nothing")
     assert named.classes == ("person", "tree-merged")
+    of_json = _load(tmp_path, classes={"0": "nothing", "1": "person", "184": "tree-merged"}, ignore=["nothing"])
+    assert of_json.digest == named.digest
     assert np.array_equal(named.train.targets, data.train.targets)
     with pytest.raises(ValueError, match=r"row \d, column \d has the number 184; expected 0 to 1 \(2 classes\) or 255; dataset.classes"):
         _load(tmp_path, classes=("background", "person"))
@@ -212,6 +214,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"classes": ("a", "a")}, "dataset.classes: the name 'a' appears twice"),
     ({"classes": {1: "a", 255: "b"}}, "dataset.classes: 255 is no number of a class"),
     ({"classes": {-1: "a", 2: "b"}}, "dataset.classes: -1 is no number of a class"),
+    ({"classes": {"sky": "a", "2": "b"}}, "dataset.classes: 'sky' is no number of a class; expected a list of names, or names by number"),
     ({"classes": "abc"}, "dataset.classes: expected a list or a mapping or null, got 'abc'"),
     ({"ignore": "skt"}, "dataset.ignore: no class 'skt'; did you mean sky? (classes: sky, road, tree)"),
     ({"ignore": -1}, "dataset.ignore: expected 0 to 65535, or the name of a class, got -1"),
