@@ -230,7 +230,7 @@ def _check_alike(found: Shared, node: Node, shapes: Mapping[str, tuple[int, ...]
         refuse(f"changes which arrays {node.name} has", ())
     if node.op != "conv":
         return
-    if (found.shapes["kernel"][0] - shapes["kernel"][0]) % 2:
+    if any((large - small) % 2 for large, small in zip(found.shapes["kernel"][:2], shapes["kernel"][:2], strict=True)):
         refuse(f"has kernels of odd and even sides in {node.name}, which no center crop connects", ("kernel",))
     grouped = node.attr["groups"] > 1 or found.node.attr["groups"] > 1
     both = is_depthwise(node, shapes) and is_depthwise(found.node, found.shapes)

@@ -175,9 +175,10 @@ def kernel_of(arch: Arch, layer: Mapping[str, JSON]) -> int:
 
 
 def smaller_kernels(arch: Arch, layer: Mapping[str, JSON]) -> list[int]:
-    """Odd sizes from the next smaller one down to 3; none where the layer's kernel cannot shrink."""
+    """Odd sizes from the next smaller one down to 3; none where the layer's kernel cannot shrink, or is no square."""
     shrinks = layer["op"] in ("mbconv", "fused_mbconv", "sepconv", "conv")
-    return list(range(kernel_of(arch, layer) - 2, 2, -2)) if shrinks else []
+    kernel = kernel_of(arch, layer)
+    return list(range(kernel - 2, 2, -2)) if shrinks and isinstance(kernel, int) else []
 
 
 def _kernels(arch: Arch) -> Iterator[Change]:
