@@ -40,9 +40,8 @@ def convolved(x: np.ndarray, kernel: np.ndarray, stride: int, padding: Any, grou
 # kernel, stride, padding, groups, dilation; images are 9 x 7 x 6
 CONVS: list[tuple[tuple[int, int], int, Any, int, int]] = [
     ((5, 5), 1, "same", 6, 2),
-    ((3, 3), 2, 3, 6, 3),
+    ((3, 1), 2, (3, 0), 6, 3),
     ((1, 5), 1, "same", 6, 1),
-    ((3, 1), 1, (2, 0), 6, 2),
     ((3, 3), 1, "same", 1, 2),
     ((1, 3), 2, (0, 1), 1, 1),
     ((3, 2), 1, "same", 2, 3),
@@ -63,7 +62,8 @@ def test_dilated_and_rectangular_convolutions() -> None:
             take = jax.grad(loss, (0, 1), has_aux=True) if case[3] == 6 else lambda x, w, *rest: ((), loss(x, w, *rest)[1])
             return take(x, w, case, implementation)
 
-        return [[one(w, case, how) for how in ("lax", "auto", "portable")] for w, case in zip(kernels, CONVS, strict=True)]
+        ways = [("lax", "auto", "portable") if case[3] == 6 and case[4] > 1 else ("lax", "auto") for case in CONVS]
+        return [[one(w, case, how) for how in own] for w, case, own in zip(kernels, CONVS, ways, strict=True)]
 
     x, kernels = normal(3, 9, 7, 6), [normal(*case[0], 6 // case[3], 6, seed=1) for case in CONVS]
     for case, w, ((gradients, y), *others) in zip(CONVS, kernels, run(jnp.asarray(x), [*map(jnp.asarray, kernels)]), strict=True):

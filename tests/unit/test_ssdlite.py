@@ -93,18 +93,18 @@ def test_the_other_published_networks(name: str, first_map: tuple[int, ...], par
 
 
 def net(**head: Any) -> Arch:
-    """Maps of 5, 3, 2 and 1 pixels."""
+    """Maps of 5, 3 and 2 pixels."""
     return arch_from_dict({
         "resolution": 40, "classes": 3, "stem": {"op": "conv", "width": 6, "stride": 2},
         "stages": [
             {"op": "mbconv", "expand": 2, "width": 8, "stride": 4},
             {"op": "mbconv", "expand": 3, "width": 10, "stride": 2},
         ],
-        "head": {"op": "ssdlite", "widths": [16, 12], "boxes": 3, "first_boxes": 2, "finest": 8, "conv": 14, **head},
+        "head": {"op": "ssdlite", "widths": [16], "boxes": 3, "first_boxes": 2, "finest": 8, "conv": 14, **head},
     })  # fmt: skip
 
 
-POINTS = [f"head/{kind}{i}.point" for kind in ("boxes", "classes") for i in range(4)]
+POINTS = [f"head/{kind}{i}.point" for kind in ("boxes", "classes") for i in range(3)]
 
 
 class Computed(NamedTuple):
@@ -127,14 +127,14 @@ def computed() -> Computed:
 
 @pytest.mark.parametrize("kind", ["boxes", "classes"])
 def test_boxes_stand_in_the_order_map_row_column_box(computed: Computed, kind: str) -> None:
-    size, levels = 4, [computed.found[f"head/{kind}{i}.point"][0] for i in range(4)]  # coordinates; background and three classes
+    size, levels = 4, [computed.found[f"head/{kind}{i}.point"][0] for i in range(3)]  # coordinates; background and three classes
     expected = [
         level[row, column, box * size : (box + 1) * size]
         for level in levels
         for row, column, box in np.ndindex(*level.shape[:2], level.shape[2] // size)
     ]
     np.testing.assert_array_equal(computed.found[f"head/{kind}"][0, 0], expected)
-    assert len(expected) == 5 * 5 * 2 + (3 * 3 + 2 * 2 + 1) * 3
+    assert len(expected) == 5 * 5 * 2 + (3 * 3 + 2 * 2) * 3
 
 
 def test_every_export_has_both_outputs(computed: Computed, tmp_path: Path) -> None:
@@ -145,7 +145,7 @@ def test_every_export_has_both_outputs(computed: Computed, tmp_path: Path) -> No
     graph, values, images, ours = computed
     names = ["boxes", "classes"]
     session = onnxruntime.InferenceSession(onnx_bytes(graph, values), providers=["CPUExecutionProvider"])
-    assert [one.shape for one in session.get_outputs()] == [["N", 92, 4], ["N", 92, 4]]
+    assert [one.shape for one in session.get_outputs()] == [["N", 89, 4], ["N", 89, 4]]
     rows = dict(zip(names, session.run(names, {"images": images.transpose(0, 3, 1, 2)}), strict=True))
     (tmp_path / WEIGHTS).write_bytes(to_bytes(flat(values)))
     source: dict[str, Any] = {"__file__": str(tmp_path / "model.py"), "__name__": "model"}
