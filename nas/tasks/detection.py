@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from nas.arch import AUTO, Arch
+from nas.data.augment_targets import augment_targets
 from nas.data.boxes import CLASS, IGNORED
 from nas.data.dataset import Dataset
 from nas.objectives import Direction
-from nas.recipe import DetectionLoss, Recipe
+from nas.recipe import Augment, DetectionLoss, Recipe
 from nas.records import JSON
 from nas.tasks.base import BaseTask, HostOutputs, MetricState
 from nas.tasks.boxes.drawing import boxed
@@ -138,6 +139,12 @@ class Detection(BaseTask):
 
     def new_metrics(self, kept: JSON = None) -> MetricState:
         return Detected.of(SUMS, kept)
+
+    def augment(
+        self, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, settings: Augment, *,
+        fill: int | Sequence[int] = 0, first: int = 0, of: int | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+        return augment_targets(images, targets, rng, settings, fill, first, of)
 
     def postprocess(self, outputs: HostOutputs) -> Mapping[str, np.ndarray]:
         """`boxes` (n, k, 4): y0, x0, y1, x1 in fractions of the image, `scores` (n, k), `classes` (n, k), by falling score.

@@ -61,7 +61,9 @@ def check_exports(blocks: Mapping[str, Mapping[str, Any]], formats: Sequence[str
         for name in [one for one in FORMATS if not missing(one)] if formats is None else formats:
             path = Path(folder, FORMATS[name].file)
             path.write_bytes(WRITERS.get(name, FORMATS[name].write)(trained))
-            _check_outputs(name, together.places, ours, FORMATS[name].run(path, images))
+            theirs = FORMATS[name].run(path, images)
+            assert isinstance(theirs, np.ndarray), "blocks side by side have one output"
+            _check_outputs(name, together.places, ours, theirs)
 
 
 def own(graph: Graph, values: Variables, images: np.ndarray) -> np.ndarray:

@@ -24,12 +24,13 @@ from nas.workflows.export.images import answers, image_files, read_image, size_o
 from nas.workflows.export.loading import INDEX
 from nas.workflows.export.sources import whole_weights
 from nas.workflows.imported import imported_bundle
-from nas.workflows.placing import UNSEEN, Found, classes_on
+from nas.workflows.placing import UNSEEN, Found, boxes_on, classes_on
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.trained import RESULT
 
 Images = str | Path | Sequence[str | Path] | np.ndarray
 BATCH = 64  # images that are decoded at a time
+SURE = 0.25  # score from which on an object is shown where no threshold is given
 NONE = "none of these"  # the answer for an image whose most likely class is below the threshold
 
 
@@ -90,7 +91,7 @@ def predict(
         images: A file, a folder, files, or an array (n, h, w, c) or (h, w, c) uint8.
         progress: Receives messages on files of a folder that are left out.
         calibrated: Whether probabilities are those at the temperature that the bundle's model card names.
-        threshold: The least probability of an answer; below it the label is `NONE`. Of a detector, the least score of an object.
+        threshold: The least probability of an answer; below it the label is `NONE`. Of a detector, the least score of an object; 0: 0.25.
 
     Returns:
         One prediction per image, in order. Of several files those that cannot be read have an `error`.
@@ -158,11 +159,27 @@ def _predictions(
         for name, scores, (width, height) in zip(named, found["scores"], sizes, strict=False):
             yield Prediction(name, {}, mask=classes_on(scores, width, height, rule), classes=classes)
         return
+    if "boxes" in found:
+        for i, (name, (width, height)) in enumerate(zip(named, sizes, strict=False)):
+            own = _objects(ask, {key: one[i] for key, one in found.items()}, width, height, rule)
+            yield Prediction(name, {}, objects=own, classes=classes)
+        return
     if "probability" not in found:
         yield from (Prediction(one, {}, {key: column[i].tolist() for key, column in found.items()}) for i, one in enumerate(named))
         return
     for name, row in zip(named, found["probability"], strict=True):
         yield Prediction(name, {classes[i]: float(row[i]) for i in np.argsort(-row, kind="stable")}, threshold=ask.threshold)
+
+
+def _objects(ask: _Asked, found: Mapping[str, np.ndarray], width: int, height: int, rule: Resize) -> tuple[Found, ...]:
+    """The objects of an image with scores from the threshold on, `SURE` where none is given, by falling score."""
+    rows = np.flatnonzero((found["classes"] >= 0) & (found["scores"] >= (ask.threshold or SURE)))
+    boxes = boxes_on(found["boxes"][rows], width, height, rule).tolist()
+    labels = (ask.bundle.trained.classes[number] for number in found["classes"][rows])
+    return tuple(
+        Found(label, float(score), (x0, y0, x1, y1))
+        for label, score, (x0, y0, x1, y1) in zip(labels, found["scores"][rows], boxes, strict=True)
+    )
 
 
 def checked(images: np.ndarray, channels: int) -> np.ndarray:

@@ -60,6 +60,7 @@ def test_embeddings_go_through_every_command(folder: Path, capsys: pytest.Captur
     assert re.search(r"validation auc [01]\.\d{4}, test auc [01]\.\d{4}", said)
     assert run(["export", "weights=trained/weights.npz", "formats=[source,onnx]", "out=bundle"]) == 0
     outputs = run_onnx(folder / "bundle" / "model.onnx", np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype(np.float32))
+    assert isinstance(outputs, np.ndarray)
     np.testing.assert_allclose((outputs**2).sum(1), 1, rtol=1e-5)
     properties = onnx.load(folder / "bundle" / "model.onnx").metadata_props
     assert json.loads({one.key: one.value for one in properties}["output"]) == "embedding of length 1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,13 +66,16 @@ def _onnx(trained: Trained) -> bytes:
     return onnx_bytes(trained.graph, trained.variables, trained.name)
 
 
-def run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
-    """In ONNX Runtime, on the CPU; of normalized images, or of uint8 ones where the file normalizes them itself."""
+def run_onnx(path: Path, images: np.ndarray) -> HostOutputs:
+    """In ONNX Runtime, on the CPU; of normalized images, or of uint8 ones where the file normalizes them itself. Channels come last."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     moved = images if images.dtype == np.uint8 else images.transpose(0, 3, 1, 2)
-    return np.asarray(session.run(None, {"images": np.ascontiguousarray(moved)})[0])
+    rows = [np.asarray(one) for one in session.run(None, {"images": np.ascontiguousarray(moved)})]
+    ranks = {4: lambda one: one.transpose(0, 2, 3, 1), 3: lambda one: one[:, None]}  # of maps, and of positions in a row
+    names = [one.name for one in session.get_outputs()]
+    return _named({name: ranks.get(one.ndim, lambda one: one)(one) for name, one in zip(names, rows, strict=True)})
 
 
 def _tflite(trained: Trained) -> bytes:
@@ -81,10 +84,16 @@ def _tflite(trained: Trained) -> bytes:
     return tflite_bytes(trained.graph, trained.variables, inside=trained.inside)
 
 
-def _run_tflite(path: Path, images: np.ndarray) -> np.ndarray:
+def _named(outputs: Mapping[str, np.ndarray]) -> HostOutputs:
+    """Outputs by name; the only one by itself."""
+    return outputs if len(outputs) > 1 else next(iter(outputs.values()))
+
+
+def _run_tflite(path: Path, images: np.ndarray) -> HostOutputs:
     interpreter = importlib.import_module("ai_edge_litert.interpreter").Interpreter(model_path=str(path), num_threads=1)
     run = interpreter.get_signature_runner()
-    return np.concatenate([next(iter(run(images=image[None]).values())) for image in images])
+    found = [run(images=image[None]) for image in images]
+    return _named({name: np.concatenate([one[name] for one in found]) for name in found[0]})
 
 
 def _source(trained: Trained) -> bytes:
