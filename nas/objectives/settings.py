@@ -28,6 +28,7 @@ from nas.objectives.objectives import Objectives
 from nas.objectives.rewards import Reward
 
 Value = TypeVar("Value")
+QUALITY = "accuracy"  # what conf/objective maximizes; of a task without it the primary metric
 USUAL = ("accuracy", "loss", "params", "macs", "memory_bytes")  # that conf/objective names, for every task: none is a misspelling
 
 
@@ -83,7 +84,7 @@ def build_objectives(
     """
     _check_extra(extra, task)
     trained: dict[str, Direction] = {task.primary: task.metrics[task.primary], **task.metrics, **extra}
-    names = _Names(tuple(devices), (*trained, *COSTS))
+    names = _Names(tuple(devices), (*trained, *COSTS), task.primary if task.metrics[task.primary] == "max" else "")
     read = build(ObjectiveSettings, settings, "objective")
     metrics = _directions(names.resolve(_on_every_device(read.metrics, devices), "objective.metrics"), trained)
     constraints = _checked_bounds(names.resolve(read.constraints, "objective.constraints"))
@@ -152,10 +153,11 @@ def _on_every_device(metrics: Mapping[str, Direction | None], devices: Sequence[
 
 @dataclass(frozen=True)
 class _Names:
-    """Full names of objectives; `latency_ms` alone is that of the first device."""
+    """Full names of objectives; `latency_ms` alone is that of the first device, `accuracy` the primary metric of a task without one."""
 
     devices: tuple[str, ...]
     others: tuple[str, ...]
+    primary: str = ""
 
     def resolve(self, entries: Mapping[str, Value | None], where: str) -> dict[str, Value]:
         """Entries under full names, without those that are null."""
@@ -164,7 +166,7 @@ class _Names:
             if value is None and self._absent(given):
                 continue
             name = self.full(given, f"{where}.{given}")
-            if value is None:
+            if value is None or (name != given == QUALITY and name in entries):
                 continue
             if name in found:
                 raise ValueError(f"{where}.{given}: {name} is there twice")
@@ -176,6 +178,8 @@ class _Names:
             if not self.devices:
                 raise ValueError(f"{where}: {LATENCY} needs a device, and there is none")
             return f"{LATENCY}/{self.devices[0]}"
+        if name == QUALITY and name not in self.known and self.primary:
+            return self.primary
         if name not in self.known:
             raise ValueError(f"{where}: unknown metric {name!r}{did_you_mean(name, self.known)} (known: {', '.join(self.known)})")
         return name

@@ -304,3 +304,14 @@ def test_the_front_and_constraints_violated_by_measurement():
     assert measured == {"host": 4.5, "pixel": 9.0}
     assert violated(measured, objectives) == ("measured_ms/host 4.5 > constraint 4",)
     assert violated({"pixel": 9.0}, objectives) == violated({}, objectives) == ()
+
+
+def test_accuracy_stands_for_the_first_metric_of_a_task_without_it() -> None:
+    masks = TaskMetrics("segmentation", {"miou": "max", "pixel_accuracy": "max", "loss": "min"}, "miou")
+    usual = {"metrics": {"accuracy": "max", "macs": "min"}, "constraints": {"accuracy": None}, "reward": "first"}
+    assert build_objectives(usual, [], masks).names == ("miou", "macs")
+    both = {**usual, "metrics": {"accuracy": "max", "miou": "max", "macs": "min"}}
+    assert build_objectives(both, [], masks).names == ("miou", "macs")
+    numbers = TaskMetrics("regression", {"error": "min", "loss": "min"}, "error")
+    with pytest.raises(ValueError, match=r"objective\.metrics\.accuracy: unknown metric"):
+        build_objectives(usual, [], numbers)
