@@ -4,10 +4,10 @@ Images are (n, h, w, c), kernels (kh, kw, c / groups, out); `nas.nn.maps` has th
 
 Every function takes and returns arrays of the compute type (float32 or bfloat16); products are summed in float32. Inference
 in float64, where JAX has it, is float64 throughout.
-`implementation` chooses how a convolution is written, never what it computes: `lax` leaves it to XLA, `slices` writes depthwise
-convolutions and average pools as sums of shifted slices and 1x1 convolutions as matrix products. `portable` is `slices` where a
-program is lowered for a CPU, whose own lowering is ten times slower, and `lax` elsewhere; exported files are written so.
-`auto` is the same with native kernels in place of slices where this process has them.
+`implementation` chooses how a convolution is written, never what it computes: `lax` leaves it to XLA, `slices` has depthwise convolutions
+and average pools as sums of shifted slices and 1x1 convolutions as matrix products. `portable` is `slices` where a program is lowered for a
+CPU, whose own lowering is ten times slower, and `lax` elsewhere; exported files are written so. `auto` is the same with native kernels in
+place of slices where this process has them. `products` is `portable` with matrix products everywhere, for networks mapped by `vmap`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from jax import lax
 from nas.arch.graph import Padding, window_pads
 from nas.nn import native, slices
 from nas.nn.target import Implementation, Way, autodiff, chosen, differentiable, lowered_by_target
-from nas.nn.xla import Pads, depthwise_left_to_xla, left_to_xla, wide_type
+from nas.nn.xla import Pads, depthwise_left_to_xla, left_to_xla, product_left_to_xla, wide_type
 
 Array = jax.Array
 
@@ -35,8 +35,8 @@ def conv(x: Array, kernel: Array, bias: Array | None = None, *, stride: int = 1,
     size, kernel = (kernel.shape[0], kernel.shape[1]), kernel.astype(x.dtype)
     pad = window_pads(x.shape[1:3], size, stride, padding, dilation)
     if size == (1, 1) and groups == 1 and not np.any(pad):
-        cpu = partial(_pointwise, stride=stride), partial(_pointwise_backward, stride)
-        y = chosen(implementation, cpu, left_to_xla(stride, pad, groups), x, kernel)
+        cpu, other = (partial(_pointwise, stride=stride), partial(_pointwise_backward, stride)), left_to_xla(stride, pad, groups)
+        y = chosen(implementation, cpu, product_left_to_xla(stride) if implementation == "products" else other, x, kernel)
     elif groups == x.shape[3] == kernel.shape[3]:
         y = _depthwise(implementation, x, kernel, stride, pad, dilation)
     else:
@@ -78,7 +78,7 @@ def _depthwise(implementation: Implementation, x: Array, kernel: Array, stride: 
     own = _native(implementation, x) and kernel.shape[0] == kernel.shape[1]
     if implementation in ("slices", "native") and dilation == 1:
         return (_native_depthwise if own else slices.depthwise)(x, kernel, stride, pad)
-    portable = slices.sum_of_taps, partial(slices.backward, whole=implementation == "portable")
+    portable = slices.sum_of_taps, partial(slices.backward, whole=implementation in ("portable", "products"))
     forward, backward = (native.forward, _native_backward) if own else portable
 
     def cpu(stride: int, pad: Pads) -> Way:

@@ -20,7 +20,7 @@ from jax.interpreters import batching, mlir
 # (operands) -> value, and (operands, gradient of the value) -> gradients of the operands
 Way = tuple[Callable[..., Any], Callable[[tuple[jax.Array, ...], Any], tuple[jax.Array, ...]]]
 Flat = Callable[..., Sequence[jax.Array]]
-Implementation = Literal["auto", "portable", "lax", "slices", "native"]  # as `nas.nn.ops` explains them
+Implementation = Literal["auto", "portable", "lax", "slices", "native", "products"]  # as `nas.nn.ops` explains them
 
 _primitive = Primitive("by_target")
 _primitive.multiple_results = True
@@ -40,7 +40,7 @@ def differentiable(way: Way) -> Callable[..., Any]:
 
 def chosen(implementation: Implementation, cpu: Way, other: Way, *operands: jax.Array) -> Any:
     """The value by one way or the other, or by the platform that the program is lowered for."""
-    if implementation in ("auto", "portable"):
+    if implementation in ("auto", "portable", "products"):
         return by_target(cpu, other, jax.eval_shape(other[0], *operands), *operands)
     return (other if implementation == "lax" else cpu)[0](*operands)
 

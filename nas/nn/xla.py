@@ -37,6 +37,19 @@ def left_to_xla(stride: int, pad: Pads, groups: int, dilation: int = 1) -> Way:
     return autodiff(convolved)
 
 
+def product_left_to_xla(stride: int) -> Way:
+    """A 1x1 convolution of images (n, h, w, c) without padding by a kernel (1, 1, c, out), as a matrix product.
+
+    Args:
+        stride: In pixels, of both axes.
+    """
+
+    def product(x: Array, kernel: Array) -> Array:
+        return lax.dot_general(x[:, ::stride, ::stride], kernel[0, 0], (((3,), (0,)), ((), ())))
+
+    return autodiff(product)
+
+
 def depthwise_left_to_xla(stride: int, pad: Pads, channels: int, dilation: int = 1) -> Way:
     """A depthwise convolution of images (n, h, w, channels) by a kernel (kh, kw, 1, channels).
 

@@ -222,6 +222,15 @@ def test_a_choice_by_target_is_batched_and_differentiated_twice(name: str) -> No
         np.testing.assert_allclose(*twice, rtol=1e-4, atol=1e-3)
 
 
+def test_networks_side_by_side_have_matrix_products_and_no_grouped_convolutions() -> None:
+    many = jax.jit(jax.vmap(lambda x, kernel: ops.conv(x, kernel, stride=2, implementation="products")))
+    x, kernel = jnp.asarray(normal(3, 2, 5, 5, 4)), jnp.asarray(normal(3, 1, 1, 4, 6, seed=1))
+    text = many.trace(x, kernel).lower(lowering_platforms=("cuda",)).as_text()
+    assert "stablehlo.dot_general" in text
+    assert "stablehlo.convolution" not in text
+    np.testing.assert_allclose(many(x, kernel)[2], ops.conv(x[2], kernel[2], stride=2, implementation="lax"), rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("implementation", IMPLEMENTATIONS)
 @pytest.mark.parametrize("groups", [1, 4])
 def test_bfloat16_goes_in_and_comes_out(implementation: Any, groups: int) -> None:
