@@ -97,7 +97,7 @@ class Capabilities:
         needs_dataset: Whether it looks at images; otherwise no dataset is read and spaces keep their own sizes.
         fidelities: Whether it trains on fidelities: for so many epochs, on a fraction of the images, at another resolution.
         inherits_weights: Whether a job may start from the weights of another network, as `nas adapt` needs it.
-        group: How many jobs it takes at a time.
+        group: How many trainings it takes at a time at most; of other jobs one.
         tasks: Names of the tasks whose networks it evaluates; empty: all.
         inspects: Whether it answers `inspect` jobs: what the network of a trial answers on the validation split, from its
             weights, as `nas.evaluators.inspection` gives it.
@@ -109,6 +109,7 @@ class Capabilities:
         teachers: Whether a job may name a network to learn from.
         several_devices: Whether its trainings can share each batch among the accelerators of a worker.
         compiles_ahead: Whether it compiles for one job while it trains another (`CompilesAhead`).
+        ends_early: Whether it follows `patience` of a recipe.
         fixed_networks: Whether it knows networks only at the resolution and the widths that the space states.
         metrics: What its outcomes hold beside the metrics of the task, and the direction that is better. They can be
             objectives and constraints of a search.
@@ -126,6 +127,7 @@ class Capabilities:
     teachers: bool = False
     several_devices: bool = False
     compiles_ahead: bool = False
+    ends_early: bool = True
     fixed_networks: bool = False
     metrics: Mapping[str, Direction] = field(default_factory=dict)
 
@@ -149,6 +151,8 @@ class Capabilities:
         for key in () if self.parts or not self.needs_dataset else ("freeze", "lr_scale", "fixed_norms"):
             if getattr(recipe, key):
                 raise ValueError(f"{where}.{key}: evaluator={name} trains all parts of a network alike; take evaluator=scratch")
+        if recipe.patience and not self.ends_early:
+            raise ValueError(f"{where}.patience: evaluator={name} ends no training early; leave it at 0, got {recipe.patience}")
 
 
 @dataclass(frozen=True)
@@ -247,6 +251,10 @@ class EvaluatorSettings(Protocol):
         It is asked once, before a run begins, and the run keeps the answer.
         """
         return None
+
+    def trains_together(self) -> int:
+        """How many trainings a worker takes at a time at most."""
+        return max(self.capabilities.group, 1)
 
     def check(self, space: Space) -> None:
         """Raises ValueError naming what in the space (fitted to the dataset) cannot be evaluated."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nas.records import DiskFullError, Job, Outcome
 from nas.runtime.base import Cause, Executor, JobEvent
@@ -26,9 +26,9 @@ class Loss:
 
 @dataclass
 class Running:
-    """A job that was handed out; `since` is when its worker began, or None."""
+    """The jobs of a ticket; `since` is when its worker began, or None."""
 
-    job: Job
+    jobs: Sequence[Job]
     since: float | None = None
     worker: str = ""
     step: int = 0
@@ -36,32 +36,37 @@ class Running:
 
 
 class Dispatcher:
-    """Runs jobs through an executor, one a ticket.
+    """Runs jobs through an executor, one a ticket, or some where the evaluator takes several at a time.
+
+    A ticket of several jobs that is lost, or takes too much memory, says nothing of a single job: they run again in tickets half as
+    large, and only a job that was alone has been tried.
 
     Args:
         executor: Where jobs run.
         retries: How often a job whose worker died is run again.
-        timeout_s: Seconds after which a job that started is ended; None is no limit.
+        timeout_s: Seconds, a job of a ticket that started, after which the ticket is ended; None is no limit.
         lost: Called with every loss.
         seen: Called with events of kind `started` and `progress`.
         clock: Seconds, for `timeout_s`.
+        group: Jobs of a ticket at most.
     """
 
     def __init__(
         self, executor: Executor, retries: int, timeout_s: float | None = None,
         lost: Callable[[Loss], None] = lambda loss: None, seen: Callable[[JobEvent], None] = lambda event: None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.monotonic, group: int = 1,
     ):  # fmt: skip
-        self._executor, self._retries, self._timeout_s = executor, retries, timeout_s
+        self._executor, self._retries, self._timeout_s, self._group = executor, retries, timeout_s, group
         self._lost, self._seen, self._clock = lost, seen, clock
         self._waiting: deque[Job] = deque()
         self._tries: Counter[int] = Counter()
         self._nodes: Counter[int] = Counter()
+        self._together: dict[int, int] = {}  # jobs of a ticket at most, of those that were in one that was lost
         self.running: dict[int, Running] = {}  # by ticket
 
     def __len__(self) -> int:
         """How many jobs are not done."""
-        return len(self._waiting) + len(self.running)
+        return len(self._waiting) + sum(len(running.jobs) for running in self.running.values())
 
     def add(self, job: Job, tries: int = 0) -> None:
         """Queues a job that was lost `tries` times before."""
@@ -73,39 +78,68 @@ class Dispatcher:
         self._submit()
         events = self._executor.poll(timeout_s)
         done = [found for event in events for found in self._handle(event)] + self._expired()
-        self._submit()
+        if self._group == 1:  # otherwise what is done may bring more jobs, and with them a fuller ticket
+            self._submit()
         yield from done
 
     def _submit(self) -> None:
-        most = self._executor.capacity() + AHEAD
-        while self._waiting and len(self.running) < most:
-            job = self._waiting.popleft()
-            self.running[self._executor.submit([job])] = Running(job)
+        """Tickets that are not full go to workers that are free, which have equal parts of what waits."""
+        capacity = self._executor.capacity()
+        while self._waiting and len(self.running) < capacity + AHEAD:
+            free = capacity - len(self.running)
+            if free <= 0 and self.running and len(self._waiting) < self._group:
+                return
+            jobs = self._taken(min(self._group, -(-len(self._waiting) // max(free, 1))))
+            self.running[self._executor.submit(jobs)] = Running(jobs)
+
+    def _taken(self, most: int) -> list[Job]:
+        """The first jobs that wait, of one kind, as many as each of them may have in its ticket."""
+        jobs = list[Job]()
+        while self._waiting and len(jobs) < most and self._waiting[0].kind == (jobs or self._waiting)[0].kind:
+            most = min(most, self._together.get(self._waiting[0].number, most))
+            if len(jobs) < most:
+                jobs.append(self._waiting.popleft())
+        return jobs
 
     def _handle(self, event: JobEvent) -> list[tuple[Job, Outcome]]:
         running = self.running.get(event.ticket)
         if running is None:
             return []
-        if event.kind == "started" and running.since is None:
-            running.since, running.worker = self._clock(), event.worker
-        elif event.kind == "progress":
+        if event.kind == "started":
+            if running.since is None:
+                running.since, running.worker = self._clock(), event.worker
+            for job in running.jobs:
+                self._seen(replace(event, number=job.number))
+            return []
+        if event.kind == "progress":
             running.step, running.steps = event.step, event.steps
-        if event.kind in ("started", "progress"):
             self._seen(event)
             return []
         del self.running[event.ticket]
-        if event.kind == "done":
-            return [self._done(running.job, event.outcomes[0])]
-        return self._again(running.job, event)
+        if event.kind == "lost":
+            return self._again(running.jobs, event)
+        if len(running.jobs) > 1 and all(outcome.outcome == "oom" for outcome in event.outcomes):
+            return self._again(running.jobs, replace(event, error=event.outcomes[0].error, cause="memory"))
+        return [self._done(job, outcome) for job, outcome in zip(running.jobs, event.outcomes, strict=True)]
 
     def _done(self, job: Job, outcome: Outcome) -> tuple[Job, Outcome]:
         del self._tries[job.number], self._nodes[job.number]
+        self._together.pop(job.number, None)
         return job, outcome
 
-    def _again(self, job: Job, event: JobEvent) -> list[tuple[Job, Outcome]]:
-        """Queues another try, or returns the outcome where none is left. Raises DiskFullError for a full disk."""
+    def _again(self, jobs: Sequence[Job], event: JobEvent) -> list[tuple[Job, Outcome]]:
+        """Queues another try, or returns the outcomes where none is left. Raises DiskFullError for a full disk."""
         if event.cause == "disk":
             raise DiskFullError(f"{event.error}; free some space and the same command resumes")
+        if len(jobs) == 1:
+            return self._tried(jobs[0], event)
+        for job in reversed(jobs):
+            self._together[job.number] = -(-len(jobs) // 2)
+            self._lost(Loss(job, event.error, event.cause, counts=False))
+            self._waiting.appendleft(job)
+        return []
+
+    def _tried(self, job: Job, event: JobEvent) -> list[tuple[Job, Outcome]]:
         self._nodes[job.number] += event.cause == "node"
         counts = event.cause != "node" or self._nodes[job.number] > NODE_LOSSES
         self._tries[job.number] += counts
@@ -123,12 +157,12 @@ class Dispatcher:
         if limit is None:
             return done
         for ticket, running in list(self.running.items()):
-            if running.since is not None and now - running.since > limit:
+            if running.since is not None and now - running.since > limit * len(running.jobs):
                 self._executor.kill(ticket)
                 del self.running[ticket]
-                done.append(
-                    self._done(running.job, Outcome(running.job.number, "timeout", f"took longer than {limit:g} s"))
-                )
+                many = f", {len(running.jobs)} together" if len(running.jobs) > 1 else ""
+                text = f"took longer than {limit:g} s{many}"
+                done += [self._done(job, Outcome(job.number, "timeout", text)) for job in running.jobs]
         return done
 
 

@@ -102,7 +102,7 @@ def _outcomes(evaluator: EvaluatorSettings, context: Context, jobs: Sequence[Job
         require(number in numbers, "progress is reported for the number of a job", f"{number}")
         require(0 <= step <= steps, "progress is a step and of how many", f"{step} of {steps}")
 
-    run, group = evaluator.make(context), max(evaluator.capabilities.group, 1)
+    run, group = evaluator.make(context), evaluator.trains_together()
     found: list[Outcome] = []
     for start in range(0, len(jobs), group):
         found += run(jobs[start : start + group], report)

@@ -40,6 +40,18 @@ def test_what_is_chosen_and_said(
         assert journal.get("identity") == {"seed": 0, "search": {"in_flight": chosen, "threads": 1}}
 
 
+@pytest.mark.parametrize(
+    "given, on_cluster, chosen, line",
+    [(None, False, 15, ""), (None, True, 32, "search.in_flight=32"), (4, False, 4, "lets a worker train 5 of 16 trials together")],
+)
+def test_as_many_as_a_worker_trains_together(tmp_path: Path, given: int | None, on_cluster: bool, chosen: int, line: str) -> None:
+    with Journal.create(tmp_path / "journal.sqlite", {"identity": {}}) as journal:
+        got, text = choose_in_flight(given, journal, 2, on_cluster, group=16)
+    assert got == chosen
+    assert line in text
+    assert bool(line) == bool(text)
+
+
 def test_a_run_keeps_its_number(tmp_path: Path) -> None:
     def identity(in_flight: int | None) -> dict[str, Any]:
         return {"seed": 0, "search": {"in_flight": in_flight}}

@@ -65,11 +65,11 @@ class SearchSettings:
 
 
 class Search:
-    """One run over a journal. `proposed_first` are genomes that come before the controller's own."""
+    """One run over a journal. `proposed_first`: genomes before the controller's own; `group`: trials that a worker trains at a time."""
 
     def __init__(
         self, problem: Problem, controller: Controller, journal: Journal, executor: Executor, settings: SearchSettings, seed: int,
-        observer: Observer, proposed_first: Sequence[tuple[int, ...]] = (), clock: Callable[[], float] = time.monotonic,
+        observer: Observer, proposed_first: Sequence[tuple[int, ...]] = (), clock: Callable[[], float] = time.monotonic, group: int = 1,
     ):  # fmt: skip
         self._problem, self._controller, self._journal, self._executor = problem, controller, journal, executor
         self._settings, self._seed, self._observer = settings, seed, observer
@@ -78,7 +78,7 @@ class Search:
         self._fidelities, self._prepared = controller.fidelities, prepared(journal)
         self._history = History(journal, self._in_flight + 1)
         self._state, self._observed = controller.init(problem, seed), 0
-        self._work = Dispatcher(executor, settings.retries, settings.timeout_s, self._lost, self._seen, clock)
+        self._work = Dispatcher(executor, settings.retries, settings.timeout_s, self._lost, self._seen, clock, group)
         self._status: dict[str, JSON] = {}
         journal.show(lambda: self._status)
 
@@ -243,9 +243,10 @@ class Search:
             "capacity": self._executor.capacity(),
             "dashboard": self._executor.dashboard,
             "running": [
-                {"number": r.job.number, "worker": r.worker, "step": r.step, "steps": r.steps, "since": wall - (now - r.since)}
+                {"number": job.number, "worker": r.worker, "step": r.step, "steps": r.steps, "since": wall - (now - r.since)}
                 for r in self._work.running.values()
                 if r.since is not None
+                for job in r.jobs
             ],
         }
 

@@ -118,7 +118,8 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
     journal.add_event("workers", count=executor.capacity())
     try:
         on_cluster = make_executor_settings(command.executor).cluster is not None
-        in_flight, line = choose_in_flight(plan.settings.in_flight, journal, executor.capacity(), on_cluster)
+        group = plan.evaluator.trains_together()
+        in_flight, line = choose_in_flight(plan.settings.in_flight, journal, executor.capacity(), on_cluster, group)
         loop_settings = replace(plan.settings, in_flight=in_flight)
         _messages([line], progress)
         problem = make_problem(plan, counted_problem(plan), journal, placed, progress)
@@ -131,7 +132,7 @@ def _run(plan: Plan, journal: Journal, run: Run, progress: Progress) -> None:
         ):
             observer = Several(display, trackers, Keeper(journal, problem.objectives, storage))
             first = [*plan.first, *stratified_by_cost(problem, plan.settings.stratified, command.seed)]
-            loop = Search(problem, plan.controller, journal, executor, loop_settings, command.seed, observer, first)
+            loop = Search(problem, plan.controller, journal, executor, loop_settings, command.seed, observer, first, group=group)
             reason = loop.run(command.trials)
         if reason:
             progress.message(f"ended early: {reason}")
