@@ -59,9 +59,10 @@ class LoweredLayer:
 
 @dataclass(frozen=True, eq=False)
 class Layers:
-    """All layers of a space's architectures."""
+    """All layers of a space's architectures; `apart`: whether blocks chosen as a whole have weights of their own."""
 
     space: Space
+    apart: bool = True
 
     @cached_property
     def _lowered(self) -> dict[Layer, LoweredLayer]:
@@ -107,10 +108,13 @@ class Layers:
         arch, out = space.decode(genome), []
         shape = (arch.resolution, arch.resolution, arch.channels)
         for scope, block, stride in arch.layers():
-            layer = Layer(scope, _own(self.template(scope), pick), block, stride, shape)
+            layer = Layer(scope, self._choice(_own(self.template(scope), pick)), block, stride, shape)
             out.append(layer)
             shape = self.lowered(layer).out_shape
         return out
+
+    def _choice(self, own: Choice) -> Choice:
+        return own if self.apart else ()
 
     def template(self, scope: str) -> Pairs:
         """What the space's file says of a layer."""
@@ -139,7 +143,8 @@ class Layers:
         places = self.space.positions()
         return frozenset(f"stages.{place.stage}.{place.layer}" for place in places if place.optional)
 
-    def _cases(self) -> Iterator[Values]:
+    @cached_property
+    def sizing(self) -> tuple[int, ...]:
         """Genes that change sizes without weights: resolution and strides."""
         space = self.space
         holes = [
@@ -149,7 +154,10 @@ class Layers:
         ]
         if space.io[0] is not None:
             holes = holes[1:]
-        genes = list(dict.fromkeys(hole.gene for hole in holes if isinstance(hole, Hole)))
+        return tuple(dict.fromkeys(hole.gene for hole in holes if isinstance(hole, Hole)))
+
+    def _cases(self) -> Iterator[Values]:
+        space, genes = self.space, self.sizing
         counts = [range(len(space.genes[gene].options)) for gene in genes]
         for case, options in enumerate(itertools.product(*counts)):
             if case == MAX_CASES:
@@ -182,7 +190,7 @@ class Layers:
                 for own, block, widths in options:
                     if any(gene == other and a != b for gene, a in known for other, b in widths):
                         continue
-                    layer = Layer(scope, own, block, stride, shape)
+                    layer = Layer(scope, self._choice(own), block, stride, shape)
                     yield layer
                     after[self.lowered(layer).out_shape, widths or known] = None
             shapes = after

@@ -65,7 +65,7 @@ def widest(nodes: Sequence[Node], ranges: Sequence[tuple[int, int]]) -> list[int
     for node, (_, high) in zip(nodes[1:], ranges[1:], strict=True):
         if node.op == "add":
             high = max((channels[j] for j in node.inputs if not _shortcut(nodes, j)), default=channels[0])
-        elif node.op not in (*PRODUCTS, *ORDERED) or _depthwise(node, nodes):
+        elif node.op not in (*PRODUCTS, *ORDERED) or depthwise(node, nodes):
             high = channels[node.inputs[0]]
         channels.append(high)
     for i in reversed(range(len(nodes))):  # what a shortcut does to the input, it does at the width of the sum
@@ -87,11 +87,12 @@ def _wide(shape: Shape, channels: int) -> Shape:
 def _attrs(node: Node, nodes: Sequence[Node], channels: Sequence[int], i: int) -> tuple[tuple[str, object], ...]:
     """A depthwise convolution has as many groups as channels."""
     return tuple(
-        (key, channels[i] if _depthwise(node, nodes) and key == "groups" else value) for key, value in node.attrs
+        (key, channels[i] if depthwise(node, nodes) and key == "groups" else value) for key, value in node.attrs
     )
 
 
-def _depthwise(node: Node, nodes: Sequence[Node]) -> bool:
+def depthwise(node: Node, nodes: Sequence[Node]) -> bool:
+    """Whether a node is a convolution of each channel by itself."""
     return node.op == "conv" and node.attr["groups"] == node.shape[2] == nodes[node.inputs[0]].shape[2] > 1
 
 

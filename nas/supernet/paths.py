@@ -123,10 +123,11 @@ class Placed:
         return self.numbers, self.rates, self.widths
 
     def named(self, tree: Arrays) -> dict[str, Mapping[str, AnyArray]]:
-        """The statistics of a unit as those of the network: by its names, at its widths."""
+        """The statistics of a unit as those of the network: by its names, at its widths, without those of norms that it has not."""
         return {
             self.names[int(node) - 1]: {name: array[: self.norms[node]] for name, array in arrays.items()}
             for node, arrays in tree.items()
+            if node in self.norms
         }
 
 

@@ -167,7 +167,7 @@ def pooled(nodes: Sequence[Node]) -> int:
 
 def drawn(node: Node, x: Array, rate: Any, key: Array, widest: int) -> Array:
     """Dropout or stochastic depth with the numbers that the widest candidate draws, of which a narrower one takes the first."""
-    missing = widest - x.shape[3]
+    missing = max(widest - x.shape[3], 0)
     full = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (0, missing))) if missing else x
     return RANDOM[node.op](full, rate, key)[..., : x.shape[3]]
 

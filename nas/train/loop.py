@@ -164,6 +164,13 @@ def finish(trainer: Trainer, program: Program, state: State, report: Report) -> 
                peak_memory_bytes=program.peak_memory_bytes, curve=list(run.now.curve))  # fmt: skip
 
 
+def run_epochs(trainer: Trainer, program: Program, state: State, report: Report) -> Progress:
+    """As `finish`, but that nothing is validated: where the training ends, with its seconds."""
+    run = _Run(trainer, program, state, report)
+    run.epochs()
+    return dataclasses.replace(run.now, train_s=run.train_s)
+
+
 def stale(task: Task, curve: Sequence[Mapping[str, float]], patience: int) -> bool:
     """Whether the last `patience` validations brought no better value of the task's primary metric; 0 means never."""
     seen = [entry[task.primary] for entry in curve if task.primary in entry]
@@ -233,7 +240,7 @@ class _Run:
                 count, loss = pending.popleft()
                 for value in np.asarray(loss).reshape(-1)[:count].tolist():
                     losses.append(value)
-                    _check_finite(value, before + len(losses), "training loss")
+                    check_finite(value, before + len(losses), "training loss")
 
         with contextlib.closing(trainer.feed_of(epoch).batches(epoch, len(losses))) as batches:
             for count, batch in batches:
@@ -288,10 +295,11 @@ def _validate(trainer: Trainer, program: Program, state: State) -> dict[str, flo
 
     metrics = trainer.mesh.metrics(trainer.dataset.valid, score, trainer.task)
     for name, value in metrics.items():
-        _check_finite(value, int(state.step), f"validation {name}")
+        check_finite(value, int(state.step), f"validation {name}")
     return metrics
 
 
-def _check_finite(value: float, step: int, what: str) -> None:
+def check_finite(value: float, step: int, what: str) -> None:
+    """Raises Diverged for a value that is NaN or infinite."""
     if not math.isfinite(value):
         raise Diverged(f"the {what} is {value} after step {step}", step)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from nas.data.stream import prefetched
 from nas.nn.network import apply
 from nas.nn.ops import Array
 from nas.nn.weights import AnyArray, Variables
-from nas.tasks import MetricState, Task
+from nas.tasks import Task
 from nas.train.optim import Tree
 from nas.train.precision import dtype_of
 from nas.train.resident import resident
@@ -26,7 +26,14 @@ from nas.train.resident import resident
 # (weights, images, targets, which of them are valid) -> `Task.reduce` of the outputs
 Score: TypeAlias = Callable[..., Mapping[str, Array]]
 Shaped: TypeAlias = jax.ShapeDtypeStruct
+M = TypeVar("M", bound="Adds")
 IN_FLIGHT = 2  # batches given to the device ahead of the one whose results are read
+
+
+class Adds(Protocol):
+    """What the batches of a split are added to: a `MetricState`."""
+
+    def update(self, part: Mapping[str, np.ndarray], targets: np.ndarray) -> None: ...
 
 
 def prepare(images: Array, graph: Graph, dataset: Dataset) -> Array:
@@ -77,9 +84,8 @@ def evaluate(graph: Graph, variables: Variables, split: Split, dataset: Dataset,
         ['accuracy', 'balanced_accuracy', 'loss']
     """
     rows, dtype = min(batch, len(split)), dtype_of(dtype)
-    return run_score(
-        compile_score(graph, variables, dataset, rows, dtype, task), variables, split, rows, task
-    ).compute()
+    score = compile_score(graph, variables, dataset, rows, dtype, task)
+    return run_score(score, variables, split, rows, task.new_metrics()).compute()
 
 
 def compile_score(graph: Graph, variables: Variables, dataset: Dataset, rows: int, dtype: str, task: Task) -> Score:
@@ -111,9 +117,9 @@ def valid_shape(rows: int) -> Shaped:
     return jax.ShapeDtypeStruct((rows,), jnp.bool)
 
 
-def run_score(score: Score, weights: Tree, split: Split, rows: int, task: Task) -> MetricState:
-    """Metrics of a split. The last batch is filled up with images that are not valid, so that one program serves all."""
-    on_device, state = jax.device_put(weights), task.new_metrics()
+def run_score(score: Score, weights: Tree, split: Split, rows: int, state: M) -> M:
+    """Adds a split to a state of metrics. The last batch is filled up with images that are not valid, so that one program serves all."""
+    on_device = jax.device_put(weights)
     pending: deque[tuple[Mapping[str, Array], np.ndarray]] = deque()
 
     def filled(start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -150,9 +156,9 @@ def whole_split(split: Split, rows: int) -> tuple[AnyArray, ...]:
     return *resident(split), np.where(valid, numbers, 0), valid
 
 
-def run_whole_score(score: Score, weights: Tree, split: Split, rows: int, task: Task) -> MetricState:
-    """Metrics of a split by a compiled `whole_score`: one dispatch, and one read."""
-    state, batch = task.new_metrics(), whole_split(split, rows)
+def run_whole_score(score: Score, weights: Tree, split: Split, rows: int, state: M) -> M:
+    """As `run_score`, by a compiled `whole_score`: one dispatch, and one read."""
+    batch = whole_split(split, rows)
     parts = {name: np.asarray(value) for name, value in score(weights, *batch).items()}
     for i, start in enumerate(range(0, len(split), rows)):
         state.update({name: value[i] for name, value in parts.items()}, split.targets[start : start + rows])

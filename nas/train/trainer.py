@@ -246,7 +246,7 @@ class Trainer:
     def score(self, score: Score, weights: Tree, split: Split) -> MetricState:
         """The metrics of a split; where images lie on the device, of the whole split in one dispatch."""
         run = run_whole_score if self.dispatch else run_score
-        return run(score, weights, split, self.valid_rows, self.task)
+        return run(score, weights, split, self.valid_rows, self.task.new_metrics())
 
     def order(self, epoch: int) -> Iterator[np.ndarray]:
         """The rows of each batch of an epoch."""
