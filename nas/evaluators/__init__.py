@@ -8,6 +8,7 @@ from typing import Any
 from nas.core.settings import named
 from nas.evaluators.auto import AutoSettings
 from nas.evaluators.base import Capabilities, Context, Evaluator, EvaluatorSettings, Further, Search
+from nas.evaluators.batched import BatchedSettings
 from nas.evaluators.layerwise import LayerwiseSettings
 from nas.evaluators.scratch import ScratchSettings
 from nas.evaluators.supernet import SupernetSettings
@@ -19,6 +20,7 @@ EVALUATORS: dict[str, type[EvaluatorSettings]] = {
     "scratch": ScratchSettings,
     "layerwise": LayerwiseSettings,
     "switched": SwitchedSettings,
+    "batched": BatchedSettings,
     "supernet": SupernetSettings,
     "accel_nasbench": AccelNasbenchSettings,
     "nas_bench_macro": NasBenchMacroSettings,

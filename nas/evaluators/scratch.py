@@ -22,7 +22,7 @@ from nas.tasks import fit_arch, task_of
 
 if TYPE_CHECKING:
     from nas.convert.surgeon import Seen
-    from nas.train import Checkpoints, Teacher
+    from nas.train import Checkpoints, Fit, Teacher
     from nas.train.ahead import Ahead
 
 
@@ -71,13 +71,17 @@ class ScratchEvaluator:
             compile_ahead(self._ahead, *self._task(job), DeviceMesh(self._context.devices))
 
     def _train(self, job: Job, report: Report) -> Outcome:
-        fit = self._fit(job, report)
+        outcome = self._outcome(job, self._fit(job, report))
+        if not ((training := Training.of(job.data)) and training.more):
+            self._checkpoints(job).clear()
+        return outcome
+
+    def _outcome(self, job: Job, fit: Fit) -> Outcome:
+        """What a training left, its weights on disk."""
         for line in task_of(arch_from_dict(dict(job.arch))).advice(fit.metrics):
             logging.getLogger("nas").warning("trial %s: %s", job.number, line)
         if self._settings.keep_weights:
             save_weights(self._context.weights(job.number), {"params": fit.params, "stats": fit.stats})
-        if not ((training := Training.of(job.data)) and training.more):
-            self._checkpoints(job).clear()
         return Outcome(
             job.number, "ok", metrics=fit.metrics, compile_s=fit.compile_s, hidden_s=fit.hidden_s, train_s=fit.train_s,
             memory_bytes=fit.peak_memory_bytes, worker=self._context.worker,

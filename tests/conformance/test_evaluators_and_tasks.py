@@ -45,6 +45,7 @@ def plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_evaluators_keep_the_laws() -> None:
     check_evaluator({"name": "formula"}, jobs=3)
     check_evaluator({"name": "scratch"}, space=Space.from_dict(PLAIN, "plain"), jobs=1)
+    check_evaluator({"name": "batched", "group": 2}, space=Space.from_dict(PLAIN, "plain"), jobs=3)
 
 
 @pytest.mark.nightly
