@@ -25,12 +25,13 @@ from nas.arch.graph import pads
 from nas.data import Dataset
 from nas.data.arrays import dataset_of_arrays
 from nas.nn import maps, ops
-from nas.recipe import Augment
-from nas.space import Genome, load_space
+from nas.recipe import Augment, Recipe
+from nas.space import Genome, Space, load_space
+from nas.supernet.batched import compile_batched
 from nas.supernet.scoring import Scoring
 from nas.supernet.strategies import Uniform
 from nas.supernet.training import Supernet
-from nas.train import fit
+from nas.train import Fit, fit
 from nas.train.compilation.switched import compile_space
 
 # correctness
@@ -163,6 +164,7 @@ def candidates(asked: argparse.Namespace) -> None:
         seconds.append(time.perf_counter() - start)
     row("candidates", "switched", networks=many, s=statistics.median(seconds), an_hour=3600 * many / (program.compile_s + sum(seconds)),
         an_hour_of_many=3600 / statistics.median(seconds), accuracy=statistics.median(accuracies))  # fmt: skip
+    side_by_side(space, data, recipe, dispatch, 2 if asked.dry else 16)
     for count in range(few):  # a row after each, should the time run out
         one = fit(archs[count], data, recipe, count, dispatch=dispatch)
         took = one.compile_s + one.train_s
@@ -170,6 +172,21 @@ def candidates(asked: argparse.Namespace) -> None:
             accuracy=one.metrics["accuracy"])  # fmt: skip
         naive(genomes[count], count + 1, steps, asked)
         row("candidates", "so far", elapsed_s=time.perf_counter() - began)
+
+
+def side_by_side(space: Space, data: Dataset, recipe: Recipe, dispatch: int, size: int) -> None:
+    """Four groups of networks that train side by side in one program."""
+    program = compile_batched(space, data, recipe, size, dispatch=dispatch)
+    row("candidates", f"batched, a program of {size}", compile_s=program.compile_s, mib=(program.peak_memory_bytes or 0) / 2**20,
+        estimated_mib=size * program.plan.bytes_each(recipe, recipe.batch) / 2**20)  # fmt: skip
+    rng, seconds, accuracies = np.random.default_rng(0), [], []
+    for _ in range(4):
+        start = time.perf_counter()
+        fits = program.fit([(space.decode(space.sample(rng)), i) for i in range(size)])
+        seconds.append((time.perf_counter() - start) / size)
+        accuracies += [one.metrics["accuracy"] for one in fits if isinstance(one, Fit)]
+    row("candidates", "batched", networks=4 * size, s=statistics.median(seconds), an_hour_of_many=3600 / statistics.median(seconds),
+        an_hour=3600 * 4 * size / (program.compile_s + size * sum(seconds)), accuracy=statistics.median(accuracies))  # fmt: skip
 
 
 def naive(genome: Genome, number: int, steps: int, asked: argparse.Namespace) -> None:

@@ -1,10 +1,11 @@
 """Which evaluator makes a whole search the fastest on this machine: what `evaluator=auto` follows.
 
-    python benchmarks/evaluators.py out=<folder> [spaces=tiny,nas_bench_macro,mobilenet_v3] [trials=24] [rounds=1] [--quick]
+    python benchmarks/evaluators.py out=<folder> [spaces=tiny,nas_bench_macro,mobilenet_v3] [trials=24] [rounds=1] [evaluators=..] [--quick]
 
 A run is one `nas search` in a process of its own, on digits, with a cache of compiled programs that is empty (cold) or has those of
 the run before (warm). All evaluators take turns in a round; the same trials are proposed in each. Printed are seconds of whole commands by
 the wall clock, and those of all processors together, which other work on the machine changes little. A finished run is only read again.
+`evaluators=` names them; otherwise the three, and `batched` on an accelerator.
 `--quick` takes `tiny` and 4 trials.
 """
 
@@ -22,30 +23,39 @@ from pathlib import Path
 
 from options import options_of, run
 
+from nas.core.accelerators import training_backend
+
 EVALUATORS = "scratch", "layerwise", "switched"
 SIDES = {"tiny": 16, "nas_bench_macro": 32, "mobilenet_v3": 64}
 
 
 def main(arguments: Sequence[str]) -> int:
-    defaults = {"out": "", "spaces": ",".join(SIDES), "trials": "24", "rounds": "1", "quick": ""}
+    defaults = {"out": "", "spaces": ",".join(SIDES), "trials": "24", "rounds": "1", "evaluators": "", "quick": ""}
     options = options_of(arguments, defaults)
     if not options["out"]:
         raise ValueError("out: name a folder for the runs")
     spaces, trials = options["spaces"].split(","), int(options["trials"])
     if options["quick"]:
         spaces, trials = ["tiny"], 4
-    folder = Path(options["out"]).absolute()
-    print("| space | cache | " + " | ".join(EVALUATORS) + " |\n|---|---|" + "---|" * len(EVALUATORS), flush=True)
+    folder, evaluators = Path(options["out"]).absolute(), compared(options["evaluators"])
+    print("| space | cache | " + " | ".join(evaluators) + " |\n|---|---|" + "---|" * len(evaluators), flush=True)
     for space in spaces:
         took: dict[tuple[str, str], list[tuple[float, float]]] = {}
         for number in range(int(options["rounds"])):
-            for evaluator in EVALUATORS:
+            for evaluator in evaluators:
                 for cache in ("cold", "warm"):
                     at = folder / f"{space}-{evaluator}-{number}"
                     took.setdefault((cache, evaluator), []).append(searched(at, space, evaluator, cache, trials))
         for cache in ("cold", "warm"):
-            print(f"| {space} | {cache} | " + " | ".join(shown(took[cache, evaluator]) for evaluator in EVALUATORS) + " |", flush=True)
+            print(f"| {space} | {cache} | " + " | ".join(shown(took[cache, evaluator]) for evaluator in evaluators) + " |", flush=True)
     return 0
+
+
+def compared(given: str) -> tuple[str, ...]:
+    """The evaluators to compare; on a CPU `batched` is only correct, so it must be named."""
+    if given:
+        return tuple(given.split(","))
+    return EVALUATORS if training_backend().name == "cpu" else (*EVALUATORS, "batched")
 
 
 def shown(seconds: Sequence[tuple[float, float]]) -> str:

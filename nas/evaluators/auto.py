@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from nas.arch import Arch
@@ -32,7 +32,7 @@ class AutoSettings(EvaluatorSettings):
         keep_weights: As of `scratch`.
     """
 
-    capabilities: ClassVar[Capabilities] = ScratchSettings.capabilities
+    capabilities: ClassVar[Capabilities] = replace(ScratchSettings.capabilities, inherits_weights=False)
 
     keep_weights: bool = True
 
