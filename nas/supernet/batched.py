@@ -152,13 +152,15 @@ class BatchedProgram:
             return not training
 
         ended = run_epochs(trainer, Program(step, score, 0.0, self.peak_memory_bytes), state, each)
+        began = time.monotonic()
         scored = trainer.score(score, trainer.scored(ended.state), trainer.dataset.valid)
+        train_s = ended.train_s + time.monotonic() - began
         kept = jax.tree.map(np.asarray, ended.state._replace(key=()))
         found = list[Fit | Diverged]()
         for i, genome in enumerate(genomes[: len(candidates)]):
             try:
                 one = self._fit(trainer, ended, kept, i, genome, scored.states[i])
-                found.append(replace(one, train_s=ended.train_s / len(candidates)))
+                found.append(replace(one, train_s=train_s / len(candidates)))
             except Diverged as error:
                 found.append(error)
         return found

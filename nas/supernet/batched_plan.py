@@ -131,7 +131,7 @@ class BatchedPlan:
         row["numbers"] = np.zeros_like(row["numbers"])
         scopes = list(self.whole.places)
         for one in self._paths.path(genome).placed:
-            drawn = [numbers[one.names[int(name) - 1]] for name in one.unit.random]
+            drawn = [numbers.get(one.names[int(name) - 1], 0) for name in one.unit.random]  # none where nothing is dropped
             row["numbers"][scopes.index(one.scope), : len(drawn)] = drawn
         return {name: row[name] for name in ("units", "numbers", "rates", "widths")}
 

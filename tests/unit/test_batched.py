@@ -15,8 +15,10 @@ from nas.space import Genome, Space, load_space
 from nas.supernet import batched
 from nas.supernet.batched import BatchedProgram, compile_batched
 from nas.supernet.batched_plan import BatchedPlan
+from nas.supernet.batched_step import Network
+from nas.tasks import task_of
 from nas.train import Checkpoints, Diverged, Fit, fit
-from small_supernet import elastic
+from small_supernet import ELASTIC, elastic
 from small_training import Killed, dataset, same
 
 DATA = dataset()
@@ -44,6 +46,7 @@ MIXED: dict[str, Any] = {
     ],
 }  # fmt: skip
 SPACE, GATED = (Space.from_dict(one, one["name"]).fit(5, 1, 3) for one in (PLAIN, MIXED))
+DROPPING = Space.from_dict({**ELASTIC, "drop_path": 0.2}, "elastic").fit(6, 1, 3)
 GENOMES: list[Genome] = [(0, 0, 0, 1), (1, 0, 1, 0), (1, 1, 0, 1)]
 SEEDS = [11, 12, 13]
 NAN = 666  # the seed of initial values that are not numbers
@@ -126,7 +129,7 @@ def test_a_group_that_was_killed_resumes_to_the_same_weights(program: BatchedPro
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("dispatch", [0, 2])
-@pytest.mark.parametrize("space", [GATED, elastic()], ids=lambda space: space.name)
+@pytest.mark.parametrize("space", [GATED, DROPPING], ids=lambda space: space.name)
 def test_gates_and_residuals_are_masks_too(space: Space, dispatch: int) -> None:
     recipe = Recipe(epochs=2, batch=32, lr=0.02, optimizer="rmsprop", accumulate=2, mixup=0.2, augment=Augment(crop_padding=1))
     rng = np.random.default_rng(0)
@@ -163,6 +166,18 @@ def test_kernels_activations_and_gates_need_no_unit_of_their_own() -> None:
     whole = BatchedPlan.of(load_space("nas_bench_macro").fit(16, 3, 10)).whole  # three blocks a place, nothing among them
     assert {len(place.options) for place in whole.places.values()} == {1, 2}
     assert [len(place.options) for place in BatchedPlan.of(GATED).whole.places.values()] == [1, 2, 1]  # a strided convolution or mbconv
+
+
+def test_a_wider_layer_without_residual_has_no_path_to_drop() -> None:
+    """Where width 4 has a residual, with stochastic depth, and width 6 has none."""
+    stage = {"op": "mbconv", "kernel": 3, "expand": 2, "width": {"one_of": [4, 6]}, "stride": 1}
+    space = Space.from_dict({**PLAIN, "drop_path": 0.2, "stages": [stage]}, "residual").fit(5, 1, 3)
+    plan, genome = BatchedPlan.of(space), (0,)
+    arch, sgd = space.decode(genome), Recipe(dtype="float32")
+    row, packed = plan.row(arch, genome), plan.packed(init(lower(arch), 0)["params"], genome)
+    run = Network(plan, sgd, task_of(arch)).train
+    outputs, _ = jax.eval_shape(run, packed, np.zeros((2, 5, 5, 1), np.float32), row, jax.random.key(0), np.int32(0))
+    assert outputs.shape == (2, 3)
 
 
 def test_the_estimate_of_memory_follows_images_and_types() -> None:
