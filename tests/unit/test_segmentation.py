@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -25,7 +28,7 @@ def probabilities() -> np.ndarray:
 @pytest.mark.parametrize("weights, smoothing", [(None, 0.0), ((1.0, 2.0, 0.5), 0.0), (None, 0.1)])
 def test_cross_entropy_is_the_mean_of_the_pixels_that_count(weights: tuple[float, ...] | None, smoothing: float) -> None:
     p = probabilities()
-    for i, found in enumerate(np.asarray(pixel_cross_entropy(LOGITS, MASKS, weights, smoothing))):
+    for i, found in enumerate(np.asarray(pixel_cross_entropy(jnp.asarray(LOGITS), jnp.asarray(MASKS), weights, smoothing))):
         losses = []
         for y, x in np.argwhere(MASKS[i] != 255):
             target = np.full(3, smoothing / 3)
@@ -35,12 +38,12 @@ def test_cross_entropy_is_the_mean_of_the_pixels_that_count(weights: tuple[float
 
 
 def test_an_image_whose_pixels_are_all_ignored_has_no_loss() -> None:
-    assert np.asarray(pixel_cross_entropy(LOGITS, NONE)).tolist() == [0, 0]
+    assert np.asarray(pixel_cross_entropy(jnp.asarray(LOGITS), jnp.asarray(NONE))).tolist() == [0, 0]
 
 
 def test_dice_is_one_minus_the_overlap_of_probabilities_and_truth() -> None:
     p = probabilities()
-    for i, found in enumerate(np.asarray(dice_loss(LOGITS, MASKS))):
+    for i, found in enumerate(np.asarray(dice_loss(jnp.asarray(LOGITS), jnp.asarray(MASKS)))):
         known = MASKS[i] != 255
         ratios = []
         for c in range(3):
@@ -50,15 +53,15 @@ def test_dice_is_one_minus_the_overlap_of_probabilities_and_truth() -> None:
 
 
 def test_the_recipe_adds_dice() -> None:
-    parts = SEGMENTATION.loss(LOGITS, MASKS, None, Recipe(dice=0.5))
+    parts = SEGMENTATION.loss(jnp.asarray(LOGITS), jnp.asarray(MASKS), None, Recipe(dice=0.5))
     assert set(parts) == {"cross_entropy", "dice"}
-    assert np.asarray(parts["dice"]) == pytest.approx(0.5 * np.asarray(dice_loss(LOGITS, MASKS)))
-    assert set(SEGMENTATION.loss(LOGITS, MASKS, None, Recipe())) == {"cross_entropy"}
+    assert np.asarray(parts["dice"]) == pytest.approx(0.5 * np.asarray(dice_loss(jnp.asarray(LOGITS), jnp.asarray(MASKS))))
+    assert set(SEGMENTATION.loss(jnp.asarray(LOGITS), jnp.asarray(MASKS), None, Recipe())) == {"cross_entropy"}
 
 
 def test_logits_of_another_size_are_resized_to_the_masks() -> None:
     large = np.repeat(np.repeat(MASKS, 4, 1), 4, 2)
-    parts = SEGMENTATION.reduce(LOGITS, large, np.array([True, False]))
+    parts = SEGMENTATION.reduce(jnp.asarray(LOGITS), jnp.asarray(large), jnp.array([True, False]))
     assert np.asarray(parts["confusion"]).sum() == (large[0] != 255).sum()
 
 
@@ -68,7 +71,7 @@ def test_balanced_weights_are_median_frequencies_of_the_images_that_have_a_class
     masks[1, 0, :1], masks[1, 0, 1:] = 1, 0  # three quarters of class 0
     masks[2, 0] = 0
     frequencies = [(4 + 3 + 4) / (8 + 4 + 4), (4 + 1) / (8 + 4)]
-    expected = np.median(frequencies) / frequencies
+    expected = np.median(frequencies) / np.array(frequencies)
     assert median_frequency_weights(masks, 3) == pytest.approx((*expected, 1.0))
 
 
@@ -78,7 +81,7 @@ def test_metrics_of_a_perfect_and_an_inverted_answer() -> None:
 
     def metrics(logits: np.ndarray) -> dict[str, float]:
         state = SEGMENTATION.new_metrics()
-        part = SEGMENTATION.reduce(logits, targets, np.array([True]))
+        part = SEGMENTATION.reduce(jnp.asarray(logits), jnp.asarray(targets), jnp.array([True]))
         state.update({name: np.asarray(value) for name, value in part.items()}, targets)
         kept = SEGMENTATION.new_metrics(state.to_json())
         assert kept.compute() == state.compute()
@@ -90,9 +93,9 @@ def test_metrics_of_a_perfect_and_an_inverted_answer() -> None:
 
 
 def test_a_teacher_pulls_towards_its_answers() -> None:
-    recipe, losses = Recipe(distill=0.5, temperature=2.0), np.ones(2, np.float32)
-    assert np.asarray(SEGMENTATION.distill(LOGITS, LOGITS, losses, recipe)) == pytest.approx([0.5, 0.5], abs=1e-6)
-    assert (np.asarray(SEGMENTATION.distill(LOGITS, -LOGITS, losses, recipe)) > 0.6).all()
+    recipe, losses, logits = Recipe(distill=0.5, temperature=2.0), jnp.ones(2), jnp.asarray(LOGITS)
+    assert np.asarray(SEGMENTATION.distill(logits, logits, losses, recipe)) == pytest.approx([0.5, 0.5], abs=1e-6)
+    assert (np.asarray(SEGMENTATION.distill(logits, -logits, losses, recipe)) > 0.6).all()
 
 
 def test_the_picture_shows_prediction_and_truth_side_by_side_in_the_colors_of_the_table() -> None:
@@ -142,5 +145,6 @@ def test_poly_falls_to_zero_by_its_power() -> None:
 
 @pytest.mark.parametrize("key", ["dice", "power"])
 def test_values_out_of_range_name_their_key(key: str) -> None:
+    wrong: dict[str, Any] = {key: -1.0}
     with pytest.raises(ValueError, match=f"^{key}: expected"):
-        Recipe(**{key: -1.0})
+        Recipe(**wrong)
