@@ -32,7 +32,7 @@ class AutoSettings(EvaluatorSettings):
         keep_weights: As of `scratch`.
     """
 
-    capabilities: ClassVar[Capabilities] = replace(ScratchSettings.capabilities, inherits_weights=False)
+    capabilities: ClassVar[Capabilities] = replace(ScratchSettings.capabilities, inherits_weights=False, teachers=False)
 
     keep_weights: bool = True
 

@@ -180,7 +180,7 @@ def test_images_are_made_ready_as_the_weights_know_them(here: Path) -> None:
 
 
 def test_members_that_are_trained_already_are_not_trained_further(here: Path) -> None:
-    with pytest.raises(ValueError, match=r"search.finetune_epochs: evaluator=scratch trains candidates by itself; expected"):
+    with pytest.raises(ValueError, match=r"search.finetune_epochs: evaluator=auto trains candidates by itself; expected"):
         nas.search(**SEARCH, search={"finetune_epochs": 1})
     with pytest.raises(ValueError, match=r"search.finetune_distill: has no effect with search.finetune_epochs=0; leave it out"):
         nas.search(**SEARCH, search={"finetune_distill": True})

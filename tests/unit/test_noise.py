@@ -72,4 +72,5 @@ def test_without_the_number_of_images_nothing_is_said(memory_path: Path) -> None
 
 
 def test_a_test_score_is_asked_of_those_alone_that_have_a_test_split() -> None:
-    assert {name for name, kind in EVALUATORS.items() if kind.capabilities.tests} == {"scratch", "layerwise", "switched", "supernet"}
+    own = {"auto", "scratch", "layerwise", "switched", "batched", "supernet"}
+    assert {name for name, kind in EVALUATORS.items() if kind.capabilities.tests} == own
