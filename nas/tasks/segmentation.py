@@ -48,6 +48,8 @@ class Segmentation(BaseTask):
         return type(self)(median_frequency_weights(dataset.train.targets, len(dataset.classes)))
 
     def fit_head(self, arch: Arch, dataset: Dataset) -> Arch:
+        if arch.head.get("valid", False):
+            raise ValueError(f"{arch.name}: head.valid: answers for the center of an image alone, where masks are whole; expected false")
         return arch.with_io(classes=len(dataset.classes))
 
     def loss(self, outputs: Outputs, targets: Array, valid: Array | None, recipe: Recipe) -> Mapping[str, Array]:

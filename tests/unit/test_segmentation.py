@@ -136,6 +136,15 @@ def test_details_list_classes_by_their_pixels() -> None:
     assert table[3][2] == "-"
 
 
+def test_a_head_that_sees_the_center_alone_is_refused() -> None:
+    from nas import load_arch
+    from nas.data.arrays import dataset_of_arrays
+
+    images, masks = np.zeros((9, 8, 8, 3), np.uint8), np.tile(np.array([[0, 1]], np.uint8), (9, 8, 4))
+    with pytest.raises(ValueError, match=r"^unet_original: head\.valid: answers for the center"):
+        SEGMENTATION.fit_head(load_arch("unet_original"), dataset_of_arrays((images, masks)))
+
+
 def test_poly_falls_to_zero_by_its_power() -> None:
     from nas.train.optim import learning_rate
 
