@@ -50,7 +50,7 @@ def pictured(arch: Arch, variables: Variables, dataset: Dataset, batch: int) -> 
         losses[at] = loss
     worst = rows[np.argsort(-losses, kind="stable")[:PICTURES]]
     of_row = dict(zip(rows.tolist(), losses.tolist(), strict=True))
-    pictures = []
+    pictures = []  # outputs can be as large as images, so those of the worst are computed again
     for at, outputs, _, _ in _batches(arch, variables, dataset, worst, min(batch, BATCH, len(rows))):
         predicted = task.postprocess(outputs)
         for i, row in enumerate(worst[at]):

@@ -68,7 +68,7 @@ def _curves(curves: Sequence[Mapping[str, JSON]], axes: Sequence[str]) -> str:
     for one in curves:
         points = " ".join(f"{left + side * float(x):.1f},{top + side * (1 - float(y)):.1f}" for x, y in one["points"])
         title = svg.tag("title", escape(str(one["name"])))
-        parts.append(svg.tag("polyline", title, points=points, fill="none", stroke=escape(str(one["color"])), stroke_width=2))
+        parts.append(svg.tag("polyline", title, points=points, fill="none", stroke=str(one["color"]), stroke_width=2))
     parts.append(svg.text(left + side / 2, top + side + 34, axes[0], class_="name", text_anchor="middle"))
     parts.append(svg.text(12, top + side / 2, axes[1], class_="name", text_anchor="middle", transform=f"rotate(-90 12 {top + side / 2})"))
     width, height = left + side + 16, top + side + 42

@@ -76,6 +76,7 @@ class Task(Protocol):
         distills: Whether a network can learn from a teacher's outputs.
         weighs: Whether its loss can weigh classes, `recipe.class_weights`.
         compares: Whether its loss compares the images of a batch, by `recipe.embedding`.
+        settings: Parts of a recipe that are of some tasks alone, and that it follows: `dice`, `embedding`, `detection`.
         pictures: Whether `draw` shows what a network predicts, which people then look at.
     """
 
@@ -93,6 +94,8 @@ class Task(Protocol):
     def weighs(self) -> bool: ...
     @property
     def compares(self) -> bool: ...
+    @property
+    def settings(self) -> tuple[str, ...]: ...
     @property
     def pictures(self) -> bool: ...
 
@@ -211,6 +214,7 @@ class BaseTask(ABC):
     distills: bool = False
     weighs: bool = False
     compares: bool = False
+    settings: tuple[str, ...] = ()
     pictures: bool = False
 
     @property

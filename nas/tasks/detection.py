@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from nas.arch import AUTO, Arch
-from nas.data.augment_targets import augment_targets
 from nas.data.boxes import CLASS, IGNORED
 from nas.data.dataset import Dataset
 from nas.objectives import Direction
-from nas.recipe import Augment, DetectionLoss, Recipe
+from nas.recipe import DetectionLoss, Recipe
 from nas.records import JSON
-from nas.tasks.base import BaseTask, HostOutputs, MetricState
+from nas.tasks.base import HostOutputs, MetricState
 from nas.tasks.boxes.drawing import boxed
 from nas.tasks.boxes.heads import Head, fitted_head, head_of, objects_of, reach_lines
 from nas.tasks.boxes.losses import focal_loss, giou_loss, smooth_l1, softmax_loss
@@ -22,6 +21,7 @@ from nas.tasks.boxes.matching import match
 from nas.tasks.boxes.selection import candidates, selected
 from nas.tasks.detection_scores import DetectionScores
 from nas.tasks.palette import hex_color
+from nas.tasks.spatial import SpatialTask
 
 if TYPE_CHECKING:
     from nas.tasks.base import Array, Outputs
@@ -47,7 +47,7 @@ class Detected(DetectionScores):
         return self.sums["loss"] / max(self.sums["positives"], 1)
 
 
-class Detection(BaseTask):
+class Detection(SpatialTask):
     """Boxes relative to default boxes, and their classes, as SSD has it.
 
     Outputs are `boxes` (n, 1, A, 4), codes of A default boxes, and `classes` (n, 1, A, classes + 1), logits, the first of the
@@ -64,7 +64,7 @@ class Detection(BaseTask):
     }  # fmt: skip
     heads = ("ssdlite",)
     kind = "boxes"
-    pictures = True
+    settings = ("detection",)
 
     def __init__(self, arch: Arch | None = None, head: Head | None = None):
         self._arch, self._head = arch, head
@@ -139,12 +139,6 @@ class Detection(BaseTask):
 
     def new_metrics(self, kept: JSON = None) -> MetricState:
         return Detected.of(SUMS, kept)
-
-    def augment(
-        self, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, settings: Augment, *,
-        fill: int | Sequence[int] = 0, first: int = 0, of: int | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        return augment_targets(images, targets, rng, settings, fill, first, of)
 
     def postprocess(self, outputs: HostOutputs) -> Mapping[str, np.ndarray]:
         """`boxes` (n, k, 4): y0, x0, y1, x1 in fractions of the image, `scores` (n, k), `classes` (n, k), by falling score.

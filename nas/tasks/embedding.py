@@ -69,6 +69,7 @@ class Embedding(BaseTask):
     heads = ("embedding",)
     kind = "identity"
     compares = True
+    settings = ("embedding",)
 
     def __init__(self, classes: int | None = None, centers: Array | None = None):
         self.classes, self.centers = classes, centers  # of the training split; of arcface, within a step

@@ -9,10 +9,13 @@ import numpy as np
 from nas.arch import AUTO, Arch
 from nas.data.augment_targets import check_augment
 from nas.data.dataset import Dataset
-from nas.recipe import DetectionLoss, EmbeddingLoss, Recipe
+from nas.recipe import Recipe
 from nas.records import JSON
 from nas.space import Space
-from nas.tasks.base import BaseTask, HostOutputs, Task, augments_images_alone
+from nas.tasks.base import HostOutputs, Task, augments_images_alone
+from nas.tasks.spatial import SpatialTask
+
+OF_TASKS = {"dice": "masks", "embedding": "embeddings", "detection": "boxes"}  # parts of a recipe, see `Task.settings`
 
 
 def fit_arch(task: Task, arch: Arch, dataset: Dataset, resolution: int | None = None) -> Arch:
@@ -85,17 +88,14 @@ def check_recipe(task: Task, recipe: Recipe, taught: bool = False, where: str = 
         raise ValueError(f"{where}.match_features: needs a teacher: {some}")
     if augments_images_alone(task) and (joint := recipe.augment.joint):
         raise ValueError(f"{where}.augment.{joint[0]}: is for images with masks or boxes; has no meaning for the task {task.name}")
-    if isinstance(task, BaseTask) and (task.kind == "mask" or task.kind == "boxes"):
+    if isinstance(task, SpatialTask) and (task.kind == "mask" or task.kind == "boxes"):
         check_augment(recipe.augment, task.kind, f"{where}.augment.")
     for key in ("mixup", "cutmix"):
         if getattr(recipe, key) and not task.mixes:
             raise ValueError(f"{where}.{key}: has no meaning for the task {task.name}; leave it at 0")
-    if recipe.dice and task.name != "segmentation":
-        raise ValueError(f"{where}.dice: is for masks, has no meaning for the task {task.name}; leave it at 0")
-    if recipe.embedding != EmbeddingLoss() and not task.compares:
-        raise ValueError(f"{where}.embedding: has no meaning for the task {task.name}, whose loss compares no images")
-    if recipe.detection != DetectionLoss() and task.name != "detection":
-        raise ValueError(f"{where}.detection: is for boxes, has no meaning for the task {task.name}")
+    for key, of in OF_TASKS.items():
+        if getattr(recipe, key) != getattr(Recipe(), key) and key not in task.settings:
+            raise ValueError(f"{where}.{key}: has no meaning for the task {task.name}, it is for {of}; leave it out")
     each, pairs = recipe.embedding.per_class, recipe.embedding.loss != "arcface"
     if task.compares and pairs and recipe.batch < 2 * each:
         raise ValueError(f"{where}.batch: expected {2 * each} or more, two classes of {each} images, got {recipe.batch}")

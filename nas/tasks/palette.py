@@ -6,6 +6,8 @@ import colorsys
 
 import numpy as np
 
+from nas.data.masks import IGNORED
+
 OPACITY = 0.55  # of classes over an image
 GOLDEN = 0.618034  # of a circle of hues: neighbors in number differ, whatever the number of classes
 
@@ -28,6 +30,6 @@ def overlaid(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
     rows, columns = (np.arange(size) * side // size for size, side in zip((height, width), mask.shape, strict=True))
     at = mask[rows][:, columns].astype(int)
     picture = np.broadcast_to(image, (height, width, 3)).astype(np.float32)
-    table = np.array([color(i) for i in range(256)], np.float32)
+    table = np.array([color(i) for i in range(IGNORED + 1)], np.float32)
     blended = OPACITY * table[at] + (1 - OPACITY) * picture
-    return np.where((at == 255)[..., None], picture, blended).round().astype(np.uint8)
+    return np.where((at == IGNORED)[..., None], picture, blended).round().astype(np.uint8)

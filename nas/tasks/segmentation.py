@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from nas.arch import Arch
-from nas.data.augment_targets import augment_targets
 from nas.data.dataset import Dataset
+from nas.data.masks import IGNORED
 from nas.objectives import Direction
-from nas.recipe import Augment, Recipe
+from nas.recipe import Recipe
 from nas.records import JSON
-from nas.tasks.base import BaseTask, HostOutputs, MetricState, single
+from nas.tasks.base import HostOutputs, MetricState, single
 from nas.tasks.palette import hex_color, overlaid
-from nas.tasks.segmentation_scores import IGNORED, SegmentationScores, reduce
+from nas.tasks.segmentation_scores import SegmentationScores, reduce
+from nas.tasks.spatial import SpatialTask
 
 if TYPE_CHECKING:
     from nas.tasks.base import Array, Outputs
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 SMOOTH = 1.0  # pixels added to both sides of the Dice ratio, so that a class that is in neither counts as right
 
 
-class Segmentation(BaseTask):
+class Segmentation(SpatialTask):
     """Cross-entropy of each pixel that has a class, and Dice loss where the recipe asks for it. Outputs are logits (n, h, w, classes).
 
     Where network and masks differ in size, logits are resized to the masks (bilinear), in training and in scoring alike. Mean
@@ -37,7 +38,8 @@ class Segmentation(BaseTask):
     metrics: Mapping[str, Direction] = {"miou": "max", "pixel_accuracy": "max", "class_accuracy": "max", "loss": "min"}
     heads = ("lr_aspp", "deeplab_v3", "unet")
     kind = "mask"
-    distills = weighs = pictures = True
+    distills = weighs = True
+    settings = ("dice",)
 
     def __init__(self, weights: tuple[float, ...] | None = None):
         self.weights = weights  # of the losses of each class's pixels; None: 1
@@ -84,12 +86,6 @@ class Segmentation(BaseTask):
     def agree(self, outputs: Outputs, teacher_outputs: Outputs) -> Array:
         ours = single(outputs)
         return (ours.argmax(3) == resized(single(teacher_outputs), ours.shape[1:3]).argmax(3)).mean((1, 2)) > 0.5
-
-    def augment(
-        self, images: np.ndarray, targets: np.ndarray, rng: np.random.Generator, settings: Augment, *,
-        fill: int | Sequence[int] = 0, first: int = 0, of: int | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-        return augment_targets(images, targets, rng, settings, fill, first, of)
 
     def postprocess(self, outputs: HostOutputs) -> Mapping[str, np.ndarray]:
         """`mask`: (n, h, w) uint8 numbers of classes; `scores`: (n, h, w, classes), the logits."""

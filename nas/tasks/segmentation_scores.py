@@ -17,14 +17,12 @@ from nas.tasks.base import Means
 if TYPE_CHECKING:
     from nas.tasks.base import Array
 
-IGNORED = 255  # in a mask: pixels that count nowhere
-
 
 def confusion(masks: Any, predicted: Any, classes: int, valid: Any = None) -> Any:
     """Pixels by true class (row) and predicted class (column).
 
     Args:
-        masks: (n, h, w) true classes; pixels that are `IGNORED` count nowhere. NumPy or JAX arrays, which may be traced.
+        masks: (n, h, w) true classes; pixels that are 255 count nowhere. NumPy or JAX arrays, which may be traced.
         predicted: (n, h, w) of 0 to classes - 1.
         classes: How many there are.
         valid: (n,) bool, which images count; None: all.

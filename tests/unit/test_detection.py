@@ -180,7 +180,7 @@ def test_pictures_have_what_is_found_beside_what_is_there() -> None:
 def test_settings_of_detectors_are_refused_for_other_tasks() -> None:
     recipe = dataclasses.replace(Recipe(), detection=DetectionLoss(gamma=1.0))
     with pytest.raises(
-        ValueError, match=r"recipe\.detection: is for boxes, has no meaning for the task classification"
+        ValueError, match=r"recipe\.detection: has no meaning for the task classification, it is for boxes"
     ):
         check_recipe(task_of(small_training.SMALL), recipe)
     check_recipe(DETECTION, recipe)

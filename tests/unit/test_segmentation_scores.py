@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.tasks.segmentation_scores import IGNORED, SegmentationScores, class_scores, confusion, reduce, scores
+from nas.data.masks import IGNORED
+from nas.tasks.segmentation_scores import SegmentationScores, class_scores, confusion, reduce, scores
 from places import ROOT
 
 GOLDEN = json.loads((ROOT / "tests" / "golden" / "camvid.json").read_text(encoding="utf-8"))

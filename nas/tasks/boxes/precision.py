@@ -153,18 +153,18 @@ def _match(found: Objects, truths: Objects, matched: np.ndarray, ignored: np.nda
     mine, theirs = area(found.boxes)[:, None], area(truths.boxes)[None]
     with np.errstate(invalid="ignore", divide="ignore"):
         ious = np.where(common > 0, common / np.where(truths.ignored, mine, mine + theirs - common), 0)
-    unwanted = (_outside(truths.areas) | truths.ignored[:, None]).T  # (areas, truths)
+    excluded = (_outside(truths.areas) | truths.ignored[:, None]).T  # (areas, truths)
     free = np.ones((len(RANGES), len(LEVELS), len(theirs[0])), bool)
     levels = np.minimum(LEVELS, 1 - 1e-10)[None, :, None]
     areas, steps = np.indices(free.shape[:2])
     for i in np.flatnonzero((ious >= LEVELS[0]).any(1)):
         order = np.argsort(np.argsort(ious[i], kind="stable"))  # of equal ones the last is the best
-        merit = order + np.where(unwanted, 0, len(order))[:, None]
+        merit = order + np.where(excluded, 0, len(order))[:, None]
         merit = np.where(free & (ious[i] >= levels), merit, -1)
         best = merit.argmax(2)
         taken = merit.max(2) >= 0
         matched[i] = taken
-        ignored[i] = np.where(taken, unwanted[areas, best], ignored[i])
+        ignored[i] = np.where(taken, excluded[areas, best], ignored[i])
         free[areas, steps, best] &= ~taken | truths.ignored[best]
 
 
