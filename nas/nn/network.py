@@ -36,7 +36,7 @@ def init(graph: Graph, seed: int) -> HostVariables:
     """Initial weights. Those of a node depend on the seed and its name alone.
 
     They are drawn as TensorFlow's MnasNet and EfficientNet draw them: convolutions N(0, 2 / (k k out / groups)), dense
-    kernels U(-1, 1) / sqrt(out), biases 0 and scales 1, or what their primitive states.
+    kernels U(-1, 1) / sqrt(out), biases 0 and scales 1, or what their primitive states: the logits of pixels and boxes begin small.
 
     Args:
         graph: The network.
@@ -76,6 +76,8 @@ def initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.ndar
     rng = np.random.Generator(np.random.SFC64([seed, *digest.tolist()]))
     if node.op == "dense":
         return (rng.random(shape, np.float32) * 2 - 1) / np.float32(math.sqrt(shape[1]))
+    if std := node.attr.get("std"):
+        return rng.standard_normal(shape, np.float32) * np.float32(std)
     apart = node.attr["stride"] ** 2 if node.op == "conv_transpose" else 1  # so many pixels share the windows of one
     fan_out = shape[0] * shape[1] * shape[3] / (node.attr.get("groups", 1) * apart)
     return rng.standard_normal(shape, np.float32) * np.float32(math.sqrt(2 / fan_out))

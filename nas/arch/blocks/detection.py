@@ -11,6 +11,7 @@ from nas.arch.builder import Builder
 
 FINEST = 16  # stride of the first map, as published
 RARE = -log(99)  # logit of what one box of a hundred shows, from which the focal loss starts (Lin et al. 2017, arXiv:1708.02002)
+PREDICTED_STD = 0.03  # of initial kernels of codes and classes, as torchvision's
 LEAST_WIDTH = 16  # of a level beyond the backbone, however small the multiplier
 
 
@@ -72,6 +73,5 @@ def _predicted(g: Builder, x: int, width: int, act: str, name: str, start: float
     """(1, 1, pixels times width): pixel by pixel, of each first all values of its first box. `start`: of the bias."""
     y = g.conv_norm_act(x, g.width(x), 3, 1, act, f"{name}.depthwise", groups=g.width(x))
     y = g.conv(y, width, bias=True, name=f"{name}.point")
-    if start:
-        g.state(y, start=start)
+    g.state(y, std=PREDICTED_STD, **({"start": start} if start else {}))
     return g.flatten(y, f"{name}.flat")

@@ -8,6 +8,8 @@ from itertools import pairwise
 from nas.arch.blocks.taps import Taps
 from nas.arch.builder import Builder
 
+LOGITS_STD = 0.01  # of initial kernels
+
 
 def lr_aspp(g: Builder, x: int, *, classes: int, taps: Taps, conv: int = 0, conv_act: str = "hswish", width: int = 128,
             act: str = "relu", gate: str = "sigmoid", finer: int = 8, output_stride: int = 0) -> int:  # fmt: skip
@@ -21,7 +23,7 @@ def lr_aspp(g: Builder, x: int, *, classes: int, taps: Taps, conv: int = 0, conv
     high = g.conv_norm_act(x, width, 1, 1, act, "high")
     scale = g.act(g.conv(g.global_pool(x, "scale.pool"), width, name="scale.conv"), gate, "scale.gate")
     high = g.resize(g.mul(high, scale, "scaled"), g.shape(low)[:2], "high.resize")
-    logits = g.conv(low, classes, bias=True, name="low.logits"), g.conv(high, classes, bias=True, name="high.logits")
+    logits = _logits(g, low, classes, "low.logits"), _logits(g, high, classes, "high.logits")
     return g.resize(g.add(*logits, name="sum"), taps.image, "logits")
 
 
@@ -43,7 +45,7 @@ def deeplab_v3(g: Builder, x: int, *, classes: int, taps: Taps, conv: int = 0, c
     branches.append(g.resize(mean, g.shape(x)[:2], "aspp.mean.resize"))
     y = g.conv_norm_act(g.concat(branches, "aspp"), width, 1, 1, act, "project")
     y = g.conv_norm_act(g.dropout(y, dropout), width, 3, 1, act, "last")
-    return g.resize(g.conv(y, classes, bias=True, name="small.logits"), taps.image, "logits")
+    return g.resize(_logits(g, y, classes, "small.logits"), taps.image, "logits")
 
 
 def unet(g: Builder, x: int, *, classes: int, taps: Taps, widths: Sequence[int] = (), act: str = "relu", norm: bool = True,
@@ -67,5 +69,12 @@ def unet(g: Builder, x: int, *, classes: int, taps: Taps, widths: Sequence[int] 
         for name in (f"up{stride}.first", f"up{stride}.second"):
             x = g.conv(x, width, 3, bias=bias, padding="valid" if valid else None, name=f"{name}.conv")
             x = g.act(g.norm(x, f"{name}.norm") if norm else x, act, f"{name}.act")
-    logits = g.conv(x, classes, bias=True, name="logits")
+    logits = _logits(g, x, classes, "logits")
     return logits if valid else g.resize(logits, taps.image, "logits.resize")
+
+
+def _logits(g: Builder, x: int, classes: int, name: str) -> int:
+    """Of each pixel. Drawn for their outputs, kernels of few classes behind many channels would give a loss of many nats at first."""
+    y = g.conv(x, classes, bias=True, name=name)
+    g.state(y, std=LOGITS_STD)
+    return y
