@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-LIMITS = {"step": 300, "fit": 100, "candidates": 300, "supernet": 150, "correctness": 45, "training": 30, "depthwise": 45}  # seconds
+LIMITS = {"step": 180, "fit": 100, "candidates": 300, "supernet": 150, "correctness": 45, "training": 30, "depthwise": 45}  # seconds
 ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2"}
 
 

@@ -149,12 +149,19 @@ def whole_fit(asked: argparse.Namespace) -> None:
 def candidates(asked: argparse.Namespace) -> None:
     """Candidates an hour: 10,000 images, 2 epochs; naive is one jit a candidate without any cache, from a few networks."""
     data, began = dataset(asked), time.perf_counter()
-    space = load_space("tiny" if asked.dry else "nas_bench_macro").fit(data.resolution, data.channels, len(data.classes))
+    small, space = (
+        load_space(name).fit(data.resolution, data.channels, len(data.classes))
+        for name in ("tiny", "tiny" if asked.dry else "nas_bench_macro")
+    )
     rng, few, many = np.random.default_rng(0), *((1, 1) if asked.dry else (3, 16))
     genomes = [space.sample(rng) for _ in range(many)]
     archs = [space.decode(genome) for genome in genomes]
     recipe = dataclasses.replace(RECIPE, batch=16, epochs=1) if asked.dry else RECIPE
     steps, dispatch = recipe.epochs * (len(data.train) // recipe.batch), 2 if asked.dry else 39
+    if not asked.dry:
+        side_by_side(space, data, recipe, dispatch, 16)
+    naive(genomes[0], 1, steps, asked)
+    side_by_side(small, data, recipe, dispatch, 2 if asked.dry else 16)
     program = compile_space(space, data, recipe, dispatch=dispatch)
     row("candidates", "switched, the space's program", compile_s=program.compile_s)
     seconds, accuracies = [], []
@@ -164,20 +171,21 @@ def candidates(asked: argparse.Namespace) -> None:
         seconds.append(time.perf_counter() - start)
     row("candidates", "switched", networks=many, s=statistics.median(seconds), an_hour=3600 * many / (program.compile_s + sum(seconds)),
         an_hour_of_many=3600 / statistics.median(seconds), accuracy=statistics.median(accuracies))  # fmt: skip
-    side_by_side(space, data, recipe, dispatch, 2 if asked.dry else 16)
     for count in range(few):  # a row after each, should the time run out
         one = fit(archs[count], data, recipe, count, dispatch=dispatch)
         took = one.compile_s + one.train_s
         row("candidates", f"scratch, network {count + 1}", compile_s=one.compile_s, s=took, an_hour=3600 / took,
             accuracy=one.metrics["accuracy"])  # fmt: skip
-        naive(genomes[count], count + 1, steps, asked)
+        if count:
+            naive(genomes[count], count + 1, steps, asked)
         row("candidates", "so far", elapsed_s=time.perf_counter() - began)
 
 
 def side_by_side(space: Space, data: Dataset, recipe: Recipe, dispatch: int, size: int) -> None:
     """Four groups of networks that train side by side in one program."""
     program = compile_batched(space, data, recipe, size, dispatch=dispatch)
-    row("candidates", f"batched, a program of {size}", compile_s=program.compile_s, mib=(program.peak_memory_bytes or 0) / 2**20,
+    name = f"batched, {space.name}"
+    row("candidates", f"{name}, a program of {size}", compile_s=program.compile_s, mib=(program.peak_memory_bytes or 0) / 2**20,
         estimated_mib=size * program.plan.bytes_each(recipe, recipe.batch) / 2**20)  # fmt: skip
     rng, seconds, accuracies = np.random.default_rng(0), [], []
     for _ in range(4):
@@ -185,7 +193,7 @@ def side_by_side(space: Space, data: Dataset, recipe: Recipe, dispatch: int, siz
         fits = program.fit([(space.decode(space.sample(rng)), i) for i in range(size)])
         seconds.append((time.perf_counter() - start) / size)
         accuracies += [one.metrics["accuracy"] for one in fits if isinstance(one, Fit)]
-    row("candidates", "batched", networks=4 * size, s=statistics.median(seconds), an_hour_of_many=3600 / statistics.median(seconds),
+    row("candidates", name, networks=4 * size, s=statistics.median(seconds), an_hour_of_many=3600 / statistics.median(seconds),
         an_hour=3600 * 4 * size / (program.compile_s + size * sum(seconds)), accuracy=statistics.median(accuracies))  # fmt: skip
 
 
@@ -204,7 +212,7 @@ def naive(genome: Genome, number: int, steps: int, asked: argparse.Namespace) ->
 
 def supernet(asked: argparse.Namespace) -> None:
     """A step of shared weights: one random candidate by switches, and an elastic space whose widths are masks."""
-    for name, side, images, epochs in (("nas_bench_macro", 32, 10_000, 3), ("mobilenet_v3_large_elastic", 224, 1_280, 4)):
+    for name, side, images, epochs in (("mobilenet_v3_large_elastic", 224, 1_280, 4), ("nas_bench_macro", 32, 10_000, 3)):
         if asked.dry:
             name, side, images, epochs = "tiny", 8, 64, 2
         data = dataset(asked) if side == 32 else random_dataset(side, images, 128)
