@@ -14,13 +14,13 @@ from typing import ClassVar
 from nas.arch import Arch
 from nas.cost import cost
 from nas.evaluators.base import Capabilities, Context, Evaluator, EvaluatorSettings, Search
-from nas.evaluators.scratch import ScratchSettings
+from nas.evaluators.scratch import KeepsWeights, ScratchSettings
 from nas.evaluators.switched import SwitchedSettings
 from nas.records import JSON
 from nas.space import Space
 
 SMALL_MACS = 100e6  # of an image: networks whose steps on an accelerator take less than their compilation, by far
-KINDS: Mapping[str, type[ScratchSettings]] = {"scratch": ScratchSettings, "switched": SwitchedSettings}
+KINDS: Mapping[str, type[KeepsWeights]] = {"scratch": ScratchSettings, "switched": SwitchedSettings}
 FEW = 8  # trials, for which one program of a whole space is not worth its compilation
 
 
@@ -42,7 +42,7 @@ class AutoSettings(EvaluatorSettings):
         return {"name": name, **dataclasses.asdict(KINDS[name](keep_weights=self.keep_weights))}, f"evaluator {name}: {why}"
 
     def make(self, context: Context) -> Evaluator:
-        return ScratchSettings(self.keep_weights).make(context)
+        return ScratchSettings(keep_weights=self.keep_weights).make(context)
 
 
 def chosen(search: Search) -> tuple[str, str]:

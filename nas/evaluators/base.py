@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_chec
 
 import numpy as np
 
+from nas.arch import Arch
 from nas.core.accelerators import training_backend
 from nas.core.plugins import place
 from nas.data import Dataset, load_dataset
@@ -27,6 +28,7 @@ from nas.space import Space
 from nas.tasks import Task
 
 if TYPE_CHECKING:
+    from nas.convert.fill import Imported
     from nas.train import Checkpoints
 
 CHECKPOINT_PAUSE_S = 20.0  # a trial that takes less is run again from its start
@@ -266,6 +268,13 @@ class EvaluatorSettings(Protocol):
 
     def images_of(self) -> str | None:
         """Weights, as `weights=` of `nas train` has them, for which images are made ready; None: as the dataset says."""
+        return None
+
+    def begins(self, arch: Arch, seed: int) -> Imported | None:
+        """The weights that the training of a candidate starts from; None: initial values.
+
+        Raises ValueError where they are not of such a network.
+        """
         return None
 
     def preparation(self, context: Context) -> Sequence[Job]:

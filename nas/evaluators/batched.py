@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from nas.arch import arch_from_dict
 from nas.core.memory import machine_memory
 from nas.evaluators.base import Capabilities, Context, classify, failed, guarded
-from nas.evaluators.scratch import ScratchEvaluator, ScratchSettings
+from nas.evaluators.scratch import KeepsWeights, ScratchEvaluator
 from nas.records import Job, Outcome, Report
 from nas.space import Space
 
@@ -26,7 +26,7 @@ TOGETHER = 16  # trainings at a time where nothing else is said, as many of them
 
 
 @dataclass(frozen=True)
-class BatchedSettings(ScratchSettings):
+class BatchedSettings(KeepsWeights):
     """`evaluator=batched`: one program trains several candidates side by side, in the masked form of their space.
 
     Each is trained as `scratch` would train it with the images in the order of `seed`, up to rounding, whatever stands beside it; what is

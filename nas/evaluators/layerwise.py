@@ -43,8 +43,8 @@ class LayerwiseEvaluator(ScratchEvaluator):
         key = (shared, id(dataset), task.name)  # the context keeps its datasets
         if key not in self._programs:
             self._programs = dict([*self._programs.items()][-RECIPES + 1 :]) | {key: Layerwise(dataset, shared, task)}
-        variables = self._inherited(job, arch)
+        variables, fresh = self._begins(job, arch)
         return self._programs[key].fit(
             arch, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
-            variables=variables, fresh=self._fresh(job, variables), epochs=recipe.epochs,
+            variables=variables, fresh=fresh, epochs=recipe.epochs,
         )  # fmt: skip

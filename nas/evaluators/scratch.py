@@ -21,17 +21,30 @@ from nas.records import Job, Outcome, Report, Training
 from nas.tasks import fit_arch, task_of
 
 if TYPE_CHECKING:
+    from nas.convert.fill import Imported
     from nas.convert.surgeon import Seen
     from nas.train import Checkpoints, Fit, Teacher
     from nas.train.ahead import Ahead
 
 
 @dataclass(frozen=True)
-class ScratchSettings(EvaluatorSettings):
-    """`evaluator=scratch`: each candidate is compiled and trained alone.
+class KeepsWeights(EvaluatorSettings):
+    """What evaluators that train each candidate have in common.
 
     Args:
         keep_weights: Saves the weights of every trial, so that the report need not train the front again.
+    """
+
+    keep_weights: bool = True
+
+
+@dataclass(frozen=True)
+class ScratchSettings(KeepsWeights):
+    """`evaluator=scratch`: each candidate is compiled and trained alone.
+
+    Args:
+        start: Weights of a trained network that every candidate starts from, as `weights=` of `nas train` has them; None: initial
+            values. A space whose layers before the head are those of that network, such as `efficientnet_lite0_ssdlite`, has them all.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
@@ -39,7 +52,20 @@ class ScratchSettings(EvaluatorSettings):
         compiles_ahead=True,
     )
 
-    keep_weights: bool = True
+    start: str | None = None
+
+    def images_of(self) -> str | None:
+        return self.start
+
+    def begins(self, arch: Arch, seed: int) -> Imported | None:
+        if self.start is None:
+            return None
+        from nas.convert import starting_weights
+
+        try:
+            return starting_weights(self.start, lower(arch), seed)
+        except ValueError as error:
+            raise ValueError(f"evaluator.start: {error}") from None
 
     def make(self, context: Context) -> ScratchEvaluator:
         return ScratchEvaluator(self, context)
@@ -48,7 +74,7 @@ class ScratchSettings(EvaluatorSettings):
 class ScratchEvaluator:
     """Trains (`train`), tests (`test`), inspects (`inspect`) and scores given weights (`score`), one job after the other."""
 
-    def __init__(self, settings: ScratchSettings, context: Context):
+    def __init__(self, settings: KeepsWeights, context: Context):
         self._settings, self._context = settings, context
         self._recipe = build(Recipe, context.settings["recipe"], "recipe")
         self._known: dict[tuple[str, str], dict[str, Seen]] = {}
@@ -64,7 +90,8 @@ class ScratchEvaluator:
         from nas.train.loop import compile_ahead
         from nas.train.parallel import DeviceMesh
 
-        if not self._settings.capabilities.compiles_ahead or job.kind != "train" or {"parent", "teacher"} & job.data.keys():
+        begun = self._settings.images_of() or {"parent", "teacher"} & job.data.keys()
+        if not self._settings.capabilities.compiles_ahead or job.kind != "train" or begun:
             return
         self._ahead = self._ahead or Ahead()
         with contextlib.suppress(ValueError):  # the training itself says what is wrong
@@ -136,9 +163,9 @@ class ScratchEvaluator:
     def _train_network(self, job: Job, arch: Arch, dataset: Dataset, recipe: Recipe, report: Report) -> Any:
         from nas.train import DeviceMesh, fit
 
-        variables = self._inherited(job, arch)
+        variables, fresh = self._begins(job, arch)
         return fit(arch, dataset, recipe, job.seed, report=self._on_step(job, report), checkpoint=self._checkpoints(job),
-                   variables=variables, fresh=self._fresh(job, variables), teacher=self._teacher(job, dataset),
+                   variables=variables, fresh=fresh, teacher=self._teacher(job, dataset),
                    mesh=DeviceMesh(self._context.devices), ahead=self._ahead)  # fmt: skip
 
     def _teacher(self, job: Job, dataset: Dataset) -> Teacher | None:
@@ -152,6 +179,13 @@ class ScratchEvaluator:
 
     def _on_step(self, job: Job, report: Report) -> Callable[[int, int, dict[str, float]], bool | None]:
         return lambda step, steps, metrics: report(job.number, step, steps, metrics)
+
+    def _begins(self, job: Job, arch: Arch) -> tuple[Variables | None, Sequence[str]]:
+        """(what the training starts from, the nodes among it that were never trained)."""
+        variables = self._inherited(job, arch)
+        if variables is None and (begun := self._settings.begins(arch, job.seed)):
+            return begun.variables, begun.fresh
+        return variables, self._fresh(job, variables)
 
     def _inherited(self, job: Job, arch: Arch) -> Variables | None:
         """What a wider network of the same form leaves it: `job.data` has that network's `weights` and, as `parent`, its arch."""

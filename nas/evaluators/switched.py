@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 
 from nas.arch import arch_from_dict
 from nas.evaluators.base import Capabilities, Context
-from nas.evaluators.scratch import ScratchEvaluator, ScratchSettings
+from nas.evaluators.scratch import KeepsWeights, ScratchEvaluator
 from nas.records import Job, Report
 from nas.space import Space
 
 
 @dataclass(frozen=True)
-class SwitchedSettings(ScratchSettings):
+class SwitchedSettings(KeepsWeights):
     """`evaluator=switched`: one program for all candidates of a space; results are those of `scratch`.
 
     Args:

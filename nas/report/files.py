@@ -154,7 +154,7 @@ def train_command(path: Path, settings: Mapping[str, JSON]) -> str:
 
     Args:
         path: YAML of the architecture.
-        settings: Of the run: dataset and plugins are taken from them.
+        settings: Of the run: dataset, plugins and the weights that candidates start from are taken from them.
 
     Returns:
         `nas train arch=... dataset=...`.
@@ -166,6 +166,9 @@ def train_command(path: Path, settings: Mapping[str, JSON]) -> str:
         command.append(_override("dataset", dataset["name"]))
         if isinstance(dataset.get("path"), str):
             command.append(_override("dataset.path", dataset["path"]))
+    evaluator = settings.get("evaluator")
+    if isinstance(evaluator, Mapping) and evaluator.get("name") != "supernet" and isinstance(start := evaluator.get("start"), str):
+        command.append(_override("weights", start))
     plugins = settings.get("plugins")
     if isinstance(plugins, list | tuple) and plugins:
         command.append(_override("plugins", f"[{','.join(map(str, plugins))}]", quoted=False))

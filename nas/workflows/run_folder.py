@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from nas.core.plugins import load_plugins
 from nas.core.settings import nearest
 from nas.journal import Journal
+from nas.nn.weights import IMAGENET, split_source
 from nas.records import JSON
 from nas.workflows.log import FILE
 
@@ -174,7 +175,12 @@ def use_plugins(modules: Sequence[str]) -> None:
 def with_paths(settings: Mapping[str, JSON]) -> dict[str, JSON]:
     """Settings whose files are named from the root: workers have other working folders."""
     paths = {key: settings[key] for key in ("path", "predictor", "weights", "cost") if isinstance(settings.get(key), str)}
-    return {**settings, **{key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}}
+    found = {**settings, **{key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}}
+    if isinstance(start := settings.get("start"), str):
+        origin, path = split_source(start)
+        full = str(path.expanduser().absolute())
+        found["start"] = start if origin == IMAGENET else f"{origin}:{full}" if origin else full
+    return found
 
 
 def journal_folder(run: str) -> Path:

@@ -14,6 +14,8 @@ from nas.nn.weights import SUPERNET, split_source
 if TYPE_CHECKING:
     from nas.convert.fill import Imported
 
+MANY = 6  # names of layers in a message
+
 
 def start_of(source: str, arch: Arch, dataset: Dataset, seed: int) -> Imported:
     """A network's variables from what `weights=` names.
@@ -38,6 +40,16 @@ def start_of(source: str, arch: Arch, dataset: Dataset, seed: int) -> Imported:
         return by_names(child_of(path, arch, dataset), lower(arch), seed)
     except ValueError as error:
         raise ValueError(f"weights: {error}{_of_color(str(error), arch)}") from None
+
+
+def lines_of(imported: Imported, source: str, arch: Arch) -> list[str]:
+    """For people: where weights come from, and what of the network they do not fill."""
+    lines = [f"weights of {source}", *(f"weights: {note}" for note in imported.notes)]
+    if imported.fresh:
+        more = f" and {len(imported.fresh) - MANY} more" if len(imported.fresh) > MANY else ""
+        names = ", ".join(imported.fresh[:MANY]) + more
+        lines.append(f"{names}: not in these weights for {arch.classes} classes, starts from initial values")
+    return lines
 
 
 def _of_color(error: str, arch: Arch) -> str:

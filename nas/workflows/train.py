@@ -34,7 +34,7 @@ from nas.workflows.predict import Images, Prediction, predict, trained_bundle
 from nas.workflows.prepared import Normalization, form_of, prepared, with_resize_of
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.run_folder import Run, made_folder, use_plugins, with_paths
-from nas.workflows.starting import start_of
+from nas.workflows.starting import lines_of, start_of
 from nas.workflows.table import Table
 from nas.workflows.teacher import find_teacher
 from nas.workflows.trained import finished, leave, summary
@@ -43,8 +43,6 @@ from nas.workflows.workers import worker_spec
 if TYPE_CHECKING:
     from nas.convert.fill import Imported
     from nas.train import Fit, Teacher
-
-MANY = 6  # names of layers in a message
 
 
 @dataclass(frozen=True)
@@ -305,11 +303,6 @@ def _start(command: TrainCommand, arch: Arch, dataset: Dataset, progress: Progre
     """The weights to start from; reports what of the network they do not fill."""
     source = command.weights or ""
     imported = start_of(source, arch, dataset, command.seed)
-    progress.message(f"weights of {source}")
-    for note in imported.notes:
-        progress.message(f"weights: {note}")
-    if imported.fresh:
-        more = f" and {len(imported.fresh) - MANY} more" if len(imported.fresh) > MANY else ""
-        names = ", ".join(imported.fresh[:MANY]) + more
-        progress.message(f"{names}: not in these weights for {arch.classes} classes, starts from initial values")
+    for line in lines_of(imported, source, arch):
+        progress.message(line)
     return imported

@@ -30,6 +30,7 @@ from nas.workflows.prepared import as_recorded, prepared, with_resize_of
 from nas.workflows.recorded import recorded
 from nas.workflows.run_folder import as_config, use_plugins, with_paths
 from nas.workflows.search.loop import SearchSettings
+from nas.workflows.starting import lines_of
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,10 @@ def make_plan(command: SearchCommand, custom: Custom = NOTHING) -> Plan:
         recorded, photo_notes = decided(command.recipe, loaded)
         config = {**config, "recipe": recorded}
         notes = (*size_notes, *photo_notes, *filter(None, [form]))
-        check_parts(recipe, lower(example(fitted)))  # candidates start from initial values, of which none can be frozen
+        one = example(fitted)
+        begun = evaluator.begins(one, 0)
+        check_parts(recipe, lower(one), begun and begun.fresh)  # of initial values none can be frozen
+        notes = (*notes, *lines_of(begun, evaluator.images_of() or "", one)) if begun else notes
     special = bool(controller.fidelities or recipe.freeze or recipe.lr_scale or recipe.fixed_norms)
     if instead := evaluator.decided(Search(fitted, command.trials, special or workers.devices > 1 or workers.asks_ahead)):
         config, notes = {**config, "evaluator": instead[0]}, (*notes, instead[1])
