@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,10 +38,13 @@ def classifier_of(variables: HostVariables) -> str:
 def fill(variables: HostVariables, node: str, arrays: Arrays, source: str) -> bool:
     """Puts arrays at a node. False where it is the classifier, whose number of classes differs: then it stays as it is.
 
+    A kernel of a dense layer behind a map of (h, w, c) is one of a convolution whose window is that map.
+
     Raises ValueError naming the node, the array, both shapes and `source`.
     """
     places = {name: part for part in variables for name in variables[part].get(node, {})}
     ours = {name: np.shape(variables[part][node][name]) for name, part in places.items()}
+    arrays = {name: _as_window(array, ours.get(name, ())) for name, array in arrays.items()}
     theirs = {name: array.shape for name, array in arrays.items()}
     if ours != theirs and node == classifier_of(variables) and _but_last(ours) == _but_last(theirs):
         return False
@@ -51,6 +55,11 @@ def fill(variables: HostVariables, node: str, arrays: Arrays, source: str) -> bo
     for name, part in places.items():
         variables[part][node][name] = np.array(arrays[name], np.float32)
     return True
+
+
+def _as_window(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    same = array.ndim == 2 and len(shape) == 4 and array.shape == (math.prod(shape[:3]), shape[3])
+    return array.reshape(shape) if same else array
 
 
 def _but_last(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:

@@ -36,7 +36,7 @@ def test_candidates_begin_with_the_weights_of_a_trained_network(known: nas.Train
 
 
 @pytest.mark.parametrize(
-    ("evaluator", "message"),
+    "evaluator, message",
     [
         ({}, r"^recipe\.freeze: .*initial values"),
         ({"start": "nowhere.npz"}, r"nowhere\.npz: no such file"),

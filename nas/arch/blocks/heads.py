@@ -66,13 +66,24 @@ def embedding(g: Builder, x: int, *, classes: int, size: int = 128, width: int =
 
 
 def mlp(g: Builder, x: int, *, classes: int, widths: Sequence[int] = (4096, 4096), act: str = "relu", dropout: float = 0,
-        dropout_at: str = "after") -> int:  # fmt: skip
-    """Every pixel into dense layers of `widths`: the tail of LeNet, AlexNet and VGG. Dropout after or before each of them."""
-    x = g.flatten(x)
+        dropout_at: str = "after", window: int = 0) -> int:  # fmt: skip
+    """Every pixel into dense layers of `widths`: the tail of LeNet, AlexNet and VGG. Dropout after or before each of them.
+
+    With `window`, the side of the last map that the dense layers were trained for, they are convolutions: they slide over a larger map and
+    their logits are averaged (OverFeat, arXiv:1312.6229, section 3.5; VGG, arXiv:1409.1556, section 3.2). Weights of the dense layers fit.
+    """
+    x = x if window else g.flatten(x)
+
+    def layer(x: int, width: int, name: str) -> int:
+        if not window:
+            return g.dense(x, width, name)
+        return g.conv(x, width, window if name in ("dense1", *([] if widths else ["logits"])) else 1, bias=True, padding="valid", name=name)
+
     for i, width in enumerate(widths, 1):
         if dropout_at == "before":
             x = g.dropout(x, dropout, f"dropout{i}")
-        x = g.act(g.dense(x, width, f"dense{i}"), act, f"act{i}")
+        x = g.act(layer(x, width, f"dense{i}"), act, f"act{i}")
         if dropout_at == "after":
             x = g.dropout(x, dropout, f"dropout{i}")
-    return g.dense(x, classes, "logits")
+    x = layer(x, classes, "logits")
+    return g.flatten(g.global_pool(x, "windows")) if window else x

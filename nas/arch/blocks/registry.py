@@ -71,7 +71,7 @@ _WHOLE = {
     **dict.fromkeys(("divisor", "se_divisor"), (1, 256)),
     "depth": (1, 64),
     "dilation": (1, 64),
-    **dict.fromkeys(("output_stride", "finer", "finest"), (0, 1024)),
+    **dict.fromkeys(("output_stride", "finer", "finest", "window"), (0, 1024)),
     **dict.fromkeys(("boxes", "first_boxes"), (0, 64)),
 }
 _NUMBER = {"expand": (0.0, 64.0), "se": (0.0, 4.0), "dropout": (0.0, 0.99), "compress": (0.0, 1.0), "multiplier": (1 / 64, 64.0)}
