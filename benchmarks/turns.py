@@ -20,9 +20,10 @@ class Arm:
     """
 
     def __init__(
-        self, script: str, arguments: Sequence[object], environment: Mapping[str, str] | None = None, wait: bool = True
-    ):
-        command = [sys.executable, script, "--serve", *map(str, arguments)]
+        self, script: str, arguments: Sequence[object], environment: Mapping[str, str] | None = None, wait: bool = True,
+        python: str = sys.executable,
+    ):  # fmt: skip
+        command = [python, script, "--serve", *map(str, arguments)]
         given = os.environ | dict(environment or {})
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=given
