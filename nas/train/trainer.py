@@ -28,6 +28,7 @@ from nas.train.features import Features
 from nas.train.feed import DeviceFeed, Feed, HostFeed, steps_of_dispatch
 from nas.train.optim import Packing, Tree, learning_rate, mix, norm_decay, optimizer, ramp
 from nas.train.parallel import ALONE, DeviceMesh
+from nas.train.precision import with_dtype
 from nas.train.resident import can_reside
 from nas.train.score import (
     Score,
@@ -54,8 +55,8 @@ class Trainer:
     """Everything that stays the same during a training.
 
     dispatch: steps a dispatch, on images that lie on the device; 0: the host makes each batch. implementation: of
-    convolutions, as `nas.nn.ops` has it, where one device trains. transfer: what is frozen, how fast the rest moves, and what had
-    been trained. features: in place of images while the layers before them are frozen.
+    convolutions, as `nas.nn.ops` has it, where one device trains. recipe: `dtype: auto` becomes that of the backend. transfer: what is
+    frozen, how fast the rest moves, and what had been trained. features: in place of images while the layers before them are frozen.
     """
 
     graph: Graph
@@ -72,6 +73,9 @@ class Trainer:
     implementation: Implementation = "auto"
     transfer: Transfer = ALL_ALIKE
     features: Features | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipe", with_dtype(self.recipe))
 
     def dispatching(self, steps: int | None) -> Self:
         """The same with so many steps a dispatch; None: what suits the platform."""

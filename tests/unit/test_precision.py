@@ -10,7 +10,9 @@ from nas.arch.blocks import lower
 from nas.recipe import Recipe
 from nas.tasks import CLASSIFICATION
 from nas.train import evaluate, fit
+from nas.train.optim import Layout
 from nas.train.precision import dtype_of, with_dtype
+from nas.train.trainer import Trainer
 from small_training import RECIPE, SMALL, dataset
 
 
@@ -30,3 +32,10 @@ def test_what_is_kept_is_float32_whatever_layers_compute_in() -> None:
         losses[dtype] = found.train_loss
         evaluate(lower(SMALL), {"params": found.params, "stats": found.stats}, data.valid, data, dtype=dtype, task=CLASSIFICATION)
     assert losses["auto"] == losses["float32"] != losses["bfloat16"]
+
+
+def test_a_trainer_made_by_hand_computes_in_the_type_of_its_backend() -> None:
+    layouts = Layout.of({}), Layout.of({})
+    trainer = Trainer(lower(SMALL), dataset(), dataclasses.replace(RECIPE, dtype="auto"), 0, CLASSIFICATION, *layouts)
+    assert trainer.recipe.dtype == "float32"
+    assert trainer.dispatching(2).recipe.dtype == "float32"
