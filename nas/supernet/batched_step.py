@@ -20,10 +20,10 @@ from nas.supernet.masked import fitted
 from nas.supernet.programs import Functions, outputs_of, sized
 from nas.supernet.whole import Row
 from nas.tasks import Task, training_loss
-from nas.train.optim import Packed, Tree, mix, norm_decay
+from nas.train.optim import Packed, Tree, averaged, mix, norm_decay
 from nas.train.score import normalized
 from nas.train.state import State
-from nas.train.trainer import Trainer, averaged
+from nas.train.trainer import Trainer
 
 Way: TypeAlias = Callable[..., tuple[Array, Any]]
 

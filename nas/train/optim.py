@@ -176,3 +176,14 @@ def norm_decay(recipe: Recipe, momentum: Tree, updates: Scalar, trained: Tree) -
 def mix(old: Array, new: Array, decay: Scalar) -> Array:
     """decay old + (1 - decay) new."""
     return decay * old + (1 - decay) * new
+
+
+def averaged(recipe: Recipe, old: Tree, new: Tree, count: Scalar, own: Scalar | None = None) -> Tree:
+    """The moving averages after `count` batches; they move with updates, which gradients accumulate for.
+
+    own: batches since the optimizer began; None: all.
+    """
+    decay = ramp(recipe.ema, count // recipe.accumulate)
+    if recipe.accumulate > 1:
+        decay = jnp.where((count if own is None else own) % recipe.accumulate == 0, decay, 1.0)
+    return jax.tree.map(lambda a, b: mix(a, b, decay), old, new)

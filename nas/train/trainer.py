@@ -26,7 +26,7 @@ from nas.train.checkpoint import Checkpoints, identity_of
 from nas.train.distill import Teacher, compared, with_features
 from nas.train.features import Features
 from nas.train.feed import DeviceFeed, Feed, HostFeed, steps_of_dispatch
-from nas.train.optim import Packing, Tree, learning_rate, mix, norm_decay, optimizer, ramp
+from nas.train.optim import Packing, Tree, averaged, learning_rate, mix, norm_decay, optimizer
 from nas.train.parallel import ALONE, DeviceMesh
 from nas.train.precision import with_dtype
 from nas.train.resident import can_reside
@@ -42,7 +42,7 @@ from nas.train.score import (
     whole_score,
     whole_split,
 )
-from nas.train.state import Count, State, Step
+from nas.train.state import State, Step
 from nas.train.transfer import ALL_ALIKE, Phase, Transfer
 
 NOTHING = Augment(crop_padding=0, flip=False)
@@ -293,17 +293,6 @@ class Trainer:
     def progress(self, step: int, losses: list[float]) -> dict[str, float]:
         rate = learning_rate(self.recipe, self.steps_per_epoch, step - 1, np)
         return {"step": step, "train_loss": math.fsum(losses) / len(losses), "lr": float(rate)}
-
-
-def averaged(recipe: Recipe, old: Tree, new: Tree, count: Count, own: Count | None = None) -> Tree:
-    """The moving averages after `count` batches; they move with updates, which gradients accumulate for.
-
-    own: batches since the optimizer began; None: all.
-    """
-    decay = ramp(recipe.ema, count // recipe.accumulate)
-    if recipe.accumulate > 1:
-        decay = jnp.where((count if own is None else own) % recipe.accumulate == 0, decay, 1.0)
-    return jax.tree.map(lambda a, b: mix(a, b, decay), old, new)
 
 
 class Unfrozen(NamedTuple):

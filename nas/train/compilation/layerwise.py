@@ -34,11 +34,11 @@ from nas.tasks import Mixed, Task, check_fit, check_own, check_recipe, training_
 from nas.train.checkpoint import Checkpoints
 from nas.train.compilation.segments import Segment, SegmentedGraph, SegmentLayouts, cut
 from nas.train.loop import Fit, Report, finish, silent
-from nas.train.optim import Packed, Tree, mix, norm_decay, optimizer
+from nas.train.optim import Packed, Tree, averaged, mix, norm_decay, optimizer
 from nas.train.precision import with_dtype
 from nas.train.score import Score, batch_shapes, normalized, prepare, resized, valid_shape
 from nas.train.state import State, Step
-from nas.train.trainer import Program, Trainer, averaged, memory_bytes
+from nas.train.trainer import Program, Trainer, memory_bytes
 from nas.train.transfer import Transfer, refuse_transfer, trained_norms
 
 Draws: TypeAlias = tuple[Tree, Tree]  # (number, rate) of each node that needs random numbers

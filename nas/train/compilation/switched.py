@@ -38,11 +38,11 @@ from nas.train.compilation.switch import Branch, switch
 from nas.train.compilation.switched_pieces import PARTS, Group, Piece, Step
 from nas.train.compilation.switched_plan import Choice, PositionPlan, SpacePlan, plan_space
 from nas.train.loop import Fit, Report, finish, silent
-from nas.train.optim import Packed, Tree, mix, norm_decay, optimizer
+from nas.train.optim import Packed, Tree, averaged, mix, norm_decay, optimizer
 from nas.train.precision import with_dtype
 from nas.train.score import batch_shapes, normalized, prepare, resized, valid_shape, whole_score, whole_split
 from nas.train.state import State
-from nas.train.trainer import Program, Trainer, averaged, memory_bytes
+from nas.train.trainer import Program, Trainer, memory_bytes
 from nas.train.transfer import refuse_transfer
 
 Inputs: TypeAlias = Mapping[str, Tree]  # the candidate: groups, variants, folds, rates, momentum
