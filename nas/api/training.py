@@ -215,6 +215,7 @@ def export(
     device: str | Sequence[str] | Settings | None = None,
     calibrate: int = 256,
     preprocess: bool = False,
+    postprocess: bool = False,
     plugins: Iterable[str] = (),
     progress: Reporting = None,
 ) -> Exported:
@@ -229,7 +230,8 @@ def export(
         dataset: That the network was trained on; None: the one in the record of its training.
         device: Devices on which its latency is measured for the model card.
         calibrate: Training images from which int8 takes the ranges of activations.
-        preprocess: Whether files for runtimes take uint8 images and give probabilities.
+        preprocess: Whether files for runtimes take uint8 images, and those of a classifier give probabilities.
+        postprocess: Whether files of ONNX give a detector's objects after suppression, a segmenter's classes of pixels.
         plugins: Modules with your blocks, datasets or devices.
         progress: True, or a function that receives `Update`s.
 
@@ -252,9 +254,8 @@ def export(
     from nas.workflows.export.run import ExportCommand
     from nas.workflows.export.run import export as run_export
 
-    given = plain(
-        {"formats": formats, "device": device, "calibrate": calibrate, "preprocess": preprocess, "plugins": plugins, "out": out}
-    )
+    around = {"preprocess": preprocess, "postprocess": postprocess}
+    given = plain({"formats": formats, "device": device, "calibrate": calibrate, **around, "plugins": plugins, "out": out})
     kept = dataset if dataset is not None else getattr(weights, "dataset", None)
     custom = Custom(arch=None if arch is None else find_arch(arch, "arch"), dataset=as_dataset(kept))
     given["dataset"] = None if custom.dataset is not None else plain({"dataset": dataset})["dataset"]

@@ -7,6 +7,7 @@ from nas.convert.keras_file import read_layers
 from nas.convert.onnx import onnx_bytes
 from nas.convert.onnx_file import read_onnx
 from nas.convert.onnx_layers import import_onnx
+from nas.convert.postprocess import Objects, PixelClasses, Postprocess
 from nas.convert.preprocess import Preprocess
 from nas.convert.stablehlo import stablehlo_bytes
 from nas.convert.start import starting_weights
@@ -19,6 +20,9 @@ __all__ = [
     "ConversionError",
     "Imported",
     "Layer",
+    "Objects",
+    "PixelClasses",
+    "Postprocess",
     "Preprocess",
     "folded",
     "import_layers",

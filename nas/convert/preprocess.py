@@ -1,4 +1,4 @@
-"""What a bundle's user would do around a network, inside its graph: uint8 images in, probabilities out."""
+"""What a bundle's user would do before a network, and after a classifier, inside its graph: uint8 images in, probabilities out."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ INPUT, INNER, OUTPUT = "images", "normalized", "probabilities"
 
 @dataclass(frozen=True)
 class Preprocess:
-    """Normalization before a classifier, and softmax after it.
+    """Normalization before a network, and softmax after a classifier.
 
     Args:
         mean: Per channel, of images / 255.
         std: The same.
         side: Of the images that go in, in pixels.
         size: Of those that the network takes.
+        probabilities: Whether the softmax comes after it; otherwise its outputs stay as they are.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
     side: int
     size: int
+    probabilities: bool = True
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """Of an image that goes in."""
         return self.side, self.side, len(self.mean)
 
-    def around(self, infer: Callable[[Array], Any]) -> Callable[[Array], Array]:
-        """A function of (n, side, side, c) uint8 that returns (n, classes) probabilities."""
+    def around(self, infer: Callable[[Array], Any]) -> Callable[[Array], Any]:
+        """A function of (n, side, side, c) uint8 that returns (n, classes) probabilities, or what `infer` returns."""
         import jax
         import jax.numpy as jnp
 
@@ -50,11 +52,11 @@ class Preprocess:
             moved = jnp.moveaxis(images, axis, 0)
             return jnp.moveaxis((rows @ moved.reshape(self.side, -1)).reshape(self.size, *moved.shape[1:]), 0, axis)
 
-        def whole(images: Array) -> Array:
+        def whole(images: Array) -> Any:
             scaled = (images.astype(jnp.float32) / 255 - mean) / std
             if self.side != self.size:
                 scaled = along(along(scaled, 1), 2)
-            return jax.nn.softmax(infer(scaled))
+            return jax.nn.softmax(infer(scaled)) if self.probabilities else infer(scaled)
 
         return whole
 
@@ -69,7 +71,7 @@ class Preprocess:
         onnx = needed("onnx", "onnx")
         helper, array = onnx.helper, onnx.numpy_helper.from_array
         model = onnx.load_from_string(content)
-        graph, logits = model.graph, model.graph.output[0].name
+        graph = model.graph
         for node in graph.node:
             node.input[:] = [INNER if name == INPUT else name for name in node.input]
         steps = [helper.make_node("Cast", [INPUT], ["pixels"], to=onnx.TensorProto.FLOAT)]
@@ -84,11 +86,13 @@ class Preprocess:
             graph.initializer.extend([array(self.rows(), "preprocess/rows"), array(self.rows().T.copy(), "preprocess/columns")])
             steps.append(helper.make_node("MatMul", ["preprocess/rows", "planes"], ["resized_rows"]))
             steps.append(helper.make_node("MatMul", ["resized_rows", "preprocess/columns"], [INNER]))
-        nodes = [*steps, *graph.node, helper.make_node("Softmax", [logits], [OUTPUT], axis=1)]
-        shape = ("N", *self.shape)
-        outputs = [helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, [d.dim_param or d.dim_value for d in
-                   graph.output[0].type.tensor_type.shape.dim])]  # fmt: skip
-        for field, values in (("node", nodes), ("output", outputs), ("input", [helper.make_tensor_value_info(INPUT, 2, shape)])):
+        nodes, outputs = [*steps, *graph.node], [*graph.output]
+        if self.probabilities:
+            nodes.append(helper.make_node("Softmax", [outputs[0].name], [OUTPUT], axis=1))
+            sizes = [d.dim_param or d.dim_value for d in outputs[0].type.tensor_type.shape.dim]
+            outputs = [helper.make_tensor_value_info(OUTPUT, onnx.TensorProto.FLOAT, sizes)]
+        inputs = [helper.make_tensor_value_info(INPUT, onnx.TensorProto.UINT8, ("N", *self.shape))]
+        for field, values in (("node", nodes), ("output", outputs), ("input", inputs)):
             graph.ClearField(field)
             getattr(graph, field).extend(values)
         onnx.checker.check_model(model)

@@ -26,7 +26,7 @@ PLATFORMS = ("cpu", "cuda", "tpu")
 def stablehlo_bytes(
     graph: Graph, variables: Variables, platforms: tuple[str, ...] = PLATFORMS, inside: Preprocess | None = None
 ) -> bytes:
-    """The serialized program; with `inside` it takes uint8 images and gives probabilities.
+    """The serialized program; with `inside` it takes uint8 images, and a classifier gives probabilities.
 
     The part for one platform is the same whichever others stand beside it.
     """

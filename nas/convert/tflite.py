@@ -33,12 +33,13 @@ class ConversionError(ValueError):
 def tflite_bytes(
     graph: Graph, variables: Variables, batch: int = 1, timeout_s: float = 600, inside: Preprocess | None = None
 ) -> bytes:
-    """The model for `batch` images; with `inside` it takes uint8 and gives `probabilities`.
+    """The model for `batch` images; with `inside` it takes uint8, and a classifier gives `probabilities`.
 
     Raises ConversionError with the converter's words, ValueError where it is missing."""
     if find_spec("litert_converter") is None:
         raise ValueError("tflite: needs the package litert-converter: pip install 'nas[mobile]'")
-    outputs = sorted(graph.outputs) if graph.named else [OUTPUT if inside else "logits"]  # as JAX puts the values of a dict
+    only = OUTPUT if inside and inside.probabilities else "logits"
+    outputs = sorted(graph.outputs) if graph.named else [only]  # as JAX puts the values of a dict
     command = [sys.executable, "-P", str(PROCESS), str(os.getpid()), *outputs]
     try:
         done = subprocess.run(
@@ -58,8 +59,6 @@ def stablehlo(graph: Graph, variables: Variables, batch: int = 1, inside: Prepro
 
     from nas.nn.network import Outputs, apply
 
-    if graph.named and inside:
-        raise ValueError(f"tflite: preprocess is for networks of one output, this one has {len(graph.named)}")
     deployed, arrays = folded(graph, variables)
 
     def infer(images: jax.Array) -> Outputs:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from nas.data.pixels import Resize, window
 
+SURE = 0.25  # score from which on an object is shown where no threshold is given
 UNSEEN = 255  # pixels that the network did not see, as the rule `crop` leaves some out
 
 

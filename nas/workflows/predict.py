@@ -24,13 +24,12 @@ from nas.workflows.export.images import answers, image_files, read_image, size_o
 from nas.workflows.export.loading import INDEX
 from nas.workflows.export.sources import whole_weights
 from nas.workflows.imported import imported_bundle
-from nas.workflows.placing import UNSEEN, Found, boxes_on, classes_on
+from nas.workflows.placing import SURE, UNSEEN, Found, boxes_on, classes_on
 from nas.workflows.progress import SILENT, Progress
 from nas.workflows.trained import RESULT
 
 Images = str | Path | Sequence[str | Path] | np.ndarray
 BATCH = 64  # images that are decoded at a time
-SURE = 0.25  # score from which on an object is shown where no threshold is given
 NONE = "none of these"  # the answer for an image whose most likely class is below the threshold
 
 

@@ -83,7 +83,7 @@ class TrainResult:
 
     def export(
         self, out: str | Path | None = None, formats: Sequence[str] | None = None, *, calibrate: int = 256,
-        preprocess: bool = False, progress: Progress = SILENT,
+        preprocess: bool = False, postprocess: bool = False, progress: Progress = SILENT,
     ) -> Exported:  # fmt: skip
         """Writes a bundle: everything that runs the network elsewhere, each file checked against the network.
 
@@ -91,7 +91,8 @@ class TrainResult:
             out: The folder, which must not exist; None: `bundle` in the folder of the training.
             formats: Of stablehlo, source, onnx, tflite, int8; None: all whose packages are installed.
             calibrate: Training images from which int8 takes the ranges of activations.
-            preprocess: Whether files for runtimes take uint8 images and give probabilities.
+            preprocess: Whether files for runtimes take uint8 images, and those of a classifier give probabilities.
+            postprocess: Whether files of ONNX give a detector's objects after suppression, a segmenter's classes of pixels.
             progress: Receives messages.
 
         Returns:
@@ -100,8 +101,9 @@ class TrainResult:
         Raises:
             ValueError: A package is missing, or the output of a format differs from the network's.
         """
-        settings = {"weights": str(self.weights), "formats": formats, "calibrate": calibrate, "preprocess": preprocess}
-        command = build(ExportCommand, {**settings, "out": None if out is None else str(out)}, "")
+        around = {"preprocess": preprocess, "postprocess": postprocess, "out": None if out is None else str(out)}
+        settings = {"weights": str(self.weights), "formats": formats, "calibrate": calibrate, **around}
+        command = build(ExportCommand, settings, "")
         return export(command, progress, Custom(dataset=self.dataset, arch=self.arch))
 
     def predict(self, images: Images) -> list[Prediction]:

@@ -185,7 +185,7 @@ def test_a_format_that_differs_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     source = FORMATS["source"]
     wrong = type(source)(source.file, source.write, lambda path, images: np.asarray(source.run(path, images)) + 0.01)
     monkeypatch.setitem(bundle.FORMATS, "source", wrong)
-    with pytest.raises(ValueError, match=r"source: its logits differ from the network's by 0.01"):
+    with pytest.raises(ValueError, match=r"source: its outputs differ from the network's by 0.01"):
         make_bundle(tmp_path / "out", ARCH, WEIGHTS, DATA, ["source"])
     assert list(tmp_path.iterdir()) == []
 

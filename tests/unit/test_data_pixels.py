@@ -16,6 +16,7 @@ from nas.data import Dataset, Encoded, load_dataset
 from nas.data.images import quietly
 from nas.data.pixels import RESIZES, TURNS, Resize, parsed, pixels
 from nas.data.record import DataRecord, record_of
+from nas.tasks import CLASSIFICATION
 from nas.workflows.export.images import read_image
 from nas.workflows.export.usage import usage
 
@@ -103,7 +104,7 @@ def seen(content: bytes, channels: int = 3, rule: Resize = "squash", size: int =
 @pytest.mark.parametrize("rule", RULES)
 def test_the_code_of_a_model_card_reads_a_photo_alike(rule: Resize, tmp_path: Path) -> None:
     record = DataRecord(("a", "b"), (0.5,) * 3, (0.5,) * 3, SIDE, 3, rule, "")
-    code = "\n".join(usage(record, SIDE, [], preprocess=False)).split("```")[1].removeprefix("python\n")
+    code = "\n".join(usage(CLASSIFICATION, record, SIDE, [])).split("```")[1].removeprefix("python\n")
     (tmp_path / "photo.jpg").write_bytes(saved(WIDE))
     scope: dict[str, Any] = {}
     exec(code.replace('"photo.jpg"', repr(str(tmp_path / "photo.jpg"))), scope)

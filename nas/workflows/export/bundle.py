@@ -31,7 +31,7 @@ from nas.nn.weights import Variables
 from nas.records import JSON
 from nas.tasks import about, metrics_over, task_of
 from nas.tasks.base import HostOutputs
-from nas.workflows.export import closer, int8, metadata, safetensors
+from nas.workflows.export import closer, int8, metadata, postprocess, safetensors
 from nas.workflows.export.card import card, confusion
 from nas.workflows.export.formats import FORMATS, Trained, run_onnx
 from nas.workflows.export.inference import joined, own_outputs, prepared, rows_for
@@ -39,7 +39,7 @@ from nas.workflows.export.loading import INDEX, VERSION, WEIGHTS, digest
 from nas.workflows.export.usage import usage
 
 if TYPE_CHECKING:
-    from nas.convert import Preprocess
+    from nas.convert import Postprocess, Preprocess
 
 Run: TypeAlias = Callable[[np.ndarray], HostOutputs]  # from a batch of images to what a network or a file gives
 
@@ -72,12 +72,13 @@ class Made:
 def make_bundle(
     folder: Path, arch: Arch, variables: Variables, dataset: Dataset, formats: Sequence[str], *, with_int8: bool = False,
     latencies: Mapping[str, float] | None = None, origin: Mapping[str, JSON] | None = None, calibrate: int = 256,
-    data: DataRecord | None = None, preprocess: bool = False,
+    data: DataRecord | None = None, preprocess: bool = False, postprocess: bool = False,
 ) -> Made:  # fmt: skip
     """Writes the bundle; nothing is left where it fails.
 
     `data` is what the network was trained with; None: `dataset` is. Test figures and calibration are of `dataset`. With
-    `preprocess` the files that run take uint8 images and give probabilities.
+    `preprocess` the files that run take uint8 images and give probabilities of classes; with `postprocess` those of ONNX give
+    objects, or classes of pixels.
 
     Raises ValueError for a folder that exists or cannot be written, and where a format's logits are not the network's.
     """
@@ -89,7 +90,8 @@ def make_bundle(
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         made = _Making(
-            temporary, arch, variables, dataset, data or record_of(dataset), dict(origin or {}), dict(latencies or {}), preprocess
+            temporary, arch, variables, dataset, data or record_of(dataset), dict(origin or {}), dict(latencies or {}),
+            preprocess, postprocess,
         ).run(formats, with_int8, calibrate)
         os.replace(temporary, folder)
         return Made(folder, *made, task_of(arch).primary)
@@ -109,6 +111,7 @@ class _Making:
     origin: dict[str, JSON]
     latencies: dict[str, float]
     preprocess: bool = False
+    postprocess: bool = False
 
     @property
     def inside(self) -> Preprocess | None:
@@ -119,7 +122,18 @@ class _Making:
             raise ValueError(f"preprocess: gives probabilities of classes, and the task {task_of(self.arch).name} has none")
         from nas.convert import Preprocess
 
-        return Preprocess(self.data.mean, self.data.std, self.data.resolution, self.arch.resolution)
+        sides = self.data.resolution, self.arch.resolution
+        return Preprocess(self.data.mean, self.data.std, *sides, probabilities=self.labeled)
+
+    @property
+    def behind(self) -> Postprocess | None:
+        """What files of ONNX do behind the network. Raises ValueError for a task without it."""
+        return postprocess.behind(self.arch) if self.postprocess else None
+
+    @property
+    def labeled(self) -> bool:
+        """Whether an image has one class, so that its logits become probabilities."""
+        return self.dataset.target.kind == "label"
 
     def run(
         self, formats: Sequence[str], with_int8: bool, calibrate: int
@@ -128,25 +142,23 @@ class _Making:
         trained = Trained(self.arch.name, graph, self.variables, self.data.classes, self.data.mean, self.data.std, self.inside)
         (self.folder / "arch.yaml").write_text(dump_yaml(self.arch.to_dict()), encoding="utf-8")
         (self.folder / WEIGHTS).write_bytes(safetensors.to_bytes(safetensors.flat(self.variables)))
-        labeled = dataset.target.kind == "label"
-        logits = self._logits() if labeled else None  # outputs of other tasks can be as large as images: scored as they come
+        if self.behind and "onnx" not in formats:
+            raise ValueError("postprocess: is in files of ONNX; formats: expected onnx among them")
+        logits = self._logits() if self.labeled else None  # outputs of other tasks can be as large as images: scored as they come
         sample = np.linspace(0, len(dataset.test) - 1, min(SAMPLES, len(dataset.test))).astype(int)
         pixels = dataset.test.images[sample]
         normalized = prepared(pixels, self.arch, self.data.mean, self.data.std)
         own = self._own(normalized) if logits is None else logits[sample]
         differences: dict[str, float] = {}
         for name in formats:
-            path, expected, inputs = self.folder / FORMATS[name].file, own, normalized
-            path.write_bytes(self._file(name, trained))
-            if self.inside and name in WHOLE:
-                assert isinstance(own, np.ndarray), "`inside` is of tasks with classes"
-                expected, inputs = softmax(own), pixels
-            differences[name] = compared(name, FORMATS[name].run(path, inputs), expected)
-        accuracy = self._score(self._own) if logits is None else self._metric([(logits, dataset.test.targets)])
+            whole = self.inside if name in WHOLE else None
+            differences[name] = self._checked(name, replace(trained, inside=whole), own, pixels if whole else normalized)
+        scores = self._metrics(self._outputs(self._own) if logits is None else [(logits, dataset.test.targets)])
+        accuracy = scores[task_of(self.arch).primary]
         quantized = self._int8(trained, formats, calibrate) if with_int8 else {}
         matrix = None if logits is None else confusion(dataset.test.targets, logits.argmax(1), len(self.data.classes))
         looked = self._closer(logits) if logits is not None and len(dataset.valid) else {}
-        self._write_card(differences, accuracy, quantized, matrix, looked)
+        self._write_card(differences, scores, quantized, matrix, looked)
         self._write_index(accuracy, looked)
         return differences, accuracy, {name: found["after"] for name, found in quantized.items()}
 
@@ -181,25 +193,34 @@ class _Making:
 
     def _score(self, run: Run, whole: bool = False) -> float:
         """The task's primary metric of what `run` gives of the test split."""
-        return self._metric(self._outputs(run, whole))
+        return self._metrics(self._outputs(run, whole))[task_of(self.arch).primary]
 
-    def _metric(self, batches: Iterable[tuple[HostOutputs, np.ndarray]]) -> float:
-        task = task_of(self.arch)
-        return metrics_over(task, batches)[task.primary]
+    def _metrics(self, batches: Iterable[tuple[HostOutputs, np.ndarray]]) -> dict[str, float]:
+        return metrics_over(task_of(self.arch), batches)
 
-    def _file(self, name: str, trained: Trained) -> bytes:
-        """A format, with what it says of itself."""
-        content = FORMATS[name].write(trained if name in WHOLE else replace(trained, inside=None))
-        return self._described(name, content)
+    def _checked(self, name: str, trained: Trained, own: HostOutputs, images: np.ndarray) -> float:
+        """Writes a format; returns the largest difference of what it gives for images from the network's own outputs."""
+        path, content = self.folder / FORMATS[name].file, FORMATS[name].write(trained)
+        path.write_bytes(self._described(name, content))
+        found = FORMATS[name].run(path, images)
+        if trained.inside and trained.inside.probabilities:
+            assert isinstance(own, np.ndarray), "a classifier has one output"
+            own = softmax(own)
+        difference = compared(name, found, own)
+        if name == "onnx" and (behind := self.behind):
+            path.write_bytes(self._described(name, content, behind))
+            postprocess.check(task_of(self.arch), path, images, found)
+        return difference
 
-    def _described(self, name: str, content: bytes) -> bytes:
+    def _described(self, name: str, content: bytes, behind: Postprocess | None = None) -> bytes:
+        """A file with what is around its network, if it is of ONNX, and with what it says of itself."""
         if name not in metadata.WRITERS:
             return content
-        if self.inside and name == "onnx":
-            content = self.inside.in_onnx(content)
+        for part in (self.inside, behind) if name == "onnx" else ():
+            content = part.in_onnx(content) if part else content
         side = self.inside.side if self.inside else self.arch.resolution
-        values = "embedding of length 1" if task_of(self.arch).compares else "values"
-        facts = metadata.facts_of(self.data, side, metadata.LAYOUTS[name], self.inside is not None, values)
+        outputs = postprocess.outputs_of(task_of(self.arch), bool(self.data.classes), self.inside is not None, behind is not None)
+        facts = metadata.facts_of(self.data, side, metadata.LAYOUTS[name], self.inside is not None, outputs)
         return metadata.WRITERS[name](content, facts)
 
     def _int8(
@@ -221,7 +242,7 @@ class _Making:
             (source := Path(folder) / "plain.onnx").write_bytes(FORMATS["onnx"].write(replace(trained, inside=None)))
             int8.quantize(source, target, prepared(train, self.arch, self.data.mean, self.data.std))
             after, before = (self._score(partial(run_onnx, file)) for file in (target, source))
-        target.write_bytes(self._described("onnx", target.read_bytes()))
+        target.write_bytes(self._described("onnx", target.read_bytes(), self.behind))
         return {"before": before, "after": after}
 
     def _tflite_int8(self, trained: Trained, train: np.ndarray) -> dict[str, JSON]:
@@ -236,7 +257,7 @@ class _Making:
         return {"before": before, "after": after}
 
     def _write_card(
-        self, differences: Mapping[str, float], accuracy: float, quantized: Mapping[str, JSON], matrix: np.ndarray | None,
+        self, differences: Mapping[str, float], scores: Mapping[str, float], quantized: Mapping[str, JSON], matrix: np.ndarray | None,
         looked: Mapping[str, JSON],
     ) -> None:  # fmt: skip
         counted = cost(self.arch)
@@ -248,14 +269,16 @@ class _Making:
         files += [(int8.FILES[name], kinds[name], "not compared, see below") for name in quantized]
         facts = {
             "name": self.arch.name, "input": lower(self.arch).input_shape, "params": counted.params, "macs": counted.macs,
-            "task": about(task_of(self.arch)), "preprocess": self.preprocess,
-            "test": {"value": accuracy, "images": len(self.dataset.test)}, "files": files, "int8": quantized,
+            "task": about(task_of(self.arch)), "preprocess": self.preprocess, "postprocess": self.postprocess,
+            "test": {"metrics": scores, "images": len(self.dataset.test)}, "files": files, "int8": quantized,
             "latencies": self.latencies, "origin": {**self.origin, "exported_with": versions()}, **looked,
         }  # fmt: skip
-        (self.folder / "README.md").write_text(card(facts, matrix, self.data.classes, self._usage(differences)), encoding="utf-8")
+        text = card(facts, matrix, self.data.classes, self._usage(differences))
+        (self.folder / "README.md").write_text(text, encoding="utf-8")
 
     def _usage(self, formats: Collection[str]) -> list[str]:
-        return usage(self.data, self.arch.resolution, formats, self.inside is not None)
+        around = {"preprocess": self.preprocess, "postprocess": self.postprocess}
+        return usage(task_of(self.arch), self.data, self.arch.resolution, formats, **around)
 
     def _write_index(self, accuracy: float, looked: Mapping[str, JSON]) -> None:
         digests = {path.name: digest(path) for path in sorted(self.folder.iterdir()) if path.is_file()}
@@ -290,11 +313,11 @@ def compared(name: str, got: HostOutputs, expected: HostOutputs) -> float:
 def _difference(name: str, got: np.ndarray, expected: np.ndarray) -> float:
     if got.shape != expected.shape or not np.isfinite(got).all():
         raise ValueError(
-            f"formats: {name}: loaded back it gives {got.shape} with values that are no logits; nothing was written"
+            f"formats: {name}: loaded back it gives {got.shape}, or values that are no numbers; nothing was written"
         )
     difference = np.abs(got - expected)
     if (difference > TOLERANCE * (1 + np.abs(expected))).any():
         raise ValueError(
-            f"formats: {name}: its logits differ from the network's by {difference.max():.2g}; nothing was written"
+            f"formats: {name}: its outputs differ from the network's by {difference.max():.2g}; nothing was written"
         )
     return float(difference.max())

@@ -9,11 +9,24 @@ import numpy as np
 
 from nas.core.text import markdown
 from nas.records import JSON
+from nas.workflows.placing import SURE
 
 MAX_CLASSES = 20
 INPUTS = {
     False: "Images are divided by 255, then normalized by `mean` and `std` of bundle.json.",
-    True: "The files for runtimes take uint8 images (n, side, side, channels) and give probabilities; model.py takes normalized ones.",
+    True: "The files for runtimes take uint8 images (n, side, side, channels){gives}; model.py takes normalized ones.",
+}
+DOES = {"classification": "Classifies", "detection": "Detects", "segmentation": "Segments"}
+RAW = {
+    "detection": "Files give `boxes`, codes relative to the default boxes, and `classes`, logits the first of which is the background's.",
+    "segmentation": "Files give logits of pixels.",
+}
+WHOLE = {
+    "detection": "Files for ONNX Runtime give the objects with scores above {threshold} by falling score: `boxes` (n, rows, 4), "
+    "x0, y0, x1, y1 in fractions of the square that the network sees, `scores`, `classes`, numbers from 0 on, and `count`, the objects "
+    "of each image; rows beyond have the score 0 and the class -1. The other files give `boxes`, codes relative to the default boxes, "
+    "and `classes`, logits the first of which is the background's.",
+    "segmentation": "Files for ONNX Runtime give `mask` (n, h, w) uint8, the number of each pixel's class; the others logits of pixels.",
 }
 RUNTIMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 
@@ -26,28 +39,24 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 
 
 def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence[str], usage: Sequence[str] = ()) -> str:
-    """Markdown. `facts` has name, input, task, test, params, macs, memory, files, checks, int8, latencies, data, settings.
+    """Markdown. `facts` has name, input, task, preprocess, postprocess, test, params, macs, files, int8, latencies, origin.
 
     matrix: the confusion of classes; None for a task without classes. usage: lines on how files are run. What a closer look gave
     is in `facts` too: `confidence`, as bundle.json has it, and `lines` of Markdown.
     """
     height, width, channels = facts["input"]
     images, metric = f"{width}x{height} images of {channels} channel{'s' if channels > 1 else ''}", facts["task"]["primary"]
-    task = markdown(facts["task"]["name"])
-    does = f"Classifies {images} into {len(classes)} classes." if classes else f"A network for {task} from {images}."
     lines = [
         f"# {markdown(facts['name'])}", "",
-        does,
-        f"{INPUTS[bool(facts.get('preprocess'))]} `nas predict weights=<this folder> "
-        "image=<file>` runs it.", "",
+        *_does(facts, images, classes), "",
         *_table(["", ""], [
-            [f"test {metric}", f"{facts['test']['value']:.4f} on {facts['test']['images']} images"],
+            *_metrics(facts),
             *([["test top-5 accuracy", f"{top5:.4f}"]] if (top5 := facts.get("confidence", {}).get("top5")) is not None else []),
             ["parameters", f"{facts['params']:,}"],
             ["multiply-adds", f"{facts['macs'] / 1e6:.2f} M"],
             *([f"latency on {name}", f"{ms:.4f} ms, batch 1, measured"] for name, ms in facts["latencies"].items()),
         ]),
-        "", "## Files", "", *_table(["file", "what", "largest difference of logits on real images"], facts["files"]),
+        "", "## Files", "", *_table(["file", "what", "largest difference of outputs on real images"], facts["files"]),
     ]  # fmt: skip
     for name, found in facts["int8"].items():
         lines += ["", "8 bits, in {runtime}: {metric} {before:.4f} before, {after:.4f} after, on {images} test images; "
@@ -57,6 +66,36 @@ def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence
     lines += [*facts.get("lines", ()), *usage]
     lines += ["", "## How it came about", "", "```json", json.dumps(facts["origin"], indent=1, default=str), "```", ""]
     return "\n".join(lines)
+
+
+def _does(facts: Mapping[str, JSON], images: str, classes: Sequence[str]) -> list[str]:
+    """What the network is for, what goes in and what comes out."""
+    task, preprocess = facts["task"]["name"], bool(facts.get("preprocess"))
+    named = ", ".join(map(markdown, classes[:MAX_CLASSES])) + (f", .. ({len(classes)} classes)" if len(classes) > MAX_CLASSES else "")
+    does = f"A network for {markdown(task)} from {images}."
+    if classes and task in DOES:
+        does = f"{DOES[task]} {images} into {len(classes)} classes." if task not in RAW else f"{DOES[task]}: {named}, in {images}."
+    gives = "" if task in RAW else " and give probabilities"
+    given = (WHOLE if facts.get("postprocess") else RAW).get(task, "").format(threshold=SURE)
+    draws = ", `draw=<folder>` draws what it finds" if task in RAW else ""
+    return [" ".join([does, INPUTS[preprocess].format(gives=gives), *([given] if given else []),
+                      f"`nas predict weights=<this folder> image=<file>` runs it{draws}."])]  # fmt: skip
+
+
+def _metrics(facts: Mapping[str, JSON]) -> list[list[str]]:
+    """A row a metric of the test split, and of the validation split where the training recorded it."""
+    valid = facts["origin"].get("valid")
+    valid = valid if isinstance(valid, Mapping) else {}
+    images = facts["test"]["images"]
+    return [
+        [f"test {name}", f"{_number(value)} on {images} images" + (f"; validation {_number(valid[name])}" if name in valid else "")]
+        for name, value in facts["test"]["metrics"].items()
+    ]
+
+
+def _number(value: float) -> str:
+    """A dash for what no image says anything of, such as the precision of large objects where there is none."""
+    return "-" if np.isnan(value) or value == -1 else f"{value:.4f}"
 
 
 def _matrix(matrix: np.ndarray, classes: Sequence[str]) -> list[str]:

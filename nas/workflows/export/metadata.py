@@ -17,15 +17,15 @@ JSON_FILE, LABELS_FILE = "metadata.json", "labels.txt"
 DATE = (1980, 1, 1, 0, 0, 0)  # the same file, the same bytes
 
 
-def facts_of(data: DataRecord, side: int, layout: str, preprocess: bool, values: str = "values") -> dict[str, JSON]:
+def facts_of(data: DataRecord, side: int, layout: str, preprocess: bool, outputs: Mapping[str, JSON]) -> dict[str, JSON]:
     """What stands in a file: classes, mean, std, how an image becomes its input, what its output is.
 
     Args:
         data: What the network was trained with.
         side: Of the images that the file takes, in pixels.
         layout: Of its axes, such as `nchw`.
-        preprocess: Whether it takes uint8 images, normalizes them itself, and gives probabilities.
-        values: What the outputs of a task without classes are.
+        preprocess: Whether it takes uint8 images and normalizes them itself.
+        outputs: What its outputs are, under `output`, and what it takes to read them.
     """
     low, high = ([(edge - mean) / std for mean, std in zip(data.mean, data.std, strict=True)] for edge in (0, 1))
     return {
@@ -35,7 +35,7 @@ def facts_of(data: DataRecord, side: int, layout: str, preprocess: bool, values:
         "input_type": "uint8" if preprocess else "float32",
         "input": "pixels as they are" if preprocess else "(pixels / 255 - mean) / std",
         "input_range": [0, 255] if preprocess else [low, high],
-        "output": "probabilities" if preprocess else "logits" if data.classes else values, "made_by": f"nas {__version__}",
+        **outputs, "made_by": f"nas {__version__}",
     }  # fmt: skip
 
 

@@ -34,11 +34,14 @@ class ExportCommand:
     out: str | None = None
     calibrate: int = 256
     preprocess: bool = False
+    postprocess: bool = False
     plugins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.arch is None and self.weights is None:
             raise ValueError("arch: must be given, as in arch=.., or weights= with an arch.yaml beside it")
+        if self.postprocess and self.weights is None:
+            raise ValueError("postprocess: is of a trained network, with weights=; leave it out")
         expected = BUNDLED if self.weights else STRINGS
         if self.formats is not None and not self.formats:
             raise ValueError(f"formats: expected at least one of {', '.join(expected)}")

@@ -48,6 +48,8 @@ class BundleSettings(Protocol):
     def calibrate(self) -> int: ...
     @property
     def preprocess(self) -> bool: ...
+    @property
+    def postprocess(self) -> bool: ...
 
 
 def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -> Made:
@@ -74,6 +76,7 @@ def export_bundle(command: BundleSettings, progress: Progress, custom: Custom) -
         Path(command.out).expanduser() if command.out else weights.with_name("bundle"), arch, variables, dataset,
         [name for name in names if name != "int8"], with_int8="int8" in names, latencies=measured(command.device, arch, progress.message),
         origin={key: record[key] for key in KEPT if key in record}, calibrate=command.calibrate, data=data, preprocess=command.preprocess,
+        postprocess=command.postprocess,
     )  # fmt: skip
 
 

@@ -6,6 +6,12 @@ from collections.abc import Collection
 
 from nas.data.pixels import Resize, parsed
 from nas.data.record import DataRecord
+from nas.tasks.base import Task
+from nas.tasks.boxes.geometry import LARGEST
+from nas.tasks.boxes.selection import MOST, OF_CLASS
+from nas.tasks.detection import Detection
+from nas.tasks.segmentation import Segmentation
+from nas.workflows.export import decoding
 
 # Nothing but numbers and the lines below is put into the code.
 SQUARED = {
@@ -56,17 +62,20 @@ facts = json.loads(zipfile.ZipFile("model.tflite").read("metadata.json"))
 run = Interpreter("model.tflite").get_signature_runner()
 ''',
 }  # fmt: skip
-NORMALIZED = '''inputs = (images.astype(np.float32) / 255 - np.float32(facts["mean"])) / np.float32(facts["std"])
-'''
+INPUTS = {
+    False: 'inputs = (images.astype(np.float32) / 255 - np.float32(facts["mean"])) / np.float32(facts["std"])\n',
+    True: "inputs = images\n",
+}
+MOVED = "inputs = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))\n"
 CALLED = {
-    "onnx": 'outputs = session.run(None, {"images": np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))})[0]\n',
-    "tflite": 'outputs = run(images=inputs)["logits"]\n',
+    "onnx": 'outputs = dict(zip([one.name for one in session.get_outputs()], session.run(None, {"images": inputs})))\n',
+    "tflite": "outputs = run(images=inputs)\n",
 }
-CALLED_WHOLE = {
-    "onnx": 'probabilities = session.run(None, {"images": images})[0]\n',
-    "tflite": 'probabilities = run(images=images)["probabilities"]\n',
-}
-SOFTMAX = "exp = np.exp(outputs - outputs.max(1, keepdims=True))\nprobabilities = exp / exp.sum(1, keepdims=True)\n"
+SOFTMAX = '''logits = outputs["logits"]
+exp = np.exp(logits - logits.max(1, keepdims=True))
+probabilities = exp / exp.sum(1, keepdims=True)
+'''
+PROBABILITIES = 'probabilities = outputs["probabilities"]\n'
 ANSWER = 'print({name: float(p) for name, p in zip(facts["classes"], probabilities[0])})\n'
 NAMES = {"onnx": "ONNX Runtime", "tflite": "LiteRT"}
 
@@ -77,15 +86,35 @@ def _squared(rule: Resize) -> str:
     return SQUARED[name] if fraction == 1 else CENTER.format(sides=SIDES[name].format(fraction=fraction))
 
 
-def usage(data: DataRecord, side: int, formats: Collection[str], preprocess: bool) -> list[str]:
-    """Lines of Markdown; none for a task without classes, or where the network takes images of another size than the dataset's."""
+def usage(
+    task: Task, data: DataRecord, side: int, formats: Collection[str], *, preprocess: bool = False, postprocess: bool = False
+) -> list[str]:
+    """Lines of Markdown; none for a task without classes, or where the network takes images of another size than the dataset's.
+
+    With `preprocess` files take uint8 images, with `postprocess` those for ONNX Runtime give objects, or classes of pixels.
+    """
     if not data.classes or data.channels not in (1, 3) or (side != data.resolution and not preprocess):
         return []
     lines = ["", "## Running it without nas", "", "A photo becomes the pixels of the training:", "", "```python"]
     mode = "L" if data.channels == 1 else "RGB"
     code = PIXELS.format(side=data.resolution, channels=data.channels, mode=mode, squared=_squared(data.resize))
+    if isinstance(task, Detection):
+        code += decoding.places(data.resize)
     lines += [code.rstrip(), "```"]
     for name in (name for name in FACTS if name in formats):
-        inside = CALLED_WHOLE[name] if preprocess else NORMALIZED + CALLED[name] + SOFTMAX
-        lines += ["", f"In {NAMES[name]}:", "", "```python", (FACTS[name] + inside + ANSWER).rstrip(), "```"]
+        moved = MOVED if name == "onnx" and not preprocess else ""
+        run = FACTS[name] + INPUTS[preprocess] + moved + CALLED[name]
+        answer = _answer(task, name, preprocess, postprocess and name == "onnx")
+        lines += ["", f"In {NAMES[name]}:", "", "```python", (run + answer).rstrip(), "```"]
     return lines
+
+
+def _answer(task: Task, name: str, preprocess: bool, postprocess: bool) -> str:
+    """Code from the outputs of a file to what is printed."""
+    if isinstance(task, Segmentation):
+        mask = decoding.WHOLE_MASK if postprocess else decoding.MASK.format(axis={"onnx": 0, "tflite": 2}[name])
+        return mask + decoding.MASK_SHOWN
+    if isinstance(task, Detection):
+        raw = decoding.objects(task.head.sigmoid, LARGEST, OF_CLASS, MOST)
+        return (decoding.WHOLE_OBJECTS if postprocess else raw) + decoding.OBJECTS_SHOWN
+    return (PROBABILITIES if preprocess else SOFTMAX) + ANSWER
