@@ -140,20 +140,22 @@ def predict(
     calibrated: bool = False,
     threshold: float = 0.0,
 ) -> list[Prediction]:
-    """Classifies images with a trained network.
+    """What a trained network says of images: classes, objects or masks, or the values of other tasks.
 
     Args:
         weights: As in `evaluate`.
         images: A file, a folder of images, files, or an array (n, h, w, c) or (h, w, c) uint8.
         arch: The architecture of a library's weights.
         calibrated: Whether probabilities are those at the temperature that `export` fitted on the validation split.
-        threshold: The least probability of an answer; the label of an image below it is "none of these".
+        threshold: The least probability of an answer; the label of an image below it is "none of these". Of a detector, the least
+            score of an object; 0: 0.25.
 
     Returns:
-        A prediction an image, with the probability of every class. Of several files, one that cannot be read has an `error`.
+        A prediction an image: the probability of every class, `objects`, a `mask`, or `values`. Of several files, one that
+        cannot be read has an `error`.
 
     Raises:
-        ValueError: For a network that is not there, or where no image can be read.
+        ValueError: For a network that is not there, where no image can be read, and for settings that its task has no use for.
     """
     from nas.arch.find import find_arch
     from nas.workflows.predict import find_bundle

@@ -112,7 +112,7 @@ COMMANDS = {
         ),
     ),
     "predict": Command(
-        "classify images with an exported network",
+        "say what images show by a trained network: classes, objects, masks; compare and look up images",
         "nas.cli.predict:predict",
         ("nas predict weights=runs/net/bundle image=photo.jpg", "nas predict weights=runs/net/bundle image=photos/ json=true"),
     ),

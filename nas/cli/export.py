@@ -25,7 +25,7 @@ def export(call: Invocation) -> None:
 
 def _show_bundle(found: Exported) -> None:
     for name, difference in found.differences.items():
-        print(f"{name:<10} loaded back, logits within {difference:.1e}")
+        print(f"{name:<10} loaded back, outputs within {difference:.1e}")
     for name, value in found.int8_accuracy.items():
         print(f"{'int8 ' + name:<11} test {found.metric} {value:.4f}, {found.accuracy:.4f} before")
     print(f"test {found.metric} {found.accuracy:.4f}; {os.path.relpath(found.folder or '.')}")

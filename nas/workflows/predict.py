@@ -69,9 +69,14 @@ class Prediction:
 
     @property
     def label(self) -> str:
-        """The most likely class, or `NONE` where it is below the threshold. Raises ValueError where the image could not be read."""
+        """The most likely class, or `NONE` where it is below the threshold.
+
+        Raises ValueError where the image could not be read, or the network gives no class of a whole image.
+        """
         if self.error:
             raise ValueError(self.error)
+        if not self.probabilities:
+            raise ValueError(f"label: {self.image} as a whole has no class; its objects, mask or values have what the network found")
         label, probability = next(iter(self.probabilities.items()))
         return label if probability >= self.threshold else NONE
 
@@ -96,10 +101,10 @@ def predict(
         One prediction per image, in order. Of several files those that cannot be read have an `error`.
 
     Raises:
-        ValueError: No image can be read, the array has another shape or type, or nothing calibrates the network.
+        ValueError: No image can be read, the array has another shape or type, nothing calibrates the network, or its task has no use
+            for a setting.
     """
-    if threshold and task_of(bundle.arch).name == "segmentation":
-        raise ValueError("threshold: is of probabilities, and a mask has a class for every pixel; leave it out")
+    _check_settings(task_of(bundle.arch).name, calibrated, threshold)
     ask = _Asked(bundle, temperature_of(bundle) if calibrated else 1.0, threshold)
     if isinstance(images, np.ndarray):
         arrays = checked(images, bundle.arch.channels)
@@ -112,6 +117,15 @@ def predict(
     if done and all(one.error for one in done):
         raise ValueError(listed([one.error for one in done]))
     return done
+
+
+def _check_settings(task: str, calibrated: bool, threshold: float) -> None:
+    """Raises ValueError for a setting that would be passed over."""
+    if threshold and task in ("segmentation", "embedding"):
+        given = {"segmentation": "a class for every pixel", "embedding": "vectors"}[task]
+        raise ValueError(f"threshold: is of the probabilities of classes and the scores of objects, and {task} gives {given}; leave it out")
+    if calibrated and task in ("segmentation", "detection", "embedding"):
+        raise ValueError(f"calibrated: is of the probabilities of a classifier, and the network is for {task}; leave it out")
 
 
 @dataclass(frozen=True)

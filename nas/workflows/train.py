@@ -107,7 +107,7 @@ class TrainResult:
         return export(command, progress, Custom(dataset=self.dataset, arch=self.arch))
 
     def predict(self, images: Images) -> list[Prediction]:
-        """Classifies images.
+        """What the network says of images: classes, objects, masks or values.
 
         Args:
             images: A file, a folder, files, or an array (n, h, w, c) uint8.

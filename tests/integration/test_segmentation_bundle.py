@@ -16,6 +16,7 @@ from nas.arch.blocks import lower
 from nas.data import Dataset, Split
 from nas.records import TargetSpec
 from nas.workflows.export import load_bundle, make_bundle
+from nas.workflows.export.card import card
 from nas.workflows.export.postprocess import run_whole
 from nas.workflows.export.run import ExportCommand
 from nas.workflows.predict import predict
@@ -57,8 +58,7 @@ def test_masks_are_those_of_predict(made: Path) -> None:
 def test_following_the_card_gives_them_too(made: Path, tmp_path: Path) -> None:
     Image.fromarray(np.asarray(STREET.test.images[:1])[0, ..., 0]).save(tmp_path / "photo.png")
     (expected,) = predict(load_bundle(made), tmp_path / "photo.png")
-    card = (made / "README.md").read_text(encoding="utf-8")
-    reading, *runs = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    reading, *runs = re.findall(r"```python\n(.*?)```", (made / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(runs) == 2
     for code in runs:
         places = {"photo.jpg": tmp_path / "photo.png", "mask.png": tmp_path / "mask.png"}
@@ -73,12 +73,41 @@ def test_following_the_card_gives_them_too(made: Path, tmp_path: Path) -> None:
 
 
 def test_the_card_says_what_a_segmenter_is(made: Path) -> None:
-    card = (made / "README.md").read_text(encoding="utf-8")
+    text = (made / "README.md").read_text(encoding="utf-8")
     says = "Segments: sky, road, tree, in 8x8 images of 1 channel", "`mask` (n, h, w) uint8"
     for words in (*says, "; validation 0.2500 |", "| test pixel_accuracy |"):
-        assert words in card, words
-    assert not re.search("Classifies|probabilities|accuracy on", card)
-    assert ast.literal_eval(re.findall(r"\| test miou \| (\S+) on 5 images", card)[0]) > 0
+        assert words in text, words
+    assert not re.search("Classifies|probabilities|accuracy on", text)
+    assert ast.literal_eval(re.findall(r"\| test miou \| (\S+) on 5 images", text)[0]) > 0
+
+
+@pytest.mark.parametrize(
+    "task, does, run",
+    [
+        ("classification", "Classifies 8x6 images of 3 channels into 2 classes.", "runs it."),
+        ("detection", "Detects: a, b, in 8x6 images of 3 channels.", "runs it, `draw=<folder>` draws what it finds."),
+        ("embedding", "Compares 8x6 images of 3 channels: gives a vector", "runs it with `compare=<file>` or `gallery=<folder>`."),
+        ("regression", "A network for regression from 8x6 images of 3 channels.", "runs it."),
+    ],
+)
+def test_a_card_says_what_each_network_is_for(task: str, does: str, run: str) -> None:
+    facts: dict[str, Any] = {
+        "name": "net", "input": (6, 8, 3), "task": {"name": task, "primary": "x"}, "test": {"metrics": {"x": 0.5, "y": -1.0}, "images": 4},
+        "params": 1, "macs": 2, "latencies": {}, "files": [], "int8": {}, "origin": {},
+    }  # fmt: skip
+    text = card(facts, None, ["a", "b"])
+    for words in (does, run, "| test x | 0.5000 on 4 images |", "| test y | - on 4 images |"):
+        assert words in text, words
+
+
+def test_settings_of_other_tasks_are_refused(made: Path) -> None:
+    bundle, images = load_bundle(made), np.asarray(STREET.test.images[:1])
+    with pytest.raises(ValueError, match=r"threshold: is of .* scores of objects, and segmentation gives a class for every pixel"):
+        predict(bundle, images, threshold=0.5)
+    with pytest.raises(ValueError, match="calibrated: is of the probabilities of a classifier, and the network is for segmentation"):
+        predict(bundle, images, calibrated=True)
+    with pytest.raises(ValueError, match="label: 0 as a whole has no class"):
+        _ = predict(bundle, images)[0].label
 
 
 @pytest.mark.parametrize(

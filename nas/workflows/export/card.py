@@ -16,7 +16,18 @@ INPUTS = {
     False: "Images are divided by 255, then normalized by `mean` and `std` of bundle.json.",
     True: "The files for runtimes take uint8 images (n, side, side, channels){gives}; model.py takes normalized ones.",
 }
-DOES = {"classification": "Classifies", "detection": "Detects", "segmentation": "Segments"}
+GIVES = {"classification": " and give probabilities"}
+DOES = {
+    "classification": "Classifies {images} into {count} classes.",
+    "detection": "Detects: {named}, in {images}.",
+    "segmentation": "Segments: {named}, in {images}.",
+    "embedding": "Compares {images}: gives a vector of length 1 for each, whose distances say how alike they are.",
+}
+RUN = {
+    "detection": ", `draw=<folder>` draws what it finds",
+    "segmentation": ", `draw=<folder>` draws what it finds",
+    "embedding": " with `compare=<file>` or `gallery=<folder>`",
+}
 RAW = {
     "detection": "Files give `boxes`, codes relative to the default boxes, and `classes`, logits the first of which is the background's.",
     "segmentation": "Files give logits of pixels.",
@@ -70,16 +81,13 @@ def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence
 
 def _does(facts: Mapping[str, JSON], images: str, classes: Sequence[str]) -> list[str]:
     """What the network is for, what goes in and what comes out."""
-    task, preprocess = facts["task"]["name"], bool(facts.get("preprocess"))
+    task, inputs = facts["task"]["name"], INPUTS[bool(facts.get("preprocess"))].format(gives=GIVES.get(facts["task"]["name"], ""))
     named = ", ".join(map(markdown, classes[:MAX_CLASSES])) + (f", .. ({len(classes)} classes)" if len(classes) > MAX_CLASSES else "")
-    does = f"A network for {markdown(task)} from {images}."
-    if classes and task in DOES:
-        does = f"{DOES[task]} {images} into {len(classes)} classes." if task not in RAW else f"{DOES[task]}: {named}, in {images}."
-    gives = "" if task in RAW else " and give probabilities"
+    does = DOES.get(task, "A network for {task} from {images}.")
+    does = does.format(task=markdown(task), images=images, named=named, count=len(classes))
     given = (WHOLE if facts.get("postprocess") else RAW).get(task, "").format(threshold=SURE)
-    draws = ", `draw=<folder>` draws what it finds" if task in RAW else ""
-    return [" ".join([does, INPUTS[preprocess].format(gives=gives), *([given] if given else []),
-                      f"`nas predict weights=<this folder> image=<file>` runs it{draws}."])]  # fmt: skip
+    run = f"`nas predict weights=<this folder> image=<file>` runs it{RUN.get(task, '')}."
+    return [does, *(line for line in (inputs, given, run) if line)]
 
 
 def _metrics(facts: Mapping[str, JSON]) -> list[list[str]]:
