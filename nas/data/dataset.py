@@ -88,6 +88,7 @@ class Dataset:
         target: What the targets of the three splits are.
         resize: The rule by which images were made square, for those that the network sees later.
         left_out: Lines on what the source has and none of the splits holds, and why.
+        encoded: Whether its images are files, or rows of files, as cameras and programs write them; arrays are not.
 
     Raises:
         ValueError: Where the targets of a split are not what `target` states.
@@ -105,6 +106,7 @@ class Dataset:
     target: TargetSpec = LABEL
     resize: Resize = "squash"
     left_out: tuple[str, ...] = ()
+    encoded: bool = False
 
     def __post_init__(self) -> None:
         for part in ("train", "valid", "test"):
@@ -266,7 +268,8 @@ def assemble(
     taken = not_taken(settings, {key: len(part.targets) for key, part in parts.items()}, rows)
     lines = map(one_line, (*left_out, *more, *taken))  # names of files may hold anything
     return Dataset(
-        name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target, rule, tuple(lines)
+        name, names, splits["train"], splits["valid"], splits["test"], size, channels, mean, std, target, rule, tuple(lines),
+        parts["train"].encoded,
     )  # fmt: skip
 
 

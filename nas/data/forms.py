@@ -31,12 +31,14 @@ class Part:
         fetch: Sorted row numbers -> their images.
         place: Row number -> its name for errors.
         groups: Where rows are read in groups.
+        encoded: Whether images are files, or rows of files, as cameras and programs write them; arrays are not.
     """
 
     targets: np.ndarray | Spatial
     fetch: Callable[[np.ndarray], Fetched]
     place: Callable[[int], str]
     groups: Groups | None = None
+    encoded: bool = False
 
     @property
     def array(self) -> np.ndarray:
@@ -82,7 +84,7 @@ def part_of_files(files: Sequence[Path], targets: np.ndarray | Spatial, place: C
     def fetch(rows: np.ndarray) -> list[Encoded]:
         return [Encoded(str(files[row]), files[row]) for row in rows]
 
-    return Part(targets, fetch, place or (lambda row: str(files[row])))
+    return Part(targets, fetch, place or (lambda row: str(files[row])), encoded=True)
 
 
 Chosen: TypeAlias = Mapping[str, tuple[Part, np.ndarray]]  # by part: where its images are, and which rows it has

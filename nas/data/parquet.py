@@ -141,7 +141,7 @@ def _part(paths: Sequence[Path], labels: Sequence[np.ndarray], image_column: str
     if joined.dtype.kind == "U":
         joined = _numbered(joined, classes or [], place)
     groups = groups_of(paths, image_column, len(joined))
-    return Part(joined, groups.fetch, place, groups)
+    return Part(joined, groups.fetch, place, groups, encoded=True)
 
 
 def _numbered(labels: np.ndarray, classes: Sequence[str], place: Callable[[int], str]) -> np.ndarray:

@@ -170,7 +170,7 @@ def _names_within(feature: Any, depth: int = 0) -> tuple[str, ...] | None:
 def _part(paths: Sequence[Path], rows: Sequence[_Row], image_column: str, names: tuple[str, ...], strict: bool) -> Part:
     place, groups = placer(paths, rows_of(paths)), groups_of(paths, image_column, len(rows))
     objects = [_objects(row, names, place(i)) for i, row in enumerate(rows)]
-    return Part(Boxes(objects, names, place, strict), groups.fetch, place, groups)
+    return Part(Boxes(objects, names, place, strict), groups.fetch, place, groups, encoded=True)
 
 
 def _objects(row: _Row, names: tuple[str, ...], place: str) -> Objects:

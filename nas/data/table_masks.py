@@ -49,4 +49,5 @@ def _part(paths: Sequence[Path], image_column: str, mask_column: str) -> Part:
     images = groups_of(paths, image_column, sum(counts))
     masks = groups_of(paths, mask_column, sum(counts), f": {mask_column}")
     place = placer(paths, counts)
-    return Part(Masks(masks.fetch, sum(counts), lambda row: f"{place(row)}: {mask_column}"), images.fetch, place, images)
+    targets = Masks(masks.fetch, sum(counts), lambda row: f"{place(row)}: {mask_column}")
+    return Part(targets, images.fetch, place, images, encoded=True)

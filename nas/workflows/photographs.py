@@ -14,8 +14,8 @@ SMALL = 48  # pixels; up to here images are icons, digits and the like as often 
 
 
 def are_photographs(dataset: Dataset) -> bool:
-    """Whether the images are a user's own, from a folder, and larger than `SMALL` pixels."""
-    return dataset.name == "folder" and dataset.resolution > SMALL
+    """Whether the images are files, in folders or rows of tables, and larger than `SMALL` pixels; arrays may be anything."""
+    return dataset.encoded and dataset.resolution > SMALL
 
 
 def decided(recipe: Mapping[str, JSON], dataset: Dataset) -> tuple[dict[str, JSON], list[str]]:

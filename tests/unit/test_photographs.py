@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from data_makers import make_pixels, png
+from data_makers import MAKERS, make_pixels, png
 from nas.core.paths import CONF
 from nas.core.settings import build
 from nas.core.yamlio import read_yaml
 from nas.data import Dataset, augment, load_dataset
+from nas.data.arrays import dataset_of_arrays
 from nas.data.augment_on_device import augment_on_device
 from nas.recipe import Augment
 from nas.workflows.defaults import compose
-from nas.workflows.photographs import decided
+from nas.workflows.photographs import are_photographs, decided
 from nas.workflows.search.plan import SearchCommand, make_plan
+from spatial_makers import SPATIAL, mask, write_table
 
 
 def photos(root: Path, side: int) -> dict[str, Any]:
@@ -55,6 +57,45 @@ def test_photographs_are_flipped_and_cropped_where_the_recipe_leaves_it_open(
     assert type(settings["augment"]["crop_padding"]) is int
     assert notes == ([f"photographs of {side} pixels: {note}"] if note else [])
     assert decided(settings, folders[side]) == (settings, [])
+
+
+def table(**columns: Any) -> Callable[[Path], dict[str, Any]]:
+    """A Parquet file of twenty images with such columns."""
+
+    def make(root: Path) -> dict[str, Any]:
+        write_table(root / "train.parquet", [png(pixels) for pixels in make_pixels(20)], **columns)
+        return {"name": "parquet", "path": str(root)}
+
+    return make
+
+
+FILES: dict[str, tuple[Callable[[Path], dict[str, Any]], dict[str, Any]]] = {  # how each is made, further settings
+    "folder": (MAKERS["folder"], {}),
+    "parquet": (MAKERS["parquet"], {}),
+    "parquet with boxes": (table(boxes=[[[1, 1, 5, 5]]] * 20), {"boxes_column": "boxes"}),
+    "parquet with masks": (table(mask=[png(mask(i, 6, 6)) for i in range(20)]), {"mask_column": "mask", "classes": ("a", "b", "c")}),
+    **{name: (make, {}) for name, make in SPATIAL.items()},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("name", FILES)
+def test_image_files_over_48_pixels_are_photographs_whatever_they_are_labeled_with(name: str, stream: bool, tmp_path: Path) -> None:
+    make, more = FILES[name]
+    settings = {**make(tmp_path), **more, "stream": stream}
+    assert are_photographs(load_dataset({**settings, "resolution": 49}))
+    assert not are_photographs(load_dataset({**settings, "resolution": 48}))
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion_mnist", "npz"])
+def test_arrays_are_not_photographs(name: str, tmp_path: Path) -> None:
+    few = {"train_size": 20, "test_size": 10} if name == "digits" else {}
+    assert not are_photographs(load_dataset({**MAKERS[name](tmp_path), **few, "resolution": 56}))
+
+
+def test_arrays_of_different_sizes_are_not_either() -> None:
+    images = [np.zeros((6, 5 + i % 3), np.uint8) for i in range(20)]
+    assert not are_photographs(dataset_of_arrays({"x_train": images, "y_train": np.arange(20) % 2, "resolution": 56}))
 
 
 @pytest.mark.parametrize("name, padding", [("proxy", 1), ("quick", 0), ("finetune", 0), ("full", 1)])
