@@ -19,7 +19,7 @@ from nas.nn.target import Implementation, autodiff, chosen, differentiable
 from nas.nn.xla import LAYOUT, wide_type
 
 Array = jax.Array
-COMPOSITE = "odml.upsample_bilinear2d"  # as litert-converter 0.1 knows it; with attributes of other names it crashes
+COMPOSITE = "odml.upsample_bilinear2d"  # as litert-converter 0.5 knows it; with attributes of other names it crashes
 
 
 def resize(x: Array, size: Sides, implementation: Implementation = "auto") -> Array:
