@@ -57,6 +57,7 @@ def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence
     """
     height, width, channels = facts["input"]
     images, metric = f"{width}x{height} images of {channels} channel{'s' if channels > 1 else ''}", facts["task"]["primary"]
+    alone = ", without the post-processing" if facts.get("postprocess") else ""
     lines = [
         f"# {markdown(facts['name'])}", "",
         *_does(facts, images, classes), "",
@@ -65,7 +66,7 @@ def card(facts: Mapping[str, JSON], matrix: np.ndarray | None, classes: Sequence
             *([["test top-5 accuracy", f"{top5:.4f}"]] if (top5 := facts.get("confidence", {}).get("top5")) is not None else []),
             ["parameters", f"{facts['params']:,}"],
             ["multiply-adds", f"{facts['macs'] / 1e6:.2f} M"],
-            *([f"latency on {name}", f"{ms:.4f} ms, batch 1, measured"] for name, ms in facts["latencies"].items()),
+            *([f"latency on {name}", f"{ms:.4f} ms, batch 1, measured{alone}"] for name, ms in facts["latencies"].items()),
         ]),
         "", "## Files", "", *_table(["file", "what", "largest difference of outputs on real images"], facts["files"]),
     ]  # fmt: skip
