@@ -20,6 +20,7 @@ from __future__ import annotations
 import hashlib
 import io
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +102,8 @@ def camvid(root: Path) -> Settings:
 
 def pennfudan(root: Path) -> Settings:
     """Arrays of photographs of any size; every eighth of those that are not tested validates."""
-    images, masks = people(root)
+    encoded, masks = people(root)
+    images = [np.asarray(opened(image).convert("RGB")) for image in encoded]
     tested = np.array([is_tested(row) for row in range(len(images))])
     rest = np.flatnonzero(~tested)
     parts = {"train": np.delete(rest, np.s_[::8]), "valid": rest[::8], "test": np.flatnonzero(tested)}
@@ -115,16 +117,20 @@ def is_tested(row: int) -> bool:
     return int(hashlib.md5(str(row).encode()).hexdigest(), 16) % 5 == 0
 
 
-def people(root: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def people(root: Path) -> tuple[list[bytes], list[np.ndarray]]:
     images, masks = columns(root / "pennfudan" / "all.parquet", "image", "mask")
-    return [np.asarray(image.convert("RGB")) for image in images], [(np.asarray(mask) > 0).astype(np.uint8) for mask in masks]
+    return images, [(np.asarray(opened(mask)) > 0).astype(np.uint8) for mask in masks]
 
 
-def columns(path: Path, *names: str) -> list[list[Image.Image]]:
+def columns(path: Path, *names: str) -> list[list[bytes]]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path, columns=list(names)).to_pydict()
-    return [[Image.open(io.BytesIO(item["bytes"] if isinstance(item, dict) else item)) for item in table[name]] for name in names]
+    return [[item["bytes"] if isinstance(item, dict) else item for item in table[name]] for name in names]
+
+
+def opened(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content))
 
 
 def ap50(root: Path, net: TrainResult) -> tuple[str, float]:
@@ -133,8 +139,8 @@ def ap50(root: Path, net: TrainResult) -> tuple[str, float]:
 
 def camvid_miou(root: Path, net: TrainResult) -> tuple[str, float]:
     images, labels = columns(root / "camvid" / "test.parquet", "image", "label")
-    truth = [np.asarray(label) for label in labels]
-    found = ious([np.asarray(image.convert("RGB")) for image in images], [np.where(a == 11, 255, a) for a in truth], net, 11)
+    truth = [np.asarray(opened(label)) for label in labels]
+    found = ious(images, [np.where(a == 11, 255, a) for a in truth], net, 11)
     print("  " + ", ".join(f"{name} {iou:.3f}" for name, iou in zip(CAMVID, found, strict=False)))
     return "mean IoU at 480x360", float(found.mean())
 
@@ -145,13 +151,17 @@ def person_iou(root: Path, net: TrainResult) -> tuple[str, float]:
     return "IoU of people", float(ious([images[row] for row in tested], [masks[row] for row in tested], net, 2)[1])
 
 
-def ious(images: Sequence[np.ndarray], truth: Sequence[np.ndarray], net: TrainResult, classes: int) -> np.ndarray:
+def ious(images: Sequence[bytes], truth: Sequence[np.ndarray], net: TrainResult, classes: int) -> np.ndarray:
     """Of each class over all pixels of all images."""
     total = np.zeros((classes, classes), np.int64)
-    for image, mask in zip(images, truth, strict=True):
-        (prediction,) = net.predict(image[None])
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder) / f"{i:04d}.jpg" for i in range(len(images))]
+        for file, content in zip(files, images, strict=True):
+            file.write_bytes(content)
+        predictions = net.predict(files)
+    for prediction, mask in zip(predictions, truth, strict=True):
         assert prediction.mask is not None
-        total += confusion(mask.astype(np.uint8), prediction.mask, classes)
+        total += np.asarray(confusion(mask.astype(np.uint8), prediction.mask, classes))[:, :classes]
     return np.asarray(class_scores(total)["iou"])
 
 
