@@ -107,7 +107,7 @@ def pennfudan(root: Path) -> Settings:
     tested = np.array([is_tested(row) for row in range(len(images))])
     rest = np.flatnonzero(~tested)
     parts = {"train": np.delete(rest, np.s_[::8]), "valid": rest[::8], "test": np.flatnonzero(tested)}
-    arrays: Settings = {"resolution": 224, "resize": "squash", "classes": ["background", "person"]}
+    arrays: Settings = {"resolution": 256, "resize": "squash", "classes": ["background", "person"]}
     for part, rows in parts.items():
         arrays |= {f"x_{part}": [images[row] for row in rows], f"y_{part}": [masks[row] for row in rows]}
     return arrays
@@ -181,7 +181,12 @@ STUDIES = {
         {"lite0": {**PIXELS, "lr": 1e-3, "epochs": 12}, "nothing": {**PIXELS, "lr": 3e-3, "epochs": 25}},
         camvid_miou,
     ),
-    "pennfudan": Study(pennfudan, {"lite0": lite0(LR_ASPP, 224)}, {"lite0": {**PIXELS, "lr": 1e-3, "epochs": 15}}, person_iou),
+    "pennfudan": Study(
+        pennfudan,
+        {"lite0": lite0(LR_ASPP, 256)},
+        {"lite0": {**PIXELS, "class_weights": "none", "dice": 1.0, "lr": 1e-3, "epochs": 30}},
+        person_iou,
+    ),
 }  # fmt: skip
 
 
