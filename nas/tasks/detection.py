@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from nas.arch import AUTO, Arch
-from nas.data.boxes import CLASS, IGNORED
+from nas.arch import Arch
+from nas.data.boxes import CLASS
 from nas.data.dataset import Dataset
 from nas.objectives import Direction
 from nas.recipe import DetectionLoss, Recipe
 from nas.records import JSON
 from nas.tasks.base import HostOutputs, MetricState
+from nas.tasks.boxes.base import Head
 from nas.tasks.boxes.drawing import boxed
-from nas.tasks.boxes.heads import Head, fitted_head, head_of, objects_of, reach_lines
-from nas.tasks.boxes.losses import focal_loss, giou_loss, smooth_l1, softmax_loss
-from nas.tasks.boxes.matching import match
+from nas.tasks.boxes.heads import fitted_head, follows_data, head_of, objects_of, reach_lines
 from nas.tasks.boxes.selection import candidates, selected
 from nas.tasks.detection_scores import DetectionScores
 from nas.tasks.palette import hex_color
@@ -26,7 +25,6 @@ from nas.tasks.spatial import SpatialTask
 if TYPE_CHECKING:
     from nas.tasks.base import Array, Outputs
 
-BOXES = {"smooth_l1": smooth_l1, "giou": giou_loss}
 SUMS = ("loss", "positives")
 
 
@@ -81,9 +79,9 @@ class Detection(SpatialTask):
         return head_of(self._arch)
 
     def fit_head(self, arch: Arch, dataset: Dataset) -> Arch:
-        """Classes; and where the head has `scales: auto` or `finest: auto`, default boxes for the boxes of the training split."""
+        """Classes; and where the head leaves its default boxes to the data, `auto`, those for the boxes of the training split."""
         fitted = arch.with_io(classes=len(dataset.classes))
-        if AUTO not in (fitted.head.get("scales"), fitted.head.get("finest")):
+        if not follows_data(fitted):
             return fitted
         self.targets(dataset)
         return fitted.with_head(fitted_head(fitted, *objects_of(dataset.train.targets)))
@@ -96,46 +94,28 @@ class Detection(SpatialTask):
         return reach_lines(arch, truths, labels, dataset.classes)
 
     def weighed(self, recipe: Recipe, dataset: Dataset) -> Self:
-        if recipe.label_smoothing and self.head.sigmoid:
+        if recipe.label_smoothing and not self.head.smooths:
             raise ValueError("recipe.label_smoothing: has no meaning for a head with scores: sigmoid; leave it at 0")
         return self
 
     def loss(self, outputs: Outputs, targets: Array, valid: Array | None, recipe: Recipe) -> Mapping[str, Array]:
         import jax.numpy as jnp
 
-        boxes, classes, positives = self._sums(outputs, targets, recipe.detection, recipe.label_smoothing)
+        parts, positives = self.head.losses(*_flat(outputs), targets, recipe.detection, recipe.label_smoothing)
         counted = positives if valid is None else jnp.where(valid, positives, 0)
         factor = len(positives) / jnp.maximum(
             counted.sum(), 1
         )  # so that the mean over images is a sum over positive ones
-        return {"boxes": recipe.detection.box_weight * boxes * factor, "classes": classes * factor}
+        weights = {"boxes": recipe.detection.box_weight}
+        return {name: weights.get(name, 1.0) * part * factor for name, part in parts.items()}
 
     def reduce(self, outputs: Outputs, targets: Array, valid: Array) -> Mapping[str, Array]:
         import jax.numpy as jnp
 
-        codes, logits = _flat(outputs)
-        boxes, classes, positives = self._sums(outputs, targets, DetectionLoss())
-        found = candidates(codes, logits, jnp.asarray(self.head.anchors), self.head.sigmoid)
-        sums = {"loss": boxes + classes, "positives": positives}
+        parts, positives = self.head.losses(*_flat(outputs), targets, DetectionLoss())
+        found = candidates(self.head, *_flat(outputs))
+        sums = {"loss": sum(parts.values()), "positives": positives}
         return {**found, "valid": valid, **{name: jnp.where(valid, values, 0).sum() for name, values in sums.items()}}
-
-    def _sums(
-        self, outputs: Outputs, targets: Array, settings: DetectionLoss, smoothing: float = 0.0
-    ) -> tuple[Array, Array, Array]:
-        """(loss of boxes, loss of classes, positive default boxes), (n,) each, sums over an image."""
-        import jax.numpy as jnp
-
-        codes, logits = _flat(outputs)
-        anchors, labels = jnp.asarray(self.head.anchors), targets[..., CLASS].astype(jnp.int32)
-        found = match(anchors, targets[..., :4], labels, targets[..., IGNORED] > 0)
-        boxes = jnp.take_along_axis(targets[..., :4], found.truth[..., None], axis=1)
-        label = jnp.take_along_axis(labels, found.truth, axis=1)
-        given = found.positive, found.negative
-        if self.head.sigmoid:
-            classes = focal_loss(logits[..., 1:], label, *given, settings.alpha, settings.gamma)
-        else:
-            classes = softmax_loss(logits, label + 1, *given, settings.negatives, settings.least_negatives, smoothing)
-        return BOXES[settings.boxes](codes, boxes, anchors, found.positive), classes, found.positive.sum(1)
 
     def new_metrics(self, kept: JSON = None) -> MetricState:
         return Detected.of(SUMS, kept)
@@ -145,8 +125,7 @@ class Detection(SpatialTask):
 
         Rows after the last object of an image have class -1.
         """
-        codes, logits = _flat(outputs)
-        return selected(candidates(codes, logits, self.head.anchors, self.head.sigmoid))
+        return selected(candidates(self.head, *_flat(outputs)))
 
     def details(self, state: MetricState, classes: Sequence[str]) -> Mapping[str, JSON]:
         assert isinstance(state, DetectionScores)

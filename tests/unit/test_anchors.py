@@ -148,7 +148,7 @@ def test_a_head_for_the_focal_loss_begins_with_rare_classes() -> None:
         "resolution": 16, "classes": 2, "stem": {"op": "conv", "width": 4, "stride": 2}, "stages": [{"op": "conv", "width": 4}],
         "head": {"op": "ssdlite", "widths": [], "boxes": 1, "scores": "sigmoid"},
     })  # fmt: skip
-    assert head_of(arch).sigmoid
+    assert not head_of(arch).smooths
     softmax = dataclasses.replace(arch, head=arch.head.replace(scores="softmax"))
     assert lower(softmax).id != lower(arch).id
     values = init(lower(arch), 0)["params"]

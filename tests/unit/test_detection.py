@@ -18,13 +18,13 @@ from nas.arch.anchors import ssd_sizes
 from nas.recipe import DetectionLoss, Recipe
 from nas.tasks import DETECTION, check_recipe, task_of
 from nas.tasks.boxes.geometry import encode
-from nas.tasks.boxes.heads import Head
 from nas.tasks.boxes.matching import Matched, match
 from nas.tasks.boxes.selection import selected
+from nas.tasks.boxes.ssd import SsdHead
 from nas.tasks.detection import Detection
 
 CLASSES, MAPS = 2, (4, 2, 1)
-HEAD = Head(MAPS, ssd_sizes((0.3, 0.5, 0.8, 1.0), 4))
+HEAD = SsdHead(MAPS, ssd_sizes((0.3, 0.5, 0.8, 1.0), 4))
 ANCHORS, TASK, FOCAL = HEAD.anchors, Detection(head=HEAD), Detection(head=dataclasses.replace(HEAD, sigmoid=True))
 IMAGES = 6
 

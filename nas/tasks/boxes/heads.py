@@ -1,50 +1,37 @@
-"""What the answers of a detector's head mean, read from its graph, and heads whose default boxes follow the data."""
+"""Which family a detector's head is of, and heads whose default boxes follow the data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from nas.arch import AUTO, Arch, Knob
-from nas.arch.anchors import HIGH, LOW, Sizes, ssd_sizes
-from nas.arch.blocks import lower
 from nas.data.boxes import CLASS, IGNORED
-from nas.tasks.boxes.anchors import default_boxes
-from nas.tasks.boxes.auto import PLENTY, FittedScales, fit_scales, given
+from nas.tasks.boxes.base import Head
+from nas.tasks.boxes.ssd import SsdHead, fitted_ssd, ssd_lines
 
-FINEST = (16, 8, 4)  # strides of the first map that `finest: auto` takes, the coarsest that is enough
-LARGEST = 64  # pixels a side of a first map that is taken without being asked for
+Fitted: TypeAlias = Callable[[Arch, np.ndarray, np.ndarray], Mapping[str, Knob]]
+Lines: TypeAlias = Callable[[Arch, np.ndarray, np.ndarray, Sequence[str]], tuple[str, ...]]
 
 
-@dataclass(frozen=True, eq=False)
-class Head:
-    """What the answers of a head mean.
+class Family(NamedTuple):
+    """Heads of one op (`nas.arch.blocks.HEADS`): what answers mean, knobs in place of `auto`, and how default boxes suit objects."""
 
-    Args:
-        maps: Pixels a side of each of its feature maps.
-        sizes: Of each map, (height, width) of the default boxes at each pixel, in fractions of the image.
-        sigmoid: Whether classes are trained and scored each by itself, or by a softmax with the background.
-    """
+    of: Callable[[Arch], Head]
+    fitted: Fitted
+    lines: Lines
 
-    maps: tuple[int, ...]
-    sizes: Sizes
-    sigmoid: bool = False
 
-    @cached_property
-    def anchors(self) -> np.ndarray:
-        """(A, 4) float32 default boxes."""
-        return default_boxes(self.maps, self.sizes)
+FAMILIES = {"ssdlite": Family(SsdHead.of, fitted_ssd, ssd_lines)}
 
 
 @lru_cache(maxsize=16)
 def head_of(arch: Arch) -> Head:
-    """The head of an architecture, from its graph, which the exported files are made of too."""
-    graph = lower(arch)
-    maps, sizes = zip(*graph.nodes[graph.outputs["boxes"]].attr["anchors"], strict=True)
-    return Head(maps, sizes, arch.head.get("scores", "softmax") == "sigmoid")
+    """The head of an architecture."""
+    return FAMILIES[arch.head.op].of(arch)
 
 
 def objects_of(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -53,17 +40,13 @@ def objects_of(targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return rows[:, :4], rows[:, CLASS].astype(np.int64)
 
 
-def rule_of(arch: Arch) -> Callable[[Sequence[float]], Sizes]:
-    """From scales to default boxes, as the head of an architecture has them."""
-    names = {"boxes": "boxes", "first_boxes": "first"}
-    return partial(ssd_sizes, **{names[key]: value for key, value in arch.head.knobs if key in names})
+def follows_data(arch: Arch) -> bool:
+    """Whether a head leaves some of its default boxes to the data."""
+    return any(value == AUTO for _, value in arch.head.knobs)
 
 
 def fitted_head(arch: Arch, truths: np.ndarray, labels: np.ndarray) -> Mapping[str, Knob]:
-    """Values of `finest` and `scales` in place of `auto`.
-
-    Of the strides that the first map may have it is the coarsest with which default boxes reach 95 % of each class, or where none is
-    enough, that which reaches most.
+    """Values of the head's knobs in place of `auto`.
 
     Args:
         arch: The architecture.
@@ -73,49 +56,9 @@ def fitted_head(arch: Arch, truths: np.ndarray, labels: np.ndarray) -> Mapping[s
     Raises:
         ValueError: Without a box.
     """
-    best: tuple[float, FittedScales, Knob] | None = None
-    for stride in FINEST if arch.head.get("finest") == AUTO else (arch.head.get("finest"),):
-        head = head_of(arch.with_head({"finest": stride}))
-        if best is not None and head.maps[0] > LARGEST:
-            break
-        found = _fitted(arch, head, truths, labels)
-        merit = sum(min(part, PLENTY) for part in found.coverage.values())
-        if best is None or found.enough or merit > best[0] + 0.01:
-            best = merit, found, stride
-        if found.enough:
-            break
-    assert best is not None
-    return {"finest": best[2], "scales": (best[1].low, best[1].high)}
+    return FAMILIES[arch.head.op].fitted(arch, truths, labels)
 
 
 def reach_lines(arch: Arch, truths: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> tuple[str, ...]:
     """Lines for people: how many objects of each class the default boxes of a head reach, and what would reach more."""
-    head = head_of(arch)
-    own = given(truths, labels, head.maps, _ends(arch), rule_of(arch))
-    shown = ", ".join(f"{names[label]} {100 * part:.1f} %" for label, part in sorted(own.coverage.items()))
-    line = f"default boxes reach, at an IoU of 0.5: {shown}"
-    if own.enough:
-        return (line,)
-    best = fit_scales(truths, labels, head.maps, rule_of(arch), resolution=arch.resolution)
-    if best.enough:
-        return (line, f"95 % of each class: head scales: [{best.low:g}, {best.high:g}], or auto, which finds them")
-    if best.remedy is None:
-        return (line, "no scales, nor a finer map, nor larger images that were tried reach 95 % of each class")
-    stride, resolution = best.remedy
-    finer = (
-        f"a first map of stride {stride} (head finest: {stride})" if stride != arch.resolution // head.maps[0] else ""
-    )
-    larger = f"images of {resolution} pixels" if resolution != arch.resolution else ""
-    return (line, f"95 % of each class: {' and '.join(filter(None, [finer, larger]))}, with head scales: auto")
-
-
-def _fitted(arch: Arch, head: Head, truths: np.ndarray, labels: np.ndarray) -> FittedScales:
-    if arch.head.get("scales") == AUTO:
-        return fit_scales(truths, labels, head.maps, rule_of(arch))
-    return given(truths, labels, head.maps, _ends(arch), rule_of(arch))
-
-
-def _ends(arch: Arch) -> tuple[float, float]:
-    """The first and the last scale of a head, until it follows the data the published ones."""
-    scales = arch.head.get("scales")
-    return scales if isinstance(scales, tuple) else (LOW, HIGH)
+    return FAMILIES[arch.head.op].lines(arch, truths, labels, names)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from nas.tasks.boxes.geometry import decode
+from nas.tasks.boxes.base import Head
 from nas.tasks.boxes.nms import nms
 
 LEAST = 0.001  # score of an object
@@ -20,27 +20,26 @@ OVERLAP = 0.55  # IoU above which one of two objects of a class is dropped
 MOST = 300  # objects of an image
 
 
-def candidates(codes: Any, logits: Any, anchors: Any, sigmoid: bool) -> dict[str, Any]:
+def candidates(head: Head, codes: Any, logits: Any) -> dict[str, Any]:
     """The boxes with the highest scores, before suppression. Arrays of NumPy or JAX, which may be traced.
 
     Args:
+        head: What these mean.
         codes: (n, A, 4).
-        logits: (n, A, classes + 1), class 0 being the background.
-        anchors: (A, 4) default boxes.
-        sigmoid: Whether a score is the logistic function of its logit, or part of a softmax with the background.
+        logits: (n, A, classes + 1).
 
     Returns:
         `boxes` (n, k, 4), cut off at the image's border, `scores` (n, k) and `classes` (n, k) int32, from 0 on without the
         background, by falling score.
     """
     xp = codes.__array_namespace__()
-    scores = xp.swapaxes(_sigmoid(logits)[..., 1:] if sigmoid else _softmax(logits)[..., 1:], 1, 2)  # (n, classes, A)
+    scores = xp.swapaxes(head.scores(logits), 1, 2)  # (n, classes, A)
     each = min(OF_CLASS, scores.shape[2])
     of_class, anchor = _top(scores, each)
     flat = of_class.reshape(len(codes), -1)
     best, place = _top(flat, min(LOOKED_AT, flat.shape[1]))
     anchor = xp.take_along_axis(anchor.reshape(flat.shape), place, axis=1)
-    boxes = decode(xp.take_along_axis(codes, anchor[..., None], axis=1), anchors[anchor])
+    boxes = head.decode(xp.take_along_axis(codes, anchor[..., None], axis=1), anchor)
     return {"boxes": xp.clip(boxes, 0, 1), "scores": best, "classes": (place // each).astype(xp.int32)}
 
 
@@ -78,15 +77,3 @@ def _top(values: Any, k: int) -> tuple[Any, Any]:
 
     found, place = jax.lax.top_k(values, k)
     return found, place
-
-
-def _softmax(logits: Any) -> Any:
-    xp = logits.__array_namespace__()
-    grown = xp.exp(logits - logits.max(-1, keepdims=True))
-    return grown / grown.sum(-1, keepdims=True)
-
-
-def _sigmoid(logits: Any) -> Any:
-    xp = logits.__array_namespace__()
-    small = xp.exp(-xp.abs(logits))
-    return xp.where(logits >= 0, 1, small) / (1 + small)
