@@ -142,21 +142,24 @@ class DetectionLoss:
     """How detectors are trained, by default boxes that answer objects (positive) and the background (negative).
 
     Args:
-        boxes: `smooth_l1` of the codes of positive default boxes, as SSD; `giou`, of the boxes themselves.
+        boxes: `smooth_l1` of the codes of positive default boxes, as SSD (of the head `yolo` for sizes; centers within a cell have a
+            logistic loss); `giou`, of the boxes themselves.
         box_weight: What the loss of boxes is multiplied by.
         negatives: Of a head with `scores: softmax`, the negative default boxes that count for each positive one of an image, the
             hardest first.
         least_negatives: Of an image with few objects, or none.
         alpha: Of a head with `scores: sigmoid`, whose loss is the focal one: the weight of a class that is there, against 1 - alpha
-            of one that is not.
+            of one that is not. Of the head `yolo` with `objectness` focal: of boxes with an object.
         gamma: Of the same, how much easy default boxes count less; 0: alike.
+        objectness: Of the head `yolo`, the loss of whether a box has an object: `logistic`, or `focal`.
+        ignore: Of the same, IoU with an object beyond which a box that answers none is no background.
 
     Raises:
         ValueError: For a value out of range, naming the key.
 
     Source:
         SSD: Liu et al. 2016 (arXiv:1512.02325). GIoU: Rezatofighi et al. 2019 (arXiv:1902.09630). Focal loss: Lin et al. 2017
-        (arXiv:1708.02002).
+        (arXiv:1708.02002). YOLO: Redmon and Farhadi 2018 (arXiv:1804.02767).
     """
 
     boxes: Literal["smooth_l1", "giou"] = "smooth_l1"
@@ -165,6 +168,8 @@ class DetectionLoss:
     least_negatives: int = 3
     alpha: float = 0.25
     gamma: float = 2.0
+    objectness: Literal["logistic", "focal"] = "logistic"
+    ignore: float = 0.7
 
     def __post_init__(self) -> None:
         if not 0 < self.box_weight < float("inf"):
@@ -176,6 +181,8 @@ class DetectionLoss:
             raise ValueError("negatives: with 0 and least_negatives of 0 nothing is trained to be background")
         if not 0 < self.alpha < 1:
             raise ValueError(f"alpha: expected more than 0 and less than 1, got {self.alpha}")
+        if not 0 < self.ignore <= 1:
+            raise ValueError(f"ignore: expected more than 0 and at most 1, got {self.ignore}")
 
 
 @dataclass(frozen=True)

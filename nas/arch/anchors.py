@@ -1,10 +1,10 @@
-"""The sizes of default boxes by SSD's rule, as heads of detectors have them.
+"""The sizes of default boxes by the rules of SSD and of YOLO, as heads of detectors have them.
 
 A head answers relative to boxes of fixed sizes, a few at each pixel of each of its feature maps. Sizes are in fractions of the image.
 The output `boxes` of a head states them: its node has `anchors`, of each map its side in pixels and the sizes of its boxes.
 
 Source:
-    Liu et al. 2016 (arXiv:1512.02325), sec. 2.2.
+    Liu et al. 2016 (arXiv:1512.02325), sec. 2.2. Redmon and Farhadi 2018 (arXiv:1804.02767), sec. 2.3.
 """
 
 from __future__ import annotations
@@ -16,6 +16,19 @@ from typing import TypeAlias
 
 Sizes: TypeAlias = tuple[tuple[tuple[float, float], ...], ...]  # of each map, (height, width) of each of its boxes
 
+# (height, width), published as (width, height): of the network's input of 416 pixels (v3), of 13 cells (v2).
+YOLO_V3 = tuple(
+    (h / 416, w / 416)
+    for w, h in ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
+)
+YOLO_V2_VOC = tuple(
+    (h / 13, w / 13)
+    for w, h in ((1.3221, 1.73145), (3.19275, 4.00944), (5.05587, 8.09892), (9.47112, 4.84053), (11.2364, 10.0071))
+)
+YOLO_V2_COCO = tuple(
+    (h / 13, w / 13)
+    for w, h in ((0.57273, 0.677385), (1.87446, 2.06253), (3.33843, 5.47434), (7.88282, 3.52778), (9.77052, 9.16828))
+)
 LOW, HIGH = 0.2, 0.95  # scales of the first and the last map, as SSDLite has them
 
 
@@ -65,3 +78,40 @@ def _both(scale: float, ratio: float) -> tuple[tuple[float, float], tuple[float,
     """(height, width) of a wide box and of a tall one, both of the area scale²."""
     root = sqrt(ratio)
     return (scale / root, scale * root), (scale * root, scale / root)
+
+
+def yolo_sizes(sizes: Sequence[tuple[float, float]], maps: int, boxes: int) -> Sizes:
+    """The boxes of each map as YOLOv3 has them: sizes by rising area, the smallest on the first map, which is the finest.
+
+    Args:
+        sizes: (height, width) of `maps` times `boxes`; empty: those published for COCO, or where these are not nine, as many along
+            the line through their logarithms.
+        maps: How many maps there are.
+        boxes: At each pixel of a map.
+
+    Raises:
+        ValueError: For another number of sizes.
+
+    Example:
+        >>> [[round(416 * height) for height, _ in level] for level in yolo_sizes((), 3, 3)]
+        [[13, 30, 23], [61, 45, 119], [90, 198, 326]]
+    """
+    count = maps * boxes
+    found = list(sizes) or along(YOLO_V3, count)
+    if len(found) != count:
+        raise ValueError(f"anchors: expected {count} sizes, {boxes} at each pixel of {maps} maps, got {len(found)}")
+    return tuple(tuple(found[i : i + boxes]) for i in range(0, count, boxes))
+
+
+def along(sizes: Sequence[tuple[float, float]], count: int) -> list[tuple[float, float]]:
+    """So many sizes, evenly along the line through the logarithms of some; the same where there are as many."""
+    if len(sizes) == count:
+        return list(sizes)
+    found = list[tuple[float, float]]()
+    for i in range(count):
+        at = i * (len(sizes) - 1) / max(count - 1, 1)
+        low, part = sizes[int(at)], at - int(at)
+        high = sizes[min(int(at) + 1, len(sizes) - 1)]
+        height, width = (round(a ** (1 - part) * b**part, 6) for a, b in zip(low, high, strict=True))
+        found.append((height, width))
+    return found

@@ -239,8 +239,9 @@ def _concat(writer: _Writer, i: int, node: Node) -> None:
 
 
 def _channels(writer: _Writer, i: int, node: Node) -> None:
-    (x,), noted = writer.same_rank(node.inputs)
-    ends = {"start": node.attr["start"], "stop": node.attr["stop"], "axis": 1}
+    of_rows = node.inputs[0] in writer.rows  # (N, w, c)
+    (x,), noted = ([writer.rows[node.inputs[0]]], writer.rows) if of_rows else writer.same_rank(node.inputs)
+    ends = {"start": node.attr["start"], "stop": node.attr["stop"], "axis": 2 if of_rows else 1}
     constants = [writer.constant(f"{node.name}/{name}", np.array([value], np.int64)) for name, value in ends.items()]
     noted[i] = writer.add("Slice", [x, *constants], node.name)
 

@@ -71,7 +71,7 @@ def init(graph: Graph, seed: int) -> HostVariables:
 def initial(node: Node, name: str, shape: tuple[int, ...], seed: int) -> np.ndarray:
     """The initial values of an array of a node, as `init` has them; of a kernel by the node's name, its groups and the shape."""
     if name != "kernel":
-        return np.full(shape, node.attr.get("scale", 1) if name == "scale" else node.attr.get("start", 0), np.float32)
+        return np.resize(np.float32(node.attr.get("scale", 1) if name == "scale" else node.attr.get("start", 0)), shape)
     digest = np.frombuffer(hashlib.sha256(node.name.encode()).digest()[:16], np.uint32)
     rng = np.random.Generator(np.random.SFC64([seed, *digest.tolist()]))
     if node.op == "dense":

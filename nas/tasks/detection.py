@@ -46,13 +46,14 @@ class Detected(DetectionScores):
 
 
 class Detection(SpatialTask):
-    """Boxes relative to default boxes, and their classes, as SSD has it.
+    """Boxes relative to default boxes, and their classes, as SSD and YOLO have it: the head says what its answers mean.
 
     Outputs are `boxes` (n, 1, A, 4), codes of A default boxes, and `classes` (n, 1, A, classes + 1), logits, the first of the
-    background. `map` is COCO's AP, the mean over IoUs from 0.5 to 0.95; those of small, medium and large objects are -1 where
-    there is none. `voc_ap` is that of VOC since 2010.
+    background or, of YOLO, of an object. `map` is COCO's AP, the mean over IoUs from 0.5 to 0.95; those of small, medium and large
+    objects are -1 where there is none. `voc_ap` is that of VOC since 2010.
 
-    Source: Liu et al. 2016 (arXiv:1512.02325). SSDLite: Sandler et al. 2018 (arXiv:1801.04381). Metrics: `nas.tasks.boxes.precision`.
+    Source: Liu et al. 2016 (arXiv:1512.02325). SSDLite: Sandler et al. 2018 (arXiv:1801.04381). YOLO:
+    Redmon and Farhadi 2018 (arXiv:1804.02767). Metrics: `nas.tasks.boxes.precision`.
     """
 
     name = "detection"
@@ -60,7 +61,7 @@ class Detection(SpatialTask):
         "map": "max", "ap50": "max", "ap75": "max", "ap_small": "max", "ap_medium": "max", "ap_large": "max", "ar_100": "max",
         "voc_ap": "max", "loss": "min",
     }  # fmt: skip
-    heads = ("ssdlite",)
+    heads = ("ssdlite", "yolo")
     kind = "boxes"
     settings = ("detection",)
 
@@ -95,7 +96,7 @@ class Detection(SpatialTask):
 
     def weighed(self, recipe: Recipe, dataset: Dataset) -> Self:
         if recipe.label_smoothing and not self.head.smooths:
-            raise ValueError("recipe.label_smoothing: has no meaning for a head with scores: sigmoid; leave it at 0")
+            raise ValueError("recipe.label_smoothing: has no meaning for a head with scores: sigmoid, nor for yolo; leave it at 0")
         return self
 
     def loss(self, outputs: Outputs, targets: Array, valid: Array | None, recipe: Recipe) -> Mapping[str, Array]:

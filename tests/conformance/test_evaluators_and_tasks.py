@@ -59,6 +59,7 @@ def test_tasks_keep_the_laws() -> None:
     check_task("regression")
     check_task("embedding")
     check_task("detection", None, {"op": "ssdlite", "widths": [16], "boxes": 2})
+    check_task("detection", None, {"op": "yolo", "widths": [16], "boxes": 2, "pairs": 0})
     check_task("embedding", None, {"op": "embedding", "size": 3, "pool": False})
 
 

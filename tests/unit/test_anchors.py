@@ -8,19 +8,11 @@ import numpy as np
 import pytest
 
 from nas.arch import arch_from_dict
-from nas.arch.anchors import ssd_scales, ssd_sizes
+from nas.arch.anchors import YOLO_V2_VOC, YOLO_V3, ssd_scales, ssd_sizes
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.nn.network import init
-from nas.tasks.boxes.anchors import (
-    YOLO_V2_VOC,
-    YOLO_V3,
-    best_ious,
-    coverage,
-    default_boxes,
-    kmeans,
-    mean_iou,
-)
+from nas.tasks.boxes.anchors import best_ious, coverage, default_boxes, kmeans, mean_iou
 from nas.tasks.boxes.auto import fit_scales, pyramid
 from nas.tasks.boxes.geometry import iou
 from nas.tasks.boxes.heads import fitted_head, head_of, reach_lines

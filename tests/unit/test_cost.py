@@ -53,6 +53,7 @@ SPACES = {
     "resnet18": load_space("resnet18"),
     "tiny_lraspp": load_space("tiny_lraspp").fit(64, 3, 5),
     "tiny_ssdlite": load_space("tiny_ssdlite").fit(96, 3, 5),
+    "tiny_yolo": load_space("tiny_yolo").fit(96, 3, 5),
 }
 
 

@@ -36,6 +36,7 @@ def net(head: dict[str, Any], width: int = 12) -> Arch:
 CLASSIFIER = net({"op": "classifier", "width": 24})
 SEGMENTER = lower(net({"op": "lr_aspp", "conv": 24, "width": 8, "finer": 4, "conv_act": "relu"}))
 DETECTOR = lower(net({"op": "ssdlite", "widths": [16], "finest": 4, "boxes": 2}))
+YOLO = lower(net({"op": "yolo", "widths": [16, 16], "finest": 4, "boxes": 2}))
 
 
 def trained(graph: Graph) -> HostVariables:
@@ -68,7 +69,7 @@ def check_trunk(found: HostVariables, source: HostVariables, graph: Graph, fresh
     assert {node.name for node in graph.nodes if node.scope != "head"}.isdisjoint(fresh)
 
 
-@pytest.mark.parametrize("graph", [SEGMENTER, DETECTOR], ids=["lr_aspp", "ssdlite"])
+@pytest.mark.parametrize("graph", [SEGMENTER, DETECTOR, YOLO], ids=["lr_aspp", "ssdlite", "yolo"])
 def test_layers_before_the_head_come_from_a_state_dict(graph: Graph, tmp_path: Path) -> None:
     classifier = lower(CLASSIFIER)
     values = trained(classifier)
@@ -81,7 +82,7 @@ def test_layers_before_the_head_come_from_a_state_dict(graph: Graph, tmp_path: P
     assert imported.notes == (f"not read, as they are of another head: {expected}",)
 
 
-@pytest.mark.parametrize("graph", [SEGMENTER, DETECTOR], ids=["lr_aspp", "ssdlite"])
+@pytest.mark.parametrize("graph", [SEGMENTER, DETECTOR, YOLO], ids=["lr_aspp", "ssdlite", "yolo"])
 def test_layers_before_the_head_come_by_their_names(graph: Graph, tmp_path: Path) -> None:
     values = trained(lower(CLASSIFIER))
     save_weights(tmp_path / "weights.npz", values)

@@ -10,18 +10,15 @@ import jax
 import numpy as np
 import pytest
 
+from exported_boxes import check_exports
 from nas.arch import Arch, arch_from_dict
 from nas.arch.blocks import lower
 from nas.arch.files import load_arch
 from nas.arch.graph import Graph, param_shapes
-from nas.convert import onnx_bytes, stablehlo_bytes, tflite_bytes
 from nas.cost import METRICS, Costs, cost
 from nas.explain.taps import features
 from nas.nn.weights import HostVariables
 from nas.space import Space, load_space
-from nas.workflows.export.loading import WEIGHTS
-from nas.workflows.export.safetensors import flat, to_bytes
-from nas.workflows.export.source import flax_source
 from networks import images_of, settled
 
 LARGE = "ssdlite320_mobilenet_v3_large"
@@ -138,29 +135,8 @@ def test_boxes_stand_in_the_order_map_row_column_box(computed: Computed, kind: s
 
 
 def test_every_export_has_both_outputs(computed: Computed, tmp_path: Path) -> None:
-    import onnxruntime
-    from ai_edge_litert.interpreter import Interpreter
-    from jax import export
-
     graph, values, images, ours = computed
-    names = ["boxes", "classes"]
-    session = onnxruntime.InferenceSession(onnx_bytes(graph, values), providers=["CPUExecutionProvider"])
-    assert [one.shape for one in session.get_outputs()] == [["N", 89, 4], ["N", 89, 4]]
-    rows = dict(zip(names, session.run(names, {"images": images.transpose(0, 3, 1, 2)}), strict=True))
-    (tmp_path / WEIGHTS).write_bytes(to_bytes(flat(values)))
-    source: dict[str, Any] = {"__file__": str(tmp_path / "model.py"), "__name__": "model"}
-    exec(compile(flax_source(graph, "net", ("a", "b", "c"), (0.0,), (1.0,)), "model.py", "exec"), source)
-    theirs = {
-        "onnx": {name: np.asarray(value)[:, None] for name, value in rows.items()},
-        "tflite": Interpreter(model_content=tflite_bytes(graph, values)).get_signature_runner()(images=images),
-        "stablehlo": export.deserialize(bytearray(stablehlo_bytes(graph, values, ("cpu",)))).call(images),
-        "source": jax.jit(source["Network"]())(images),
-    }
-    for form, found in theirs.items():
-        assert sorted(found) == ["boxes", "classes"]
-        for name in names:
-            own = ours[f"head/{name}"]
-            np.testing.assert_allclose(found[name], own, rtol=1e-3, atol=1e-4 * max(1, own.std()), err_msg=f"{form} {name}")
+    check_exports(graph, values, images, {name: ours[f"head/{name}"] for name in ("boxes", "classes")}, tmp_path)
 
 
 def test_a_finer_level_and_other_widths() -> None:

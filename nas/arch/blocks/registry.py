@@ -18,7 +18,7 @@ from nas.arch.blocks.classic import (
     transition,
     xception,
 )
-from nas.arch.blocks.detection import ssdlite
+from nas.arch.blocks.detection import ssdlite, yolo
 from nas.arch.blocks.heads import classifier, embedding, mlp, mobilenet_v3, spp
 from nas.arch.blocks.mobile import avg_pool, conv, fused_mbconv, identity, max_pool, mbconv, sepconv, uib
 from nas.arch.blocks.parts import SKIPS
@@ -55,6 +55,7 @@ HEADS: dict[str, BlockFn] = {
     "deeplab_v3": deeplab_v3,
     "unet": unet,
     "ssdlite": ssdlite,
+    "yolo": yolo,
 }
 
 # Knobs that hold a number of channels; a width multiplier scales them (a head's `width` by its own rule).
@@ -73,6 +74,7 @@ _WHOLE = {
     "dilation": (1, 64),
     **dict.fromkeys(("output_stride", "finer", "finest", "window"), (0, 1024)),
     **dict.fromkeys(("boxes", "first_boxes"), (0, 64)),
+    "pairs": (0, 16),
 }
 _NUMBER = {"expand": (0.0, 64.0), "se": (0.0, 4.0), "dropout": (0.0, 0.99), "compress": (0.0, 1.0), "multiplier": (1 / 64, 64.0)}
 _CHOICE = {
@@ -168,6 +170,8 @@ def _check_knob(name: str, value: object, parameter: inspect.Parameter, where: s
         _check_open(value, lambda: whole(value, low, high, where), where)
     elif kind == "Sequence[float] | str":
         _check_open(value, lambda: _check_range(value, where), where)
+    elif kind == "Sequence[Sequence[float]] | str":
+        _check_open(value, lambda: _check_sizes(value, where), where)
     elif kind == "bool" and not isinstance(value, bool):
         raise ValueError(f"{where}: expected true or false, got {shown(value)}")
     elif kind == "str" and not isinstance(value, str):
@@ -189,6 +193,15 @@ def _check_range(value: object, where: str) -> None:
     low, high = (number(side, 0.001, 1.0, where) for side in value)
     if low >= high:
         raise ValueError(f"{where}: expected [low, high], the first the smaller one, got {shown(list(value))}")
+
+
+def _check_sizes(value: object, where: str) -> None:
+    """Heights and widths in fractions of the image."""
+    for size in value if isinstance(value, tuple) else (value,):
+        if not isinstance(size, tuple) or len(size) != 2:
+            raise ValueError(f"{where}: expected {AUTO}, or [height, width] of each box in fractions of the image, got {shown(size)}")
+        for side in size:
+            number(side, 0.001, 4.0, where)
 
 
 def _check_padding(value: object, where: str) -> None:

@@ -19,20 +19,6 @@ from nas.tasks.boxes.geometry import centers, corners
 REACH = 0.5  # IoU at which a default box and a truth match
 ROUNDS, STARTS = 100, 8  # of k-means, which ends earlier where nothing changes
 
-# (height, width), published as (width, height): of the network's input of 416 pixels (v3), of 13 cells (v2).
-YOLO_V3 = tuple(
-    (h / 416, w / 416)
-    for w, h in ((10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326))
-)
-YOLO_V2_VOC = tuple(
-    (h / 13, w / 13)
-    for w, h in ((1.3221, 1.73145), (3.19275, 4.00944), (5.05587, 8.09892), (9.47112, 4.84053), (11.2364, 10.0071))
-)
-YOLO_V2_COCO = tuple(
-    (h / 13, w / 13)
-    for w, h in ((0.57273, 0.677385), (1.87446, 2.06253), (3.33843, 5.47434), (7.88282, 3.52778), (9.77052, 9.16828))
-)
-
 
 def default_boxes(maps: Sequence[int], sizes: Sizes) -> np.ndarray:
     """All default boxes.
@@ -104,7 +90,12 @@ def kmeans(sizes: np.ndarray, k: int, seed: int = 0) -> np.ndarray:
 
 def mean_iou(sizes: np.ndarray, anchors: np.ndarray) -> float:
     """The mean over boxes (n, 2) of the IoU with the best of k sizes (k, 2), centers laid on each other."""
-    return float(_shifted_ious(sizes, anchors).max(1).mean())
+    return float(shape_ious(sizes, anchors).max(1).mean())
+
+
+def shape_ious(sizes: np.ndarray, anchors: np.ndarray) -> np.ndarray:
+    """(n, k) IoUs of boxes of sizes (n, 2) and (k, 2), centers laid on each other."""
+    return _shifted_ious(sizes, anchors)
 
 
 def _shifted_ious(sizes: np.ndarray, anchors: np.ndarray, apart: np.ndarray | None = None) -> np.ndarray:

@@ -32,7 +32,7 @@ def area(boxes: Boxes) -> Any:
 
 def intersection(a: Boxes, b: Boxes) -> Any:
     """The area that two boxes have in common: (.., 4), (.., 4) -> (..)."""
-    xp, (a, b) = a.__array_namespace__(), _aligned(a, b)
+    xp, (a, b) = a.__array_namespace__(), aligned(a, b)
     corners = xp.maximum(a[..., :2], b[..., :2]), xp.minimum(a[..., 2:], b[..., 2:])
     return area(xp.concatenate(corners, axis=-1))
 
@@ -45,14 +45,14 @@ def iou(a: Boxes, b: Boxes) -> Any:
         >>> iou(np.array([0.0, 0.0, 1.0, 1.0]), np.array([[0.0, 0.0, 0.5, 1.0], [0.0, 0.5, 1.0, 1.5]])).round(3)
         array([0.5  , 0.333])
     """
-    a, b = _aligned(a, b)
+    a, b = aligned(a, b)
     common = intersection(a, b)
     return _ratio(common, area(a) + area(b) - common)
 
 
 def giou(a: Boxes, b: Boxes) -> Any:
     """Generalized IoU: IoU less the part of the smallest box around both that neither covers; from -1 to 1."""
-    xp, (a, b) = a.__array_namespace__(), _aligned(a, b)
+    xp, (a, b) = a.__array_namespace__(), aligned(a, b)
     common = intersection(a, b)
     union = area(a) + area(b) - common
     around = xp.minimum(a[..., :2], b[..., :2]), xp.maximum(a[..., 2:], b[..., 2:])
@@ -83,7 +83,7 @@ def encode(boxes: Boxes, anchors: Boxes, scale: Sequence[float] = SCALE) -> Any:
         (.., 4): ty, tx, the distances of centers in sizes of the default box; th, tw, the logarithms of the ratios of sizes.
     """
     xp = boxes.__array_namespace__()
-    boxes, anchors, factors = _aligned(boxes, anchors, xp.asarray(scale, dtype=boxes.dtype))
+    boxes, anchors, factors = aligned(boxes, anchors, xp.asarray(scale, dtype=boxes.dtype))
     (center, size), (base, unit) = centers(boxes), centers(anchors)
     parts = (center - base) / unit, xp.log(xp.maximum(size, TINY) / unit)
     return xp.concatenate(parts, axis=-1) * factors
@@ -101,12 +101,12 @@ def decode(codes: Any, anchors: Boxes, scale: Sequence[float] = SCALE) -> Boxes:
         (.., 4), in the unit of the default boxes; they may reach beyond the image.
     """
     xp = codes.__array_namespace__()
-    codes, anchors, factors = _aligned(codes, anchors, xp.asarray(scale, dtype=codes.dtype))
+    codes, anchors, factors = aligned(codes, anchors, xp.asarray(scale, dtype=codes.dtype))
     (base, unit), plain = centers(anchors), codes / factors
     return corners(base + plain[..., :2] * unit, xp.exp(xp.minimum(plain[..., 2:], LARGEST)) * unit)
 
 
-def _aligned(*arrays: Any) -> tuple[Any, ...]:
+def aligned(*arrays: Any) -> tuple[Any, ...]:
     """With as many axes each, as JAX can be set to demand."""
     most = max(array.ndim for array in arrays)
     return tuple(array.reshape((1,) * (most - array.ndim) + array.shape) for array in arrays)

@@ -12,6 +12,7 @@ from nas.arch import AUTO, Arch, Knob
 from nas.data.boxes import CLASS, IGNORED
 from nas.tasks.boxes.base import Head
 from nas.tasks.boxes.ssd import SsdHead, fitted_ssd, ssd_lines
+from nas.tasks.boxes.yolo import YoloHead, fitted_yolo, yolo_lines
 
 Fitted: TypeAlias = Callable[[Arch, np.ndarray, np.ndarray], Mapping[str, Knob]]
 Lines: TypeAlias = Callable[[Arch, np.ndarray, np.ndarray, Sequence[str]], tuple[str, ...]]
@@ -25,7 +26,10 @@ class Family(NamedTuple):
     lines: Lines
 
 
-FAMILIES = {"ssdlite": Family(SsdHead.of, fitted_ssd, ssd_lines)}
+FAMILIES = {
+    "ssdlite": Family(SsdHead.of, fitted_ssd, ssd_lines),
+    "yolo": Family(YoloHead.of, fitted_yolo, yolo_lines),
+}
 
 
 @lru_cache(maxsize=16)

@@ -100,7 +100,26 @@ def focal_loss(
     import jax.numpy as jnp
 
     there = jax.nn.one_hot(labels, logits.shape[-1], dtype=bool) & positive[..., None]
+    losses = focal_terms(logits, there, alpha, gamma)
+    return jnp.where(positive | negative, losses.sum(-1), 0).sum(1)
+
+
+def focal_terms(logits: Array, there: Array, alpha: float, gamma: float) -> Array:
+    """The focal loss of each logit, of something that is there (bool) or not; `alpha` and `gamma` as `focal_loss` has them."""
+    import jax
+    import jax.numpy as jnp
+
     signed = jnp.where(there, logits, -logits)
     missing = jnp.exp(gamma * jax.nn.log_sigmoid(-signed))  # (1 - p)^gamma, whose gradient is finite at p = 1 too
-    losses = -jnp.where(there, alpha, 1 - alpha) * missing * jax.nn.log_sigmoid(signed)
-    return jnp.where(positive | negative, losses.sum(-1), 0).sum(1)
+    return -jnp.where(there, alpha, 1 - alpha) * missing * jax.nn.log_sigmoid(signed)
+
+
+def logistic_terms(logits: Array, chance: Array) -> Array:
+    """Binary cross-entropy of each logit with a chance from 0 to 1, less the chance's entropy: 0 where both are equal."""
+    import jax
+    import jax.numpy as jnp
+    from jax.scipy.special import xlogy
+
+    chance = jnp.asarray(chance, logits.dtype)
+    least = xlogy(chance, chance) + xlogy(1 - chance, 1 - chance)
+    return least - chance * jax.nn.log_sigmoid(logits) - (1 - chance) * jax.nn.log_sigmoid(-logits)

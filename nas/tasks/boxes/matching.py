@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from nas.tasks.boxes.anchors import REACH
-from nas.tasks.boxes.geometry import area, intersection, iou
+from nas.tasks.boxes.geometry import aligned, area, intersection, iou
 
 if TYPE_CHECKING:
     from nas.tasks.base import Array
@@ -57,7 +57,13 @@ def _match(anchors: Array, boxes: Array, labels: Array, ignored: Array, reach: f
     forced = jnp.where(at_best & (overlaps > 0), overlaps, -1.0)
     is_forced = forced.max(0) > 0
     positive = is_forced | (overlaps.max(0) >= reach)
-    within = intersection(boxes[:, None], anchors[None]) / area(anchors)[None]
-    unsure = (((labels >= 0) & ignored)[:, None] & (within >= REACH)).any(0)
+    left_out = unsure(anchors, boxes, (labels >= 0) & ignored)
     truth = jnp.where(is_forced, forced.argmax(0), overlaps.argmax(0))
-    return Matched(truth, positive, ~positive & ~unsure)
+    return Matched(truth, positive, ~positive & ~left_out)
+
+
+def unsure(anchors: Array, boxes: Array, ignored: Array) -> Array:
+    """Which default boxes lie half or more in an object that does not count: (A, 4), (.., m, 4), (.., m) -> (.., A). Traced."""
+    objects, anchors = aligned(boxes[..., None, :], anchors)
+    within = intersection(objects, anchors) / area(anchors)
+    return (ignored[..., None] & (within >= REACH)).any(-2)
