@@ -135,12 +135,15 @@ def apply(graph: Graph, params: Arrays, stats: Arrays, images: Array, *, train: 
     )  # fmt: skip
     stats = {**stats, **new_stats}
     if graph.named:
-        return {name: _output(graph.nodes[i], values[i]) for name, i in graph.outputs.items()}, stats
-    return _output(graph.nodes[-1], values[-1]), stats
+        return {name: output_of(graph.nodes[i], values[i]) for name, i in graph.outputs.items()}, stats
+    return output_of(graph.nodes[-1], values[-1]), stats
 
 
-def _output(node: Node, value: Array) -> Array:
-    """(n, c) of one pixel, (n, h, w, c) of more; float32, or float64 where layers compute in it."""
+def output_of(node: Node, value: Array) -> Array:
+    """What a node gives as an output of the network: (n, c) of one pixel, (n, h, w, c) of more.
+
+    float32, or float64 where layers compute in it.
+    """
     wide = value.astype(ops.wide_type(value))
     return wide.reshape(wide.shape[0], -1) if node.shape[:2] == (1, 1) else wide
 

@@ -3,7 +3,8 @@
     layerwise = Layerwise(dataset, recipe, task_of(arch))   # once a worker
     fitted = layerwise.fit(arch, seed=0)                    # compiles only those layers that no candidate had before
 
-A network is cut into segments: stem, layers and head hand one tensor on. Each has a program forward, which also gives what its
+A network is cut into segments: stem, layers and head hand one tensor on, and the last gives the outputs; a head that reads earlier
+feature maps is one segment with all the layers after the first of them. Each has a program forward, which also gives what its
 backward pass needs; one backward, which also updates the segment's weights; and one for scoring. Segments that compute the same on
 the same shapes share them wherever they stand. Widths may be choices: nothing is switched, masked or computed twice.
 The steps are those of `fit` but for rounding; initial weights, order of images, augmentation and dropout are the same.
@@ -26,7 +27,7 @@ from nas.arch import Arch
 from nas.arch.blocks import lower
 from nas.arch.graph import Graph, Node
 from nas.data.dataset import Dataset
-from nas.nn.network import RANDOM, init, run
+from nas.nn.network import RANDOM, Random, init, output_of, values_of
 from nas.nn.ops import Array
 from nas.nn.weights import AnyArray, HostVariables, Variables
 from nas.recipe import Recipe
@@ -41,6 +42,7 @@ from nas.train.state import State, Step
 from nas.train.trainer import Program, Trainer, memory_bytes
 from nas.train.transfer import Transfer, refuse_transfer, trained_norms
 
+Outputs: TypeAlias = Array | Mapping[str, Array]
 Draws: TypeAlias = tuple[Tree, Tree]  # (number, rate) of each node that needs random numbers
 Own: TypeAlias = tuple[Tree, Tree, Tree, Tree]  # a segment's parameters, statistics, optimizer, moving average
 Pull: TypeAlias = Callable[[Array], tuple[Packed, Array]]  # gradient of the output -> of the parameters and of the input
@@ -73,7 +75,7 @@ class Functions:
     task: Task
     update: optax.GradientTransformation
 
-    def _run(self, packed: Packed, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Packed]:
+    def _run(self, packed: Packed, x: Array, key: Array, step: Array, random: Draws) -> tuple[Outputs, Packed]:
         folded, places = jax.random.fold_in(key, step), [n.name for n in self.segment.nodes if n.op in RANDOM]
 
         def draw(node: Node, x: Array, _: int) -> Array:
@@ -81,15 +83,27 @@ class Functions:
             return RANDOM[node.op](x, rate, jax.random.fold_in(folded, number))
 
         tree = self.segment.params.unpack(packed)
-        y, stats = run(self.segment.nodes, [x], tree, {}, train=True, momentum=0, random=draw)
+        y, stats = self._given(x, tree, {}, True, draw)
         return y, self.segment.stats.pack(stats)
+
+    def _given(self, x: Array, params: Tree, stats: Tree, train: bool, random: Random) -> tuple[Outputs, Tree]:
+        """(what the segment hands on, or of the last one the outputs of the network; statistics of its norms)."""
+        nodes, named = self.segment.nodes, dict(self.segment.outputs)
+        ends = (*named.values(),) or ((len(nodes),) if self.segment.last else ())
+        values, found = values_of(
+            nodes, [x], params, stats, train=train, momentum=0 if train else None, random=random, implementation="auto", outputs=ends
+        )
+        if not self.segment.last:
+            return values[-1], found
+        outputs = {name: output_of(nodes[i - 1], values[i]) for name, i in named.items()}
+        return outputs or output_of(nodes[-1], values[-1]), found
 
     def start(self, params: Packed, stats: Packed) -> Own:
         """The segment's own arrays before the first step."""
         copied = jax.tree.map(lambda a: jnp.array(a, copy=True), (params, stats))
         return params, stats, self.update.init(params), copied if self.recipe.ema else ()
 
-    def forward(self, packed: Packed, x: Array, key: Array, step: Array, random: Draws) -> tuple[Array, Packed, Pull]:
+    def forward(self, packed: Packed, x: Array, key: Array, step: Array, random: Draws) -> tuple[Outputs, Packed, Pull]:
         """(output, batch statistics, the backward pass as a tree of what it needs)."""
         y, pull, stats = jax.vjp(lambda p, x: self._run(p, x, key, step, random), packed, x, has_aux=True)
         return y, stats, pull
@@ -105,9 +119,8 @@ class Functions:
         """The last segment both ways: (loss, gradient of its input, own arrays after the step)."""
 
         def loss_of(packed: Packed, x: Array) -> tuple[Array, Packed]:
-            y, stats = self._run(packed, x, key, step, random)
-            logits = y.reshape(len(x), -1).astype(jnp.float32)
-            return training_loss(self.task, self.recipe, logits, pairs).mean(), stats
+            outputs, stats = self._run(packed, x, key, step, random)
+            return training_loss(self.task, self.recipe, outputs, pairs).mean(), stats
 
         (loss, stats), (grads, dx) = jax.value_and_grad(loss_of, (0, 1), has_aux=True)(own[0], x)
         return loss, dx, self._updated(grads, own, stats, step, trained)
@@ -121,14 +134,13 @@ class Functions:
         ema = averaged(recipe, ema, (params, stats), count) if recipe.ema else ()
         return params, stats, opt, ema
 
-    def score(self, own: tuple[Packed, Packed], x: Array) -> Array:
+    def score(self, own: tuple[Packed, Packed], x: Array) -> Outputs:
         params, stats = own
         tree, moving = self.segment.params.unpack(params), self.segment.stats.unpack(stats)
-        return run(self.segment.nodes, [x], tree, moving, train=False, random=_never)[0]
+        return self._given(x, tree, moving, False, _never)[0]
 
     def metrics(self, own: tuple[Packed, Packed], x: Array, targets: Array, valid: Array) -> Mapping[str, Array]:
-        outputs = self.score(own, x).reshape(len(x), -1).astype(jnp.float32)
-        return self.task.reduce(outputs, targets, valid)
+        return self.task.reduce(self.score(own, x), targets, valid)
 
 
 @dataclass(frozen=True, eq=False)
@@ -168,8 +180,9 @@ class Layerwise:
     def fit(self, arch: Arch, seed: int, report: Report = silent, checkpoint: Checkpoints | None = None,
             variables: Variables | None = None, fresh: Collection[str] = (), epochs: int | None = None) -> Fit:  # fmt: skip
         """What `nas.train.fit` gives; `compile_s` counts the segments that are new. `epochs`: how many, if not the recipe's."""
-        check_fit(self._task, arch, self._dataset)
-        check_own(self._task, arch, self._recipe, "layerwise")
+        task = self._task.of(arch)  # candidates may differ in what their outputs mean, as by default boxes
+        check_fit(task, arch, self._dataset)
+        check_own(task, arch, self._recipe, "layerwise")
         graph = lower(arch)
         segmented = cut(graph)
         layouts = SegmentLayouts.of(segmented, "params"), SegmentLayouts.of(segmented, "stats")
@@ -177,7 +190,7 @@ class Layerwise:
         if epochs is not None:
             recipe = replace(recipe, epochs=epochs, schedule_epochs=recipe.horizon)
         transfer = Transfer(trained=frozenset() if variables is None else trained_norms(graph, fresh))
-        trainer = LayerwiseTrainer(graph, self._dataset, recipe, seed, self._task, *layouts, checkpoint, transfer=transfer)
+        trainer = LayerwiseTrainer(graph, self._dataset, recipe, seed, task, *layouts, checkpoint, transfer=transfer)
         update = optimizer(self._recipe, trainer.steps_per_epoch)
         began = time.perf_counter()
         state = self._start(segmented, trainer, init(graph, seed) if variables is None else variables, update)
@@ -185,15 +198,15 @@ class Layerwise:
         program = Program(step, score, time.perf_counter() - began, held)
         return finish(trainer, program, state, report)
 
-    def _functions(self, segment: Segment, update: optax.GradientTransformation) -> Functions:
-        return Functions(segment, self._dataset, self._recipe, self._task, update)
+    def _functions(self, segment: Segment, task: Task, update: optax.GradientTransformation) -> Functions:
+        return Functions(segment, self._dataset, self._recipe, task, update)
 
     def _start(self, segmented: SegmentedGraph, trainer: Trainer, variables: Variables, update: optax.GradientTransformation) -> State:
         packed = zip(
             trainer.params.pack(variables["params"], np), trainer.stats.pack(variables["stats"], np), strict=True
         )
         owns = [
-            self._program((segment, "start"), self._functions(segment, update).start, own)[0](*own)
+            self._program((segment, "start"), self._functions(segment, trainer.task, update).start, own)[0](*own)
             for segment, own in zip(segmented.segments, packed, strict=True)
         ]
         params, stats, opt, ema = _columns(owns)
@@ -218,15 +231,15 @@ class Layerwise:
     ) -> tuple[Step, Score, int | None]:
         """(step, score, bytes held at once: weights, what the backward pass needs, and the largest program's own)."""
         count, key = jax.ShapeDtypeStruct((), jnp.int32), _shapes(state.key)
-        shapes = [batch_shapes(self._task, self._dataset, rows) for rows in (trainer.rows, trainer.valid_rows)]
+        shapes = [batch_shapes(trainer.task, self._dataset, rows) for rows in (trainer.rows, trainer.valid_rows)]
         images, targets = zip(*shapes, strict=True)
-        size, batches = segmented.segments[0].in_shape, Batches(trainer.graph, self._dataset, self._recipe, self._task)
+        size, batches = segmented.segments[0].in_shape, Batches(trainer.graph, self._dataset, self._recipe, trainer.task)
         mix_in, (x, pairs) = self._program((size, "mixed"), batches.mixed, (images[0], targets[0], key, count))
         see, seen = self._program((size, "seen"), batches.seen, (images[1],))
         x, pairs, seen = _shapes((x, pairs, seen))
         ways, held, largest, trained = [], 0, 0, jax.device_put(trainer.trained())
         for i, segment in enumerate(segmented.segments):
-            functions = self._functions(segment, update)
+            functions = self._functions(segment, trainer.task, update)
             own, random = _shapes(_own(state, i)), _shapes(_random(segmented.random[i]))
             held += _bytes(own)
             if segment.last:

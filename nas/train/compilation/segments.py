@@ -25,12 +25,17 @@ STATS = ("mean", "var")
 
 @dataclass(frozen=True)
 class Segment:
-    """Layers with one tensor in and one out, named and numbered from 1 on by place, so that equal segments are equal values."""
+    """Layers with one tensor in and one out, named and numbered from 1 on by place, so that equal segments are equal values.
+
+    `outputs`: of the last one, which nodes the network gives, by name; empty where that is the last node alone. What a node states of
+    its output, such as default boxes, is part of the value.
+    """
 
     nodes: tuple[Node, ...]
     in_shape: Shape
     first: bool = False
     last: bool = False
+    outputs: tuple[tuple[str, int], ...] = ()
 
     @cached_property
     def params(self) -> Layout:
@@ -64,19 +69,19 @@ class SegmentedGraph:
 
 
 def cut(graph: Graph) -> SegmentedGraph:
-    """Cuts after the last node of every layer of which all that follows needs that node alone. Raises ValueError for several outputs."""
-    if graph.named:
-        raise ValueError(f"head: has {len(graph.named)} outputs, layer-wise compilation trains heads of one; take evaluator=scratch")
+    """Cuts after the last node of every layer of which all that follows, outputs too, needs that node alone."""
     nodes, ends = graph.nodes, []
     for last in range(1, len(nodes) - 1):
-        alone = all(i >= last for node in nodes[last + 1 :] for i in node.inputs)
+        alone = all(i >= last for node in nodes[last + 1 :] for i in node.inputs) and all(i > last for i in graph.outputs.values())
         if alone and nodes[last].scope != nodes[last + 1].scope:
             ends.append(last)
     ends.append(len(nodes) - 1)
     segments, names, random, start = [], [], [], 0
     for end in ends:
         part = nodes[start + 1 : end + 1]
-        segments.append(_segment(part, start, nodes[start].shape, start == 0, end == len(nodes) - 1))
+        last = end == len(nodes) - 1
+        outputs = tuple((name, i - start) for name, i in graph.named) if last else ()
+        segments.append(_segment(part, start, nodes[start].shape, start == 0, last, outputs))
         names.append(tuple(node.name for node in part))
         random.append(tuple((start + 1 + i, _rate(node)) for i, node in enumerate(part) if node.op in RANDOM))
         start = end
@@ -87,12 +92,12 @@ def _rate(node: Node) -> float:
     return float(node.attr["rate"])
 
 
-def _segment(nodes: Sequence[Node], start: int, shape: Shape, first: bool, last: bool) -> Segment:
+def _segment(nodes: Sequence[Node], start: int, shape: Shape, first: bool, last: bool, outputs: tuple[tuple[str, int], ...]) -> Segment:
     def placed(i: int, node: Node) -> Node:
         attrs = () if node.op in RANDOM else node.attrs  # a rate depends on the depth of the candidate
         return Node(node.op, str(i), tuple(j - start for j in node.inputs), node.shape, attrs)
 
-    return Segment(tuple(placed(i, node) for i, node in enumerate(nodes, 1)), shape, first, last)
+    return Segment(tuple(placed(i, node) for i, node in enumerate(nodes, 1)), shape, first, last, outputs)
 
 
 @dataclass(frozen=True)
