@@ -99,7 +99,8 @@ def yolo_sizes(sizes: Sequence[tuple[float, float]], maps: int, boxes: int) -> S
     count = maps * boxes
     found = list(sizes) or along(YOLO_V3, count)
     if len(found) != count:
-        raise ValueError(f"anchors: expected {count} sizes, {boxes} at each pixel of {maps} maps, got {len(found)}")
+        counts = f"expected {count} sizes, {boxes} at each pixel of {maps} {'map' if maps == 1 else 'maps'}, got {len(found)}"
+        raise ValueError(f"anchors: {counts}; a space whose networks differ in these numbers leaves anchors out")
     return tuple(tuple(found[i : i + boxes]) for i in range(0, count, boxes))
 
 

@@ -1,4 +1,4 @@
-"""The space tiny_ssdlite on made-up COCO files: a search by mAP, a training of what it found, and predictions."""
+"""The spaces tiny_ssdlite and tiny_yolo on made-up COCO files: a search by mAP, a training of what it found, and predictions."""
 
 from __future__ import annotations
 
@@ -40,11 +40,12 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_a_space_of_detectors_is_searched_and_the_best_is_trained(shapes: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("space", ["tiny_ssdlite", "tiny_yolo"])
+def test_a_space_of_detectors_is_searched_and_the_best_is_trained(space: str, shapes: Path, tmp_path: Path) -> None:
     data = {"name": "coco", "path": str(shapes), "annotations": {"train": "shapes.json"}, "resolution": 64}
     recipe = {"batch": 16, "lr": 0.01, "optimizer": "adamw", "augment": {"flip": True}}
     found = nas.search(
-        "tiny_ssdlite",
+        space,
         data,
         objectives={"map": "max", "params": "min"},
         trials=2,
