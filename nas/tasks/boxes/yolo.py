@@ -123,11 +123,10 @@ class YoloHead(Head):
 
         boxes, there, left_out = targets[..., :4], targets[..., CLASS] >= 0, targets[..., IGNORED] > 0
         place, fit = self.answering(boxes)
-        here = (place[..., None] == jnp.arange(len(self.anchors))[None, None]) & (there & ~left_out)[
-            ..., None
-        ]  # (n, m, A)
+        counted = (there & ~left_out)[..., None]
+        here = (place[..., None] == jnp.arange(len(self.anchors))[None, None]) & counted  # (n, m, A)
         positive = here.any(1)
-        overlaps = jnp.where((there & ~left_out)[..., None], iou(boxes[:, :, None], given[:, None]), 0)
+        overlaps = jnp.where(counted, iou(boxes[:, :, None], given[:, None]), 0)
         free = (overlaps.max(1) > ignore) | unsure(jnp.asarray(self.anchors), boxes, there & left_out)
         return Matched(jnp.where(here, fit[..., None], -1).argmax(1), positive, ~positive & ~free)
 
