@@ -17,9 +17,8 @@ pytestmark = pytest.mark.ray
 HEADS = {
     "masks": "{op: lr_aspp, width: 8, finer: 2}",
     "voc": "{op: ssdlite, widths: [], boxes: 4, finest: 2, scales: auto}",
-    "yolo": "{op: yolo, widths: [16, 16], pairs: 0, boxes: 1, finest: 2, anchors: auto}",
 }
-TRIALS, KILLED_AFTER = 3, 1
+TRIALS, KILLED_AFTER = 4, 2
 
 
 def command(folder: Path, kind: str, *args: str) -> list[str]:
