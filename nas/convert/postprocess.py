@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -76,10 +76,11 @@ class Objects(Postprocess):
 
     Args:
         anchors: (A, 4) default boxes y0, x0, y1, x1.
-        scale: What the four numbers of a code are multiplied by.
+        cells: (A, 1) sides of cells, in which the centers of YOLO's codes lie; None: codes are SSD's.
+        scale: What the four numbers of SSD's codes are multiplied by.
         largest: Of the logarithms of sizes that are decoded.
         classes: Without the background.
-        sigmoid: Whether a score is the logistic function of its logit, or part of a softmax with the background.
+        scores: What a score is: `softmax` with the background, `sigmoid` of its logit, or `objectness`, that times the one of the first.
         of_class: Boxes of a class that are looked at, those with the highest scores.
         looked_at: Boxes of all classes that are looked at.
         overlap: IoU above which the one of two objects of a class with the lower score is dropped.
@@ -88,10 +89,11 @@ class Objects(Postprocess):
     """
 
     anchors: np.ndarray
+    cells: np.ndarray | None
     scale: Sequence[float]
     largest: float
     classes: int
-    sigmoid: bool
+    scores: Literal["softmax", "sigmoid", "objectness"]
     of_class: int
     looked_at: int
     overlap: float
@@ -123,9 +125,13 @@ class Objects(Postprocess):
     def _boxes(self, nodes: _Nodes) -> str:
         """(N, A, 4) y0, x0, y1, x1, decoded and cut off at the border."""
         size = self.anchors[:, 2:] - self.anchors[:, :2]
-        plain = nodes.add("Div", [CODES, nodes.floats(self.scale)])
+        plain = CODES if self.cells is not None else nodes.add("Div", [CODES, nodes.floats(self.scale)])
         at, grown = (nodes.slice(plain, start, start + 2) for start in (0, 2))
-        at = nodes.add("Mul", [at, nodes.floats(size)])
+        if self.cells is not None:
+            at, size_of_code = nodes.add("Sub", [nodes.add("Sigmoid", [at]), nodes.floats(0.5)]), self.cells
+        else:
+            size_of_code = size
+        at = nodes.add("Mul", [at, nodes.floats(size_of_code)])
         at = nodes.add("Add", [at, nodes.floats((self.anchors[:, :2] + self.anchors[:, 2:]) / 2)])
         grown = nodes.add("Exp", [nodes.add("Min", [grown, nodes.floats(self.largest)])])
         half = nodes.add("Div", [nodes.add("Mul", [grown, nodes.floats(size)]), nodes.floats(2)])
@@ -134,8 +140,11 @@ class Objects(Postprocess):
 
     def _scores(self, nodes: _Nodes, boxes: str) -> str:
         """(N, classes, A); 0 of boxes without area, which are objects nowhere."""
-        scores = nodes.add("Sigmoid", [LOGITS]) if self.sigmoid else nodes.add("Softmax", [LOGITS], axis=2)
-        scores = nodes.add("Transpose", [nodes.slice(scores, 1, self.classes + 1)], perm=[0, 2, 1])
+        all_of = nodes.add("Softmax", [LOGITS], axis=2) if self.scores == "softmax" else nodes.add("Sigmoid", [LOGITS])
+        scores = nodes.slice(all_of, 1, self.classes + 1)
+        if self.scores == "objectness":
+            scores = nodes.add("Mul", [scores, nodes.slice(all_of, 0, 1)])
+        scores = nodes.add("Transpose", [scores], perm=[0, 2, 1])
         sides = nodes.add("Sub", [nodes.slice(boxes, 2, 4), nodes.slice(boxes, 0, 2)])
         least = nodes.add("ReduceMin", [sides], axes=[2], keepdims=0)
         real = nodes.add("Unsqueeze", [nodes.add("Greater", [least, nodes.floats(0)]), nodes.ints([1])])

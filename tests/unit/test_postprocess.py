@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +13,28 @@ import onnxruntime
 import pytest
 from PIL import Image
 
-from nas.convert import Objects, PixelClasses, Postprocess
+from nas.convert import PixelClasses, Postprocess
 from nas.data.pixels import Resize
-from nas.tasks.boxes.geometry import LARGEST, SCALE
-from nas.tasks.boxes.selection import LOOKED_AT, MOST, OF_CLASS, OVERLAP, candidates, selected
+from nas.tasks.boxes.base import Head
+from nas.tasks.boxes.geometry import LARGEST
+from nas.tasks.boxes.selection import MOST, OF_CLASS, candidates, selected
+from nas.tasks.boxes.ssd import SsdHead
+from nas.tasks.boxes.yolo import YoloHead
+from nas.workflows.export.decoding import objects as card_objects
 from nas.workflows.export.decoding import places
-from nas.workflows.export.postprocess import without_partner
+from nas.workflows.export.postprocess import facts_of, objects_of, scores_of, without_partner
 from nas.workflows.placing import SURE, boxes_on
 
 SIDE, A = 5, 100  # cells a side, default boxes
 
 
-def anchors(seed: int = 0) -> np.ndarray:
-    """Four boxes of random sizes at each cell."""
-    rng = np.random.default_rng(seed)
-    at = np.stack(np.meshgrid(*[(np.arange(SIDE) + 0.5) / SIDE] * 2, indexing="ij"), -1).reshape(-1, 1, 2).repeat(4, 1).reshape(-1, 2)
-    size = rng.uniform(0.1, 0.8, (A, 2))
-    return np.concatenate([at - size / 2, at + size / 2], 1).astype(np.float32)
-
-
-def objects(classes: int, sigmoid: bool = False, threshold: float = SURE, of_class: int = OF_CLASS, looked_at: int = LOOKED_AT) -> Objects:
-    return Objects(anchors(), SCALE, LARGEST, classes, sigmoid, of_class, looked_at, OVERLAP, MOST, threshold)
+SIZES = (((0.15, 0.2), (0.3, 0.2), (0.7, 0.4), (0.45, 0.8)),)  # at each cell
+HEADS: dict[str, Head] = {
+    "softmax": SsdHead((SIDE,), SIZES, False),
+    "sigmoid": SsdHead((SIDE,), SIZES, True),
+    "objectness": YoloHead((SIDE,), SIZES),
+}
+SOFTMAX = HEADS["softmax"]
 
 
 def run(behind: Postprocess, **outputs: np.ndarray) -> dict[str, np.ndarray]:
@@ -66,17 +68,33 @@ def check(found: dict[str, np.ndarray], own: dict[str, np.ndarray], threshold: f
         assert not found["boxes"][i, count:].any()
 
 
-@pytest.mark.parametrize("sigmoid", [False, True])
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
 @pytest.mark.parametrize("classes, threshold", [(1, SURE), (3, SURE), (3, 0.001), (20, 0.05)])
-def test_objects_are_those_of_the_task(classes: int, threshold: float, sigmoid: bool) -> None:
+def test_objects_are_those_of_the_task(classes: int, threshold: float, head: Head) -> None:
     codes, logits = random_outputs(4, classes)
     codes[0, :30, 2:] = -600  # boxes without area
     logits[1, :, 0] = 99  # an image with nothing but background
     logits[1, :, 1:] = -99
-    found = run(objects(classes, sigmoid, threshold), boxes=codes, classes=logits)
-    check(found, selected(candidates(codes, logits, anchors(), sigmoid)), threshold)
+    if isinstance(head, YoloHead):
+        logits[1] = -logits[1]  # its first logit is of an object
+    found = run(replace(objects_of(head, classes), threshold=threshold), boxes=codes, classes=logits)
+    check(found, selected(candidates(head, codes, logits)), threshold)
     assert found["count"][1] == 0
     assert found["count"][0] > 0
+
+
+@pytest.mark.parametrize("head", HEADS.values(), ids=HEADS)
+def test_the_code_of_a_model_card_gives_the_same_objects(head: Head) -> None:
+    codes, logits = random_outputs(1, 3)
+    facts = {**facts_of(head), "classes": ["a", "b", "c"]}
+    scope: dict[str, Any] = {"np": np, "facts": facts, "outputs": {"boxes": codes, "classes": logits}}
+    exec(card_objects(scores_of(head), LARGEST, OF_CLASS, MOST), scope)
+    own = selected(candidates(head, codes, logits))
+    rows = own["scores"][0] >= SURE
+    scores, classes, boxes = zip(*scope["found"], strict=True)
+    np.testing.assert_allclose(scores, own["scores"][0][rows], atol=1e-6)
+    np.testing.assert_allclose(boxes, own["boxes"][0][rows][:, [1, 0, 3, 2]], atol=1e-5)
+    assert list(classes) == own["classes"][0][rows].tolist()
 
 
 @pytest.mark.parametrize("of_class, looked_at", [(10, 1000), (60, 50), (10, 25)])
@@ -84,14 +102,14 @@ def test_no_more_boxes_are_looked_at_than_the_task_does(monkeypatch: pytest.Monk
     monkeypatch.setattr("nas.tasks.boxes.selection.OF_CLASS", of_class)
     monkeypatch.setattr("nas.tasks.boxes.selection.LOOKED_AT", looked_at)
     codes, logits = random_outputs(2, 5)
-    found = run(objects(5, threshold=0.001, of_class=of_class, looked_at=looked_at), boxes=codes, classes=logits)
-    check(found, selected(candidates(codes, logits, anchors(), False)), 0.001)
+    limited = replace(objects_of(SOFTMAX, 5), threshold=0.001, of_class=of_class, looked_at=looked_at)
+    check(run(limited, boxes=codes, classes=logits), selected(candidates(SOFTMAX, codes, logits)), 0.001)
 
 
 @pytest.mark.parametrize("make", [np.zeros, np.ones])
 def test_of_equal_scores_the_first_is_the_better(make: Callable[[tuple[int, ...]], np.ndarray]) -> None:
     codes, logits = np.zeros((1, A, 4), np.float32), make((1, A, 3)).astype(np.float32)
-    check(run(objects(2), boxes=codes, classes=logits), selected(candidates(codes, logits, anchors(), False)), SURE)
+    check(run(objects_of(SOFTMAX, 2), boxes=codes, classes=logits), selected(candidates(SOFTMAX, codes, logits)), SURE)
 
 
 @pytest.mark.parametrize("rule", ["squash", "crop", "pad", "squash:0.5", "crop:0.7"])
@@ -115,7 +133,7 @@ def test_pixels_have_the_class_of_the_highest_logit() -> None:
 
 def test_objects_without_a_partner_are_counted() -> None:
     codes, logits = random_outputs(2, 3)
-    own = selected(candidates(codes, logits, anchors(), False))
+    own = selected(candidates(SOFTMAX, codes, logits))
     same = {"boxes": own["boxes"][..., [1, 0, 3, 2]], "scores": own["scores"], "classes": own["classes"]}
     same["count"] = (own["scores"] >= SURE).sum(1)
     assert without_partner(same, own) == (0, 2 * same["count"].sum())

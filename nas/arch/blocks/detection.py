@@ -102,7 +102,8 @@ def yolo(g: Builder, x: int, *, classes: int, taps: Taps, conv: int = 0, conv_ac
             x = _wide(g, x, 2 * width, separable, act, f"level{i}.wide{pair}")
         x = g.conv_norm_act(x, width, 1, 1, act, f"level{i}.narrow")
         y = g.conv(_wide(g, x, 2 * width, separable, act, f"level{i}.wide"), boxes * values, bias=True, name=f"level{i}.point")
-        g.state(y, std=PREDICTED_STD, start=(0.0, 0.0, 0.0, 0.0, RARE, *[0.0] * classes))  # that most boxes have no object is known before training
+        start = (0.0, 0.0, 0.0, 0.0, RARE, *[0.0] * classes)  # that most boxes have no object is known before training
+        g.state(y, std=PREDICTED_STD, start=start)
         sides.append(g.shape(y)[0])
         levels.append(g.flatten(y, f"level{i}.flat"))
     total = sum(g.width(level) for level in levels) // values

@@ -28,11 +28,11 @@ def on_photo(box):
 OBJECTS = '''
 
 def default_boxes():
-    """(A, 4) y, x, height and width in fractions of the square."""
+    """(A, 5) y, x, height, width and the side of the cell, in fractions of the square."""
     rows = []
     for side, sizes in facts["default_boxes"]:
         ticks = (np.arange(side) + 0.5) / side
-        rows += [(y, x, high, wide) for y in ticks for x in ticks for high, wide in sizes]
+        rows += [(y, x, high, wide, 1 / side) for y in ticks for x in ticks for high, wide in sizes]
     return np.float32(rows)
 
 
@@ -44,12 +44,12 @@ def overlaps(box, boxes):
 
 def objects(codes, logits, threshold=facts["threshold"]):
     """(A, 4) and (A, classes + 1) of one image -> [(score, class, (x0, y0, x1, y1))] by falling score."""
-    anchors, codes = default_boxes(), codes / np.float32(facts["code_scale"])
-    at = anchors[:, :2] + codes[:, :2] * anchors[:, 2:]
-    half = np.exp(np.minimum(codes[:, 2:], {largest})) * anchors[:, 2:] / 2
+    anchors = default_boxes()
+    {centers}
+    half = np.exp(np.minimum(codes[:, 2:], {largest})) * anchors[:, 2:4] / 2
     boxes = np.concatenate([at - half, at + half], 1).clip(0, 1)
     {scores}
-    scores = scores[:, 1:] * (boxes[:, 2:] > boxes[:, :2]).all(1)[:, None]  # the first is the background
+    scores = scores[:, 1:] * (boxes[:, 2:] > boxes[:, :2]).all(1)[:, None]  # the first is {first}
     found = []
     for label in range(scores.shape[1]):
         left = np.argsort(-scores[:, label], kind="stable")[:{of_class}]
@@ -64,9 +64,12 @@ def objects(codes, logits, threshold=facts["threshold"]):
 found = objects(outputs["boxes"].reshape(-1, 4), outputs["classes"].reshape(-1, len(facts["classes"]) + 1))
 '''
 SCORES = {
-    True: "scores = 1 / (1 + np.exp(-logits))",
-    False: "exp = np.exp(logits - logits.max(1, keepdims=True))\n    scores = exp / exp.sum(1, keepdims=True)",
+    "sigmoid": "scores = 1 / (1 + np.exp(-logits))",
+    "softmax": "exp = np.exp(logits - logits.max(1, keepdims=True))\n    scores = exp / exp.sum(1, keepdims=True)",
+    "objectness": "chances = 1 / (1 + np.exp(-logits))\n    scores = chances * chances[:, :1]",
 }
+OF_SSD = 'codes = codes / np.float32(facts["code_scale"])\n    at = anchors[:, :2] + codes[:, :2] * anchors[:, 2:4]'
+OF_YOLO = "at = anchors[:, :2] + (1 / (1 + np.exp(-codes[:, :2])) - 0.5) * anchors[:, 4:]"
 WHOLE_OBJECTS = '''boxes, scores, classes = (outputs[name][0] for name in ("boxes", "scores", "classes"))
 found = [(float(scores[i]), int(classes[i]), boxes[i]) for i in range(outputs["count"][0])]
 '''
@@ -92,9 +95,13 @@ def _pair(sides: str) -> str:
     return f"*{sides}," if sides.startswith("[") else sides
 
 
-def objects(sigmoid: bool, largest: float, of_class: int, most: int) -> str:
+def objects(scores: str, largest: float, of_class: int, most: int) -> str:
     """Code from a detector's codes and logits to its objects: what `nas.tasks.boxes.selection` does, but for its limit over all classes."""
-    values = {"{largest}": repr(largest), "{of_class}": str(of_class), "{most}": str(most), "{scores}": SCORES[sigmoid]}
+    is_yolo = scores == "objectness"
+    values = {
+        "{largest}": repr(largest), "{of_class}": str(of_class), "{most}": str(most), "{scores}": SCORES[scores],
+        "{centers}": OF_YOLO if is_yolo else OF_SSD, "{first}": "whether there is an object" if is_yolo else "the background",
+    }  # fmt: skip
     code = OBJECTS
     for key, value in values.items():
         code = code.replace(key, value)

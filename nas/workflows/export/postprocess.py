@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -13,14 +13,17 @@ from nas.arch.blocks import lower
 from nas.records import JSON
 from nas.tasks import task_of
 from nas.tasks.base import HostOutputs, Task
+from nas.tasks.boxes.base import Head
 from nas.tasks.boxes.geometry import LARGEST, SCALE
 from nas.tasks.boxes.selection import LOOKED_AT, MOST, OF_CLASS, OVERLAP
+from nas.tasks.boxes.ssd import SsdHead
+from nas.tasks.boxes.yolo import YoloHead
 from nas.tasks.detection import Detection
 from nas.tasks.segmentation import Segmentation
 from nas.workflows.placing import SURE
 
 if TYPE_CHECKING:
-    from nas.convert import Postprocess
+    from nas.convert import Objects, Postprocess
 
 NEAR = 1e-3  # of scores, and of edges in fractions of the image
 TIES = 0.01  # fraction of the objects, or pixels, that rounding may decide
@@ -29,18 +32,38 @@ FEW = 2  # objects that it may decide where they are few
 
 def behind(arch: Arch) -> Postprocess:
     """What an ONNX file does behind the network. Raises ValueError for a task without it."""
-    from nas.convert import Objects, PixelClasses
+    from nas.convert import PixelClasses
 
     task = task_of(arch)
     if isinstance(task, Segmentation):
         height, width, _ = lower(arch).nodes[-1].shape
         return PixelClasses(height, width)
     if isinstance(task, Detection):
-        return Objects(
-            task.head.anchors, SCALE, LARGEST, arch.classes, task.head.sigmoid, OF_CLASS, LOOKED_AT, OVERLAP, MOST, SURE
-        )
+        return objects_of(task.head, arch.classes)
     other = "; preprocess=true gives probabilities" if task.name == "classification" else ""
     raise ValueError(f"postprocess: is for segmentation and detection, this network is for {task.name}{other}; leave it out")
+
+
+def objects_of(head: Head, classes: int) -> Objects:
+    """What an ONNX file does behind a detector's head, as `nas predict` does it."""
+    from nas.convert import Objects
+
+    cells = head.cells if isinstance(head, YoloHead) else None
+    return Objects(head.anchors, cells, SCALE, LARGEST, classes, scores_of(head), OF_CLASS, LOOKED_AT, OVERLAP, MOST, SURE)
+
+
+def scores_of(head: Head) -> Literal["softmax", "sigmoid", "objectness"]:
+    """What a score is, from the logits of a head."""
+    if isinstance(head, YoloHead):
+        return "objectness"
+    return "sigmoid" if isinstance(head, SsdHead) and head.sigmoid else "softmax"
+
+
+def facts_of(head: Head) -> dict[str, JSON]:
+    """What decodes the outputs of a head."""
+    boxes = [[side, [list(pair) for pair in pairs]] for side, pairs in zip(head.maps, head.sizes, strict=True)]
+    code = {"code": "yolo"} if isinstance(head, YoloHead) else {"code": "ssd", "code_scale": list(SCALE)}
+    return {"default_boxes": boxes, **code, "scores": scores_of(head), "overlap": OVERLAP, "threshold": SURE}
 
 
 def outputs_of(task: Task, has_classes: bool, preprocess: bool, postprocess: bool) -> dict[str, JSON]:
@@ -52,12 +75,8 @@ def outputs_of(task: Task, has_classes: bool, preprocess: bool, postprocess: boo
         return {"output": ("probabilities" if preprocess else "logits") if has_classes else values}
     if postprocess:
         return {"output": "boxes: x0, y0, x1, y1 in fractions of the square; scores; classes, -1 behind the last object; count"}
-    head = task.head
-    return {
-        "output": "boxes: codes relative to the default boxes; classes: logits, the first of the background",
-        "default_boxes": [[side, [list(pair) for pair in pairs]] for side, pairs in zip(head.maps, head.sizes, strict=True)],
-        "code_scale": list(SCALE), "scores": "sigmoid" if head.sigmoid else "softmax", "overlap": OVERLAP, "threshold": SURE,
-    }  # fmt: skip
+    first = "whether there is an object" if isinstance(task.head, YoloHead) else "the background"
+    return {"output": f"boxes: codes relative to the default boxes; classes: logits, the first of {first}", **facts_of(task.head)}
 
 
 def run_whole(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
