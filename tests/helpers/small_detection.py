@@ -22,7 +22,7 @@ DETECTOR = Arch(
     classes=2,
 )
 RECIPE = Recipe(
-    epochs=6, batch=16, lr=0.02, optimizer="adamw", dtype="float32", augment=Augment(flip=False, crop_padding=0)
+    epochs=10, batch=16, lr=0.02, optimizer="adamw", dtype="float32", augment=Augment(flip=False, crop_padding=0)
 )
 
 
