@@ -79,10 +79,17 @@ def _correlation(term: Term, length: float, a: np.ndarray, b: np.ndarray) -> np.
     return product * product if term.kind == "pairs" else product
 
 
-def choose(terms: Sequence[Term], inputs: Inputs, y: np.ndarray, rng: np.random.Generator) -> Hyper:
-    """The hyperparameters most likely for `y` (n,), which should have the mean 0 and the variance 1."""
+def choose(
+    terms: Sequence[Term], inputs: Inputs, y: np.ndarray, rng: np.random.Generator, prior: Hyper | None = None,
+    widths: Sequence[float] | None = None,
+) -> Hyper:  # fmt: skip
+    """The hyperparameters most likely for `y` (n,), which should have the mean 0 and the variance 1.
+
+    prior: the medians of the prior, where they are known better than by `NOISE`, `LENGTH` and equal parts of the variance.
+    widths: of the prior of each term's amplitude, in powers of e, in place of `WIDTH`.
+    """
     kept = np.arange(len(y)) if len(y) <= FITTED else np.sort(rng.choice(len(y), FITTED, replace=False))
-    evidence = _Evidence(terms, {name: rows[kept] for name, rows in inputs.items()}, y[kept])
+    evidence = _Evidence(terms, {name: rows[kept] for name, rows in inputs.items()}, y[kept], prior, widths)
     found = minimize(evidence, evidence.prior, jac=True, method="L-BFGS-B", bounds=evidence.bounds,
                      options={"maxiter": STEPS})  # fmt: skip
     return evidence.hyper(found.x)
@@ -91,11 +98,15 @@ def choose(terms: Sequence[Term], inputs: Inputs, y: np.ndarray, rng: np.random.
 class _Evidence:
     """The negative log posterior of log amplitudes, log noise and log lengths, with its gradient."""
 
-    def __init__(self, terms: Sequence[Term], inputs: Inputs, y: np.ndarray):
+    def __init__(
+        self, terms: Sequence[Term], inputs: Inputs, y: np.ndarray, prior: Hyper | None = None, widths: Sequence[float] | None = None
+    ):
         self.terms, self.inputs, self.y = terms, inputs, y
         self.smooth = [i for i, term in enumerate(terms) if term.kind == "matern"]
         n = len(terms)
-        self.prior = np.array([*[-np.log(n)] * n, np.log(NOISE), *[np.log(LENGTH)] * len(self.smooth)])
+        known = prior or Hyper((1 / n,) * n, (LENGTH,) * n, NOISE)
+        self.prior = np.log(np.array([*known.amplitudes, known.noise, *(known.lengths[i] for i in self.smooth)]))
+        self.widths = np.array([*(widths or [WIDTH] * n), *[WIDTH] * (1 + len(self.smooth))])
         self.bounds = [(-16.0, 12.0)] * n + [(-18.0, 0.0)] + [(-1.6, 7.0)] * len(self.smooth)
         self.fixed = {
             i: _correlation(term, 1.0, inputs[term.block], inputs[term.block])
@@ -118,7 +129,7 @@ class _Evidence:
             parts += [(i, here), (n + 1 + at, (longer - here) / np.log(1.0001))]
         total = np.sum([part for i, part in parts if i < n], axis=0)
         total[np.diag_indices_from(total)] += hyper.noise + JITTER
-        away = (theta - self.prior) / WIDTH
+        away = (theta - self.prior) / self.widths
         try:
             lower = cholesky(total, lower=True, check_finite=False)
         except np.linalg.LinAlgError:
@@ -126,7 +137,7 @@ class _Evidence:
         inverse = _inverse(lower)
         weights = inverse @ self.y
         slope = inverse - np.outer(weights, weights)
-        gradient = away / WIDTH
+        gradient = away / self.widths
         for i, part in parts:
             gradient[i] += 0.5 * float(np.einsum("ij,ij->", slope, part))
         gradient[n] += 0.5 * hyper.noise * float(np.trace(slope))
