@@ -17,7 +17,7 @@ LAYERS = (
     ("core", "records"),
     ("arch", "space", "cost", "objectives", "problem", "recipe", "journal"),
     ("nn", "convert", "data", "tasks", "train", "supernet", "explain"),
-    ("surrogates", "controllers", "latency", "tabular"),
+    ("surrogates", "controllers", "latency", "tabular", "estimates"),
     ("evaluators", "runtime"),
     ("report", "workflows"),
     ("api", "cli", "__init__", "__main__"),
