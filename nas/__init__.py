@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from nas.api.deploying import adapt as adapt
     from nas.api.deploying import profile as profile
     from nas.api.deploying import scale as scale
+    from nas.api.estimating import estimate as estimate
+    from nas.api.estimating import suggest as suggest
     from nas.api.explaining import explain as explain
     from nas.api.reading import cost as cost
     from nas.api.reading import load_arch as load_arch
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
     from nas.space import Space as Space
     from nas.tasks import Task as Task
     from nas.workflows.adapt.run import AdaptResult as AdaptResult
+    from nas.workflows.estimate import Estimate as Estimate
+    from nas.workflows.estimate import Estimates as Estimates
     from nas.workflows.explain import Explained as Explained
     from nas.workflows.explain import Explanation as Explanation
     from nas.workflows.export.run import Exported as Exported
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
     from nas.workflows.scale.run import ScaleResult as ScaleResult
     from nas.workflows.search.result import Candidate as Candidate
     from nas.workflows.search.result import SearchResult as SearchResult
+    from nas.workflows.suggest import Suggestions as Suggestions
     from nas.workflows.supernet.run import SupernetResult as SupernetResult
     from nas.workflows.train import TrainResult as TrainResult
 
@@ -59,6 +64,7 @@ _PUBLIC = {
     "adapt": "nas.api.deploying",
     "compare": "nas.api.training",
     "cost": "nas.api.reading",
+    "estimate": "nas.api.estimating",
     "evaluate": "nas.api.training",
     "explain": "nas.api.explaining",
     "export": "nas.api.training",
@@ -71,17 +77,21 @@ _PUBLIC = {
     "report": "nas.api.searching",
     "scale": "nas.api.deploying",
     "search": "nas.api.searching",
+    "suggest": "nas.api.estimating",
     "supernet": "nas.api.searching",
     "train": "nas.api.training",
     "Arch": "nas.arch",
     "Candidate": "nas.workflows.search.result",
     "Dataset": "nas.data",
+    "Estimate": "nas.workflows.estimate",
+    "Estimates": "nas.workflows.estimate",
     "Explained": "nas.workflows.explain",
     "Explanation": "nas.workflows.explain",
     "Exported": "nas.workflows.export.run",
     "LookUp": "nas.workflows.gallery",
     "Prediction": "nas.workflows.predict",
     "Recipe": "nas.recipe",
+    "Suggestions": "nas.workflows.suggest",
     "SearchResult": "nas.workflows.search.result",
     "AdaptResult": "nas.workflows.adapt.run",
     "Profiled": "nas.workflows.profile_devices",

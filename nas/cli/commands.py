@@ -68,6 +68,19 @@ COMMANDS = {
             "nas report runs=runs/seeds                        means and standard deviations over the seeds of a sweep",
         ),
     ),
+    "estimate": Command(
+        "predict accuracy and latency of any networks of a run's space from its trials, with intervals",
+        "nas.cli.estimate:estimate",
+        (
+            "nas estimate run=runs/default arch=front",
+            "nas estimate run=runs/default arch=mine.yaml,other.yaml json=true",
+        ),
+    ),
+    "suggest": Command(
+        "what the models of a run would try next, and why",
+        "nas.cli.estimate:suggest",
+        ("nas suggest run=runs/default n=5", "nas suggest run=runs/default n=10 seed=1 out=next"),
+    ),
     "status": Command(
         "how a run stands, from another terminal while it runs",
         "nas.cli.status:status",
