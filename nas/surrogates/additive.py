@@ -91,9 +91,9 @@ class Additive:
             raise ValueError(f"expected finite values of two networks or more, got {len(y)} values of {len(np.unique(keys))}")
         with one_thread():
             judged = _judged(inputs, y, keys)
-            found = {form: _Fit.of(form, *judged) for form in forms}
+            found = _fits(forms, *judged)
             form = max(forms, key=lambda form: found[form].likelihood)
-            fit = found[form] if len(judged[1]) == len(y) else _Fit.of(form, inputs, y, keys)
+            fit = found[form] if len(judged[1]) == len(y) else _fits([form], inputs, y, keys)[form]
         return cls(form, fit.process, fit.shift, fit.scale, y, fit.held_out, fit.sd, keys)
 
     def predict(self, inputs: Inputs, noise: bool = True) -> tuple[np.ndarray, np.ndarray]:
@@ -164,19 +164,6 @@ def kendall(predicted: np.ndarray, observed: np.ndarray) -> float:
     return float(np.asarray(kendalltau(predicted, observed))[0])
 
 
-def _chosen(form: str, inputs: Inputs, target: np.ndarray) -> tuple[tuple[Term, ...], Hyper]:
-    """Terms with hyperparameters for standardized values; those of single genes are sought around the one of all."""
-    shared = choose(FORMS[form], inputs, target, np.random.default_rng(0))
-    genes = [name for name in inputs if name.startswith(GENE)]
-    if form != RELEVANCE or not genes:
-        return FORMS[form], shared
-    first, *others = (max(amplitude, LEAST) for amplitude in shared.amplitudes)
-    terms = (*(Term("linear", name) for name in genes), *FORMS[form][1:])
-    amplitudes = (*[first / len(genes)] * len(genes), *others)
-    around = Hyper(amplitudes, (*[1.0] * len(genes), *shared.lengths[1:]), max(shared.noise, LEAST))
-    return terms, choose(terms, inputs, target, np.random.default_rng(0), around, [RELEVANCE_WIDTH] * len(terms))
-
-
 def _judged(inputs: Inputs, y: np.ndarray, networks: np.ndarray) -> tuple[Inputs, np.ndarray, np.ndarray]:
     """The trials by which forms are compared: all, or `JUDGED` of many."""
     if len(y) <= JUDGED:
@@ -196,22 +183,6 @@ class _Fit:
     held_out: np.ndarray
     sd: np.ndarray
 
-    @classmethod
-    def of(cls, form: str, inputs: Inputs, y: np.ndarray, networks: np.ndarray) -> _Fit:
-        process, shift, scale = _fitted(form, inputs, y)
-        if len(y) > REFITTED:
-            mean, sd = process.left_out(networks)
-            return cls(process, shift, scale, y, shift + scale * mean, scale * sd)
-        count = int(networks.max()) + 1
-        folds = np.random.default_rng(0).permutation(count)[networks] % (FOLDS if count >= 2 * FOLDS else count)
-        mean, sd = np.empty_like(y), np.empty_like(y)
-        for fold in range(int(folds.max()) + 1):
-            out = folds == fold
-            alone, mid, unit = _fitted(form, {name: rows[~out] for name, rows in inputs.items()}, y[~out])
-            rest = {name: rows[out] for name, rows in inputs.items()}
-            mean[out], sd[out] = mid + unit * alone.mean(rest), unit * alone.sd(rest)
-        return cls(process, shift, scale, y, mean, sd)
-
     @property
     def likelihood(self) -> float:
         """The mean logarithm of Student's t of the held-out values, up to a constant."""
@@ -219,7 +190,46 @@ class _Fit:
         return float(np.mean(-0.5 * (FREEDOM + 1) * np.log1p(squares / FREEDOM) - np.log(self.sd)))
 
 
-def _fitted(form: str, inputs: Inputs, y: np.ndarray) -> tuple[Process, float, float]:
+def _fits(forms: Sequence[str], inputs: Inputs, y: np.ndarray, networks: np.ndarray) -> dict[str, _Fit]:
+    fitted, shift, scale = _fitted(forms, inputs, y)
+    if len(y) > REFITTED:
+        pairs = {form: process.left_out(networks) for form, process in fitted.items()}
+        return {form: _Fit(fitted[form], shift, scale, y, shift + scale * mean, scale * sd) for form, (mean, sd) in pairs.items()}
+    count = int(networks.max()) + 1
+    folds = np.random.default_rng(0).permutation(count)[networks] % (FOLDS if count >= 2 * FOLDS else count)
+    found = {form: _Fit(process, shift, scale, y, np.empty_like(y), np.empty_like(y)) for form, process in fitted.items()}
+    for fold in range(int(folds.max()) + 1):
+        out = folds == fold
+        alone, mid, unit = _fitted(forms, {name: rows[~out] for name, rows in inputs.items()}, y[~out])
+        rest = {name: rows[out] for name, rows in inputs.items()}
+        for form, process in alone.items():
+            found[form].held_out[out], found[form].sd[out] = mid + unit * process.mean(rest), unit * process.sd(rest)
+    return found
+
+
+def _fitted(forms: Sequence[str], inputs: Inputs, y: np.ndarray) -> tuple[dict[str, Process], float, float]:
+    """A process of standardized values for each form, with their mean and standard deviation."""
     target, shift, scale = standardized(y)
-    terms, hyper = _chosen(form, inputs, target)
-    return Process(terms, hyper, inputs, target), shift, scale
+    shared: dict[tuple[Term, ...], Hyper] = {}
+    processes = {}
+    for form in forms:
+        terms = FORMS[form]
+        if terms not in shared:
+            shared[terms] = choose(terms, inputs, target, np.random.default_rng(0))
+        hyper = shared[terms]
+        if form == RELEVANCE:
+            terms, hyper = _by_gene(terms, hyper, inputs, target)
+        processes[form] = Process(terms, hyper, inputs, target)
+    return processes, shift, scale
+
+
+def _by_gene(terms: Sequence[Term], shared: Hyper, inputs: Inputs, target: np.ndarray) -> tuple[tuple[Term, ...], Hyper]:
+    """Terms with a linear one for each gene in place of the first, whose amplitudes are sought around the one of all."""
+    genes = [name for name in inputs if name.startswith(GENE)]
+    if not genes:
+        return tuple(terms), shared
+    first, *others = (max(amplitude, LEAST) for amplitude in shared.amplitudes)
+    split = (*(Term("linear", name) for name in genes), *terms[1:])
+    amplitudes = (*[first / len(genes)] * len(genes), *others)
+    around = Hyper(amplitudes, (*[1.0] * len(genes), *shared.lengths[1:]), max(shared.noise, LEAST))
+    return split, choose(split, inputs, target, np.random.default_rng(0), around, [RELEVANCE_WIDTH] * len(split))
