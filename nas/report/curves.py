@@ -36,8 +36,8 @@ def reward_plot(summary: Summary) -> str:
         svg.tag("circle", cx=x.at(row.number), cy=y.at(row.reward), r=4, class_="front", data_k=row.number) for row in members
     ]
     line = svg.path(_stairs([(x.at(n), y.at(v)) for n, v in best], x.end), class_="step")
-    frame = _frame(x, y, "reward", "trial", "reward", SIZE[1])
-    return frame + svg.group(dots, class_="cloud") + line + svg.group(stars)
+    axes = frame(x, y, "reward", "trial", "reward", SIZE[1])
+    return axes + svg.group(dots, class_="cloud") + line + svg.group(stars)
 
 
 def hypervolume_plot(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -> str:
@@ -51,7 +51,7 @@ def hypervolume_plot(lines: Sequence[tuple[str, Sequence[tuple[int, float]]]]) -
                  class_=f"line {color}" if color else "step")
         for color, entries in lines if entries
     ]  # fmt: skip
-    return _frame(x, y, HYPERVOLUME, "trial", "hypervolume, fraction of the box", SIZE[1]) + "".join(drawn)
+    return frame(x, y, HYPERVOLUME, "trial", "hypervolume, fraction of the box", SIZE[1]) + "".join(drawn)
 
 
 def latency_plot(rows: Sequence[LatencyRow]) -> str:
@@ -69,7 +69,7 @@ def latency_plot(rows: Sequence[LatencyRow]) -> str:
         text = f"{title}, predicted {show(PREDICTED, row.predicted_ms)}, measured {show(MEASURED, row.measured_ms)}"
         parts.append(svg.tag("circle", cx=at[0], cy=at[1], r=4.5, class_="front", data_k=row.number, tabindex=0,
                              role="img", aria_label=text))  # fmt: skip
-    return _frame(x, y, MEASURED, "predicted (ms)", "measured (ms)", SQUARE[1], x_name=PREDICTED) + "".join(parts)
+    return frame(x, y, MEASURED, "predicted (ms)", "measured (ms)", SQUARE[1], x_name=PREDICTED) + "".join(parts)
 
 
 def latency_error(rows: Sequence[LatencyRow]) -> tuple[float, float]:
@@ -96,7 +96,8 @@ def _numbers(summary: Summary) -> Axis:
     return Axis(0.0, float(max(last, 1)), LEFT, SIZE[0] - RIGHT)
 
 
-def _frame(x: Axis, y: Axis, y_name: str, x_title: str, y_title: str, height: int, x_name: str = "") -> str:
+def frame(x: Axis, y: Axis, y_name: str, x_title: str, y_title: str, height: int, x_name: str = "") -> str:
+    """Axes with ticks, labels and titles; an x axis without a name counts."""
     parts = []
     ticks = y.ticks(6 if x_name else 4)
     for tick, text in zip(ticks, tick_labels(y_name, ticks), strict=True):

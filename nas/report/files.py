@@ -16,6 +16,7 @@ from nas.core.yamlio import dump_yaml, write_text
 from nas.journal import Journal
 from nas.objectives import MEASURED
 from nas.records import JSON
+from nas.report.asked import asked_section
 from nas.report.format import label, show
 from nas.report.front import FrontRow
 from nas.report.html import page
@@ -61,7 +62,7 @@ def write_outputs(
     if summary.best is not None and summary.best.arch is not None:
         path = run_dir / "best.yaml"
         files[path] = arch_yaml(summary.best, summary, path)
-    files[run_dir / "report.html"] = page(summary, references)
+    files[run_dir / "report.html"] = page(summary, references, asked_section(summary, journal))
     for path, text in files.items():
         write_text(path, text)
     _remove_stale(folder, set(files))

@@ -37,12 +37,13 @@ PLOT = (560, 380)
 SHORT = 15  # rows of a table that stands open beside a plot
 
 
-def page(summary: Summary, references: Sequence[Reference] = ()) -> str:
+def page(summary: Summary, references: Sequence[Reference] = (), asked: tuple[str, str] = ("", "")) -> str:
     """The HTML report of a run.
 
     Args:
         summary: Of the run.
         references: Known networks drawn beside the front.
+        asked: Title and markup of the section on what the run's models say; empty where there are none.
 
     Returns:
         A self-contained page.
@@ -56,6 +57,7 @@ def page(summary: Summary, references: Sequence[Reference] = ()) -> str:
         _best(summary),
         _over_trials(summary),
         _latency(summary),
+        section(*asked) if asked[0] else "",
         section("The front", front_table(summary)) if summary.front else "",
         _proxies(summary),
         _outcomes(summary),

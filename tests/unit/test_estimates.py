@@ -18,6 +18,8 @@ from nas.estimates.run import SPACE
 from nas.journal import Journal
 from nas.objectives import Objectives
 from nas.records import Trial
+from nas.report import summarize
+from nas.report.asked import asked_section
 from nas.space import Space
 from nas.surrogates.additive import Additive, conformal_quantile
 from nas.surrogates.inputs import SpaceInputs
@@ -207,12 +209,7 @@ def test_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "as trial" in shown[1]
     assert shown[-2:]
     assert "2 failed and left out" in "\n".join(shown)
-    assert run(["estimate", f"run={folder}", f"arch={files[0].relative_to(tmp_path)},3,best"]) == 0
-    shown = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in shown[1:]] == [str(files[0].relative_to(tmp_path)), "trial", "best,", "from"]
-    assert "90 % intervals hold" in shown[-1]
-    assert shown[-1].startswith("from 20 trials (2 failed and left out); of those held out: tau")
-    assert run(["estimate", f"run={folder}", "arch=[front,5]", "json=true"]) == 0
+    assert run(["estimate", f"run={folder}", f"arch={files[0].relative_to(tmp_path)},front,5", "json=true"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["trials"] == 20
     assert found["networks"][-1]["trial"] == 5
@@ -223,7 +220,11 @@ def test_commands(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 def test_python(folder: Path, space: Space) -> None:
     arch = space.decode(tuple(genomes(space, 1, seed=77)[0].tolist()))
-    found = nas.estimate(folder, [arch, "best"])
+    found = nas.estimate(folder, [arch, "best,3"])
+    shown = str(found).splitlines()
+    assert [line.split()[0] for line in shown[1:]] == ["asked", "best,", "trial", "from"]
+    assert "90 % intervals hold" in shown[-1]
+    assert shown[-1].startswith("from 20 trials (2 failed and left out); of those held out: tau")
     assert found[0].trial is None
     assert found[1].trial is not None
     assert found[0].arch == arch
@@ -257,3 +258,25 @@ def test_too_few_trials_and_no_space_are_one_line(tmp_path: Path, space: Space, 
         journal.put(SPACE, None)
     assert run(["suggest", f"run={tmp_path / 'old'}"]) == 2
     assert "has no space" in capsys.readouterr().err
+
+
+def test_the_report_shows_predictions_and_effects(folder: Path, tmp_path: Path, space: Space) -> None:
+    with Journal.open(folder / "journal.sqlite", read_only=True) as journal:
+        title, markup = asked_section(summarize(journal), journal)
+    assert title == "What the trials say of accuracy"
+    assert markup.count("<circle") == 20
+    assert "from 20 trials (2 failed and left out)" in markup
+    assert space.genes[0].name in markup
+    fill_run(tmp_path / "few", space, trials=8)
+    with Journal.open(tmp_path / "few" / "journal.sqlite", read_only=True) as journal:
+        assert asked_section(summarize(journal), journal) == ("", "")
+
+
+def test_a_report_is_written_where_blocks_are_not_at_hand(tmp_path: Path, space: Space) -> None:
+    fill_run(tmp_path / "r", space, trials=12)
+    with Journal.open(tmp_path / "r" / "journal.sqlite") as journal:
+        plain = space.to_plain()
+        journal.put(SPACE, {**plain, "source": plain["source"].replace("mbconv", "of_a_plugin")})
+        title, markup = asked_section(summarize(journal), journal)
+    assert title
+    assert "of_a_plugin" in markup
