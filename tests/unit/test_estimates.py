@@ -13,9 +13,12 @@ import pytest
 import nas
 from nas.arch.blocks import arch_id
 from nas.cli import run
+from nas.cost import FEATURES
 from nas.estimates import RunModels, effects, read_models, suggest
+from nas.estimates.quantities import Timed
 from nas.estimates.run import SPACE
 from nas.journal import Journal
+from nas.latency.predictors.layerwise.predictor import LayerwisePredictor, MeasuredNetwork
 from nas.objectives import Objectives
 from nas.records import Trial
 from nas.report import summarize
@@ -280,3 +283,16 @@ def test_a_report_is_written_where_blocks_are_not_at_hand(tmp_path: Path, space:
         title, markup = asked_section(summarize(journal), journal)
     assert title
     assert "of_a_plugin" in markup
+
+
+def test_a_predicted_latency_has_the_errors_of_its_predictor(space: Space) -> None:
+    networks = [MeasuredNetwork(f"{i}", 1 + error, 1.0, 1.0, 0.01) for i, error in enumerate(np.linspace(-0.1, 0.1, 21))]
+    coefficients = dict.fromkeys(FEATURES, 1e-6)
+    predictor = LayerwisePredictor("host", "f", {}, space.fingerprint, 0, (), tuple(networks), coefficients, 1.0, 0.1, 0.0, 1.0)
+    rows = genomes(space, 5)
+    found = Timed(TIME, space, predictor, np.array([0.05])).predict(rows)
+    assert found.value == pytest.approx(predictor.predict_many(space, rows))
+    assert found.low / found.value == pytest.approx(np.full(5, 0.9), abs=0.02)
+    assert found.high / found.value == pytest.approx(np.full(5, 1.1), abs=0.02)
+    unknown = Timed(TIME, space, replace(predictor, networks=()), np.zeros(0)).predict(rows)
+    assert np.isnan(unknown.low).all()
