@@ -8,7 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from nas.cost import Costs
-from nas.estimates.run import SPACE
 from nas.journal import Journal
 from nas.objectives import LATENCY, PREDICTED, metric_of
 from nas.problem import CostsOf, Problem
@@ -40,7 +39,6 @@ def make_problem(
         progress.message(f"target {objectives.cost} {show(metric_of(objectives.cost), objectives.target or 0)} (the constraint)")
     journal.put("objectives", dataclasses.asdict(objectives))
     journal.put("task", about(task_of(plan.space)))
-    journal.put(SPACE, plan.space.to_plain())
     if fidelities := plan.controller.fidelities:
         journal.put("fidelities", [dataclasses.asdict(fidelity) for fidelity in fidelities])
     return dataclasses.replace(counted, objectives=objectives, costs=costs)

@@ -13,6 +13,7 @@ from nas.core.versions import versions
 from nas.core.yamlio import dump_plain, write_text
 from nas.data.described import described
 from nas.data.record import KEY, record_of
+from nas.estimates.run import SPACE
 from nas.evaluators import Context
 from nas.evaluators.inspection import inspectable
 from nas.evaluators.preparation import preparation_jobs
@@ -65,6 +66,8 @@ def search(command: SearchCommand, run: Run, progress: Progress = SILENT, custom
     with open_run(run.folder, plan.identity, _meta(plan, run)) as journal, logged(run.folder):
         settled = {**as_config(command), "evaluator": plan.config["evaluator"]}
         write_text(run.folder / "config.yaml", f"# {run.again}\n" + dump_plain(settled))
+        if journal.get(SPACE) is None:
+            journal.put(SPACE, plan.space.to_plain())
         if (finished := journal.get("finished", 0)) >= command.trials and all_further(journal, plan.settings):
             progress.message(f"{run.shown}: this run is finished, {finished} trials; a larger trials= resumes it from there")
         else:
