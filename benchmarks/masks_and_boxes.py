@@ -57,6 +57,7 @@ RECIPE: Settings = {
     "validate_every": 1, "patience": 1000, "augment": AUGMENT,
 }  # fmt: skip
 PIXELS: Settings = {**RECIPE, "schedule": "poly", "class_weights": "balanced"}
+PLAIN: Settings = {**PIXELS, "class_weights": "none", "dice": 1.0}  # balanced weights find rare classes, and too much of them
 BOXES: Settings = {**RECIPE, "schedule": "cosine", "augment": {**AUGMENT, "scale": [0.75, 1.5]}}
 
 
@@ -79,14 +80,14 @@ class Study:
     Args:
         dataset: Its settings, or arrays.
         network: Architectures by where they start.
-        recipes: Of these.
+        recipes: Of these, one after the other; each begins with the weights of the one before it.
         score: A trained network's figure on the test part, and its name.
         search: Of `from=search`.
     """
 
     dataset: Callable[[Path], Settings]
     network: Mapping[str, Settings]
-    recipes: Mapping[str, Settings]
+    recipes: Mapping[str, Sequence[Settings]]
     score: Callable[[Path, TrainResult], tuple[str, float]]
     search: Settings = field(default_factory=dict)
 
@@ -170,7 +171,7 @@ STUDIES = {
     "bccd": Study(
         bccd,
         {"lite0": lite0({"op": "ssdlite", "widths": [128, 96], "finest": "auto", "scales": "auto"}, 320)},
-        {"lite0": {**BOXES, "lr": 1e-3, "epochs": 15}, "search": {**BOXES, "lr": 3e-3, "epochs": 40}},
+        {"lite0": [{**BOXES, "lr": 1e-3, "epochs": 15}], "search": [{**BOXES, "lr": 3e-3, "epochs": 40}]},
         ap50,
         {"space": "tiny_ssdlite", "trials": 8, "resolution": 192, "objectives": {"accuracy": "max", "macs": "min"},
          "recipe": {**BOXES, "lr": 3e-3, "epochs": 6, "validate_every": 0, "patience": 0}},
@@ -178,13 +179,14 @@ STUDIES = {
     "camvid": Study(
         camvid,
         {"lite0": lite0(LR_ASPP, 256), "nothing": small({**LR_ASPP, "width": 96, "output_stride": 8}, 256)},
-        {"lite0": {**PIXELS, "lr": 1e-3, "epochs": 12}, "nothing": {**PIXELS, "lr": 3e-3, "epochs": 25}},
+        {"lite0": [{**PIXELS, "lr": 1e-3, "epochs": 12}, {**PLAIN, "lr": 5e-4, "epochs": 5}],
+         "nothing": [{**PIXELS, "lr": 3e-3, "epochs": 25}, {**PLAIN, "lr": 1e-3, "epochs": 6}]},
         camvid_miou,
     ),
     "pennfudan": Study(
         pennfudan,
         {"lite0": lite0(LR_ASPP, 256)},
-        {"lite0": {**PIXELS, "class_weights": "none", "dice": 1.0, "lr": 1e-3, "epochs": 30}},
+        {"lite0": [{**PLAIN, "lr": 1e-3, "epochs": 30}]},
         person_iou,
     ),
 }  # fmt: skip
@@ -206,9 +208,7 @@ class Clock:
 
 def train(name: str, origin: str, root: Path, seed: int, folder: Path, quick: bool) -> float:
     study, clock, weights = STUDIES[name], Clock(), None
-    dataset, recipe = study.dataset(root), dict(study.recipes[origin])
-    if quick:
-        recipe |= {"epochs": 2}
+    dataset = study.dataset(root)
     if origin == "search":
         found = searched(study.search, dataset, seed, folder / f"{name}-search-{seed}", quick)
         print(f"{name}, seed {seed}: searched in {clock}", flush=True)
@@ -217,10 +217,14 @@ def train(name: str, origin: str, root: Path, seed: int, folder: Path, quick: bo
         arch = study.network[origin]
     if origin == "lite0":
         weights = root / "efficientnet_lite0/efficientnet_lite0_imagenet.npz"
-    net = nas.train(arch, dataset, recipe=recipe, weights=weights, seed=seed, run=folder / f"{name}-{origin}-{seed}", progress=said)
-    main = "ap50" if "ap50" in net.metrics else "miou"
-    curve = [f"{row['epoch']}: {row[main]:.3f}" for row in net.record["curve"] if main in row]
-    print(f"{name} from {origin}, seed {seed}: validation {main} by epoch  {'  '.join(curve)}", flush=True)
+    net = None
+    for number, recipe in enumerate(study.recipes[origin]):
+        run, given = folder / f"{name}-{origin}-{seed}{f'-{number + 1}' if number else ''}", {**recipe, **({"epochs": 2} if quick else {})}
+        net = nas.train(arch, dataset, recipe=given, weights=net.run if net else weights, seed=seed, run=run, progress=said)
+        main = "ap50" if "ap50" in net.metrics else "miou"
+        curve = [f"{row['epoch']}: {row[main]:.3f}" for row in net.record["curve"] if main in row]
+        print(f"{name} from {origin}, seed {seed}: validation {main} by epoch  {'  '.join(curve)}", flush=True)
+    assert net
     took = str(clock)
     what, value = study.score(root, net)
     print(f"{name} from {origin}, seed {seed}: {what} {value:.3f} on the test part, after {took}", flush=True)
