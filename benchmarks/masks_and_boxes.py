@@ -173,7 +173,7 @@ STUDIES = {
         {"lite0": lite0({"op": "ssdlite", "widths": [128, 96], "finest": "auto", "scales": "auto"}, 320)},
         {"lite0": [{**BOXES, "lr": 1e-3, "epochs": 15}], "search": [{**BOXES, "lr": 3e-3, "epochs": 40}]},
         ap50,
-        {"space": "tiny_ssdlite", "trials": 8, "resolution": 192, "objectives": {"accuracy": "max", "macs": "min"},
+        {"space": "tiny_ssdlite", "trials": 8, "resolution": 192, "device": [], "objectives": {"accuracy": "max", "macs": "min"},
          "recipe": {**BOXES, "lr": 3e-3, "epochs": 6, "validate_every": 0, "patience": 0}},
     ),
     "camvid": Study(
