@@ -210,7 +210,7 @@ def train(name: str, origin: str, root: Path, seed: int, folder: Path, quick: bo
     study, clock, weights = STUDIES[name], Clock(), None
     dataset = study.dataset(root)
     if origin == "search":
-        found = searched(study.search, dataset, seed, folder / f"{name}-search-{seed}", quick)
+        found = searched(study.search, dataset, seed, folder / f"{name}-searched-{seed}", quick)
         print(f"{name}, seed {seed}: searched in {clock}", flush=True)
         arch, dataset = found, {**dataset, "resolution": 256}
     else:
@@ -235,8 +235,9 @@ def searched(search: Settings, dataset: Settings, seed: int, folder: Path, quick
     given = {**search, "trials": 2, "recipe": {**search["recipe"], "epochs": 1}} if quick else dict(search)
     dataset = {**dataset, "resolution": given.pop("resolution")}
     result = nas.search(given.pop("space"), dataset, seed=seed, run=folder, executor="processes", progress=said, **given)
-    best = max(result.front, key=lambda one: one.metrics["accuracy"])
-    return best.arch
+    best = max(result.front, key=lambda one: one.metrics["map"])
+    found = best.arch.to_dict()
+    return {**found, "head": {**found["head"], "scales": "auto"}}  # the space has the published ones, which platelets are too small for
 
 
 def said(update: Any) -> None:
