@@ -101,7 +101,7 @@ def test_source_is_the_same_program_whatever_the_strings_are(name: str, one: str
 
 FACTS: dict[str, Any] = {
     "name": "net", "input": (8, 8, 1), "params": 1, "macs": 1, "task": {"name": "classification", "primary": "accuracy"},
-    "test": {"value": 0.5, "images": 2}, "files": [("arch.yaml", "the architecture", "-")], "int8": {},
+    "test": {"value": 0.5, "images": 2, "metrics": {"accuracy": 0.5}}, "files": [("arch.yaml", "the architecture", "-")], "int8": {},
     "latencies": {"host": 1.0}, "origin": {"seed": 1},
 }  # fmt: skip
 PARSER = MarkdownIt("commonmark").enable("table")
