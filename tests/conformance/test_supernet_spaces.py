@@ -25,7 +25,7 @@ SIZES = {"nas_bench_macro": 8, "tiny": 8, "proxylessnas": 32, "mobilenet_v3": 32
          "mobilenet_v3_large_elastic": 32}  # fmt: skip
 TAPPED = {f"{backbone}_{head}" for backbone in ("tiny", "mobilenet_v3", "efficientnet_lite0") for head in ("lraspp", "ssdlite")}
 TAPPED |= {"tiny_yolo"}
-SLOW = ("tunas_mobilenet_v3_like", "mobilenet_v3")
+SLOW = ("tunas_mobilenet_v3_like", "mobilenet_v3", "proxylessnas", "mnasnet", "mobilenet_v3_large_elastic")
 EVERY = [
     pytest.param(name, count, marks=pytest.mark.nightly if name in SLOW or count > 2 else [], id=f"{name}-{count}")
     for count in (2, 20)
