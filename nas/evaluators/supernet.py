@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from nas.core.settings import build
 from nas.evaluators.base import Capabilities, Context, Evaluator, EvaluatorSettings
-from nas.nn.weights import IMAGENET, SUPERNET, split_source
+from nas.nn.weights import SUPERNET, absolute_source
 from nas.recipe import Recipe
 from nas.records import JSON, Job
 from nas.space import Genome, Space
@@ -115,8 +115,7 @@ class SupernetSettings(EvaluatorSettings):
             return {}
         from nas.supernet.start import digest_of, starting_network
 
-        origin, path = split_source(self.start)
-        source = self.start if origin == IMAGENET else f"{origin}:{path.absolute()}" if origin else str(path.absolute())
+        source = absolute_source(self.start)
         with _named("start"):
             return {"start": source, "digest": digest_of(starting_network(net.space, source, 0))}
 

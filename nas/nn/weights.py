@@ -28,6 +28,13 @@ IMAGENET = "imagenet"  # the whole of `weights=`: published weights of an instal
 TORCH_HINT = "Files of PyTorch are read by weights= of nas train, under a name that ends in .pth or .pt"
 
 
+def absolute_source(source: str) -> str:
+    """A source whose file is named from the root: workers have other working folders. `imagenet` is no file."""
+    origin, path = split_source(source)
+    full = str(path.absolute())
+    return source if origin == IMAGENET else f"{origin}:{full}" if origin else full
+
+
 def split_source(source: str) -> tuple[str, Path]:
     """What `weights=` names: where the file comes from, empty where it is not said, and its path; of `imagenet` that word.
 

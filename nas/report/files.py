@@ -167,7 +167,7 @@ def train_command(path: Path, settings: Mapping[str, JSON]) -> str:
         command.append(_override("dataset", dataset["name"]))
         if isinstance(dataset.get("path"), str):
             command.append(_override("dataset.path", dataset["path"]))
-    evaluator = settings.get("evaluator")
+    evaluator = settings.get("evaluator")  # the start of shared weights is not where a member starts
     if isinstance(evaluator, Mapping) and evaluator.get("name") != "supernet" and isinstance(start := evaluator.get("start"), str):
         command.append(_override("weights", start))
     plugins = settings.get("plugins")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from nas.core.plugins import load_plugins
 from nas.core.settings import nearest
 from nas.journal import Journal
-from nas.nn.weights import IMAGENET, split_source
+from nas.nn.weights import absolute_source
 from nas.records import JSON
 from nas.workflows.log import FILE
 
@@ -177,9 +177,7 @@ def with_paths(settings: Mapping[str, JSON]) -> dict[str, JSON]:
     paths = {key: settings[key] for key in ("path", "predictor", "weights", "cost") if isinstance(settings.get(key), str)}
     found = {**settings, **{key: str(Path(path).expanduser().absolute()) for key, path in paths.items()}}
     if isinstance(start := settings.get("start"), str):
-        origin, path = split_source(start)
-        full = str(path.expanduser().absolute())
-        found["start"] = start if origin == IMAGENET else f"{origin}:{full}" if origin else full
+        found["start"] = absolute_source(start)
     return found
 
 

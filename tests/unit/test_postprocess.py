@@ -22,7 +22,7 @@ from nas.tasks.boxes.ssd import SsdHead
 from nas.tasks.boxes.yolo import YoloHead
 from nas.workflows.export.decoding import objects as card_objects
 from nas.workflows.export.decoding import places
-from nas.workflows.export.postprocess import facts_of, objects_of, scores_of, without_partner
+from nas.workflows.export.postprocess import facts_of, objects_of, without_partner
 from nas.workflows.placing import SURE, boxes_on
 
 SIDE, A = 5, 100  # cells a side, default boxes
@@ -88,7 +88,7 @@ def test_the_code_of_a_model_card_gives_the_same_objects(head: Head) -> None:
     codes, logits = random_outputs(1, 3)
     facts = {**facts_of(head), "classes": ["a", "b", "c"]}
     scope: dict[str, Any] = {"np": np, "facts": facts, "outputs": {"boxes": codes, "classes": logits}}
-    exec(card_objects(scores_of(head), LARGEST, OF_CLASS, MOST), scope)
+    exec(card_objects(head.scoring, LARGEST, OF_CLASS, MOST), scope)
     own = selected(candidates(head, codes, logits))
     rows = own["scores"][0] >= SURE
     scores, classes, boxes = zip(*scope["found"], strict=True)

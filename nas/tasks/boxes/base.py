@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,10 @@ from nas.tasks.boxes.anchors import default_boxes
 
 if TYPE_CHECKING:
     from nas.tasks.base import Array
+
+
+# A softmax with the background, the logistic function of each logit, or that times the one of the first, whether there is an object.
+Scoring: TypeAlias = Literal["softmax", "sigmoid", "objectness"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +40,16 @@ class Head(ABC):
     def anchors(self) -> np.ndarray:
         """(A, 4) float32 default boxes."""
         return default_boxes(self.maps, self.sizes)
+
+    @property
+    @abstractmethod
+    def scoring(self) -> Scoring:
+        """How `scores` computes, by name, for the same outside of Python."""
+
+    @property
+    @abstractmethod
+    def in_cells(self) -> np.ndarray | None:
+        """(A, 1) sides of cells in fractions of the image, where codes place a center within its cell; None: relative to the box's size."""
 
     @property
     @abstractmethod

@@ -16,7 +16,7 @@ from nas.arch.anchors import HIGH, LOW, Sizes, ssd_sizes
 from nas.data.boxes import CLASS, IGNORED
 from nas.recipe import DetectionLoss
 from nas.tasks.boxes.auto import PLENTY, FittedScales, fit_scales, given
-from nas.tasks.boxes.base import Head, sigmoid, softmax, stated
+from nas.tasks.boxes.base import Head, Scoring, sigmoid, softmax, stated
 from nas.tasks.boxes.geometry import decode
 from nas.tasks.boxes.losses import focal_loss, giou_loss, smooth_l1, softmax_loss
 from nas.tasks.boxes.matching import match
@@ -45,6 +45,14 @@ class SsdHead(Head):
     def of(cls, arch: Arch) -> SsdHead:
         """That of an architecture."""
         return cls(*stated(arch), arch.head.get("scores", "softmax") == "sigmoid")
+
+    @property
+    def scoring(self) -> Scoring:
+        return "sigmoid" if self.sigmoid else "softmax"
+
+    @property
+    def in_cells(self) -> None:
+        return None
 
     @property
     def smooths(self) -> bool:

@@ -24,7 +24,7 @@ from nas.data.statistics import evenly
 from nas.recipe import DetectionLoss
 from nas.tasks.boxes.anchors import REACH, kmeans, mean_iou, shape_ious
 from nas.tasks.boxes.auto import ENOUGH
-from nas.tasks.boxes.base import Head, sigmoid, stated
+from nas.tasks.boxes.base import Head, Scoring, sigmoid, stated
 from nas.tasks.boxes.geometry import LARGEST, TINY, aligned, centers, corners, giou, iou
 from nas.tasks.boxes.losses import focal_terms, logistic_terms
 from nas.tasks.boxes.matching import Matched, unsure
@@ -61,6 +61,14 @@ class YoloHead(Head):
     def of(cls, arch: Arch) -> YoloHead:
         """That of an architecture."""
         return cls(*stated(arch))
+
+    @property
+    def scoring(self) -> Scoring:
+        return "objectness"
+
+    @property
+    def in_cells(self) -> np.ndarray:
+        return self.cells
 
     @property
     def smooths(self) -> bool:

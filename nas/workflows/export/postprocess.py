@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,8 +16,6 @@ from nas.tasks.base import HostOutputs, Task
 from nas.tasks.boxes.base import Head
 from nas.tasks.boxes.geometry import LARGEST, SCALE
 from nas.tasks.boxes.selection import LOOKED_AT, MOST, OF_CLASS, OVERLAP
-from nas.tasks.boxes.ssd import SsdHead
-from nas.tasks.boxes.yolo import YoloHead
 from nas.tasks.detection import Detection
 from nas.tasks.segmentation import Segmentation
 from nas.workflows.placing import SURE
@@ -48,22 +46,14 @@ def objects_of(head: Head, classes: int) -> Objects:
     """What an ONNX file does behind a detector's head, as `nas predict` does it."""
     from nas.convert import Objects
 
-    cells = head.cells if isinstance(head, YoloHead) else None
-    return Objects(head.anchors, cells, SCALE, LARGEST, classes, scores_of(head), OF_CLASS, LOOKED_AT, OVERLAP, MOST, SURE)
-
-
-def scores_of(head: Head) -> Literal["softmax", "sigmoid", "objectness"]:
-    """What a score is, from the logits of a head."""
-    if isinstance(head, YoloHead):
-        return "objectness"
-    return "sigmoid" if isinstance(head, SsdHead) and head.sigmoid else "softmax"
+    return Objects(head.anchors, head.in_cells, SCALE, LARGEST, classes, head.scoring, OF_CLASS, LOOKED_AT, OVERLAP, MOST, SURE)
 
 
 def facts_of(head: Head) -> dict[str, JSON]:
     """What decodes the outputs of a head."""
     boxes = [[side, [list(pair) for pair in pairs]] for side, pairs in zip(head.maps, head.sizes, strict=True)]
-    code = {"code": "yolo"} if isinstance(head, YoloHead) else {"code": "ssd", "code_scale": list(SCALE)}
-    return {"default_boxes": boxes, **code, "scores": scores_of(head), "overlap": OVERLAP, "threshold": SURE}
+    code = {"code": "ssd", "code_scale": list(SCALE)} if head.in_cells is None else {"code": "yolo"}
+    return {"default_boxes": boxes, **code, "scores": head.scoring, "overlap": OVERLAP, "threshold": SURE}
 
 
 def outputs_of(task: Task, has_classes: bool, preprocess: bool, postprocess: bool) -> dict[str, JSON]:
@@ -75,7 +65,7 @@ def outputs_of(task: Task, has_classes: bool, preprocess: bool, postprocess: boo
         return {"output": ("probabilities" if preprocess else "logits") if has_classes else values}
     if postprocess:
         return {"output": "boxes: x0, y0, x1, y1 in fractions of the square; scores; classes, -1 behind the last object; count"}
-    first = "whether there is an object" if isinstance(task.head, YoloHead) else "the background"
+    first = "whether there is an object" if task.head.scoring == "objectness" else "the background"
     return {"output": f"boxes: codes relative to the default boxes; classes: logits, the first of {first}", **facts_of(task.head)}
 
 

@@ -12,7 +12,6 @@ from nas.tasks.boxes.selection import MOST, OF_CLASS
 from nas.tasks.detection import Detection
 from nas.tasks.segmentation import Segmentation
 from nas.workflows.export import decoding
-from nas.workflows.export.postprocess import scores_of
 
 # Nothing but numbers and the lines below is put into the code.
 SQUARED = {
@@ -116,6 +115,6 @@ def _answer(task: Task, name: str, preprocess: bool, postprocess: bool) -> str:
         mask = decoding.WHOLE_MASK if postprocess else decoding.MASK.format(axis={"onnx": 0, "tflite": 2}[name])
         return mask + decoding.MASK_SHOWN
     if isinstance(task, Detection):
-        raw = decoding.objects(scores_of(task.head), LARGEST, OF_CLASS, MOST)
+        raw = decoding.objects(task.head.scoring, LARGEST, OF_CLASS, MOST)
         return (decoding.WHOLE_OBJECTS if postprocess else raw) + decoding.OBJECTS_SHOWN
     return (PROBABILITIES if preprocess else SOFTMAX) + ANSWER
